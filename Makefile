@@ -1,0 +1,43 @@
+PYTHON ?= python3
+SWEEP ?= default
+NAME ?= base
+FAIL_ABOVE ?= 10%
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench smoke test check bench-save bench-compare clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the environment in .venv, with the versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+bench: $(READY) ## run a sweep and print its tables (SWEEP=default, omniglot, smoke or a TOML file)
+	$(BIN)/metabench run $(SWEEP)
+
+smoke: $(READY) ## run every part once, in under a minute
+	$(BIN)/metabench run smoke
+
+test: $(READY) ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+check: $(READY) ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-save: $(READY) ## time one meta-iteration of each implementation with pytest-benchmark and keep it (NAME=base)
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-save=$(NAME)
+
+bench-compare: $(READY) ## the same, against the last one kept; fails above FAIL_ABOVE=10% of the median
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-compare --benchmark-compare-fail=median:$(FAIL_ABOVE)
+
+clean: ## remove the environment, caches and runs/ (results/ stays)
+	rm -rf .venv .benchmarks .mypy_cache .pytest_cache .ruff_cache runs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""ANIL: almost no inner loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from typing import ClassVar
+
+from torch import Tensor
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm, Preset
+from metabench.algorithms.inner_loop import descend
+from metabench.tensors import Batch, Params, Task
+
+_SETTING = "arXiv 1909.09157 gives no figures here: MAML's setting"
+
+
+@ALGORITHMS.register("anil")
+@dataclass(frozen=True)
+class ANIL(Algorithm):
+    """MAML whose inner loop adapts the head alone; the body is learned by the outer loop.
+
+    Raghu et al. 2020, arXiv 1909.09157, §4. The features of the support set do not change while the head adapts,
+    so they are computed once.
+    """
+
+    order = "second"
+    source = "Raghu et al. 2020, arXiv 1909.09157, §4"
+    presets: ClassVar = {
+        "published/sinusoid": Preset(_SETTING, "mlp-40x2", 0.01, 1, 10, 25, 10, 70_000),
+        "published/omniglot-5way": Preset(_SETTING, "conv4-64", 2.0, 1, 3, 32, 1, 60_000),
+        "published/omniglot-5way-5shot": Preset(_SETTING, "conv4-64", 2.0, 1, 3, 32, 5, 60_000),
+        "published/omniglot-20way": Preset(_SETTING, "conv4-64", 2.0, 5, 5, 16, 1, 60_000),
+        "published/omniglot-20way-5shot": Preset(_SETTING, "conv4-64", 2.0, 5, 5, 16, 5, 60_000),
+        "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 20_000),
+        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 2.0, 3, 5, 4, 5, 4_000, outer_lr=2e-3),
+    }
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        head = {name: p for name, p in meta.items() if name in self.learner.model.head_names}
+        features = Batch(self.learner.model.features(meta, support.x), support.y)
+        for adapted in descend(self.autodiff, self._loss, head, repeat(features, self.inner_steps), self.inner_lr):
+            yield meta | adapted
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        adapted = self.adapt(meta, task.support)
+        return self.learner.loss(adapted, task.query)
+
+    def _loss(self, head: Params, features: Batch) -> Tensor:
+        return self.learner.loss_of(self.learner.model.head(head, features.x), features.y)

@@ -1,0 +1,57 @@
+"""Reptile."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice, repeat
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm, Preset, last
+from metabench.algorithms.inner_loop import descend
+from metabench.tensors import Batch, Params, Task
+
+
+@ALGORITHMS.register("reptile")
+@dataclass(frozen=True)
+class Reptile(Algorithm):
+    """θ ← θ - ε mean(θ - θ'ᵢ), with θ'ᵢ from several steps of descent on minibatches of the task.
+
+    Nichol, Achiam and Schulman 2018, arXiv 1803.02999, algorithms 1 and 2. Reptile has no use for a query set: in
+    training it walks through all examples of the task, support first, in minibatches of the support set's size, so
+    that an inner step costs what it costs the others. With one inner step it is joint training, as the paper says
+    (§2). The authors' inner optimiser is Adam with β₁ = 0, whose moments persist across tasks; here it is plain
+    gradient descent, so the published inner rate (1e-3, for Adam) is no preset.
+    """
+
+    order = "first"
+    source = "Nichol et al. 2018, arXiv 1803.02999, alg. 2"
+    presets: ClassVar = {
+        "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.01, 5, 10, 25, 10, 20_000, "sgd", 1.0, "linear"),
+        "quick/omniglot": Preset("ours: inner descent", "conv4-64", 0.1, 5, 10, 4, 9, 3_000, "sgd", 1.0, "linear"),
+    }
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        return self._descend(meta, repeat(support, self.inner_steps))
+
+    def task_direction(self, meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
+        adapted = last(self._descend(meta, minibatches(task, self.inner_steps)))
+        direction = {name: meta[name] - adapted[name] for name in meta}
+        with torch.no_grad():
+            loss = self.learner.loss(adapted, task.query)
+        return direction, {"loss": loss}
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        adapted = last(self._descend(anchor, minibatches(task, self.inner_steps)))
+        return torch.stack([0.5 * (meta[name] - adapted[name]).square().sum() for name in meta]).sum()
+
+    def _descend(self, params: Params, batches: Iterator[Batch]) -> Iterator[Params]:
+        return descend(self.autodiff, self.learner.loss, params, batches, self.inner_lr)
+
+
+def minibatches(task: Task, count: int) -> Iterator[Batch]:
+    """`count` minibatches of the support set's size: the support set, then the query set in order, and again."""
+    size = task.support.x.shape[0]
+    chunks = zip(torch.split(task.query.x, size), torch.split(task.query.y, size), strict=True)
+    return islice(cycle([task.support, *(Batch(x, y) for x, y in chunks)]), count)

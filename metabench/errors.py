@@ -1,0 +1,20 @@
+"""What a user is told when something they asked for cannot be done."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake or a missing thing that the user can mend: shown as one sentence, exit code 2."""
+
+
+class Unsupported(Exception):
+    """A combination that cannot be run (a model that needs images, on sinusoids): becomes a row, not an error."""
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """The error for a name that is not in `valid`, with the nearest valid choice."""
+    choices = sorted(valid)
+    near = get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices) or '(none)'}"
+    return UserError(f"unknown {kind} '{name}': {hint}")

@@ -1,0 +1,1 @@
+"""Networks as pure functions of named tensors; every file of this package registers its named sizes."""

@@ -1,0 +1,52 @@
+"""The model contract and the registry of named sizes."""
+
+import math
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from metabench.registry import Registry
+from metabench.tensors import Params
+
+
+class Model(Protocol):
+    """A network in two parts, so that what adapts the head alone need not recompute the body.
+
+    Any use of statistics over the batch (batch normalisation) is within one call of `features`.
+    """
+
+    @property
+    def head_names(self) -> frozenset[str]:
+        """Names of the head's parameters; all others belong to the body."""
+        ...
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Fresh float32 parameters on the CPU, a function of the generator's state alone."""
+        ...
+
+    def features(self, params: Params, x: Tensor) -> Tensor:
+        """(examples, *input_shape) -> (examples, features)"""
+        ...
+
+    def head(self, params: Params, features: Tensor) -> Tensor:
+        """(examples, features) -> (examples, outputs)"""
+        ...
+
+
+ModelFactory: TypeAlias = Callable[[tuple[int, ...], int], Model]
+"""`(input_shape, outputs) -> Model`; raises `Unsupported` for an input it cannot take."""
+
+MODELS: Registry[ModelFactory] = Registry("model", "metabench.models")
+
+
+def glorot(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform weights (outputs, inputs, *kernel) of variance 2 / (fan in + fan out) (Glorot and Bengio 2010, eq. 16).
+
+    MAML's authors initialise convolutions so. He's initialisation starts the sinusoid network at gradients so steep
+    that an inner step of the published size overshoots, and some runs never recover.
+    """
+    outputs, inputs, *kernel = shape
+    bound = math.sqrt(6 / ((inputs + outputs) * math.prod(kernel)))
+    return bound * (2 * torch.rand(shape, generator=generator) - 1)

@@ -1,0 +1,89 @@
+"""One small registry for everything that has a name: algorithms, engines, models, task distributions.
+
+A module inside the registry's package registers itself on import, so a new file is all that is needed. A
+package outside the tree registers through an entry point of the registry's group: either the object itself
+(registered under the entry point's name) or a module that registers what it defines.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from metabench.errors import UserError, unknown
+
+T = TypeVar("T")
+Registered = TypeVar("Registered")
+
+
+class Registry(Generic[T]):
+    """Names of one kind and what they stand for, filled on first use."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self.group = package  # the entry-point group has the name of the package
+        self.broken: dict[str, str] = {}  # plug-ins that failed to load, and why
+        self._entries: dict[str, T] = {}
+        self._origin: dict[str, str] = {}
+        self._loaded = False
+
+    def register(self, name: str, origin: str = "metabench") -> Callable[[Registered], Registered]:
+        """Decorator that files an object under `name`; the name must be free."""
+
+        def add(entry: Any) -> Any:
+            if name in self._entries and self._entries[name] is not entry:
+                raise UserError(f"two {self.kind}s are called '{name}': rename one of them")
+            self._entries[name] = entry
+            self._origin.setdefault(name, origin)
+            return entry
+
+        return add
+
+    def get(self, name: str) -> T:
+        """The object called `name`; raises `UserError` with the nearest valid name."""
+        self._load()
+        if name in self._entries:
+            return self._entries[name]
+        if name in self.broken:
+            raise UserError(f"{self.kind} '{name}' comes from a package that failed to load: {self.broken[name]}")
+        raise unknown(self.kind, name, self._entries)
+
+    def names(self) -> list[str]:
+        """All names, those of the tree first, in the order in which they were registered."""
+        self._load()
+        return list(self._entries)
+
+    def origin(self, name: str) -> str:
+        """The distribution that `name` comes from."""
+        self._load()
+        return self._origin[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[tuple[str, T]]:
+        self._load()
+        return iter(list(self._entries.items()))
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        for point in entry_points(group=self.group):
+            self._load_plugin(point)
+
+    def _load_plugin(self, point: EntryPoint) -> None:
+        # Whatever a plug-in raises must not take the rest of the suite down with it.
+        try:
+            entry = point.load()
+            if not isinstance(entry, ModuleType):
+                self.register(point.name, point.dist.name if point.dist else "plug-in")(entry)
+        except Exception as error:
+            self.broken[point.name] = f"{type(error).__name__}: {error}"

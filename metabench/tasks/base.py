@@ -1,0 +1,75 @@
+"""The contract of a task distribution and the registry of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+import torch
+
+from metabench.registry import Registry
+from metabench.tensors import Task
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+Kind: TypeAlias = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class EpisodeShape:
+    """How large a task is: `ways` classes, `shots` support and `query` query examples of each.
+
+    In regression there is one "way": `shots` and `query` are numbers of points.
+    """
+
+    ways: int
+    shots: int
+    query: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the data of a task distribution comes from: what stands beside every figure measured on it."""
+
+    name: str
+    """What the data is called in tables; a stand-in never bears the name of what it stands in for."""
+    content_hash: str
+    """SHA-256 of the data, or of the definition of a synthetic distribution."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Anything else worth recording: source, split sizes and seed, augmentation."""
+
+
+class TaskDistribution(Protocol):
+    """Seeded, vectorised sampler of episode batches. Splits share no class."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def provenance(self) -> Provenance: ...
+
+    def sample(self, split: Split, tasks: int, generator: torch.Generator) -> Task:
+        """An episode batch of `tasks` tasks on the CPU (float32 inputs), a function of the arguments alone.
+
+        Classification: x (tasks, examples, channels, height, width), y (tasks, examples) int64, shot-major.
+        Regression: x (tasks, points, inputs), y (tasks, points, outputs).
+        """
+        ...
+
+
+TaskFactory: TypeAlias = Callable[[EpisodeShape, Path | None], TaskDistribution]
+"""`(shape, data_dir) -> TaskDistribution`. Raises `UserError` when the data cannot be had, `Unsupported` when the
+shape cannot be served (more ways than there are classes)."""
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """What a task distribution is registered as: its kind is known before its data is looked for."""
+
+    kind: Kind
+    build: TaskFactory
+
+
+TASKS: Registry[TaskSource] = Registry("task", "metabench.tasks")

@@ -1,0 +1,57 @@
+"""Sinusoid regression of Finn et al. (2017, §5.1): y = A sin(x - φ), A in [0.1, 5], φ in [0, π], x in [-5, 5]."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from metabench.errors import Unsupported
+from metabench.tasks.base import TASKS, EpisodeShape, Kind, Provenance, Split, TaskSource
+from metabench.tensors import Batch, Task
+
+AMPLITUDE = (0.1, 5.0)
+PHASE = (0.0, math.pi)
+DOMAIN = (-5.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Sinusoid:
+    """Each task is one sinusoid; support and query points are drawn independently and uniformly."""
+
+    shape: EpisodeShape
+
+    kind: Kind = "regression"
+    input_shape = (1,)
+    outputs = 1
+
+    @property
+    def provenance(self) -> Provenance:
+        definition = f"sinusoid y=A*sin(x-phi) A={AMPLITUDE} phi={PHASE} x={DOMAIN}"
+        return Provenance("sinusoid", hashlib.sha256(definition.encode()).hexdigest(), {"definition": definition})
+
+    def sample(self, split: Split, tasks: int, generator: torch.Generator) -> Task:
+        """x and y of shape (tasks, points, 1); the splits differ by the generator's seed alone."""
+        points = self.shape.shots + self.shape.query
+        amplitude = _uniform(AMPLITUDE, (tasks, 1, 1), generator)
+        phase = _uniform(PHASE, (tasks, 1, 1), generator)
+        x = _uniform(DOMAIN, (tasks, points, 1), generator)
+        y = amplitude * torch.sin(x - phase)
+        k = self.shape.shots
+        return Task(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]))
+
+
+def _uniform(bounds: tuple[float, float], size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    low, high = bounds
+    return low + (high - low) * torch.rand(size, generator=generator)
+
+
+def build(shape: EpisodeShape, data_dir: Path | None) -> Sinusoid:
+    """The sinusoids; `data_dir` is not used."""
+    if shape.ways != 1:
+        raise Unsupported(f"sinusoid is a regression task: ways must be 1, not {shape.ways}")
+    return Sinusoid(shape)
+
+
+TASKS.register("sinusoid")(TaskSource("regression", build))

@@ -1,0 +1,40 @@
+"""The words that everything else is said in: named tensors, batches, tasks."""
+
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor
+
+Params: TypeAlias = dict[str, Tensor]
+"""Named tensors: meta-parameters, adapted parameters, gradients, directions."""
+
+
+class Batch(NamedTuple):
+    """Inputs `x` of shape (examples, *input_shape) and targets `y`: class indices (examples,) of int64, or values
+    (examples, outputs). Classification batches are shot-major: example `shot * ways + way` is of class `way`, so that
+    any `ways * m` consecutive examples hold each class equally often."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Task(NamedTuple):
+    """One few-shot problem; or an episode batch, with a leading task dimension on every tensor."""
+
+    support: Batch
+    query: Batch
+
+
+def task_at(episodes: Task, index: int) -> Task:
+    """The task at `index` of an episode batch, as views."""
+    (sx, sy), (qx, qy) = episodes
+    return Task(Batch(sx[index], sy[index]), Batch(qx[index], qy[index]))
+
+
+def cast(episodes: Task, like: Tensor) -> Task:
+    """Episodes on the device and with the floating dtype of `like`; class indices keep their dtype."""
+
+    def move(tensor: Tensor) -> Tensor:
+        return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    (sx, sy), (qx, qy) = episodes
+    return Task(Batch(move(sx), move(sy)), Batch(move(qx), move(qy)))

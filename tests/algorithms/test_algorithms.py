@@ -1,0 +1,179 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metabench.algorithms.base import ALGORITHMS, Learner, preset_for
+from metabench.algorithms.reptile import minibatches
+from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.measure.gate import flat
+from metabench.models.conv4 import Conv4
+from metabench.models.mlp import MLP
+from metabench.tensors import Batch, Task
+
+NAMES = ["maml", "fomaml", "reptile", "anil"]
+LR = 0.1
+
+
+@pytest.fixture(params=[TAPE, FUNCTIONAL], ids=lambda autodiff: autodiff.name)
+def autodiff(request):
+    return request.param
+
+
+def problem(seed: int = 0, steps: int = 2):
+    """A small smooth regression problem in float64: tanh has no kinks, so differences are exact to rounding."""
+    generator = torch.Generator().manual_seed(seed)
+
+    class Smooth(MLP):
+        def features(self, params, x):
+            return torch.tanh(x @ params["hidden1.weight"].T + params["hidden1.bias"])
+
+    learner = Learner(Smooth(inputs=2, outputs=1, width=3, layers=1), "regression")
+    meta = {
+        name: torch.randn(p.shape, generator=generator).double() for name, p in learner.model.init(generator).items()
+    }
+    x, y = torch.randn(2, 6, 2, generator=generator).double(), torch.randn(2, 6, 1, generator=generator).double()
+    return learner, meta, Task(Batch(x[0], y[0]), Batch(x[1], y[1]))
+
+
+def build(name, learner, autodiff, steps=2):
+    return ALGORITHMS.get(name)(learner, LR, steps, autodiff)
+
+
+def numeric_gradient(function, meta, eps=1e-6):
+    """Central differences, one number of one parameter at a time."""
+    gradient = {name: torch.zeros_like(p) for name, p in meta.items()}
+    for name, p in meta.items():
+        for i in range(p.numel()):
+            values = []
+            for sign in (1, -1):
+                moved = p.clone()
+                moved.view(-1)[i] += sign * eps
+                values.append(float(function({**meta, name: moved})))
+            gradient[name].view(-1)[i] = (values[0] - values[1]) / (2 * eps)
+    return gradient
+
+
+def assert_close(actual, expected, tolerance):
+    assert actual.keys() == expected.keys()
+    torch.testing.assert_close(
+        flat(actual), flat({name: expected[name] for name in actual}), rtol=tolerance, atol=tolerance
+    )
+
+
+def hand_descend(learner, params, batches, names=None):
+    """The inner loop written out with central differences, so that it shares nothing with ours."""
+    for batch in batches:
+        gradient = numeric_gradient(lambda p, batch=batch: learner.loss(p, batch), params)
+        params = {n: p - LR * gradient[n] if names is None or n in names else p for n, p in params.items()}
+    return params
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_direction_is_the_gradient_of_the_definition(name, autodiff):
+    learner, meta, task = problem()
+    algorithm = build(name, learner, autodiff)
+    direction, metrics = algorithm.task_direction(meta, task)
+    assert_close(direction, numeric_gradient(lambda m: algorithm.objective(m, meta, task), meta), 1e-7)
+    assert metrics["loss"].shape == ()
+    assert not metrics["loss"].requires_grad
+
+
+def test_maml_against_an_inner_loop_of_finite_differences(autodiff):
+    learner, meta, task = problem(steps=1)
+    direction, metrics = build("maml", learner, autodiff, steps=1).task_direction(meta, task)
+
+    def query_loss(point):
+        return learner.loss(hand_descend(learner, point, [task.support]), task.query)
+
+    # second differences of size 1e-4 keep the rounding of the inner differences out
+    assert_close(direction, numeric_gradient(query_loss, meta, eps=1e-4), 1e-4)
+    assert float(metrics["loss"]) == pytest.approx(float(query_loss(meta)), rel=1e-8)
+
+
+def test_fomaml_is_the_query_gradient_at_the_adapted_parameters(autodiff):
+    learner, meta, task = problem()
+    direction, _ = build("fomaml", learner, autodiff).task_direction(meta, task)
+    adapted = hand_descend(learner, meta, [task.support] * 2)
+    assert_close(direction, numeric_gradient(lambda p: learner.loss(p, task.query), adapted), 1e-6)
+
+
+def test_reptile_is_the_way_gone_through_support_and_query(autodiff):
+    learner, meta, task = problem()
+    direction, _ = build("reptile", learner, autodiff, steps=3).task_direction(meta, task)
+    adapted = hand_descend(learner, meta, [task.support, task.query, task.support])
+    assert_close(direction, {n: meta[n] - adapted[n] for n in meta}, 1e-6)
+
+
+def test_anil_moves_the_head_alone_and_differentiates_through_it(autodiff):
+    learner, meta, task = problem()
+    algorithm = build("anil", learner, autodiff)
+    adapted = algorithm.adapt(meta, task.support)
+    expected = hand_descend(learner, meta, [task.support] * 2, names=learner.model.head_names)
+    assert_close(adapted, expected, 1e-7)
+    for name in meta:
+        assert torch.equal(adapted[name], meta[name]) == (name not in learner.model.head_names)
+
+
+def test_second_order_differs_from_first(autodiff):
+    learner, meta, task = problem()
+    maml, _ = build("maml", learner, autodiff).task_direction(meta, task)
+    fomaml, _ = build("fomaml", learner, autodiff).task_direction(meta, task)
+    assert (flat(maml) - flat(fomaml)).norm() > 1e-2 * flat(maml).norm()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_inner_steps_adaptation_changes_nothing(name, autodiff):
+    learner, meta, task = problem()
+    adapted = build(name, learner, autodiff, steps=0).adapt(meta, task.support)
+    assert all(torch.equal(adapted[n], meta[n]) for n in meta)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_adaptation_lowers_the_support_loss_at_every_step(name, autodiff):
+    learner, meta, task = problem()
+    algorithm = replace(build(name, learner, autodiff, steps=5), inner_lr=0.01)
+    losses = [float(learner.loss(point, task.support)) for point in algorithm.trajectory(meta, task.support)]
+    assert len(losses) == 6
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_class_order_does_not_matter(name, autodiff):
+    generator = torch.Generator().manual_seed(1)
+    learner = Learner(Conv4((1, 28, 28), 5, 4, False, True), "classification")
+    meta = {n: p.double() for n, p in learner.model.init(generator).items()}
+    x, y = torch.rand(2, 10, 1, 28, 28, generator=generator).double(), torch.arange(5).repeat(2)
+    task = Task(Batch(x[0], y), Batch(x[1], y))
+    order = torch.tensor([3, 1, 4, 0, 2, 8, 6, 9, 5, 7])
+    shuffled = Task(Batch(x[0][order], y[order]), Batch(x[1][order], y[order]))
+    algorithm = build(name, learner, autodiff)
+    assert_close(algorithm.task_direction(meta, shuffled)[0], algorithm.task_direction(meta, task)[0], 1e-9)
+
+
+def test_reptile_minibatches_walk_through_the_task():
+    task = Task(
+        Batch(torch.arange(2).view(2, 1), torch.arange(2)), Batch(torch.arange(2, 7).view(5, 1), torch.arange(2, 7))
+    )
+    seen = [batch.y.tolist() for batch in minibatches(task, 6)]
+    assert seen == [[0, 1], [2, 3], [4, 5], [6], [0, 1], [2, 3]]
+
+
+def test_the_most_specific_preset_counts():
+    maml = ALGORITHMS.get("maml")
+    assert preset_for(maml, "published", "omniglot", 5, 5).query == 5
+    assert preset_for(maml, "published", "omniglot", 5, 1).query == 1
+    assert preset_for(maml, "published", "omniglot", 20, 1).inner_steps == 5
+    assert preset_for(maml, "published", "omniglot", 7, 1) is None
+    assert preset_for(maml, "quick", "omniglot", 7, 1) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_initial_parameters_do_not_depend_on_the_algorithm(name):
+    learner = Learner(MLP(1, 1, 40, 2), "regression")
+    mine = build(name, learner, TAPE).init(torch.Generator().manual_seed(3))
+    assert all(
+        torch.equal(p, q)
+        for p, q in zip(mine.values(), learner.model.init(torch.Generator().manual_seed(3)).values(), strict=True)
+    )

@@ -1,0 +1,37 @@
+"""What several tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+
+# Parallel tests on few cores: threads of several processes waiting for each other cost 30 times the work.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an installed package outside the tree; put it on PYTHONPATH."""
+    target = tmp_path_factory.mktemp("plugin")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--target", str(target), str(HERE / "plugin")], check=True, capture_output=True)
+    return target
+
+
+@pytest.fixture
+def metabench(tmp_path: Path, plugin: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in an empty folder, with the plug-in installed."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1", "COLUMNS": "300", **environment}
+        return subprocess.run(
+            [sys.executable, "-m", "metabench", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+
+    return run

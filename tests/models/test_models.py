@@ -1,0 +1,73 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from metabench.errors import Unsupported
+from metabench.models.base import MODELS
+from metabench.models.conv4 import batch_norm
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_shapes_and_head(name):
+    model = MODELS.get(name)((1, 28, 28), 5)
+    params = model.init(torch.Generator().manual_seed(0))
+    features = model.features(params, torch.rand(6, 1, 28, 28))
+    outputs = model.head({n: params[n] for n in model.head_names}, features)
+    assert features.shape[0] == 6 and features.ndim == 2
+    assert outputs.shape == (6, 5)
+    assert outputs.isfinite().all()
+    assert model.head_names < params.keys()
+    assert all(p.dtype == torch.float32 for p in params.values())
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_initial_parameters_depend_on_the_seed_alone(name):
+    model = MODELS.get(name)((1, 28, 28), 5)
+    one, same, other = (model.init(torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert all(torch.equal(one[n], same[n]) for n in one)
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+def test_parameter_counts_are_those_of_the_published_networks():
+    def count(name, shape, outputs):
+        return sum(p.numel() for p in MODELS.get(name)(shape, outputs).init(torch.Generator()).values())
+
+    assert count("mlp-40x2", (1,), 1) == 1 * 40 + 40 + 40 * 40 + 40 + 40 + 1
+    kernels = 9 * 64 + 3 * 9 * 64 * 64
+    assert count("conv4-64", (1, 28, 28), 5) == kernels + 4 * 2 * 64 + 64 * 5 + 5
+    assert count("conv4-64-maxpool-nonorm", (1, 28, 28), 20) == kernels + 4 * 64 + 64 * 20 + 20
+
+
+def test_batch_norm_is_torchs():
+    x, weight, bias = torch.randn(7, 3, 4, 5).double(), torch.randn(3).double(), torch.randn(3).double()
+    torch.testing.assert_close(
+        batch_norm(x, weight, bias), F.batch_norm(x, None, None, weight, bias, training=True), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_stride_and_pooling_are_the_two_published_forms():
+    x = torch.rand(2, 1, 28, 28)
+    strided, pooled = MODELS.get("conv4-16")((1, 28, 28), 5), MODELS.get("conv4-16-maxpool")((1, 28, 28), 5)
+    params = strided.init(torch.Generator().manual_seed(0))
+    for model, stride in ((strided, 2), (pooled, 1)):
+        h = x
+        for i in range(1, 5):
+            h = F.conv2d(h, params[f"conv{i}.weight"], stride=stride, padding=1)
+            h = F.relu(F.batch_norm(h, None, None, params[f"norm{i}.weight"], params[f"norm{i}.bias"], training=True))
+            h = h if stride == 2 else F.max_pool2d(h, 2)
+        expected = h.mean((2, 3)) if stride == 2 else h.flatten(1)
+        torch.testing.assert_close(model.features(params, x), expected)
+
+
+def test_conv4_refuses_what_is_no_image():
+    with pytest.raises(Unsupported, match="needs images"):
+        MODELS.get("conv4-16")((1,), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "fans"), [("mlp-640x2", "hidden2.weight", 640 + 640), ("conv4-64", "conv3.weight", 9 * 128)]
+)
+def test_weights_are_glorot_uniform(name, parameter, fans):
+    weight = MODELS.get(name)((1, 28, 28), 5).init(torch.Generator().manual_seed(0))[parameter]
+    assert float(weight.abs().max()) <= (6 / fans) ** 0.5
+    assert float(weight.var()) == pytest.approx(2 / fans, rel=0.02)

@@ -1,0 +1,109 @@
+"""A package outside the tree: one good algorithm, and one of each way in which an implementation can go wrong."""
+
+import ctypes
+import time
+from dataclasses import dataclass, replace
+from itertools import repeat
+
+import torch
+import torch.nn.functional as F
+
+from metabench.algorithms.base import Algorithm
+from metabench.algorithms.inner_loop import descend
+from metabench.engines import loop
+from metabench.engines.base import Engine
+from metabench.errors import Unsupported
+from metabench.models.conv4 import Conv4
+
+
+@dataclass(frozen=True)
+class Plugged(Algorithm):
+    """MAML, written again."""
+
+    order = "second"
+    source = "a test"
+
+    def trajectory(self, meta, support):
+        return descend(self.autodiff, self.learner.loss, meta, repeat(support, self.inner_steps), self.inner_lr)
+
+    def objective(self, meta, anchor, task):
+        return self.learner.loss(self.adapt(meta, task.support), task.query)
+
+
+@dataclass(frozen=True)
+class ForgetfulMAML(Plugged):
+    """Calls itself MAML and drops the second order: the inner gradient is taken of detached parameters."""
+
+    def trajectory(self, meta, support):
+        yield meta
+        adapted = meta
+        for _ in range(self.inner_steps):
+            constant = {name: p.detach() for name, p in adapted.items()}
+            gradient, _ = self.autodiff.gradient_and_value(self.learner.loss)(constant, support)
+            adapted = {name: p - self.inner_lr * gradient[name].detach() for name, p in adapted.items()}
+            yield adapted
+
+
+@dataclass(frozen=True)
+class Segfaulting(Plugged):
+    def objective(self, meta, anchor, task):
+        ctypes.string_at(0)
+
+
+@dataclass(frozen=True)
+class Sleeping(Plugged):
+    def objective(self, meta, anchor, task):
+        time.sleep(600)
+
+
+@dataclass(frozen=True)
+class Hungry(Plugged):
+    """Asks for a pebibyte as soon as there is more than one task in float32, which the gate never has."""
+
+    def objective(self, meta, anchor, task):
+        if task.support.x.dtype == torch.float32:
+            torch.empty(2**48)
+        return super().objective(meta, anchor, task)
+
+
+@dataclass(frozen=True)
+class Exploding(Plugged):
+    def task_direction(self, meta, task):
+        direction, metrics = super().task_direction(meta, task)
+        if task.support.x.dtype == torch.float32:
+            metrics = {"loss": metrics["loss"] / 0}
+        return direction, metrics
+
+
+@dataclass(frozen=True)
+class Failing(Plugged):
+    def objective(self, meta, anchor, task):
+        raise ValueError("two lines\nof which the first is shown, with a | in neither")
+
+
+def _first_order(algorithm):
+    """Detaches what it should differentiate through."""
+    return loop.build(ForgetfulMAML(algorithm.learner, algorithm.inner_lr, algorithm.inner_steps))
+
+
+def _choosy(algorithm):
+    raise Unsupported("carries nothing at all")
+
+
+FIRST_ORDER = Engine("drops the second order", _first_order)
+CHOOSY = Engine("carries nothing", _choosy)
+
+
+@dataclass(frozen=True)
+class StockNormConv4(Conv4):
+    """Batch normalisation as everyone writes it: its affine weights inside F.batch_norm."""
+
+    def features(self, params, x):
+        for i in range(1, 5):
+            x = F.conv2d(x, params[f"conv{i}.weight"], stride=2, padding=1)
+            x = F.relu(F.batch_norm(x, None, None, params[f"norm{i}.weight"], params[f"norm{i}.bias"], training=True))
+        return x.mean((2, 3))
+
+
+def stock_norm(input_shape, outputs):
+    return replace(StockNormConv4((1, 28, 28), outputs, 16, False, True), input_shape=input_shape)
