@@ -1,0 +1,1 @@
+"""Measuring: clock, memory, statistics, machine fingerprint, correctness gate."""

@@ -1,0 +1,133 @@
+"""Wall time of a call: warmed up, in blocks that the clock resolves, until the median is known well enough."""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from metabench.measure.statistics import Summary, summarise
+
+MIN_SAMPLES = 6  # fewer give no 95 % interval of the median
+STABLE = 0.05  # warm-up ends when the medians of two successive windows differ by less than this share
+WINDOW = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much time a measurement may take, in seconds, and when it is good enough to stop."""
+
+    seconds: float = 2.0
+    block_seconds: float = 0.01
+    relative_width: float = 0.01
+    """Sampling stops once half the width of the median's 95 % interval is below this share of the median…"""
+    min_samples: int = 20
+    """…and there are this many samples."""
+    noisy_width: float = 0.05
+    """At the end of the budget, an interval wider than this is called noisy."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the clock saw of one call, in seconds."""
+
+    summary: Summary
+    first: float
+    """The very first call: includes what is done once (compilation, allocation, autotuning)."""
+    noisy: bool
+    note: str
+    """One sentence when the figure is doubtful, else empty."""
+
+
+def measure_time(call: Callable[[], object], device: torch.device, budget: Budget) -> Timing:
+    """Time `call`, which must be repeatable with constant work. The garbage collector is off meanwhile."""
+    run_block = _cuda_block if device.type == "cuda" else _cpu_block
+    with _no_garbage_collection():
+        first = run_block(call, 1)
+        block = _calibrate(call, run_block, budget)
+        _warm_up(call, run_block, block, budget)
+        samples: list[float] = []
+        deadline = time.perf_counter() + budget.seconds
+        while not _enough(samples, deadline, budget):
+            samples.append(run_block(call, block))
+    summary = summarise(samples, block)
+    noisy = summary.n < MIN_SAMPLES or summary.relative_width > budget.noisy_width
+    return Timing(summary, first, noisy, _note(summary) if noisy else "")
+
+
+def _enough(samples: list[float], deadline: float, budget: Budget) -> bool:
+    now = time.perf_counter()
+    if len(samples) < MIN_SAMPLES:
+        # A very slow call gets twice the budget to reach an interval at all, then is reported as noisy.
+        return now > deadline + budget.seconds and bool(samples)
+    if now > deadline:
+        return True
+    # The interval is looked at now and then only, so that looking costs nothing and does not pick a lucky moment.
+    return (
+        len(samples) >= budget.min_samples
+        and len(samples) % budget.min_samples == 0
+        and summarise(samples).relative_width < budget.relative_width
+    )
+
+
+def _note(summary: Summary) -> str:
+    if summary.n < MIN_SAMPLES:
+        return f"only {summary.n} samples fitted the time budget: raise time_budget_s"
+    return (
+        f"the interval is ±{100 * summary.relative_width:.0f} % of the median: "
+        "close other programs or raise time_budget_s"
+    )
+
+
+def _calibrate(call: Callable[[], object], run_block: Callable[..., float], budget: Budget) -> int:
+    """How many calls make a block of at least `block_seconds`."""
+    block = 1
+    while (elapsed := run_block(call, block) * block) < budget.block_seconds / 2:
+        block *= 2
+    return max(1, round(block * budget.block_seconds / elapsed)) if elapsed < budget.block_seconds else block
+
+
+def _warm_up(call: Callable[[], object], run_block: Callable[..., float], block: int, budget: Budget) -> None:
+    """Run blocks until two successive windows agree, or for a quarter of the budget."""
+    deadline = time.perf_counter() + budget.seconds / 4
+    recent: list[float] = []
+    while time.perf_counter() < deadline:
+        recent.append(run_block(call, block))
+        if len(recent) >= 2 * WINDOW:
+            before, after = median(recent[-2 * WINDOW : -WINDOW]), median(recent[-WINDOW:])
+            if math.isclose(before, after, rel_tol=STABLE):
+                return
+
+
+def _cpu_block(call: Callable[[], object], block: int) -> float:
+    start = time.perf_counter_ns()
+    for _ in range(block):
+        call()
+    return (time.perf_counter_ns() - start) / block * 1e-9
+
+
+def _cuda_block(call: Callable[[], object], block: int) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(block):
+        call()
+    end.record()
+    torch.cuda.synchronize()
+    return float(start.elapsed_time(end)) / block * 1e-3
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,134 @@
+"""The correctness gate: no implementation is timed before its direction is proved right, in float64.
+
+Two comparisons. The engine's direction against the one of `loop`; and the one of `loop` against central differences
+of the algorithm's own definition (`Algorithm.objective`), which know nothing of automatic differentiation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from metabench.algorithms.base import Algorithm
+from metabench.autodiff import TAPE
+from metabench.engines import loop
+from metabench.engines.base import Step
+from metabench.tasks.base import TaskDistribution
+from metabench.tensors import Params, Task, cast, task_at
+
+ENGINE_TOLERANCE = 1e-8
+"""Relative, in float64; exact engines reach about 1e-15."""
+DEFINITION_TOLERANCE = 1e-5
+"""Relative; right directions reach about 1e-10, one that forgets the second order about 1e-1."""
+TASKS = 2
+DIFFERENCES = (1e-5, 1e-6, 1e-7)
+"""Steps of the central differences. The best one counts: a ReLU or a max-pool that switches inside one of them
+spoils that difference and not the gradient, while a wrong gradient is wrong at all of them."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Relative errors of a direction, NaN where it is not finite."""
+
+    engine_error: float
+    definition_error: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both errors are within their tolerances (NaN is not)."""
+        return self.engine_error <= ENGINE_TOLERANCE and self.definition_error <= DEFINITION_TOLERANCE
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, as a sentence; empty if passed."""
+        faults = []
+        if not self.definition_error <= DEFINITION_TOLERANCE:
+            faults.append(
+                "the direction of loop differs from finite differences of the algorithm's definition by "
+                f"{self.definition_error:.1e} (allowed {DEFINITION_TOLERANCE:.0e})"
+            )
+        if not self.engine_error <= ENGINE_TOLERANCE:
+            faults.append(
+                f"the engine's direction differs from loop by {self.engine_error:.1e} (allowed {ENGINE_TOLERANCE:.0e})"
+            )
+        return "; ".join(faults)
+
+
+def gate(algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device) -> Gate:
+    """Check `step` on two tasks of `distribution`, at meta-parameters a little off their initial values.
+
+    Initial values are special (zero biases, unit scales) and would hide errors.
+    """
+    generator = torch.Generator().manual_seed(0)
+    meta = {
+        name: (p.double() + 0.05 * torch.randn(p.shape, generator=generator, dtype=torch.float64)).to(device)
+        for name, p in algorithm.init(generator).items()
+    }
+    like = torch.zeros((), dtype=torch.float64, device=device)
+    episodes = cast(distribution.sample("train", TASKS, generator), like)
+    truth, truth_metrics = loop.build(algorithm)(meta, episodes)
+    direction, metrics = step(meta, episodes)
+    errors = [relative_error(direction, truth)]
+    errors += [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in metrics]
+    return Gate(max(errors, key=_nan_last), definition_error(algorithm, meta, episodes, truth, generator))
+
+
+def _nan_last(error: float) -> float:
+    return error if error == error else float("inf")
+
+
+def relative_error(direction: Params, truth: Params) -> float:
+    """‖direction - truth‖ / ‖truth‖ over all tensors; the absolute error where the truth is zero."""
+    if direction.keys() != truth.keys():
+        return float("inf")
+    norm = flat(truth).norm()
+    error = (flat({name: direction[name] for name in truth}) - flat(truth)).norm()
+    return float(error / norm if norm > 0 else error)
+
+
+def definition_error(
+    algorithm: Algorithm, meta: Params, episodes: Task, direction: Params, generator: torch.Generator
+) -> float:
+    """The error of `direction` along itself and two random directions, relative to its norm.
+
+    A component along a random unit vector is small where there are many parameters, so its error is taken
+    relative to the typical size of such a component.
+    """
+    algorithm = replace(algorithm, autodiff=TAPE)
+    tasks = [task_at(episodes, i) for i in range(episodes.support.x.shape[0])]
+
+    def objective(point: Params) -> float:
+        with torch.no_grad():
+            return float(sum(algorithm.objective(point, meta, task) for task in tasks)) / len(tasks)
+
+    gradient = flat(direction)
+    norm = float(gradient.norm())
+    typical = 1 / gradient.numel() ** 0.5
+    probes = [(gradient / norm if norm > 0 else gradient, 1.0)]
+    for _ in range(2):
+        random = torch.randn(gradient.shape, generator=generator, dtype=gradient.dtype).to(gradient.device)
+        probes.append((random / random.norm(), typical))
+    errors = [
+        _best_difference(objective, meta, along, float(gradient @ along)) / (scale * norm if norm > 0 else 1.0)
+        for along, scale in probes
+    ]
+    return max(errors, key=_nan_last)
+
+
+def _best_difference(objective: Callable[[Params], float], meta: Params, along: Tensor, slope: float) -> float:
+    errors = []
+    for size in DIFFERENCES:
+        rise = objective(_shift(meta, size * along)) - objective(_shift(meta, -size * along))
+        errors.append(abs(rise / (2 * size) - slope))
+    return min(errors, key=_nan_last)
+
+
+def flat(params: Params) -> Tensor:
+    """All numbers of the parameters as one vector, in their order."""
+    return torch.cat([p.reshape(-1) for p in params.values()])
+
+
+def _shift(params: Params, by: Tensor) -> Params:
+    parts = torch.split(by, [p.numel() for p in params.values()])
+    return {name: p + part.view_as(p) for (name, p), part in zip(params.items(), parts, strict=True)}

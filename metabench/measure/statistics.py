@@ -1,0 +1,69 @@
+"""Summaries of samples with their uncertainty. No distribution is assumed of timings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import bdtr
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Samples and their median, with its 95 % interval and the interquartile range, in the samples' unit."""
+
+    median: float
+    low: float
+    high: float
+    iqr: float
+    n: int
+    block: int
+    """How many calls each sample averages over."""
+    samples: tuple[float, ...]
+
+    @property
+    def relative_width(self) -> float:
+        """Half the width of the interval, as a share of the median."""
+        return (self.high - self.low) / (2 * self.median) if self.median else math.inf
+
+
+def summarise(samples: Sequence[float], block: int = 1) -> Summary:
+    """The summary of at least one sample."""
+    ordered = np.sort(np.asarray(samples, dtype=float))
+    low, high = median_interval(ordered)
+    quarter, median, three_quarters = np.quantile(ordered, [0.25, 0.5, 0.75])
+    return Summary(float(median), low, high, float(three_quarters - quarter), len(ordered), block, tuple(samples))
+
+
+def median_interval(ordered: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the median from the order statistics of sorted samples.
+
+    The k-th smallest and the k-th largest, with the largest k for which P(Binomial(n, 1/2) < k) <= 2.5 %. Fewer
+    than six samples cannot reach 95 %: their range is given (n = 5 covers 93.75 %).
+    """
+    n = len(ordered)
+    k = 0
+    while bdtr(k, n, 0.5) <= (1 - CONFIDENCE) / 2:
+        k += 1
+    k = max(k, 1)
+    return float(ordered[k - 1]), float(ordered[n - k])
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over tasks with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> Mean:
+    """Mean ± 1.96 σ/√n, as few-shot results are published; with one value the interval is that value."""
+    array = np.asarray(values, dtype=float)
+    centre = float(array.mean())
+    half = 1.96 * float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else 0.0
+    return Mean(centre, centre - half, centre + half, len(array))

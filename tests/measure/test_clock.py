@@ -1,0 +1,118 @@
+"""The clock is tested on a simulated one: calls advance it by recorded durations, nothing is really timed."""
+
+import gc
+from itertools import cycle
+
+import pytest
+import torch
+
+from metabench.measure import clock
+from metabench.measure.clock import Budget, measure_time
+
+CPU = torch.device("cpu")
+
+
+class SimulatedTime:
+    """A clock that only calls advance."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, durations) -> None:
+        self.now = 1000.0
+        self.calls = 0
+        self.durations = iter(durations)
+        monkeypatch.setattr(clock.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(clock.time, "perf_counter_ns", lambda: round(self.now * 1e9))
+
+    def call(self) -> None:
+        self.calls += 1
+        self.now += next(self.durations)
+
+
+def test_a_steady_call_is_known_after_the_fewest_samples(monkeypatch):
+    world = SimulatedTime(monkeypatch, cycle([0.1]))
+    timing = measure_time(world.call, CPU, Budget(seconds=60))
+    assert timing.summary.median == pytest.approx(0.1)
+    assert timing.summary.n == 20
+    assert timing.summary.block == 1
+    assert not timing.noisy and timing.note == ""
+
+
+def test_short_calls_are_timed_in_blocks_of_ten_milliseconds(monkeypatch):
+    world = SimulatedTime(monkeypatch, cycle([1e-4]))
+    timing = measure_time(world.call, CPU, Budget(seconds=5))
+    assert timing.summary.median == pytest.approx(1e-4, rel=1e-4)
+    assert 90 <= timing.summary.block <= 110
+
+
+def test_the_first_call_stands_apart(monkeypatch):
+    world = SimulatedTime(monkeypatch, iter([7.0, *[0.05] * 100_000]))
+    timing = measure_time(world.call, CPU, Budget(seconds=10))
+    assert timing.first == pytest.approx(7.0)
+    assert timing.summary.median == pytest.approx(0.05)
+
+
+def test_warm_up_outlasts_a_slow_start(monkeypatch):
+    slow_start = [0.1 * 0.8**i + 0.02 for i in range(25)]
+    world = SimulatedTime(monkeypatch, iter([*slow_start, *[0.02] * 100_000]))
+    timing = measure_time(world.call, CPU, Budget(seconds=40))
+    assert max(timing.summary.samples) < 0.025
+    assert timing.summary.median == pytest.approx(0.02, rel=0.01)
+
+
+def test_a_noisy_call_uses_the_budget_and_says_so(monkeypatch):
+    world = SimulatedTime(monkeypatch, cycle([0.02, 0.09, 0.05, 0.14, 0.03]))
+    start = world.now
+    timing = measure_time(world.call, CPU, Budget(seconds=3))
+    assert timing.noisy
+    assert "close other programs" in timing.note
+    assert 3 < world.now - start < 5
+
+
+def test_a_very_slow_call_ends_at_twice_the_budget(monkeypatch):
+    world = SimulatedTime(monkeypatch, cycle([2.0]))
+    timing = measure_time(world.call, CPU, Budget(seconds=2))
+    assert timing.summary.n < 6
+    assert timing.noisy
+    assert f"only {timing.summary.n} samples" in timing.note
+
+
+def test_nothing_is_lost_between_calls_and_samples(monkeypatch):
+    """Every call after the warm-up is in a sample: the harness drops none."""
+    world = SimulatedTime(monkeypatch, cycle([0.011, 0.012, 0.013]))
+    measured = []
+    real = clock._cpu_block
+
+    def watch(call, block):
+        measured.append((block, real(call, block)))
+        return measured[-1][1]
+
+    monkeypatch.setattr(clock, "_cpu_block", watch)
+    timing = measure_time(world.call, CPU, Budget(seconds=1))
+    assert sum(block for block, _ in measured) == world.calls
+    assert [seconds for _, seconds in measured[-timing.summary.n :]] == list(timing.summary.samples)
+
+
+def test_the_garbage_collector_is_off_meanwhile_and_on_again():
+    seen = []
+    measure_time(lambda: seen.append(gc.isenabled()), CPU, Budget(seconds=0.01, block_seconds=1e-5))
+    assert seen and not any(seen)
+    assert gc.isenabled()
+
+
+def test_cuda_is_timed_with_events_around_a_block(monkeypatch):
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            log.append("record")
+
+        def elapsed_time(self, end):
+            return 30.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: log.append("synchronize"))
+    seconds = clock._cuda_block(lambda: log.append("call"), 3)
+    assert seconds == pytest.approx(0.01)
+    assert log == ["synchronize", "record", "call", "call", "call", "record", "synchronize"]
