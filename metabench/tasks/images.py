@@ -1,0 +1,135 @@
+"""N-way K-shot classification of packed character images, after the protocol of Finn et al. (2017, §5.2)."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from metabench.errors import Unsupported
+from metabench.tasks.base import EpisodeShape, Kind, Provenance, Split
+from metabench.tasks.packed import DRAWINGS, SIDE, PackedImages
+from metabench.tensors import Batch, Task
+
+Rotations: TypeAlias = Literal["random", "none"]
+
+PUBLISHED_SPLIT = (1100, 100, 423)
+"""Training, validation and test characters of MAML's code (its paper says 1200 for training)."""
+SPLIT_SEED = 0
+
+_AUGMENTATION: dict[Rotations, str] = {
+    "random": "one random rotation by a multiple of 90 degrees per class and episode, in training and in testing",
+    "none": "none",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTasks:
+    """Episodes of `shape.ways` characters; splits share no character.
+
+    Raises `Unsupported` when a class would need more than its 20 drawings, or a task more classes than the training
+    or the test split has.
+    """
+
+    images: PackedImages
+    shape: EpisodeShape
+    rotations: Rotations = "random"
+    split_seed: int = SPLIT_SEED
+
+    kind: Kind = "classification"
+    input_shape = (1, SIDE, SIDE)
+
+    def __post_init__(self) -> None:
+        ways, shots, query = self.shape.ways, self.shape.shots, self.shape.query
+        if min(ways, shots, query) < 1:
+            raise Unsupported(f"{self.images.name} needs at least one way, one shot and one query, not {self.shape}")
+        if shots + query > DRAWINGS:
+            raise Unsupported(
+                f"{self.images.name} has {DRAWINGS} drawings of each character: {shots} shots and {query} queries"
+                f" need {shots + query}"
+            )
+        self._require_ways("train")
+        self._require_ways("test")
+
+    @property
+    def outputs(self) -> int:
+        """The number of classes of a task."""
+        return self.shape.ways
+
+    @property
+    def provenance(self) -> Provenance:
+        """Named after the data, hashed by its source; the details record split, pixels and augmentation."""
+        return Provenance(
+            self.images.name,
+            self.images.source_hash,
+            {
+                "origin": self.images.origin,
+                "pixel_hash": self.images.pixel_hash,
+                "split": ", ".join(f"{name} {len(classes)}" for name, classes in self.classes.items()),
+                "split_seed": str(self.split_seed),
+                "augmentation": _AUGMENTATION[self.rotations],
+            },
+        )
+
+    @cached_property
+    def classes(self) -> dict[Split, Tensor]:
+        """Indices of the characters of each split, int64 (characters of the split,)."""
+        return split_classes(self.images, self.split_seed)
+
+    def sample(self, split: Split, tasks: int, generator: torch.Generator) -> Task:
+        """x float32 (tasks, examples, 1, SIDE, SIDE) in [0, 1] with ink = 1; y int64 (tasks, examples), shot-major.
+
+        Drawn without replacement: classes within a task, in random order, and drawings within a class; one rotation
+        for all drawings of a class. The classes drawn depend on neither the shots nor the rotations asked for.
+        Raises `Unsupported` when the split has fewer classes than ways.
+        """
+        self._require_ways(split)
+        pool = self.classes[split]
+        ways, shots = self.shape.ways, self.shape.shots
+        # The places of the largest of independent uniforms are a uniform draw without replacement, in random order.
+        places = torch.rand(tasks, len(pool), generator=generator).topk(ways).indices
+        characters = pool[places][:, None, :]  # (tasks, 1, ways)
+        turns = torch.randint(4, (tasks, 1, ways), generator=generator)  # drawn in any case: tasks match without it
+        order = torch.rand(tasks, DRAWINGS, ways, generator=generator).argsort(dim=1)
+        rows = characters * DRAWINGS + order  # (tasks, drawings, ways)
+        if self.rotations == "none":
+            turns = torch.zeros_like(turns)
+        total = shots + self.shape.query
+        return Task(self._batch(rows[:, :shots], turns), self._batch(rows[:, shots:total], turns))
+
+    def _batch(self, rows: Tensor, turns: Tensor) -> Batch:
+        """Drawings `rows` (tasks, n, ways) turned by `turns` (tasks, 1, ways) quarters, as a batch per task."""
+        tasks, n, ways = rows.shape
+        pixels = self.images.images.flatten(0, 1).index_select(0, rows.reshape(-1))
+        quarters = turns.expand(rows.shape).reshape(-1)
+        for quarter in (1, 2, 3):  # on bytes: a quarter of the traffic of floats
+            chosen = (quarters == quarter).nonzero().squeeze(1)
+            turned = torch.rot90(pixels.index_select(0, chosen), quarter, (1, 2))
+            pixels.index_copy_(0, chosen, turned)
+        x = pixels.view(tasks, n * ways, *self.input_shape).to(torch.float32).div_(255)
+        return Batch(x, torch.arange(ways).repeat(tasks, n))
+
+    def _require_ways(self, split: Split) -> None:
+        available = len(self.classes[split])
+        if self.shape.ways > available:
+            raise Unsupported(
+                f"{self.images.name} has {available} characters for '{split}': too few for {self.shape.ways} ways"
+            )
+
+
+def split_classes(images: PackedImages, seed: int) -> dict[Split, Tensor]:
+    """Disjoint classes of the three splits, in the published proportion (exactly so for 1623 characters).
+
+    Characters are ranked by a hash of the seed and their name, so the split is the same on every platform and with
+    every version of every library, and does not depend on the order in which the characters are stored.
+    """
+    names = [f"{seed}/{a}/{c}" for a, c in zip(images.alphabets, images.characters, strict=True)]
+    ranked = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
+    train, validation = (len(names) * part // sum(PUBLISHED_SPLIT) for part in PUBLISHED_SPLIT[:2])
+    bounds = (0, train, train + validation, len(names))
+    return {
+        split: torch.tensor(sorted(ranked[low:high]), dtype=torch.int64)
+        for split, low, high in zip(get_args(Split), bounds[:-1], bounds[1:], strict=True)
+    }

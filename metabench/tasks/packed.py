@@ -1,0 +1,190 @@
+"""Packed character images: many small drawings in one verified cache file."""
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from metabench.errors import UserError
+
+if TYPE_CHECKING:  # Pillow is loaded where it is used: importing a task distribution must be cheap
+    from PIL.Image import Image
+
+DRAWINGS = 20
+"""Drawings of each character, as in Omniglot."""
+DRAWN_SIDE = 105
+"""Side in pixels of a drawing as its writer made it."""
+SIDE = 28
+"""Side in pixels of a packed image."""
+FORMAT = 1
+"""Version of the cache file; another version is not read."""
+
+# What a damaged zip of arrays is noticed by: it depends on which byte is wrong.
+_DAMAGE = (
+    *(OSError, EOFError, KeyError, ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedImages:
+    """All drawings of a set of characters, in canonical order, with the hashes that identify them. Made by `pack`."""
+
+    name: str
+    """What the data is called in tables."""
+    origin: str
+    """How it was come by, in a few words and with no path of any machine."""
+    images: torch.Tensor
+    """uint8 (characters, DRAWINGS, SIDE, SIDE); ink is 255, paper 0."""
+    alphabets: tuple[str, ...]
+    """The alphabet of each character."""
+    characters: tuple[str, ...]
+    """The name of each character; (alphabet, name) is unique."""
+    source_hash: str
+    """SHA-256 of what the images were made from; the same whatever library decoded or drew it."""
+    pixel_hash: str
+    """SHA-256 of `images`, in row-major order."""
+
+
+@dataclass(frozen=True)
+class DataStatus:
+    """What is known of a data set without preparing or downloading anything."""
+
+    name: str
+    cache_file: Path
+    prepared: bool
+    source: str
+    """Where the prepared data came from; else where it would be prepared from."""
+    characters: int = 0
+    source_hash: str = ""
+    pixel_hash: str = ""
+
+    def describe(self) -> dict[str, str]:
+        """The rows to show: label and value."""
+        rows = {"data": self.name, "prepared": "yes" if self.prepared else "no", "source": self.source}
+        if self.prepared:
+            rows |= {"characters": f"{self.characters} × {DRAWINGS} drawings"}
+            rows |= {"source hash": self.source_hash, "pixel hash": self.pixel_hash}
+        return rows | {"cache file": str(self.cache_file)}
+
+
+def pack(
+    name: str,
+    origin: str,
+    images: npt.NDArray[np.uint8],
+    alphabets: Sequence[str],
+    characters: Sequence[str],
+    source_hash: str,
+) -> PackedImages:
+    """Images uint8 (characters, DRAWINGS, SIDE, SIDE) with their hash; raises `ValueError` for anything else."""
+    count = len(characters)
+    if images.dtype != np.uint8 or images.shape != (count, DRAWINGS, SIDE, SIDE) or len(alphabets) != count:
+        raise ValueError(f"{images.dtype} images of shape {images.shape} for {count} characters")
+    if len(set(zip(alphabets, characters, strict=True))) != count:
+        raise ValueError("two characters have the same name")
+    images = np.ascontiguousarray(images)
+    digest = hashlib.sha256(images.tobytes()).hexdigest()
+    return PackedImages(
+        name, origin, torch.from_numpy(images), tuple(alphabets), tuple(characters), source_hash, digest
+    )
+
+
+def shrink(drawing: "Image") -> npt.NDArray[np.uint8]:
+    """A DRAWN_SIDE² grey drawing, ink black, as uint8 (SIDE, SIDE) with ink = 255 (Lanczos, as in MAML's code)."""
+    from PIL import Image
+
+    return 255 - np.asarray(drawing.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def cache_dir() -> Path:
+    """METABENCH_CACHE; else metabench/ in XDG_CACHE_HOME; else ~/.cache/metabench. It need not exist."""
+    if own := os.environ.get("METABENCH_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "metabench"
+    return Path.home() / ".cache" / "metabench"
+
+
+def cache_file(name: str) -> Path:
+    """The cache file of the data called `name`."""
+    return cache_dir() / f"{name}-{SIDE}.npz"
+
+
+def make_cache_dir() -> Path:
+    """The cache folder, made if need be; raises `UserError` where it cannot be written to."""
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(f"the cache folder {folder} cannot be written to: set METABENCH_CACHE to one that can")
+    return folder
+
+
+def save(packed: PackedImages, path: Path) -> None:
+    """Write the cache file at once or not at all; raises `UserError` when the disk refuses."""
+    text = {key: np.array(getattr(packed, key)) for key in ("name", "origin", "source_hash", "pixel_hash")}
+    names = {"alphabets": np.array(packed.alphabets), "characters": np.array(packed.characters)}
+    arrays: dict[str, Any] = {"format": np.array(FORMAT), "images": packed.images.numpy(), **text, **names}
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # same folder, so that the replacement is atomic
+    try:
+        with part.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+        part.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write the cache file {path}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path, name: str) -> PackedImages:
+    """The data called `name` from its cache file; raises `UserError` when the file is not what `save` wrote."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if int(archive["format"]) != FORMAT or str(archive["name"]) != name:
+                raise ValueError("another format or data set")
+            packed = pack(
+                name,
+                str(archive["origin"]),
+                archive["images"],
+                archive["alphabets"].tolist(),
+                archive["characters"].tolist(),
+                str(archive["source_hash"]),
+            )
+            if packed.pixel_hash != str(archive["pixel_hash"]):
+                raise ValueError("the pixels do not match their hash")
+    except PermissionError as error:
+        raise UserError(f"cannot read the cache file {path}: {error.strerror}") from error
+    except _DAMAGE as error:
+        raise UserError(f"the cache file {path} is damaged: delete it and run `metabench data prepare`") from error
+    return packed
+
+
+def load_or_prepare(
+    name: str, prepare: Callable[[], PackedImages], current: Callable[[PackedImages], bool] = lambda packed: True
+) -> PackedImages:
+    """The cached data if there is any and it is `current`; else what `prepare` makes, which is then cached.
+
+    Processes that ask at the same time prepare it once: the others wait.
+    """
+    from filelock import FileLock
+
+    path = cache_file(name)
+    if path.exists() and current(packed := load(path, name)):
+        return packed
+    with FileLock(make_cache_dir() / f"{path.name}.lock"):
+        if path.exists() and current(packed := load(path, name)):  # another process was faster
+            return packed
+        packed = prepare()
+        save(packed, path)
+    return packed

@@ -1,0 +1,68 @@
+import math
+
+import pytest
+import torch
+
+from metabench.errors import Unsupported
+from metabench.tasks.base import TASKS, EpisodeShape
+
+TASKS_DRAWN = 4000
+
+
+def sample(seed=0, tasks=TASKS_DRAWN, shots=5, query=10, split="train"):
+    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, shots, query), None)
+    return distribution.sample(split, tasks, torch.Generator().manual_seed(seed))
+
+
+def fitted(x, y):
+    """Amplitude and phase in [0, 2π) of each task's sinusoid, and its residual, by least squares on sin x and cos x."""
+    basis = torch.cat((torch.sin(x), torch.cos(x)), dim=-1).double()
+    solution = torch.linalg.lstsq(basis, y.double()).solution
+    a, b = solution[:, 0, 0], -solution[:, 1, 0]  # A sin(x - φ) = A cos φ sin x - A sin φ cos x
+    residual = (basis @ solution - y).abs().amax()
+    return torch.hypot(a, b), torch.atan2(b, a) % (2 * math.pi), residual
+
+
+def test_one_sinusoid_runs_through_support_and_query():
+    (sx, sy), (qx, qy) = sample()
+    assert sx.shape == sy.shape == (TASKS_DRAWN, 5, 1)
+    assert qx.shape == qy.shape == (TASKS_DRAWN, 10, 1)
+    assert sx.dtype == sy.dtype == torch.float32
+    _, _, residual = fitted(torch.cat((sx, qx), 1), torch.cat((sy, qy), 1))
+    assert residual < 1e-5
+
+
+def test_amplitude_phase_and_inputs_are_uniform_on_the_published_ranges():
+    (_, _), (x, y) = sample()
+    amplitude, phase, _ = fitted(x, y)
+    for values, low, high in ((amplitude, 0.1, 5.0), (phase, 0.0, math.pi), (x.flatten(), -5.0, 5.0)):
+        assert low - 1e-4 < values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() < high + 1e-4
+        deciles = torch.arange(1, 10, dtype=torch.float64) / 10
+        found = torch.quantile(((values - low) / (high - low)).double()[:TASKS_DRAWN], deciles)
+        assert (found - deciles).abs().max() < 0.03  # 4000 draws: a decile's standard error is at most 0.008
+
+
+def test_support_and_query_points_are_independent():
+    (sx, _), (qx, _) = sample(shots=8, query=8)
+    correlation = torch.corrcoef(torch.cat((sx, qx), 1).squeeze(-1).T)[:8, 8:]
+    assert correlation.abs().max() < 5 / math.sqrt(TASKS_DRAWN)
+
+
+def test_a_function_of_the_generator_alone():
+    first, again, other = sample(seed=3, tasks=4), sample(seed=3, tasks=4), sample(seed=4, tasks=4)
+    for one, two, three in zip(first.query, again.query, other.query, strict=True):
+        assert torch.equal(one, two)
+        assert not torch.equal(one, three)
+
+
+def test_it_is_no_classification():
+    with pytest.raises(Unsupported, match="ways must be 1"):
+        TASKS.get("sinusoid").build(EpisodeShape(5, 1, 1), None)
+
+
+def test_provenance_states_the_law():
+    provenance = TASKS.get("sinusoid").build(EpisodeShape(1, 5, 5), None).provenance
+    assert provenance.name == "sinusoid"
+    assert len(provenance.content_hash) == 64
+    assert "A=(0.1, 5.0)" in provenance.details["definition"]
