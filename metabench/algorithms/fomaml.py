@@ -31,7 +31,7 @@ class FOMAML(Algorithm):
         "published/omniglot-20way": Preset(_PAPER, "conv4-64", 2.0, 5, 5, 16, 1, 60_000),
         "published/omniglot-20way-5shot": Preset(_PAPER, "conv4-64", 2.0, 5, 5, 16, 5, 60_000),
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 20_000),
-        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.4, 1, 3, 4, 5, 4_000, outer_lr=2e-3),
+        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.4, 3, 5, 4, 5, 3_000, "adam", 2e-3, "linear"),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

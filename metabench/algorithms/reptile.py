@@ -28,8 +28,8 @@ class Reptile(Algorithm):
     order = "first"
     source = "Nichol et al. 2018, arXiv 1803.02999, alg. 2"
     presets: ClassVar = {
-        "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.01, 5, 10, 25, 10, 20_000, "sgd", 1.0, "linear"),
-        "quick/omniglot": Preset("ours: inner descent", "conv4-64", 0.1, 5, 10, 4, 9, 3_000, "sgd", 1.0, "linear"),
+        "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 20_000, "sgd", 1.0, "linear"),
+        "quick/omniglot": Preset("ours: inner descent", "conv4-64", 0.2, 8, 10, 4, 9, 2_000, "sgd", 1.0, "linear"),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

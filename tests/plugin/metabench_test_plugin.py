@@ -81,6 +81,14 @@ class Failing(Plugged):
         raise ValueError("two lines\nof which the first is shown, with a | in neither")
 
 
+@dataclass(frozen=True)
+class Undefined(Plugged):
+    """Neither its direction nor its definition is a number."""
+
+    def objective(self, meta, anchor, task):
+        return super().objective(meta, anchor, task) * float("nan")
+
+
 def _first_order(algorithm):
     """Detaches what it should differentiate through."""
     return loop.build(ForgetfulMAML(algorithm.learner, algorithm.inner_lr, algorithm.inner_steps))

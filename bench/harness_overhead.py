@@ -1,0 +1,50 @@
+"""A step timed by the harness against the same step timed by a bare loop, in the same process, taking turns."""
+
+import time
+from statistics import median
+
+import torch
+from metabench.measure.machine import physical_cores
+from tabulate import tabulate
+
+from metabench.engines.base import ENGINES
+from metabench.measure.clock import Budget, measure_time
+from metabench.sweep.spec import parse_sweep
+from metabench.sweep.worker import build_algorithm, initial_meta, meta_iteration
+from metabench.tasks.base import TASKS
+
+ROUNDS = 15
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Print both medians and their ratio, for a short and a long step."""
+    grids = [
+        {"task": "sinusoid", "algorithm": "maml", "engine": ["loop", "vmap"], "inner_steps": 1},
+        {"task": "glyphs", "algorithm": "maml", "model": "conv4-32", "meta_batch": 4, "inner_steps": 1},
+    ]
+    rows = []
+    for cell in parse_sweep("overhead", {"grid": grids}, "", physical_cores()).cells:
+        torch.set_num_threads(cell.threads)
+        distribution = TASKS.get(cell.task).build(cell.shape, None)
+        algorithm = build_algorithm(cell, distribution)
+        step = ENGINES.get(cell.engine).build(algorithm)
+        iteration = meta_iteration(cell, step, initial_meta(cell, algorithm), distribution)
+        harness, bare = [], []
+        for _ in range(ROUNDS):
+            timing = measure_time(iteration, CPU, Budget(seconds=0.3))
+            harness.append(timing.summary.median)
+            calls = timing.summary.n * timing.summary.block
+            times = []
+            for _ in range(calls):
+                start = time.perf_counter()
+                iteration()
+                times.append(time.perf_counter() - start)
+            bare.append(median(times))
+        ratio = median(h / b for h, b in zip(harness, bare, strict=True))
+        rows.append([cell.describe(), f"{1e3 * median(harness):.3f}", f"{1e3 * median(bare):.3f}", f"{ratio:.3f}"])
+    print(tabulate(rows, headers=["step", "harness, ms", "bare loop, ms", "ratio"], disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

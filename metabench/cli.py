@@ -1,0 +1,181 @@
+"""The command line: parses, calls, prints."""
+
+import json
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tabulate import tabulate
+
+from metabench import __version__
+from metabench.errors import Unsupported, UserError, unknown
+
+# Everything that needs torch is imported inside its command, so that help and reports come at once.
+
+app = typer.Typer(
+    help="metabench: a benchmark and profiling suite for meta-learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="METABENCH_DATA",
+        help="Folder with Omniglot's two zips, or the extracted images_background and images_evaluation.",
+    ),
+]
+KINDS = ("algorithms", "engines", "models", "tasks", "sweeps")
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence and exit code 2, without a traceback."""
+    try:
+        app()
+    except (UserError, Unsupported) as error:
+        _fail(str(error), 2)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"metabench: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}; all if left out.")] = "",
+) -> None:
+    """List algorithms, engines, models, tasks and sweeps."""
+    from metabench.listing import listing
+
+    if kind and kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    for title, headers, rows, notes in listing((kind,) if kind else KINDS):
+        print(f"{title}\n{tabulate(rows, headers=headers, tablefmt='simple')}\n")
+        for note in notes:
+            print(f"metabench: {note}", file=sys.stderr)
+
+
+@app.command()
+def run(
+    sweep: Annotated[str, typer.Argument(help="A built-in sweep (see `metabench list sweeps`) or a TOML file.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/SWEEP-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    data_dir: DataDir = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda, for all cells.")] = "",
+    assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
+) -> None:
+    """Run a sweep, each cell in a process of its own, and print its tables."""
+    from metabench.measure.machine import physical_cores
+    from metabench.progress import ConsoleProgress
+    from metabench.sweep.builtin import find_sweep
+    from metabench.sweep.runner import run_sweep
+    from metabench.sweep.spec import load_sweep, parse_override
+
+    if resume and out is None:
+        raise UserError("--resume needs --out with the run folder to go on with")
+    overrides = dict(parse_override(text) for text in assign or [])
+    if device:
+        overrides["device"] = [device]
+    loaded = load_sweep(find_sweep(sweep), overrides, physical_cores())
+    _check_device({cell.device for cell in loaded.cells})
+    folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with ConsoleProgress() as progress:
+            run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress)
+    except KeyboardInterrupt:
+        again = " ".join(["metabench run", sweep, "--out", str(folder), "--resume", *sys.argv[3:]])
+        _fail(f"interrupted; all finished cells are in '{folder}'. Go on with: {again}", 130)
+    report(folder)
+
+
+def _check_device(devices: set[str]) -> None:
+    import torch
+
+    if "cuda" in devices and not torch.cuda.is_available():
+        raise UserError("device cuda was asked for, but torch finds no CUDA device: use --device cpu")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write results.csv, samples.csv, curves.csv and tables.md of a run anew, and print its tables."""
+    from metabench.report.write import write_report
+
+    print(write_report(run))
+    print(f"\nrun folder: {run}")
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Algorithms; all if left out.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Engines; all if left out.")] = None,
+) -> None:
+    """Prove every implementation right: its direction against `loop`, and `loop` against finite differences."""
+    from metabench.algorithms.base import ALGORITHMS
+    from metabench.engines.base import ENGINES
+    from metabench.measure.verification import SETTINGS, verify
+
+    algorithms, engines = names or ALGORITHMS.names(), engine or ENGINES.names()
+    for name in algorithms:
+        ALGORITHMS.get(name)
+    for name in engines:
+        ENGINES.get(name)
+    verdicts = list(verify(algorithms, engines, SETTINGS))
+    rows = [
+        [
+            v.implementation,
+            f"{v.setting.task}, {v.setting.model}, {v.setting.inner_steps} inner steps",
+            f"{v.gate.engine_error:.1e}" if v.gate else "",
+            f"{v.gate.definition_error:.1e}" if v.gate else "",
+            v.word if v.word == "ok" else f"{v.word}: {v.reason}",
+        ]
+        for v in verdicts
+    ]
+    headers = ["implementation", "setting", "against loop", "loop against differences", "verdict"]
+    print(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
+    wrong = sum(v.word == "incorrect" for v in verdicts)
+    if wrong:
+        _fail(f"{wrong} of {len(verdicts)} checks failed", 1)
+    print(f"\nall {len(verdicts)} checks passed (relative errors in float64)")
+
+
+@app.command()
+def env() -> None:
+    """Print the machine fingerprint that is kept with every run."""
+    from metabench.measure.machine import fingerprint, physical_cores
+
+    print(json.dumps(fingerprint(physical_cores()), indent=2))
+
+
+@data_app.command("prepare")
+def data_prepare(data_dir: DataDir = None) -> None:
+    """Pack Omniglot into the cache: from --data-dir, or by torchvision's download."""
+    from metabench.tasks import omniglot
+
+    omniglot.prepare(data_dir)
+    data_status(data_dir)
+
+
+@data_app.command("status")
+def data_status(data_dir: DataDir = None) -> None:
+    """Say whether Omniglot is at hand, and its content hash."""
+    from metabench.tasks import omniglot
+
+    rows: list[tuple[str, Any]] = list(omniglot.status(data_dir).describe().items())
+    print(tabulate(rows, tablefmt="plain"))
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """metabench: a benchmark and profiling suite for meta-learning."""
+    if version:
+        print(f"metabench {__version__}")
+        raise typer.Exit(0)

@@ -1,0 +1,78 @@
+"""How a running sweep shows itself: a bar with the time left on a terminal, plain lines elsewhere."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from metabench.sweep.cell import Cell
+from metabench.sweep.measurement import Measurement
+
+
+class ConsoleProgress:
+    """Writes to standard error, so that tables on standard output can be piped."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("cells", total=None)
+        self.total = 0
+        self.number = 0
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def begin(self, total: int, done: int) -> None:
+        self.total, self.number = total, done
+        self.bar.update(self.task, total=total, completed=done)
+        if done:
+            self._line(f"resuming: {done} of {total} measurements are there already")
+
+    def cell(self, cell: Cell) -> None:
+        self.bar.update(self.task, description=cell.describe())
+
+    def finished(self, measurement: Measurement) -> None:
+        self.number += 1
+        self.bar.update(self.task, completed=self.number)
+        cell = Cell.from_json(measurement.cell)
+        outcome = _figures(measurement) if measurement.status == "ok" else f"{measurement.status}: {measurement.reason}"
+        self._line(f"[{self.number}/{self.total}] {cell.describe()}: {outcome} ({measurement.seconds:.1f} s)")
+        for sentence in measurement.warnings:
+            self.warn(sentence)
+
+    def warn(self, sentence: str) -> None:
+        self._line(f"warning: {sentence}")
+
+    def _line(self, text: str) -> None:
+        # Never wrapped and never interpreted: reasons may hold square brackets.
+        if self.console.is_terminal:
+            self.console.print(text, markup=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _figures(measurement: Measurement) -> str:
+    parts = []
+    if measurement.time:
+        parts.append(f"{1e3 * measurement.time['step']['median']:.3g} ms a step")
+    if measurement.quality:
+        parts.append(f"{measurement.quality['metric']} {measurement.quality['value']:.3f}")
+    return ", ".join(parts) or "ok"

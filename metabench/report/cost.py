@@ -1,0 +1,246 @@
+"""What an algorithm costs against MAML, and what it gives for it: a table for each setting."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from metabench.report.bundles import (
+    TRAINING_AXES,
+    Bundle,
+    Quality,
+    bundles,
+    model_sizes,
+    quality,
+    status,
+    telling_apart,
+    time_key,
+    training_key,
+    varying,
+)
+from metabench.report.figures import NOTHING, bytes_text, duration_text, quality_text, time_text, trim, with_interval
+from metabench.report.frame import Row
+from metabench.report.ratios import ratio_interval
+from metabench.report.tables import Section, Table, axis_word, setting, without_empty_columns
+
+REFERENCE = "maml"
+GROUP_AXES = ("task", "ways", "shots", "model", "engine", "device", "precision", "threads")
+"""One table for each combination of these."""
+OWN_AXES = ("outer", *TRAINING_AXES)
+"""Each algorithm has its own; shown only where they alone tell two rows apart."""
+REASON_LENGTH = 40  # the whole reason stands in the table of rows that are not ok
+NOISY = " (noisy)"
+METRIC_WORDS = {"accuracy": "accuracy", "mse": "MSE"}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row of a table: whose status and quality, whose time and memory."""
+
+    own: Bundle
+    cost: Bundle
+    quality: Quality | None
+
+
+_Column: TypeAlias = tuple[str, Callable[[_Line], str]]
+
+
+def cost_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+    """For each setting: the cells that were to measure quality, their quality step by step, and all other cells."""
+    cost = {time_key(bundle.cell): bundle for bundle in bundles(rows, time_key)}
+    groups: dict[tuple[Any, ...], list[Bundle]] = {}
+    for bundle in bundles(rows, training_key):
+        groups.setdefault(tuple(bundle.cell.get(axis) for axis in GROUP_AXES), []).append(bundle)
+    sizes = model_sizes(rows)
+    with_quality: list[Table] = []
+    without: list[Table] = []
+    for group in sorted(groups.values(), key=lambda group: _group_order(group[0].cell, sizes)):
+        keys = {time_key(bundle.cell): None for bundle in group}
+        asking = [
+            _Line(bundle, cost[time_key(bundle.cell)], quality(bundle))
+            for bundle in group
+            if bundle.asked_for("quality")
+        ]
+        shown = {time_key(line.own.cell) for line in asking}
+        others = [_Line(cost[key], cost[key], None) for key in keys if key not in shown]
+        references = [cost[key] for key in keys if cost[key].algorithm == REFERENCE]
+        if asking:
+            with_quality.append(_table("Cost and quality", asking, references, data))
+            with_quality += _by_step(asking, data)
+        if others:
+            without.append(_table("Cost", others, references, data))
+    return Section("Cost and quality", (*with_quality, *without))
+
+
+def _group_order(cell: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
+    engine = cell["engine"]
+    size = sizes.get(cell["model"], 0)
+    rest = tuple(str(cell.get(axis)) for axis in GROUP_AXES)
+    return (cell["task"], cell["ways"], cell["shots"], size, cell["model"], engine != "loop", engine, rest)
+
+
+def _table(kind: str, lines: Sequence[_Line], references: Sequence[Bundle], data: Mapping[str, str]) -> Table:
+    sizes = _size_axes(lines[0].own.cell)
+    cells = [line.own.cell for line in lines]
+    changing = varying(cells, sizes)
+    fixed = [axis for axis in sizes if axis not in changing]
+    # a row without a match is rather divided by what stands in the same table
+    references = sorted(references, key=lambda other: all(line.cost is not other for line in lines))
+    columns: list[_Column] = [("algorithm", lambda line: line.own.algorithm)]
+    columns += [(axis_word(axis), _axis_value(axis)) for axis in (*changing, *_own_axes(cells, changing))]
+    columns += [
+        ("status", _status_and_reason),
+        ("step time", _step_time),
+        (f"time ÷ {REFERENCE}", lambda line: _against(line, references, sizes, _time_ratio)),
+        ("peak memory", lambda line: bytes_text(line.cost.peak.bytes) if line.cost.peak else NOTHING),
+        (f"memory ÷ {REFERENCE}", lambda line: _against(line, references, sizes, _memory_ratio)),
+    ]
+    if kind == "Cost and quality":
+        columns += _quality_columns(lines)
+    body = [[text(line) for _, text in columns] for line in lines]
+    titles = [title for title, _ in columns]
+    droppable = ("step time", f"time ÷ {REFERENCE}", "peak memory", f"memory ÷ {REFERENCE}", "batch norm")
+    kept, shown = without_empty_columns(titles, body, droppable)
+    title = f"{kind}: {setting(lines[0].own.cell, (*GROUP_AXES, *fixed), data)}"
+    says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round."
+    return Table(title, says, kept, shown, tuple(_notes(lines, references, sizes, shown)))
+
+
+def _size_axes(cell: Mapping[str, Any]) -> list[str]:
+    """What must be equal for two algorithms to be matched, beyond the table's own setting."""
+    left_out = {"algorithm", "seed", "measure", *GROUP_AXES, *OWN_AXES}
+    return [axis for axis in cell if axis not in left_out]
+
+
+def _own_axes(cells: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> list[str]:
+    """Settings of training that tell two rows apart; iterations are a column of their own."""
+    return [axis for axis in telling_apart(cells, ("algorithm", *shown), OWN_AXES) if axis != "iterations"]
+
+
+def _axis_value(axis: str) -> Callable[[_Line], str]:
+    return lambda line: str(line.own.cell.get(axis, NOTHING))
+
+
+def _status_and_reason(line: _Line) -> str:
+    word = status(line.own)
+    reason = next((str(row["reason"]) for row in line.own.rows if row["status"] != "ok" and row.get("reason")), "")
+    if len(reason) > REASON_LENGTH:
+        reason = reason[: REASON_LENGTH - 1].rstrip() + "…"
+    return f"{word}: {reason}" if reason else word
+
+
+def _step_time(line: _Line) -> str:
+    step = line.cost.step
+    return time_text(step) + (NOISY if line.cost.noisy else "") if step else NOTHING
+
+
+def _reference(line: _Line, references: Sequence[Bundle], sizes: Sequence[str]) -> tuple[Bundle | None, bool]:
+    """What a row is divided by, and whether it is matched; an unmatched one only where there is no matched one."""
+    cell = line.cost.cell
+    matched = [other for other in references if all(other.cell.get(axis) == cell.get(axis) for axis in sizes)]
+    if line.cost.algorithm == REFERENCE:
+        return line.cost, True
+    if matched:
+        return next((other for other in matched if other.cell.get("outer") == cell.get("outer")), matched[0]), True
+    return _unmatched(references), False
+
+
+def _unmatched(references: Sequence[Bundle]) -> Bundle | None:
+    return next((other for other in references if other.samples), None)
+
+
+def _against(
+    line: _Line, references: Sequence[Bundle], sizes: Sequence[str], ratio: Callable[[Bundle, Bundle], str]
+) -> str:
+    reference, matched = _reference(line, references, sizes)
+    text = ratio(line.cost, reference) if reference else NOTHING
+    return text if matched or text == NOTHING else f"{text} †"
+
+
+def _time_ratio(bundle: Bundle, reference: Bundle) -> str:
+    if bundle is reference:
+        return "1" if bundle.samples else NOTHING
+    ratio = ratio_interval(bundle.samples, reference.samples)
+    return with_interval(ratio) if ratio else NOTHING
+
+
+def _memory_ratio(bundle: Bundle, reference: Bundle) -> str:
+    if bundle.peak is None or reference.peak is None or bundle.peak.method != reference.peak.method:
+        return NOTHING
+    if bundle is reference:
+        return "1"
+    return trim(bundle.peak.bytes / reference.peak.bytes, 0, 0) if reference.peak.bytes else NOTHING
+
+
+def _quality_columns(lines: Sequence[_Line]) -> list[_Column]:
+    metrics = {line.quality.metric for line in lines if line.quality}
+    word = METRIC_WORDS.get(min(metrics), min(metrics)) if len(metrics) == 1 else "quality"
+
+    def of(text: Callable[[Quality], str]) -> Callable[[_Line], str]:
+        return lambda line: text(line.quality) if line.quality else NOTHING
+
+    return [
+        (word, of(lambda q: quality_text(q.score, q.metric))),
+        ("seeds", _seeds),
+        ("iterations", lambda line: str(line.quality.iterations if line.quality else line.own.cell["iterations"])),
+        ("training", of(lambda q: duration_text(q.train_s))),
+        ("batch norm", of(lambda q: q.batch_norm)),
+    ]
+
+
+def _seeds(line: _Line) -> str:
+    wanted = len({row["cell"]["seed"] for row in line.own.rows if "quality" in row["cell"]["measure"]})
+    found = line.quality.seeds if line.quality else 0
+    return str(found) if found == wanted else f"{found} of {wanted}"
+
+
+def _notes(
+    lines: Sequence[_Line], references: Sequence[Bundle], sizes: Sequence[str], shown: Iterable[Sequence[str]]
+) -> list[str]:
+    notes = []
+    fallback = _unmatched(references)
+    if fallback and any(text.endswith("†") for row in shown for text in row):
+        at = setting(fallback.cell, sizes, {})
+        notes.append(f"† not matched: divided by {REFERENCE} at {at}.")
+    if any(line.quality and line.quality.seeds > 1 for line in lines):
+        notes.append("Quality: the mean over training seeds; ± holds how seeds differ and that tasks are a sample.")
+    elif any(line.quality for line in lines):
+        notes.append("Quality: of one training seed; ± holds that held-out tasks are a sample, not how seeds differ.")
+    methods = dict.fromkeys(line.cost.peak.method for line in lines if line.cost.peak)
+    if methods:
+        notes.append(f"Peak memory of one meta-iteration, by: {'; '.join(methods)}.")
+    own = varying([line.own.cell for line in lines], OWN_AXES)
+    if own:
+        words = ", ".join(axis_word(axis) for axis in own)
+        notes.append(f"Not the same in all rows (see results.csv): {words}.")
+    return notes
+
+
+def _by_step(lines: Sequence[_Line], data: Mapping[str, str]) -> list[Table]:
+    """Quality after each inner step of the held-out tasks' adaptation, where there is more than one."""
+    found = [(line, line.quality) for line in lines if line.quality and len(line.quality.by_step) > 1]
+    if not found:
+        return []
+    steps = sorted({step for _, measured in found for step in measured.by_step})
+    cells = [line.own.cell for line, _ in found]
+    changing = varying(cells, _size_axes(cells[0]))
+    changing += _own_axes(cells, changing)
+    rows = tuple(
+        (
+            line.own.algorithm,
+            *(str(line.own.cell[axis]) for axis in changing),
+            *(
+                quality_text(measured.by_step[step], measured.metric) if step in measured.by_step else NOTHING
+                for step in steps
+            ),
+        )
+        for line, measured in found
+    )
+    metrics = " / ".join(dict.fromkeys(METRIC_WORDS.get(m.metric, m.metric) for _, m in found))
+    return [
+        Table(
+            f"Quality by adaptation step: {setting(cells[0], GROUP_AXES, data)}",
+            f"{metrics} on held-out tasks after 0, 1, … inner steps.",
+            ("algorithm", *(axis_word(axis) for axis in changing), *(str(step) for step in steps)),
+            rows,
+        )
+    ]

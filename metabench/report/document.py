@@ -1,0 +1,142 @@
+"""All of a run's tables, with what a reader must know of the run before believing them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from metabench.report.cost import cost_section
+from metabench.report.engines import engines_section
+from metabench.report.frame import Row, Run
+from metabench.report.growth import growth_section
+from metabench.report.tables import Section, Table, escaped, markdown, plain, setting
+
+HASH_LENGTH = 12
+HOW_TO_READ = (
+    "Times are of one meta-iteration (directions, their average, outer update) with data on the device already; 95 %",
+    "intervals stand in square brackets, and digits end where the interval begins. With several rounds a time is the",
+    "geometric mean of the rounds' medians, and a ratio is formed within each round before rounds are averaged; with",
+    "fewer than three rounds the intervals hold the noise within a process, not between processes. – is not measured.",
+)
+FAILURE_AXES = (
+    *("task", "ways", "shots", "query", "model", "inner_steps", "meta_batch"),
+    *("preset", "seed", "device", "precision"),
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What `tables.md` holds."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    """Name and value: machine, data, rows."""
+    warnings: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+def document(run: Run) -> Document:
+    """All tables of a run. Every row of the run stands in one of them."""
+    rows, data = run.measurements, _data_names(run.measurements)
+    sections = (
+        cost_section(rows, data),
+        growth_section(rows, data),
+        engines_section(rows, data),
+        Section("Rows that are not ok", (not_ok(rows, data),)),
+    )
+    warnings = (*run.warnings, *_warnings(rows))
+    return Document(f"Tables of {run.sweep}", _facts(run), warnings, tuple(s for s in sections if s.tables))
+
+
+def not_ok(rows: Sequence[Row], data: Mapping[str, str]) -> Table:
+    """Every row that is not ok, with the whole reason; rounds that ended alike stand together."""
+    bad = [row for row in rows if row["status"] != "ok"]
+    bad.sort(key=lambda row: (row["status"], row["cell"]["algorithm"], row["cell"]["engine"], row["id"], row["round"]))
+    alike: dict[tuple[str, str, str], list[Row]] = {}
+    for row in bad:
+        alike.setdefault((row["id"], row["status"], row.get("reason") or "no reason was given"), []).append(row)
+    body = tuple(
+        (
+            f"{same[0]['cell']['algorithm']}/{same[0]['cell']['engine']}",
+            setting(same[0]["cell"], FAILURE_AXES, data),
+            ", ".join(str(row["round"]) for row in same),
+            status,
+            reason,
+            cell_id,
+        )
+        for (cell_id, status, reason), same in alike.items()
+    )
+    title = f"Rows that are not ok: {len(bad) or 'none'} of {len(rows)}"
+    says = (
+        "A row is one cell in one round. None of their times, peaks or scores stands in a table above." if bad else ""
+    )
+    return Table(title, says, ("implementation", "setting", "rounds", "status", "reason", "cell"), body)
+
+
+def _data_names(rows: Sequence[Row]) -> dict[str, str]:
+    """The name of the data behind each task distribution, from any row that got as far as loading it."""
+    return {row["cell"]["task"]: row["data"]["name"] for row in rows if row.get("data")}
+
+
+def _facts(run: Run) -> tuple[tuple[str, str], ...]:
+    rows = run.measurements
+    data: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.get("data"):
+            data.setdefault(row["data"]["name"], {})[str(row["data"]["content_hash"])[:HASH_LENGTH]] = None
+    statuses = Counter(str(row["status"]) for row in rows)
+    rounds = len({row["round"] for row in rows})
+    counts = ", ".join(
+        f"{count} {word}" for word, count in sorted(statuses.items(), key=lambda item: (item[0] != "ok", item[0]))
+    )
+    cells = len({row["id"] for row in rows})
+    facts = {
+        "run": run.name,
+        "sweep": _sweep(run),
+        "machine": str(run.environment.get("summary", "not known")),
+        "data": "; ".join(f"{name} (sha256 {', '.join(hashes)})" for name, hashes in data.items()) or "none",
+        "cells": f"{cells} in {rounds} {'round' if rounds == 1 else 'rounds'}; rows by status: {counts or 'none'}",
+    }
+    return tuple(facts.items())
+
+
+def _sweep(run: Run) -> str:
+    title = (run.environment.get("sweep") or {}).get("title", "")
+    return f"{run.sweep} ({title})" if title and title != run.sweep else run.sweep
+
+
+def _warnings(rows: Sequence[Row]) -> list[str]:
+    noisy = [row for row in rows if (row.get("time") or {}).get("noisy")]
+    found = Counter(str(sentence) for row in rows for sentence in row.get("warnings") or [])
+    warnings = [f"{sentence} ({_count(count, 'row')} of {len(rows)})" for sentence, count in found.items()]
+    repeated = len(rows) - len({(row["id"], row["round"]) for row in rows})
+    if repeated:
+        warnings.append(f"{_count(repeated, 'row')} of a cell and round that is there already: all are used.")
+    if noisy:
+        cells = len({row["id"] for row in noisy})
+        warnings.append(f"{_count(len(noisy), 'time')} of {_count(cells, 'cell')} noisy: their intervals are wide.")
+    return warnings
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def as_markdown(shown: Document) -> str:
+    """The text of `tables.md`."""
+    parts = [f"# {escaped(shown.title)}"]
+    parts.append("\n".join(f"- **{name}**: {escaped(value)}" for name, value in shown.facts))
+    parts += ["\n".join(f"- **warning**: {escaped(sentence)}" for sentence in shown.warnings)] if shown.warnings else []
+    parts.append("\n".join(HOW_TO_READ))
+    for section in shown.sections:
+        parts.append(f"## {section.title}")
+        parts += [markdown(table).rstrip("\n") for table in section.tables]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_text(shown: Document) -> str:
+    """The same for a terminal, without the instructions for reading."""
+    width = max(len(name) for name, _ in shown.facts)
+    parts = [shown.title + "\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in shown.facts)]
+    parts += ["\n".join(f"warning: {sentence}" for sentence in shown.warnings)] if shown.warnings else []
+    parts += [plain(table) for section in shown.sections for table in section.tables]
+    return "\n\n".join(parts)

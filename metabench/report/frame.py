@@ -1,0 +1,197 @@
+"""A run folder, read and checked, and as flat data frames."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from metabench.errors import UserError
+
+SCHEMA = 1
+"""The newest schema of `measurements.jsonl` that is understood here."""
+MEASUREMENTS = "measurements.jsonl"
+ENVIRONMENT = "environment.json"
+REQUIRED = ("id", "round", "status", "cell")
+CELL_REQUIRED = ("algorithm", "engine", "task", "model", "inner_steps", "meta_batch", "ways", "shots", "query", "seed")
+
+Row: TypeAlias = dict[str, Any]
+"""One line of `measurements.jsonl`: what was observed in one cell and round."""
+
+MEMORY_COLUMNS = (
+    "tracked_bytes",
+    "tracked_method",
+    "resident_bytes",
+    "resident_method",
+    "cuda_allocated_bytes",
+    "cuda_reserved_bytes",
+    "nvml_bytes",
+)
+QUALITY_COLUMNS = ("metric", "value", "low", "high", "tasks", "batch_norm", "iterations", "train_s")
+WHOLE = (
+    "parameters",
+    "samples",
+    "block",
+    "quality_tasks",
+    "quality_iterations",
+    *(name for name in MEMORY_COLUMNS if name.endswith("_bytes")),
+)
+"""Columns of whole numbers that may be missing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds."""
+
+    name: str
+    """The folder's name."""
+    sweep: str
+    """The name of the sweep; the folder's name where the run does not say."""
+    measurements: tuple[Row, ...]
+    environment: dict[str, Any]
+    warnings: tuple[str, ...]
+    """Sentences: what was noticed while reading, and what the run itself warned of."""
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder. A last line that a kill left unfinished is left out with a warning.
+
+    Raises `UserError`: no such folder, no measurements in it, a line that is not a measurement, a newer schema.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no run folder '{folder}'")
+    rows, noticed = _read_rows(folder / MEASUREMENTS)
+    environment = _read_environment(folder / ENVIRONMENT)
+    if not environment:
+        noticed.append(f"{ENVIRONMENT} is missing: it is not known on which machine this was measured.")
+    name = folder.resolve().name
+    sweep = environment.get("sweep", {}).get("name", name)
+    return Run(name, sweep, tuple(rows), environment, (*noticed, *environment.get("warnings", [])))
+
+
+def _read_rows(file: Path) -> tuple[list[Row], list[str]]:
+    try:
+        # A kill may cut a line anywhere, so also within a character.
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise UserError(f"'{file.parent}' is not a run folder: it has no {MEASUREMENTS}") from None
+    except OSError as error:
+        raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
+    *lines, unfinished = text.split("\n")
+    rows = [_row(line, number, file) for number, line in enumerate(lines, start=1) if line.strip()]
+    noticed = []
+    if unfinished.strip():
+        try:
+            json.loads(unfinished)
+        except ValueError:
+            noticed.append(
+                f"The last line of {MEASUREMENTS} is unfinished and left out: the run was killed while writing it; "
+                "resume it to measure that cell."
+            )
+        else:
+            rows.append(_row(unfinished, len(lines) + 1, file))
+    return rows, noticed
+
+
+def _row(line: str, number: int, file: Path) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        raise UserError(f"line {number} of '{file}' is not JSON: the file is corrupt") from None
+    if not isinstance(row, dict) or not isinstance(row.get("schema"), int):
+        raise UserError(f"line {number} of '{file}' is not a measurement: the file is corrupt")
+    if row["schema"] > SCHEMA:
+        raise UserError(
+            f"line {number} of '{file}' was written by a newer metabench (schema {row['schema']}): update first"
+        )
+    cell = row.get("cell")
+    missing = [name for name in REQUIRED if name not in row]
+    missing += [name for name in CELL_REQUIRED if not isinstance(cell, dict) or name not in cell]
+    if missing:
+        raise UserError(f"line {number} of '{file}' is not a measurement: it has no '{missing[0]}'")
+    return row
+
+
+def _read_environment(file: Path) -> dict[str, Any]:
+    try:
+        environment = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
+    except ValueError:
+        raise UserError(f"'{file}' is not valid JSON: the run folder is corrupt") from None
+    if not isinstance(environment, dict):
+        raise UserError(f"'{file}' does not describe a machine: the run folder is corrupt")
+    return environment
+
+
+def to_frame(run: Run) -> pd.DataFrame:
+    """One row a cell and round, none left out: every field of the cell, then what was observed, in s and bytes."""
+    records = [_record(row) for row in run.measurements]
+    frame = pd.DataFrame(records, columns=None if records else list(_record(_EMPTY)))
+    frame = frame.astype(dict.fromkeys(WHOLE, "Int64"))
+    return frame.astype({"noisy": "boolean"})
+
+
+_EMPTY: Row = {"id": "", "round": 0, "status": "", "cell": {}}
+
+
+def _record(row: Row) -> dict[str, Any]:
+    cell, data, gate = row["cell"], row.get("data") or {}, row.get("gate") or {}
+    time, memory, quality = row.get("time") or {}, row.get("memory") or {}, row.get("quality") or {}
+    step, sampling = time.get("step") or {}, time.get("sampling") or {}
+    share = sampling["median"] / step["median"] if sampling and step and step["median"] else None
+    return {
+        **{name: row.get(name) for name in ("id", "round", "status", "reason")},
+        **cell,
+        "measure": "+".join(cell.get("measure", [])),
+        "data_name": data.get("name"),
+        "data_hash": data.get("content_hash"),
+        "parameters": row.get("parameters"),
+        "gate_engine_error": gate.get("engine_error"),
+        "gate_definition_error": gate.get("definition_error"),
+        **{f"step_{name}_s": step.get(name) for name in ("median", "low", "high", "iqr")},
+        "samples": step.get("n"),
+        "block": step.get("block"),
+        "noisy": time.get("noisy"),
+        "sampling_median_s": sampling.get("median"),
+        "sampling_share": share,
+        "compile_s": time.get("compile_s"),
+        "first_step_s": time.get("first_step_s"),
+        "time_note": time.get("note"),
+        **{name: memory.get(name) for name in MEMORY_COLUMNS},
+        **{f"quality_{name}": quality.get(name) for name in QUALITY_COLUMNS},
+        "started": row.get("started"),
+        "seconds": row.get("seconds"),
+        "warnings": " ".join(row.get("warnings") or []),
+    }
+
+
+def samples_frame(run: Run) -> pd.DataFrame:
+    """Every raw sample of the clock: id, round, kind (`step` or `sampling`), index, seconds per iteration."""
+    return pd.DataFrame(_samples(run), columns=["id", "round", "kind", "index", "seconds"])
+
+
+def _samples(run: Run) -> Iterator[tuple[Any, ...]]:
+    for row in run.measurements:
+        for kind in ("step", "sampling"):
+            summary = (row.get("time") or {}).get(kind) or {}
+            for index, seconds in enumerate(summary.get("samples", [])):
+                yield row["id"], row["round"], kind, index, seconds
+
+
+def curves_frame(run: Run) -> pd.DataFrame:
+    """Every point of the training curves: seconds spent training, training loss, validation score."""
+    keys = ("algorithm", "engine", "task", "seed")
+    points = ("iteration", "seconds", "loss", "value")
+    return pd.DataFrame(
+        [
+            (row["id"], *(row["cell"][key] for key in keys), *(point.get(name) for name in points))
+            for row in run.measurements
+            for point in (row.get("quality") or {}).get("curve", [])
+        ],
+        columns=["id", *keys, *points],
+    )

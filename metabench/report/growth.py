@@ -1,0 +1,143 @@
+"""How time and memory grow with inner steps, model size and meta-batch size, all else equal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from metabench.report.bundles import Bundle, bundles, is_partial, model_sizes, status, telling_apart, time_key
+from metabench.report.figures import NOTHING, bytes_text, time_text, trim, with_interval
+from metabench.report.frame import Row
+from metabench.report.ratios import ratio_interval
+from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, setting
+
+GROWING = {"inner_steps": "inner steps", "model": "model size", "meta_batch": "meta-batch size"}
+LABELS = ("algorithm", "engine", "outer")
+"""What a row stands for; the outer optimiser is shown only where it tells two rows apart."""
+SETTING_AXES = (
+    *("task", "ways", "shots", "model", "query", "inner_steps", "meta_batch"),
+    *("device", "precision", "threads"),
+)
+
+Value: TypeAlias = str | int
+Line: TypeAlias = Mapping[Value, Bundle]
+"""The cells of one algorithm on one engine by their value of the axis that grows."""
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Something that grows."""
+
+    name: str
+    says: str
+    text: Callable[[Bundle], str | None]
+    """The figure of a bundle, if it has one."""
+    factor: Callable[[Bundle, Bundle], str]
+    """How many times the first bundle's figure is the second's."""
+
+
+def growth_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+    """For each axis and setting with a line of two values or more: a table of times and one of memory."""
+    cost = bundles(rows, time_key)
+    sizes = model_sizes(rows)
+    tables: list[Table] = []
+    for axis in GROWING:
+        settings: dict[tuple[Any, ...], list[Bundle]] = {}
+        for bundle in cost:
+            settings.setdefault(_key_without(bundle, (axis, *LABELS)), []).append(bundle)
+        for group in settings.values():
+            lines = _lines(group, axis)
+            if lines:
+                tables += [_table(measure, lines, axis, sizes, data) for measure in _measures(lines)]
+    return Section("Growth", tuple(tables))
+
+
+def _key_without(bundle: Bundle, axes: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(pair for pair in time_key(bundle.cell) if pair[0] not in axes)
+
+
+def _lines(group: Sequence[Bundle], axis: str) -> list[Line]:
+    """The lines of two values or more, in the order of their algorithms."""
+    lines: dict[tuple[Any, ...], dict[Value, Bundle]] = {}
+    for bundle in group:
+        lines.setdefault(_key_without(bundle, (axis,)), {})[bundle.cell[axis]] = bundle
+    found = [line for line in lines.values() if len(line) > 1]
+    # the bundles come sizes first, which would put a line without the smallest size last
+    return sorted(found, key=lambda line: min(bundle.rank for bundle in line.values()))
+
+
+def _measures(lines: Sequence[Line]) -> list[_Measure]:
+    every = [bundle for line in lines for bundle in line.values()]
+    found = []
+    if any(bundle.asked_for("time") for bundle in every):
+        found.append(_Measure("Time", "Time of one meta-iteration with its 95 % interval.", _time_text, _time_factor))
+    methods = dict.fromkeys(bundle.peak.method for bundle in every if bundle.peak)
+    if methods:
+        says = f"Peak memory of one meta-iteration, by: {'; '.join(methods)}."
+        found.append(_Measure("Memory", says, _memory_text, _memory_factor))
+    return found
+
+
+def _table(
+    measure: _Measure, lines: Sequence[Line], axis: str, sizes: Mapping[str, int], data: Mapping[str, str]
+) -> Table:
+    def size(value: Value) -> tuple[float, str]:
+        return (sizes.get(value, float("inf")), value) if isinstance(value, str) else (value, "")
+
+    values = sorted({value for line in lines for value in line}, key=size)
+    cells = [next(iter(line.values())).cell for line in lines]
+    labels = ["algorithm", "engine", *telling_apart(cells, ("algorithm", "engine"), ("outer",))]
+    body = tuple(
+        (
+            *(str(cell[label]) for label in labels),
+            *(_entry(line[value], measure) if value in line else "" for value in values),
+            _growth(line, values, measure),
+        )
+        for line, cell in zip(lines, cells, strict=True)
+    )
+    heads = [
+        f"{value} ({sizes[value]:,})" if isinstance(value, str) and value in sizes else str(value) for value in values
+    ]
+    notes = [f"growth: the figure at {values[-1]} over the one at {values[0]}, or as stated."]
+    if axis == "model":
+        notes.append("In brackets: meta-parameters, of the algorithm that has the fewest.")
+    if any(PARTIAL in text for row in body for text in row):
+        notes.append(PARTIAL_NOTE)
+    title = f"{measure.name} with {GROWING[axis]}: {setting(cells[0], [a for a in SETTING_AXES if a != axis], data)}"
+    return Table(title, measure.says, (*labels, *heads, "growth"), body, tuple(notes))
+
+
+def _entry(bundle: Bundle, measure: _Measure) -> str:
+    """A figure, or the word of what happened instead."""
+    text = measure.text(bundle)
+    if text is None:
+        return NOTHING if status(bundle) == "ok" else status(bundle)
+    return f"{text}{PARTIAL}" if is_partial(bundle) else text
+
+
+def _growth(line: Line, values: Sequence[Value], measure: _Measure) -> str:
+    """The factor between the ends of a line, of what has figures; says which ends, if not those of the table."""
+    ends = [value for value in values if value in line and measure.text(line[value]) is not None]
+    if len(ends) < 2:
+        return NOTHING
+    small, large = ends[0], ends[-1]
+    factor = measure.factor(line[large], line[small])
+    return factor if (small, large) == (values[0], values[-1]) else f"{factor} ({small} to {large})"
+
+
+def _time_text(bundle: Bundle) -> str | None:
+    return time_text(bundle.step) if bundle.step else None
+
+
+def _time_factor(large: Bundle, small: Bundle) -> str:
+    ratio = ratio_interval(large.samples, small.samples)
+    return with_interval(ratio) if ratio else NOTHING
+
+
+def _memory_text(bundle: Bundle) -> str | None:
+    return bytes_text(bundle.peak.bytes) if bundle.peak else None
+
+
+def _memory_factor(large: Bundle, small: Bundle) -> str:
+    if large.peak is None or small.peak is None or not small.peak.bytes or large.peak.method != small.peak.method:
+        return NOTHING
+    return trim(large.peak.bytes / small.peak.bytes, 0, 0)

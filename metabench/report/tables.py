@@ -1,0 +1,96 @@
+"""A table as data, its two renderings, and the words for axes and settings that all tables share."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tabulate import tabulate
+
+TERMINAL_CELL = 60  # characters, after which the text of a cell goes on in the next line
+MARKDOWN_SPECIAL = re.compile(r"([\\|<*_`~])")
+PARTIAL = " ‡"
+PARTIAL_NOTE = "‡ Some rounds or seeds failed: see the rows that are not ok."
+AXIS_WORDS = {"inner_steps": "inner steps", "meta_batch": "meta-batch", "inner_lr": "inner lr", "outer_lr": "outer lr"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a reader is shown: text only, so that every rendering shows the same."""
+
+    title: str
+    says: str
+    """One sentence on what the figures are."""
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tables of one kind."""
+
+    title: str
+    tables: tuple[Table, ...]
+
+
+def markdown(table: Table) -> str:
+    """GitHub Markdown, ending in a line break. A failure's reason may hold any character: all are shown as written."""
+    header, *body = [[escaped(text) for text in line] for line in (table.columns, *table.rows)]
+    grid = tabulate(body, headers=header, tablefmt="github", disable_numparse=True)
+    parts = [f"### {escaped(table.title)}", escaped(table.says), grid if table.rows else ""]
+    parts.append("\n".join(f"- {escaped(note)}" for note in table.notes))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def plain(table: Table) -> str:
+    """The same for a terminal."""
+    grid = tabulate(
+        [[_one_line(text) for text in row] for row in table.rows],
+        headers=table.columns,
+        tablefmt="simple_outline",
+        disable_numparse=True,
+        maxcolwidths=TERMINAL_CELL,
+    )
+    return "\n".join(part for part in (table.title, table.says, grid if table.rows else "", *table.notes) if part)
+
+
+def escaped(text: str) -> str:
+    """One line of Markdown that shows `text` as written."""
+    return MARKDOWN_SPECIAL.sub(r"\\\1", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def axis_word(axis: str) -> str:
+    """How a reader calls an axis."""
+    return AXIS_WORDS.get(axis, axis.replace("_", " "))
+
+
+def setting(cell: Mapping[str, Any], axes: Iterable[str], data: Mapping[str, str]) -> str:
+    """The values of some axes as a phrase; `data` names the data that each task distribution was built on."""
+    axes = list(axes)
+    parts = []
+    if "task" in axes:
+        name = data.get(cell["task"], cell["task"])
+        parts.append(name if name == cell["task"] else f"{name} (task {cell['task']})")
+    if "ways" in axes and "shots" in axes:
+        shape = f"{cell['ways']}-way {cell['shots']}-shot" if cell["ways"] > 1 else f"{cell['shots']} points"
+        parts.append(shape)
+    for axis in axes:
+        if axis in ("task", "ways", "shots") or axis not in cell:
+            continue
+        words = {"model": "{}", "engine": "engine {}", "device": "{}", "precision": "{}", "threads": "threads {}"}
+        parts.append(words.get(axis, axis_word(axis) + " {}").format(cell[axis]))
+    return ", ".join(parts)
+
+
+def without_empty_columns(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], droppable: Iterable[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Leave out those droppable columns in which nothing stands."""
+    drop = set(droppable)
+    kept = [i for i, name in enumerate(columns) if name not in drop or any(row[i] not in ("", "–") for row in rows)]
+    return tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows)

@@ -1,0 +1,37 @@
+"""Writes what is derived from a run into its folder."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from metabench.errors import UserError
+from metabench.report.document import as_markdown, as_text, document
+from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
+
+
+def write_report(folder: Path) -> str:
+    """Write results.csv, samples.csv, curves.csv and tables.md; gives the tables as text for a terminal.
+
+    Each file is replaced whole or left as it was. Raises `UserError` for a folder that cannot be read or written.
+    """
+    run = read_run(folder)
+    shown = document(run)
+    files = {
+        "results.csv": to_frame(run).to_csv(index=False, lineterminator="\n"),
+        "samples.csv": samples_frame(run).to_csv(index=False, lineterminator="\n"),
+        "curves.csv": curves_frame(run).to_csv(index=False, lineterminator="\n"),
+        "tables.md": as_markdown(shown),
+    }
+    for name, text in files.items():
+        _replace(folder / name, text)
+    return as_text(shown)
+
+
+def _replace(file: Path, text: str) -> None:
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write '{file}': {error.strerror or error}") from None

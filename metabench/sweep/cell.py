@@ -1,0 +1,120 @@
+"""One point of a sweep, and everything that is derived from it alone."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, TypeAlias
+
+from metabench.tasks.base import EpisodeShape
+from metabench.training import Outer
+
+Measure: TypeAlias = Literal["time", "memory", "quality"]
+MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An implementation (algorithm on an engine) in one setting, with every hyper-parameter resolved."""
+
+    algorithm: str
+    engine: str
+    task: str
+    model: str
+    inner_steps: int
+    meta_batch: int
+    ways: int
+    shots: int
+    query: int
+    precision: str
+    device: str
+    seed: int
+    preset: str
+    inner_lr: float
+    eval_steps: int
+    eval_query: int
+    outer: Literal["adam", "sgd"]
+    outer_lr: float
+    outer_decay: Literal["none", "linear"]
+    iterations: int
+    eval_tasks: int
+    threads: int
+    measure: tuple[Measure, ...]
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits that depend on everything but what is measured."""
+        identity = {name: value for name, value in asdict(self).items() if name != "measure"}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def implementation(self) -> str:
+        """`algorithm/engine`"""
+        return f"{self.algorithm}/{self.engine}"
+
+    @property
+    def shape(self) -> EpisodeShape:
+        """How large a task is in training."""
+        return EpisodeShape(self.ways, self.shots, self.query)
+
+    @property
+    def eval_shape(self) -> EpisodeShape:
+        """How large a held-out task is."""
+        return EpisodeShape(self.ways, self.shots, self.eval_query)
+
+    @property
+    def outer_setting(self) -> Outer:
+        """The outer optimiser."""
+        return Outer(self.outer, self.outer_lr, self.outer_decay, self.iterations)
+
+    def seed_for(self, purpose: Literal["init", "train", "validation", "test"]) -> int:
+        """A seed derived from the shared axes, never from algorithm or engine: comparisons are matched.
+
+        Initial weights depend on the model and the seed; training tasks on the episode shape and the seed; held-out
+        tasks on their shape alone, so that all seeds and algorithms are judged on the same tasks.
+        """
+        parts: list[Any] = [purpose, self.task, self.ways]
+        if purpose == "init":
+            parts += [self.model, self.seed]
+        else:
+            parts += [self.shots, *([self.query, self.seed] if purpose == "train" else [self.eval_query])]
+        return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])
+
+    def describe(self) -> str:
+        """One short line for progress and messages."""
+        shape = f"{self.ways}-way {self.shots}-shot" if self.ways > 1 else f"{self.shots} points"
+        return (
+            f"{self.implementation} {self.task} {shape} {self.model} "
+            f"steps={self.inner_steps} tasks={self.meta_batch} seed={self.seed}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary."""
+        return asdict(self) | {"measure": list(self.measure)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The cell of a plain dictionary."""
+        return cls(**{**data, "measure": tuple(data["measure"])})
+
+    def with_measures_of(self, other: Self) -> Self:
+        """This cell, asked for what either of the two is asked for."""
+        return replace(self, measure=tuple(m for m in MEASURES if m in self.measure + other.measure))
+
+
+AXES = frozenset(field.name for field in fields(Cell)) - {"measure"}
+
+SIZE_AXES = ("inner_steps", "meta_batch", "ways", "shots", "query")
+
+
+def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
+    """Whether `cell` lies on the same line as `other` and needs at least as much memory.
+
+    The same line: equal but for sizes (and seed); larger: no size smaller. `size` counts a model's parameters.
+    """
+    same = {"engine", "algorithm", "task", "precision", "device"}
+    if any(getattr(cell, name) != getattr(other, name) for name in same):
+        return False
+    if any(getattr(cell, name) < getattr(other, name) for name in SIZE_AXES):
+        return False
+    return cell.model == other.model or size(cell.model) > size(other.model)

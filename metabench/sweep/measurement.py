@@ -1,0 +1,33 @@
+"""What was observed in a cell: one line of `measurements.jsonl`. See docs/method.md for the schema."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+SCHEMA = 1
+
+Status: TypeAlias = Literal["ok", "incorrect", "diverged", "oom", "timeout", "crashed", "unsupported", "skipped"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The outcome of one cell in one round. Parts that were not measured are None."""
+
+    id: str
+    round: int
+    status: Status
+    reason: str
+    """One sentence where the status is not `ok`."""
+    cell: dict[str, Any]
+    started: str
+    """UTC, ISO 8601."""
+    seconds: float
+    """Wall time of the whole process."""
+    data: dict[str, Any] | None = None
+    parameters: int | None = None
+    gate: dict[str, Any] | None = None
+    time: dict[str, Any] | None = None
+    memory: dict[str, Any] | None = None
+    quality: dict[str, Any] | None = None
+    warnings: list[str] = field(default_factory=list)
+    traceback: str = ""
+    schema: int = SCHEMA

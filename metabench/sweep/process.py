@@ -1,0 +1,89 @@
+"""One cell in a fresh process: started, limited in time, ended whole, and turned into a measurement."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from metabench.sweep.cell import Cell
+from metabench.sweep.measurement import Measurement, Status
+from metabench.sweep.spec import Settings
+
+PARTS = ("data", "parameters", "gate", "time", "memory", "quality", "traceback")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def run_cell(cell: Cell, round_number: int, settings: Settings, data_dir: Path | None) -> Measurement:
+    """Measure `cell` in a process of its own. Whatever ends the process becomes the measurement's status."""
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="metabench-") as name:
+        folder = Path(name)
+        job = {"cell": cell.to_json(), "settings": asdict(settings), "data_dir": str(data_dir) if data_dir else None}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        code, messages = _execute(folder, cell.threads, settings.time_limit_s)
+        result_file = folder / "result.json"
+        result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
+    status, reason = _outcome(code, messages, result, settings.time_limit_s)
+    return Measurement(
+        id=cell.id,
+        round=round_number,
+        status=status,
+        reason=reason,
+        cell=cell.to_json(),
+        started=started,
+        seconds=time.perf_counter() - begin,
+        **{part: result[part] for part in PARTS if part in result},
+    )
+
+
+def _execute(folder: Path, threads: int, limit: float) -> tuple[int | None, str]:
+    """Run the worker; gives its exit code (None: the time limit ended it) and the end of its messages."""
+    command = [sys.executable, "-m", "metabench.sweep.worker", str(folder / "job.json"), str(folder / "result.json")]
+    with (folder / "messages").open("w+b") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(threads), start_new_session=True
+        )
+        try:
+            code: int | None = process.wait(timeout=limit)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            # Also on Ctrl-C. The group, because a worker may have started processes of its own.
+            _end(process)
+        log.seek(0)
+        return code, log.read().decode(errors="replace")[-4000:]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdin:
+        process.stdin.close()
+
+
+def _environment(threads: int) -> Mapping[str, str]:
+    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+
+
+def _outcome(code: int | None, messages: str, result: dict[str, Any], limit: float) -> tuple[Status, str]:
+    phase = result.get("phase", "start")
+    if code is None:
+        return "timeout", f"ended in phase '{phase}' at the time limit of {limit:g} s"
+    if code == 0 and result:
+        return result["status"], result["reason"]
+    if code == -signal.SIGKILL:
+        return "oom", f"killed in phase '{phase}', most likely by the system for want of memory"
+    last_line = messages.strip().splitlines()[-1] if messages.strip() else "no message"
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return "crashed", f"ended in phase '{phase}' with {how}: {last_line}"

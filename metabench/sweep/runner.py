@@ -1,0 +1,163 @@
+"""Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from metabench.algorithms.base import parameter_count
+from metabench.errors import Unsupported, UserError
+from metabench.measure.machine import NOTABLE_CORES, fingerprint, load_between, load_warning, look, short_name
+from metabench.models.base import MODELS
+from metabench.sweep.cell import Cell, is_larger
+from metabench.sweep.folder import RunFolder, open_run_folder
+from metabench.sweep.measurement import Measurement
+from metabench.sweep.process import run_cell
+from metabench.sweep.spec import Settings, Sweep
+from metabench.tasks.base import TASKS
+from metabench.tasks.omniglot import DataMissing
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell in one round."""
+
+    cell: Cell
+    round: int
+
+
+class Progress(Protocol):
+    """What is told about a run while it runs."""
+
+    def begin(self, total: int, done: int) -> None: ...
+    def cell(self, cell: Cell) -> None: ...
+    def finished(self, measurement: Measurement) -> None: ...
+    def warn(self, sentence: str) -> None: ...
+
+
+def plan(sweep: Sweep) -> list[Job]:
+    """All jobs, in rounds, each round in an order of its own; only the first measures memory and quality."""
+    jobs: list[Job] = []
+    for number in range(sweep.settings.rounds):
+        cells = list(sweep.cells)
+        if number > 0:
+            cells = [replace(cell, measure=("time",)) for cell in cells if "time" in cell.measure]
+        random.Random(f"{sweep.settings.order_seed}/{number}").shuffle(cells)
+        jobs += [Job(cell, number) for cell in cells]
+    return jobs
+
+
+def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, progress: Progress) -> None:
+    """Run what is not in `out` yet. Raises `UserError`; on KeyboardInterrupt the folder can be resumed."""
+    with open_run_folder(out) as folder:
+        rows = _begin(folder, sweep, resume)
+        sweep, warnings = _with_data(sweep, data_dir)
+        _describe_machine(folder, sweep, warnings, progress)
+        done = {(row["id"], row["round"]) for row in rows}
+        out_of_memory = [Cell.from_json(row["cell"]) for row in rows if row["status"] == "oom"]
+        jobs = plan(sweep)
+        left = [job for job in jobs if (job.cell.id, job.round) not in done]
+        progress.begin(len(jobs), len(jobs) - len(left))
+        for job in left:
+            progress.cell(job.cell)
+            measurement = _measure(job, sweep.settings, data_dir, out_of_memory)
+            if measurement.status == "oom":
+                out_of_memory.append(job.cell)
+            folder.append(measurement)
+            progress.finished(measurement)
+
+
+def _begin(folder: RunFolder, sweep: Sweep, resume: bool) -> list[dict[str, Any]]:
+    """Check that the folder is this sweep's and give the rows that it holds already."""
+    text = folder.read_sweep()
+    if text is None:
+        if folder.measurements.exists():
+            raise UserError(f"'{folder.path}' has measurements but no sweep.toml: choose another --out")
+        folder.write_sweep(sweep.text)
+        return []
+    if not resume:
+        raise UserError(f"'{folder.path}' holds a run already: add --resume to go on with it, or choose another --out")
+    if text != sweep.text:
+        raise UserError(f"'{folder.path}' holds a run of another sweep: resume it with the same file and --set")
+    folder.mend()
+    return folder.read()
+
+
+def _with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, list[str]]:
+    """Prepare every task distribution once, before any cell; where Omniglot cannot be had, its stand-in if allowed."""
+    warnings: list[str] = []
+    stand_in = sweep.settings.stand_in
+    for task in sorted({cell.task for cell in sweep.cells}):
+        cell = next(cell for cell in sweep.cells if cell.task == task)
+        try:
+            TASKS.get(task).build(cell.shape, data_dir)
+        except Unsupported:
+            continue  # each cell says so in its row
+        except DataMissing as error:
+            if not stand_in:
+                raise
+            warnings.append(f"{task} is not at hand, so {stand_in} stand in for it: {error}")
+            sweep = replace(sweep, cells=tuple(replace(c, task=stand_in) if c.task == task else c for c in sweep.cells))
+            TASKS.get(stand_in).build(cell.shape, data_dir)
+    return sweep, warnings
+
+
+def _describe_machine(folder: RunFolder, sweep: Sweep, warnings: list[str], progress: Progress) -> None:
+    machine = fingerprint(max(cell.threads for cell in sweep.cells))
+    summary = short_name(machine)
+    before = folder.read_environment()
+    if before and before["summary"] != summary:
+        raise UserError(
+            f"'{folder.path}' was measured on another machine or with other versions ({before['summary']}): "
+            "start a new run"
+        )
+    load = load_warning()
+    found = [*before.get("warnings", []), *warnings, *([f"{_now()}: {load}"] if load else [])]
+    for sentence in [*warnings, *([load] if load else [])]:
+        progress.warn(sentence)
+    parts: Mapping[str, Any] = {
+        "summary": summary,
+        "warnings": list(dict.fromkeys(found)),
+        "sweep": {"name": sweep.name, "title": sweep.title},
+        "machine": machine,
+    }
+    folder.write_environment(parts)
+
+
+def _measure(job: Job, settings: Settings, data_dir: Path | None, out_of_memory: list[Cell]) -> Measurement:
+    def size(model: str) -> int:
+        return _model_size(model, job.cell, data_dir)
+
+    failed = next((cell for cell in out_of_memory if is_larger(job.cell, cell, size)), None)
+    if failed is None:
+        return _watched(job, settings, data_dir)
+    reason = f"memory ran out already at {failed.describe()}"
+    return Measurement(job.cell.id, job.round, "skipped", reason, job.cell.to_json(), _now(), 0.0)
+
+
+def _watched(job: Job, settings: Settings, data_dir: Path | None) -> Measurement:
+    """Measure a cell and note when other programs kept the processor from it."""
+    before = look()
+    measurement = run_cell(job.cell, job.round, settings, data_dir)
+    load = load_between(before, look())
+    if load.others <= NOTABLE_CORES:
+        return measurement
+    return replace(measurement, warnings=[f"other processes used {100 * load.others:.0f} % of a core meanwhile"])
+
+
+def _model_size(name: str, cell: Cell, data_dir: Path | None) -> int:
+    """How many numbers the model's parameters hold on the cell's task; 0 where it cannot be built."""
+    distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
+    try:
+        model = MODELS.get(name)(distribution.input_shape, distribution.outputs)
+    except Unsupported:
+        return 0
+    return parameter_count(model.init(torch.Generator()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,277 @@
+"""Sweep files: TOML to cells, with every mistake named."""
+
+import itertools
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from metabench.algorithms.base import ALGORITHMS, preset_for
+from metabench.engines.base import ENGINES
+from metabench.errors import UserError, unknown
+from metabench.models.base import MODELS
+from metabench.registry import Registry
+from metabench.sweep.cell import AXES, MEASURES, Cell
+from metabench.tasks.base import TASKS
+
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "algorithm": ALGORITHMS,
+    "engine": ENGINES,
+    "task": TASKS,
+    "model": MODELS,
+}
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "precision": ("float32", "float64"),
+    "device": ("cpu", "cuda"),
+    "outer": ("adam", "sgd"),
+    "outer_decay": ("none", "linear"),
+}
+SMALLEST: Mapping[str, int] = {
+    "inner_steps": 0,
+    "meta_batch": 1,
+    "ways": 1,
+    "shots": 1,
+    "query": 1,
+    "seed": 0,
+    "eval_steps": 0,
+    "iterations": 0,
+    "eval_tasks": 2,
+    "eval_query": 1,
+    "threads": 1,
+}
+RATES = ("inner_lr", "outer_lr")
+FALLBACK: Mapping[str, Any] = {
+    "engine": "loop",
+    "shots": 1,
+    "precision": "float32",
+    "device": "cpu",
+    "seed": 0,
+    "preset": "quick",
+    "eval_tasks": 600,
+    # for algorithms without a preset for the task
+    "model": "conv4-64",
+    "inner_lr": 0.01,
+    "inner_steps": 1,
+    "eval_steps": 1,
+    "meta_batch": 4,
+    "query": 1,
+    "iterations": 100,
+    "outer": "adam",
+    "outer_lr": 1e-3,
+    "outer_decay": "none",
+}
+GRID_KEYS = {"name", "measure", "include", "exclude"}
+TOP_KEYS = ("title", "run", "defaults", "grid", "override")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a sweep is run (table `[run]`)."""
+
+    rounds: int = 1
+    """How many processes time each cell; memory and quality are measured in the first."""
+    time_limit_s: float = 600.0
+    """After which a cell's process is ended."""
+    time_budget_s: float = 2.0
+    """For the samples of a step."""
+    threads: int = 0
+    """For every cell; 0 means one for each physical core."""
+    curve_points: int = 10
+    order_seed: int = 0
+    """Cells run in an order shuffled from this seed, anew in each round."""
+    stand_in: str = ""
+    """A task distribution that takes omniglot's place where omniglot cannot be had; empty: that is an error."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A validated sweep file."""
+
+    name: str
+    title: str
+    text: str
+    """The file as run, overrides included: it can be run again."""
+    settings: Settings
+    cells: tuple[Cell, ...]
+
+
+def load_sweep(path: Path, overrides: Mapping[str, list[Any]], cores: int) -> Sweep:
+    """Read a sweep file; `overrides` replace an axis in every grid. Raises `UserError` for whatever is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read sweep file '{path}': {error}") from None
+    try:
+        document = tomllib.loads(text)
+        if overrides:
+            if "override" in document:
+                raise UserError(f"'{path.name}' has an [override] table already: edit that instead of using --set")
+            text = text.rstrip() + "\n\n[override]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in overrides.items())
+            document["override"] = dict(overrides)
+        return parse_sweep(path.stem, document, text, cores)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"'{path.name}' is not valid TOML: {error}") from None
+
+
+def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -> Sweep:
+    """The sweep of a parsed document."""
+    for key in document:
+        if key not in TOP_KEYS:
+            raise unknown("table in the sweep file", key, TOP_KEYS)
+    settings = _settings(document.get("run", {}))
+    defaults = _table(document.get("defaults", {}), "defaults")
+    override = _table(document.get("override", {}), "override")
+    grids = document.get("grid")
+    if not isinstance(grids, list) or not grids:
+        raise UserError("the sweep file has no [[grid]]: add at least one, with its axes")
+    cells: dict[str, Cell] = {}
+    for grid in grids:
+        for cell in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads or cores):
+            cells[cell.id] = cells[cell.id].with_measures_of(cell) if cell.id in cells else cell
+    if not cells:
+        raise UserError("the sweep has no cells: its excludes leave nothing")
+    return Sweep(name, str(document.get("title", name)), text, settings, tuple(cells.values()))
+
+
+def parse_override(assignment: str) -> tuple[str, list[Any]]:
+    """`axis=value[,value…]` of the command line."""
+    axis, equals, value = assignment.partition("=")
+    if not equals or not value:
+        raise UserError(f"--set takes axis=value, not '{assignment}'")
+    if axis not in AXES:
+        raise unknown("axis", axis, AXES)
+    return axis, [_scalar(part) for part in value.split(",")]
+
+
+def _scalar(text: str) -> Any:
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _toml(values: list[Any]) -> str:
+    return "[" + ", ".join(f'"{v}"' if isinstance(v, str) else repr(v) for v in values) + "]"
+
+
+def _table(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"'{name}' in the sweep file must be a table of axes")
+    allowed = AXES | (GRID_KEYS if name == "grid" else {"measure"})
+    for key in value:
+        if key not in allowed:
+            raise unknown("axis", key, allowed)
+    return value
+
+
+def _settings(table: Any) -> Settings:
+    if not isinstance(table, dict):
+        raise UserError("'run' in the sweep file must be a table of settings")
+    types = {field.name: type(field.default) for field in fields(Settings)}
+    for key, value in table.items():
+        if key not in types:
+            raise unknown("setting in [run]", key, types)
+        wanted = types[key]
+        good = isinstance(value, (int, float) if wanted is float else wanted) and not isinstance(value, bool)
+        if not good or (wanted is not str and value < 0):
+            raise UserError(f"setting '{key}' in [run] must be a {_kind(wanted)}, not {value!r}")
+    settings = Settings(**table)
+    if settings.rounds < 1:
+        raise UserError("setting 'rounds' in [run] must be at least 1")
+    if settings.stand_in:
+        TASKS.get(settings.stand_in)
+    return settings
+
+
+def _kind(wanted: type) -> str:
+    return {int: "whole number of 0 or more", float: "number of 0 or more", str: "text"}[wanted]
+
+
+def _grid_cells(
+    grid: Mapping[str, Any], defaults: Mapping[str, Any], override: Mapping[str, Any], threads: int
+) -> Iterator[Cell]:
+    measure = _measures(grid.get("measure", defaults.get("measure", list(MEASURES))))
+    given = {k: v for k, v in {**defaults, **grid, **override}.items() if k in AXES}
+    if "algorithm" not in given or "task" not in given:
+        raise UserError("every [[grid]] needs the axes 'algorithm' and 'task'")
+    excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
+    includes = [_table(entry, "include") for entry in _entries(grid, "include")]
+    for axes in ({}, *includes):
+        for point in _product({**given, **axes, **override} if axes else given):
+            cell = _resolve(point, threads, measure)
+            if axes or not any(all(getattr(cell, k) in v for k, v in exclude.items()) for exclude in excludes):
+                yield cell
+
+
+def _entries(grid: Mapping[str, Any], key: str) -> list[Any]:
+    entries = grid.get(key, [])
+    if not isinstance(entries, list):
+        raise UserError(f"'{key}' must be a list of tables, such as [{{algorithm = \"maml\"}}]")
+    return entries
+
+
+def _listed(table: Mapping[str, Any]) -> dict[str, list[Any]]:
+    return {key: value if isinstance(value, list) else [value] for key, value in table.items()}
+
+
+def _product(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    listed = _listed(axes)
+    for key, values in listed.items():
+        if not values:
+            raise UserError(f"axis '{key}' is an empty list")
+        for value in values:
+            _check(key, value)
+    for point in itertools.product(*listed.values()):
+        yield dict(zip(listed, point, strict=True))
+
+
+def _check(axis: str, value: Any) -> None:
+    """Raise `UserError` unless `value` can stand on `axis`."""
+    if axis in REGISTRIES:
+        if not isinstance(value, str):
+            raise UserError(f"axis '{axis}' takes names, not {value!r}")
+        REGISTRIES[axis].get(value)
+    elif axis in WORDS:
+        if value not in WORDS[axis]:
+            raise unknown(axis, str(value), WORDS[axis])
+    elif axis in SMALLEST:
+        if not isinstance(value, int) or isinstance(value, bool) or value < SMALLEST[axis]:
+            raise UserError(f"axis '{axis}' takes whole numbers of {SMALLEST[axis]} or more, not {value!r}")
+    elif axis in RATES:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+            raise UserError(f"axis '{axis}' takes positive numbers, not {value!r}")
+    elif axis == "preset":
+        names = {key.split("/")[0] for _, algorithm in ALGORITHMS for key in algorithm.presets}
+        if value not in names:
+            raise unknown("preset", str(value), names)
+
+
+def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> Cell:
+    """Fill what the sweep file leaves open: from the algorithm's preset, else from the fall-back."""
+    regression = TASKS.get(point["task"]).kind == "regression"
+    filled: dict[str, Any] = {"ways": 5, "threads": threads, **FALLBACK}
+    if regression:
+        filled |= {"model": "mlp-40x2", "shots": 10, "query": 10}
+        point = {**point, "ways": 1}
+    chosen = {**filled, **point}
+    # Data of the shape of Omniglot is trained with Omniglot's presets.
+    setting = point["task"] if regression else "omniglot"
+    filled["eval_query"] = 100 if regression else chosen["shots"]  # published: as many queries as shots
+    preset = preset_for(ALGORITHMS.get(point["algorithm"]), chosen["preset"], setting, chosen["ways"], chosen["shots"])
+    if preset is not None:
+        filled |= {field.name: getattr(preset, field.name) for field in fields(preset) if field.name != "source"}
+    filled |= point
+    for rate in RATES:
+        filled[rate] = float(filled[rate])
+    return Cell(**filled, measure=measure)
+
+
+def _measures(value: Iterable[Any]) -> tuple[Any, ...]:
+    names = [value] if isinstance(value, str) else list(value)
+    for name in names:
+        if name not in MEASURES:
+            raise unknown("measure", str(name), MEASURES)
+    return tuple(m for m in MEASURES if m in names)

@@ -1,0 +1,354 @@
+"""Every figure in the tables follows from the CSV files, nothing is missing, and failures show as what they are."""
+
+import functools
+import math
+import random
+import re
+import statistics
+
+import pandas as pd
+import pytest
+
+from metabench.report.bundles import STATUSES
+from metabench.report.document import as_markdown, as_text, document
+from metabench.report.frame import read_run, samples_frame, to_frame
+from metabench.report.tables import markdown
+
+UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+FIGURE = re.compile(r"^(-?[\d.]+)(?: (s|ms|µs|B|KiB|MiB|GiB))?(?: \[(-?[\d.]+), (-?[\d.]+)\])?")
+COST = {"measure": ["time", "memory"]}
+
+
+def tables_of(folder, kind=""):
+    """All tables of a run whose title starts with `kind`."""
+    sections = sections_of(folder, (folder / "measurements.jsonl").read_bytes())
+    return [table for section in sections for table in section.tables if table.title.startswith(kind)]
+
+
+@functools.cache
+def sections_of(folder, content):
+    return document(read_run(folder)).sections
+
+
+def records(table):
+    """The rows of a table as dictionaries."""
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def only(found):
+    found = list(found)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def assert_shows(text, value):
+    """The text is `value`, as far as its digits go, and its interval holds it."""
+    number, unit, low, high = FIGURE.match(text).groups()
+    scale = UNITS.get(unit, 1.0)
+    decimals = len(number.partition(".")[2])
+    zeros = len(number) - len(number.rstrip("0")) if decimals == 0 else 0
+    assert float(number) == pytest.approx(value / scale, abs=0.5001 * 10.0 ** (zeros - decimals)), text
+    if low is not None:
+        assert float(low) <= float(number) <= float(high), text
+
+
+class Csv:
+    """What a reader of results.csv and samples.csv would compute."""
+
+    def __init__(self, folder):
+        run = read_run(folder)
+        self.results, samples = to_frame(run), samples_frame(run)
+        ok = self.results[self.results["status"] == "ok"]
+        steps = samples[samples["kind"] == "step"].merge(ok, on=["id", "round"], suffixes=("", "_of_cell"))
+        self.steps, self.ok = steps, ok
+
+    @functools.cache  # noqa: B019 - lives as long as its test
+    def medians(self, **cell):
+        """The median of the raw samples of a cell, by round."""
+        chosen = self.steps[(self.steps[list(cell)] == pd.Series(cell)).all(axis=1)]
+        return chosen.groupby("round")["seconds"].median()
+
+    def time(self, **cell):
+        return math.exp(self.medians(**cell).map(math.log).mean())
+
+    def ratio(self, above, below):
+        return math.exp((self.medians(**above) / self.medians(**below)).dropna().map(math.log).mean())
+
+    def peak(self, **cell):
+        chosen = self.ok[(self.ok[list(cell)] == pd.Series(cell)).all(axis=1)]
+        return chosen["tracked_bytes"].max()
+
+
+def cell_of(table, record):
+    """The axes of a row, from its columns or else from the title of its table."""
+    words = {"inner steps": "inner_steps", "meta-batch": "meta_batch"}
+    cell = {axis: record.get(word) or re.search(rf"{word} (\d+)", table.title)[1] for word, axis in words.items()}
+    cell = {axis: int(value) for axis, value in cell.items()}
+    parts = table.title.partition(": ")[2].split(", ")
+    engine = [part.removeprefix("engine ") for part in parts if part.startswith("engine ")]
+    cell |= {"task": parts[0], "model": parts[2], "algorithm": record["algorithm"]}
+    return cell | ({"engine": engine[0]} if engine else {})
+
+
+def test_every_figure_of_the_cost_tables_follows_from_the_csv_files(synthetic):
+    csv, seen, ratios = Csv(synthetic), set(), 0
+    for table in tables_of(synthetic, "Cost"):
+        for record in records(table):
+            cell = cell_of(table, record)
+            seen.add(tuple(cell[axis] for axis in sorted(cell)))
+            if record.get("step time", "–") == "–":
+                assert record["status"].split(":")[0] in STATUSES
+                continue
+            assert_shows(record["step time"], csv.time(**cell))
+            if record["peak memory"] != "–":
+                assert_shows(record["peak memory"], csv.peak(**cell))
+            reference = cell | {"algorithm": "maml"}
+            if record["time ÷ maml"].endswith("†"):
+                reference |= {"inner_steps": 1, "meta_batch": 25}
+            if record["time ÷ maml"] != "–":
+                ratios += 1
+                assert_shows(record["time ÷ maml"], csv.ratio(cell, reference))
+                if record["memory ÷ maml"] != "–":
+                    assert_shows(record["memory ÷ maml"], csv.peak(**cell) / csv.peak(**reference))
+    assert ratios > 15
+    axes = sorted(("algorithm", "engine", "task", "model", "inner_steps", "meta_batch"))
+    assert seen == set(csv.results[axes].itertuples(index=False, name=None))
+
+
+def test_ratios_are_the_true_ones_although_the_machine_drifts(synthetic):
+    lines = {r["algorithm"]: r for r in records(only(tables_of(synthetic, "Cost and quality")))}
+    for name, true in (("fomaml", 0.6), ("anil", 0.4), ("reptile", 0.3)):
+        value, low, high = map(float, re.findall(r"[\d.]+", lines[name]["time ÷ maml"]))
+        assert low <= true <= high
+        assert value == pytest.approx(true, rel=0.01)
+    assert lines["maml"]["time ÷ maml"] == lines["maml"]["memory ÷ maml"] == "1"
+
+
+def test_algorithms_that_are_not_matched_stand_in_one_table_and_are_marked(synthetic):
+    table = only(tables_of(synthetic, "Cost and quality"))
+    assert [r["algorithm"] for r in records(table)] == ["maml", "fomaml", "anil", "reptile"]
+    marked = {r["algorithm"] for r in records(table) if "†" in r["time ÷ maml"]}
+    assert marked == {r["algorithm"] for r in records(table) if "†" in r["memory ÷ maml"]} == {"reptile"}
+    assert "† not matched: divided by maml at inner steps 1, meta-batch 25, query 10." in table.notes
+    assert "Not the same in all rows (see results.csv): outer, outer lr." in table.notes
+
+
+def test_quality_is_the_mean_over_the_seeds_that_ended_well(synthetic):
+    csv = Csv(synthetic)
+    table = only(tables_of(synthetic, "Cost and quality"))
+    for record in records(table):
+        scores = csv.ok[(csv.ok["algorithm"] == record["algorithm"]) & csv.ok["quality_value"].notna()]
+        assert_shows(record["MSE"], scores["quality_value"].mean())
+        assert record["training"] == f"{statistics.median(scores['quality_train_s']):.1f} s"
+    lines = {r["algorithm"]: r for r in records(table)}
+    # three seeds 0.40, 0.41, 0.42: t(2) = 4.3027, √((4.3027 · 0.01 / √3)² + 0.03²) = 0.0389
+    assert (lines["maml"]["MSE"], lines["maml"]["seeds"]) == ("0.41 ± 0.04", "3")
+    assert lines["fomaml"]["seeds"] == "2 of 3"
+    assert lines["fomaml"]["status"].startswith("diverged (1 of 9 rows): the training loss is nan")
+    assert {(r["iterations"], r["batch norm"]) for r in lines.values()} == {("1000", "none")}
+
+
+def test_quality_by_adaptation_step(synthetic):
+    table = only(tables_of(synthetic, "Quality by adaptation step"))
+    lines = {r["algorithm"]: r for r in records(table)}
+    assert table.columns == ("algorithm", "inner steps", "meta-batch", "0", "1", "2")
+    for i, factor in enumerate((8.0, 2.0, 1.0)):
+        assert_shows(lines["anil"][str(i)], 0.51 * factor)
+
+
+def test_every_figure_of_the_growth_tables_follows_from_the_csv_files(synthetic):
+    csv = Csv(synthetic)
+    factors = 0
+    for word, axis, values in (
+        ("inner steps", "inner_steps", (1, 2, 5, 10)),
+        ("model size", "model", ("mlp-40x2", "mlp-256x2", "mlp-4096x4")),
+        ("meta-batch size", "meta_batch", (5, 25, 100)),
+    ):
+        base = {"task": "sinusoid", "model": "mlp-40x2", "inner_steps": 1, "meta_batch": 25}
+        for what, figure in (("Time", csv.time), ("Memory", csv.peak)):
+            table = only(tables_of(synthetic, f"{what} with {word}"))
+            heads = table.columns[2:-1]
+            assert [head.split(" (")[0] for head in heads] == [str(value) for value in values]
+            for record in records(table):
+                cell = {**base, "algorithm": record["algorithm"], "engine": record["engine"]}
+                ends = []
+                for head, value in zip(heads, values, strict=True):
+                    if record[head] in STATUSES:
+                        assert csv.medians(**cell | {axis: value}).empty
+                    else:
+                        assert_shows(record[head], figure(**cell | {axis: value}))
+                        ends.append(value)
+                small, large = cell | {axis: ends[0]}, cell | {axis: ends[-1]}
+                ratio = csv.ratio(large, small) if what == "Time" else figure(**large) / figure(**small)
+                assert_shows(record["growth"], ratio)
+                assert (f"({ends[0]} to {ends[-1]})" in record["growth"]) == (ends[-1] != values[-1])
+                factors += 1
+    assert factors == 2 * (4 + 2 + 2)
+
+
+def test_growth_shows_what_happened_instead_of_a_figure(synthetic):
+    steps = {(r["algorithm"], r["engine"]): r for r in records(only(tables_of(synthetic, "Time with inner steps")))}
+    assert steps["maml", "loop"]["10"] == "timeout"
+    assert steps["fomaml", "vmap"]["1"].endswith(" ‡")
+    assert list(steps) == [("maml", "loop"), ("maml", "vmap"), ("fomaml", "loop"), ("fomaml", "vmap")]
+    models = {r["algorithm"]: r for r in records(only(tables_of(synthetic, "Time with model size")))}
+    assert (models["maml"]["mlp-4096x4"], models["fomaml"]["mlp-4096x4"]) == ("oom", "skipped")
+    assert "mlp-40x2 (1,761)" in models["maml"]
+
+
+def test_engines_against_loop(synthetic):
+    csv = Csv(synthetic)
+    images, points = sorted(tables_of(synthetic, "Engines against loop"), key=lambda table: table.title)
+    for record in records(points):
+        cell = cell_of(points, record) | {"model": "mlp-40x2"}
+        loop, vmap = cell | {"engine": "loop"}, cell | {"engine": "vmap"}
+        if record["algorithm"] == "maml" and cell["inner_steps"] == 10:
+            assert (record["loop: time"], record["vmap: speed-up"]) == ("timeout", "no time of loop")
+            continue
+        assert_shows(record["loop: time"], csv.time(**loop))
+        assert_shows(record["vmap: speed-up"], csv.ratio(loop, vmap))
+        assert (record["loop: error"], record["vmap: error"]) == ("2.0e-10", "3.0e-15")
+    assert len(points.rows) == 8
+    wrong = only(records(images))
+    assert (wrong["vmap: speed-up"], wrong["vmap: error"]) == ("incorrect", "2.0e-03")
+
+
+def test_all_rows_that_are_not_ok_stand_in_the_last_table_with_their_whole_reason(synthetic):
+    table = only(tables_of(synthetic, "Rows that are not ok"))
+    assert table.title == "Rows that are not ok: 19 of 117"
+    shown = {
+        (r["cell"], int(number), r["status"], r["reason"]) for r in records(table) for number in r["rounds"].split(", ")
+    }
+    bad = to_frame(read_run(synthetic)).query("status != 'ok'")
+    assert shown == set(bad[["id", "round", "status", "reason"]].itertuples(index=False, name=None))
+    assert {status for _, _, status, _ in shown} == set(STATUSES)
+
+
+def test_an_incorrect_cell_gives_no_figure_even_if_it_has_one(run_of, row):
+    timed = row(**COST)
+    for wrong in ({"status": "incorrect"}, {"status": "diverged"}):
+        folder = run_of([timed | wrong, row(algorithm="fomaml", **COST)])
+        maml, fomaml = records(only(tables_of(folder, "Cost")))
+        assert (maml["step time"], maml["peak memory"]) == ("–", "–")
+        assert "time ÷ maml" not in fomaml  # nothing to divide by, so no column
+        assert fomaml["step time"] != "–"
+    # once incorrect, a cell's other rounds are not to be believed either; after a time-out they are
+    again = [row(1), row(1, algorithm="fomaml")]
+    maml, _ = records(only(tables_of(run_of([row(0, "incorrect", "off", measure=["time"]), *again]), "Cost")))
+    assert (maml["step time"], maml["status"]) == ("–", "incorrect (1 of 2 rows): off")
+    maml, fomaml = records(only(tables_of(run_of([row(0, "timeout", "late", measure=["time"]), *again]), "Cost")))
+    slow, fast = (made["time"]["step"]["median"] for made in again)
+    assert_shows(maml["step time"], slow)
+    assert_shows(fomaml["time ÷ maml"], fast / slow)
+
+
+def test_the_order_of_measuring_does_not_matter(synthetic, run_of):
+    rows = list(read_run(synthetic).measurements)
+    shown = document(read_run(run_of(rows))).sections
+    random.Random(5).shuffle(rows)
+    assert document(read_run(run_of(rows))).sections == shown
+
+
+def test_presets_of_one_algorithm_are_told_apart(run_of, row):
+    settings = (("maml", "paper", 60000), ("maml", "quick", 100), ("fomaml", "quick", 100))
+    rows = [row(algorithm=name, preset=preset, iterations=n) for name, preset, n in settings]
+    table = only(tables_of(run_of(rows), "Cost and quality"))
+    assert [(r["algorithm"], r["preset"], r["iterations"]) for r in records(table)] == [
+        ("maml", "quick", "100"),
+        ("maml", "paper", "60000"),
+        ("fomaml", "quick", "100"),
+    ]
+
+
+def test_a_time_is_shared_by_cells_whose_iterations_cost_the_same(run_of, row):
+    timed = row(iterations=500, measure=["time"])
+    rows = [timed, row(iterations=9000, measure=["quality"], inner_lr=0.1)]
+    line = only(records(only(tables_of(run_of(rows), "Cost"))))
+    assert_shows(line["step time"], timed["time"]["step"]["median"])
+    assert (line["iterations"], line["MSE"]) == ("9000", "0.40 ± 0.03")
+
+
+def test_accuracy_is_in_percent_and_the_title_names_the_data(run_of, row):
+    made = row(task="omniglot", ways=5, shots=1, query=1, model="conv4-64")
+    made["data"]["name"] = "glyphs"
+    made["quality"] |= {"metric": "accuracy", "value": 0.9712, "low": 0.9678, "high": 0.9746, "by_step": []}
+    table = only(tables_of(run_of([made]), "Cost and quality"))
+    assert table.title.startswith("Cost and quality: glyphs (task omniglot), 5-way 1-shot, conv4-64, engine vmap")
+    assert only(records(table))["accuracy"] == "97.1 ± 0.3 %"
+    assert any("one training seed" in note for note in table.notes)
+
+
+def test_memory_on_cuda_and_methods_that_cannot_be_compared(run_of, row):
+    rows = [row(device="cuda", **COST), row(device="cuda", algorithm="fomaml", **COST)]
+    for made in rows:
+        made["memory"] |= {"tracked_bytes": None, "cuda_allocated_bytes": 3 * 1024**2}
+    maml, fomaml = records(only(tables_of(run_of(rows), "Cost")))
+    assert (maml["peak memory"], fomaml["memory ÷ maml"]) == ("3.00 MiB", "1.00")
+    rows[1]["memory"]["tracked_bytes"] = 1024
+    table = only(tables_of(run_of(rows), "Cost"))
+    assert [(r["peak memory"], r["memory ÷ maml"]) for r in records(table)] == [("3.00 MiB", "1"), ("1.00 KiB", "–")]
+    assert "CUDA peak allocated; peak of live tensor bytes" in " ".join(table.notes)
+
+
+def test_an_axis_that_is_not_known_here_is_never_mixed_up(run_of, row):
+    rows = [row(compression="none", **COST), row(compression="heavy", **COST)]
+    table = only(tables_of(run_of(rows), "Cost"))
+    assert sorted(r["compression"] for r in records(table)) == ["heavy", "none"]
+
+
+def test_the_header_says_what_must_be_known(synthetic):
+    text = as_markdown(document(read_run(synthetic)))
+    head = text.partition("## ")[0]
+    assert "- **sweep**: synthetic (Every case once)" in head
+    assert "- **machine**: Test CPU, 2 cores, torch 2.13" in head
+    assert "glyphs (sha256 abababababab)" in head
+    assert "39 in 3 rounds; rows by status: 98 ok, 3 crashed, 1 diverged, 3 incorrect, 3 oom, 3 skipped" in head
+    assert "- **warning**: omniglot is not at hand, so glyphs stand in for it" in head
+    assert "- **warning**: 3 times of 1 cell noisy" in head
+    assert "130 ms [" in text
+    assert " (noisy) |" in text
+
+
+def test_warnings_of_rows_and_repeated_rows_are_counted(run_of, row):
+    made = row() | {"warnings": ["the machine was busy"]}
+    warnings = document(read_run(run_of([made, made, row(1)]))).warnings[1:]
+    assert warnings == (
+        "the machine was busy (2 rows of 3)",
+        "1 row of a cell and round that is there already: all are used.",
+    )
+
+
+def test_a_run_in_which_all_went_well(run_of, row):
+    shown = document(read_run(run_of([row()])))
+    assert only(tables_of(run_of([row()]), "Rows that are not ok")).title == "Rows that are not ok: none of 1"
+    assert [section.title for section in shown.sections] == ["Cost and quality", "Rows that are not ok"]
+
+
+def test_a_run_without_rows(run_of):
+    text = as_text(document(read_run(run_of([]))))
+    assert "rows by status: none" in text
+    assert "Rows that are not ok: none of 0" in text
+
+
+def test_markdown_shows_a_reason_as_written(synthetic):
+    reason = "RuntimeError: expected <class 'int'> | got __float__ *and* `None`, ~twice~"
+    table = only(tables_of(synthetic, "Rows that are not ok"))
+    text = markdown(table)
+    line = only(line for line in text.splitlines() if "RuntimeError" in line)
+    assert re.sub(r"\\(.)", r"\1", line).count(reason) == 1
+    assert not re.search(r"(?<!\\)[<*_`~]", line)
+    for row in (line for line in text.splitlines() if line.startswith("|")):
+        assert len(re.findall(r"(?<!\\)\|", row)) == len(table.columns) + 1
+    many = (*table.rows[0][:4], "one line\nand | another\\", "id")
+    broken = markdown(type(table)("t", "s", table.columns, (many,)))
+    assert r"one line and \| another\\ |" in broken
+
+
+def test_the_terminal_shows_the_same_tables(synthetic):
+    shown = document(read_run(synthetic))
+    text = as_text(shown)
+    for section in shown.sections:
+        for table in section.tables:
+            assert table.title in text
+            assert all(figure in text for row in table.rows for figure in row if len(figure) < 40)
+    assert max(len(line) for line in text.splitlines()) < 260

@@ -1,0 +1,90 @@
+"""The files that a report writes."""
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from metabench.errors import UserError
+from metabench.report.document import as_markdown, as_text, document
+from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
+from metabench.report.write import write_report
+
+FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md")
+
+
+def present(column):
+    """The values of a column with their positions, those left out that are missing or empty text."""
+    return [(i, value) for i, value in enumerate(column) if not pd.isna(value) and value != ""]
+
+
+@pytest.fixture
+def folder(synthetic, tmp_path):
+    return Path(shutil.copytree(synthetic, tmp_path / "synthetic"))
+
+
+def test_the_files_hold_the_frames_and_tables(folder):
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    text = write_report(folder)
+    run = read_run(folder)
+    assert text == as_text(document(run))
+    assert (folder / "tables.md").read_text(encoding="utf-8") == as_markdown(document(run))
+    for name, frame in (
+        ("results.csv", to_frame(run)),
+        ("samples.csv", samples_frame(run)),
+        ("curves.csv", curves_frame(run)),
+    ):
+        read = pd.read_csv(folder / name)
+        assert list(read.columns) == list(frame.columns)
+        assert len(read) == len(frame) > 0
+        for column in frame.columns:
+            assert present(read[column]) == present(frame[column]), (name, column)
+    assert {file.name for file in folder.iterdir()} == {*before, *FILES}
+    assert all((folder / name).read_bytes() == content for name, content in before.items())
+
+
+def test_writing_again_gives_the_same_bytes(folder):
+    write_report(folder)
+    first = [(folder / name).read_bytes() for name in FILES]
+    write_report(folder)
+    assert [(folder / name).read_bytes() for name in FILES] == first
+
+
+def test_a_file_that_cannot_be_written(folder):
+    (folder / "samples.csv").mkdir()
+    with pytest.raises(UserError, match=r"cannot write '.*samples\.csv'"):
+        write_report(folder)
+    assert not list(folder.glob(".*.tmp"))
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(folder, monkeypatch):
+    write_report(folder)
+    old = (folder / "results.csv").read_bytes()
+
+    def full(self, text, **_):
+        with self.open("w") as file:
+            file.write(text[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_report(folder)
+    assert (folder / "results.csv").read_bytes() == old
+    assert not list(folder.glob(".*.tmp"))
+
+
+def test_a_report_needs_no_torch_and_nothing_that_measures(folder):
+    code = (
+        "import json, sys; from pathlib import Path; from metabench.report.write import write_report\n"
+        f"write_report(Path({str(folder)!r}))\n"
+        "print(json.dumps([name for name in sys.modules if name == 'torch' or name.startswith('metabench')]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout)
+    assert "torch" not in loaded
+    assert all(name in ("metabench", "metabench.errors") or name.startswith("metabench.report") for name in loaded)

@@ -1,0 +1,242 @@
+"""Whole sweeps through the command line: every outcome is a row, and a killed run goes on where it stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+TINY = """
+title = "tiny"
+[run]
+time_budget_s = 0.05
+time_limit_s = {limit}
+curve_points = 1
+[defaults]
+task = "sinusoid"
+meta_batch = 2
+inner_steps = 1
+iterations = 3
+eval_tasks = 5
+eval_steps = 1
+"""
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "measurements.jsonl").read_text().splitlines()]
+
+
+def write_sweep(folder: Path, grids: str, limit: float = 60) -> str:
+    (folder / "tiny.toml").write_text(TINY.format(limit=limit) + grids)
+    return "tiny.toml"
+
+
+def test_every_outcome_is_a_row(metabench, tmp_path):
+    sweep = write_sweep(
+        tmp_path,
+        """
+[[grid]]
+algorithm = ["maml", "plugged", "forgetful-maml", "segfaulting", "hungry", "exploding", "failing", "undefined"]
+[[grid]]
+algorithm = ["maml"]
+engine = ["first-order", "choosy"]
+[[grid]]
+algorithm = ["maml"]
+model = "conv4-16"
+""",
+    )
+    done = metabench("run", sweep, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    found = {(r["cell"]["algorithm"], r["cell"]["engine"], r["cell"]["model"]): r for r in rows(tmp_path / "run")}
+    assert len(found) == len(rows(tmp_path / "run")) == 11
+
+    def outcome(algorithm, engine="loop", model="mlp-40x2"):
+        row = found[algorithm, engine, model]
+        return row["status"], row["reason"]
+
+    assert outcome("maml") == ("ok", "")
+    assert outcome("plugged") == ("ok", "")
+    assert outcome("forgetful-maml")[0] == "incorrect"
+    assert "finite differences" in outcome("forgetful-maml")[1]
+    assert outcome("maml", "first-order")[0] == "incorrect"
+    assert "differs from loop" in outcome("maml", "first-order")[1]
+    assert outcome("segfaulting")[0] == "crashed"
+    assert "SIGSEGV" in outcome("segfaulting")[1]
+    assert outcome("hungry")[0] == "oom"
+    assert outcome("exploding") == ("diverged", "the training loss is inf by iteration 3")
+    assert outcome("failing") == ("crashed", "ValueError: two lines")
+    assert "of which the first is shown" in found["failing", "loop", "mlp-40x2"]["traceback"]
+    assert outcome("undefined")[0] == "incorrect"
+    assert found["undefined", "loop", "mlp-40x2"]["gate"]["definition_error"] is None
+    assert outcome("maml", "choosy") == ("unsupported", "carries nothing at all")
+    assert outcome("maml", model="conv4-16")[0] == "unsupported"
+    assert "conv4 needs images" in outcome("maml", model="conv4-16")[1]
+    for row in found.values():
+        if row["status"] == "incorrect":
+            assert row["time"] is row["memory"] is row["quality"] is None
+        if row["status"] == "ok":
+            assert row["time"]["step"]["n"] > 0
+            assert row["quality"]["tasks"] == 5
+            assert row["gate"]["engine_error"] < 1e-8
+    # the same mathematics from another package gives the same figures
+    assert (
+        found["plugged", "loop", "mlp-40x2"]["quality"]["value"]
+        == found["maml", "loop", "mlp-40x2"]["quality"]["value"]
+    )
+
+
+def test_a_stock_batch_norm_under_vmap_is_incorrect_and_untimed(metabench, tmp_path):
+    sweep = write_sweep(
+        tmp_path,
+        """
+[[grid]]
+task = "glyphs"
+algorithm = "maml"
+engine = ["loop", "vmap"]
+model = ["conv4-16", "conv4-16-stock-norm"]
+measure = ["time"]
+""",
+    )
+    assert metabench("run", sweep, "--out", "run").returncode == 0
+    found = {(r["cell"]["engine"], r["cell"]["model"]): r for r in rows(tmp_path / "run")}
+    assert {key: row["status"] for key, row in found.items()} == {
+        ("loop", "conv4-16"): "ok",
+        ("vmap", "conv4-16"): "ok",
+        ("loop", "conv4-16-stock-norm"): "ok",
+        ("vmap", "conv4-16-stock-norm"): "incorrect",
+    }
+    assert found["vmap", "conv4-16-stock-norm"]["time"] is None
+    assert found["vmap", "conv4-16-stock-norm"]["gate"]["engine_error"] > 1e-4
+
+
+def test_a_cell_is_ended_at_its_time_limit(metabench, tmp_path):
+    sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = "sleeping"\n', limit=6)
+    assert metabench("run", sweep, "--out", "run").returncode == 0
+    (row,) = rows(tmp_path / "run")
+    assert row["status"] == "timeout"
+    assert row["reason"] == "ended in phase 'correctness gate' at the time limit of 6 s"
+    assert row["data"]["name"] == "sinusoid" and row["parameters"] == 1761  # what was known is kept
+    assert row["seconds"] < 20
+
+
+def test_after_an_out_of_memory_larger_cells_are_skipped_and_say_so(metabench, tmp_path):
+    # shuffled from this seed, the smaller cell comes first
+    sweep = write_sweep(
+        tmp_path,
+        '[[grid]]\nalgorithm = "hungry"\nmeasure = ["time"]\nmeta_batch = [2, 8]\n'
+        '[[grid]]\nalgorithm = "maml"\nmeasure = ["time"]\nmeta_batch = 8\n',
+    )
+    (tmp_path / sweep).write_text((tmp_path / sweep).read_text().replace("[run]", f"[run]\norder_seed = {1}"))
+    assert metabench("run", sweep, "--out", "run").returncode == 0
+    found = {(r["cell"]["algorithm"], r["cell"]["meta_batch"]): r for r in rows(tmp_path / "run")}
+    assert found["hungry", 2]["status"] == "oom"
+    assert found["hungry", 8]["status"] == "skipped"
+    assert (
+        "memory ran out already at hungry/loop" in found["hungry", 8]["reason"]
+        and "tasks=2" in found["hungry", 8]["reason"]
+    )
+    assert found["maml", 8]["status"] == "ok"
+
+
+def test_rounds_time_again_and_train_once(metabench, tmp_path):
+    sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = ["maml", "fomaml"]\n')
+    (tmp_path / sweep).write_text((tmp_path / sweep).read_text().replace("[run]", "[run]\nrounds = 2"))
+    assert metabench("run", sweep, "--out", "run").returncode == 0
+    found = rows(tmp_path / "run")
+    assert sorted((r["cell"]["algorithm"], r["round"]) for r in found) == [
+        ("fomaml", 0), ("fomaml", 1), ("maml", 0), ("maml", 1),
+    ]  # fmt: skip
+    assert all(r["time"] is not None for r in found)
+    assert [r["quality"] is not None for r in sorted(found, key=lambda r: r["round"])] == [True, True, False, False]
+
+
+def comparable(folder: Path) -> list[dict]:
+    """The rows without what a clock or the allocator's mood decides."""
+    kept = []
+    for row in rows(folder):
+        quality = {k: v for k, v in row["quality"].items() if k not in ("train_s", "curve")}
+        kept.append(
+            {k: row[k] for k in ("id", "round", "status", "reason", "cell", "data", "parameters", "gate")} | quality
+        )
+    return sorted(kept, key=lambda row: (row["round"], row["id"]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_run_killed_in_the_middle_of_a_cell_resumes_to_the_same_rows(metabench, tmp_path, plugin):
+    sweep = write_sweep(
+        tmp_path,
+        '[[grid]]\nalgorithm = ["maml", "fomaml", "reptile", "anil"]\nmeasure = ["quality"]\niterations = 400\n'
+        "eval_tasks = 100\n",
+    )
+    assert metabench("run", sweep, "--out", "undisturbed").returncode == 0
+
+    env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "metabench", "run", sweep, "--out", "killed"]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        measurements = tmp_path / "killed" / "measurements.jsonl"
+        worker = wait_for(lambda: measurements.exists() and second_worker(run.pid))
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    finished = len(rows(tmp_path / "killed"))
+    assert 1 <= finished < 4
+    with measurements.open("a") as file:
+        file.write('{"schema": 1, "id": "torn')  # a row that the kill left unfinished
+
+    again = metabench("run", sweep, "--out", "killed", "--resume")
+    assert again.returncode == 0, again.stderr
+    assert f"resuming: {finished} of 4" in again.stderr
+    assert comparable(tmp_path / "killed") == comparable(tmp_path / "undisturbed")
+
+    assert metabench("run", sweep, "--out", "killed", "--resume").returncode == 0
+    assert len(rows(tmp_path / "killed")) == 4  # nothing is measured twice
+
+
+def wait_for(condition, seconds: float = 60):
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def second_worker(pid: int) -> psutil.Process | None:
+    """A worker of the run that has been at it for a while."""
+    for child in psutil.Process(pid).children():
+        if "metabench.sweep.worker" in " ".join(child.cmdline()) and time.time() - child.create_time() > 1.5:
+            return child
+    return None
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, plugin, signal_number):
+    sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = "sleeping"\n')
+    env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "metabench", "run", sweep, "--out", "run"]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as run:
+        worker = wait_for(lambda: second_worker(run.pid))
+        os.kill(run.pid, signal_number)
+        _, messages = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert "metabench run tiny.toml --out run --resume" in messages
+    assert "Traceback" not in messages
+    wait_for(lambda: not worker.is_running())
+
+
+def test_a_folder_holds_one_run_of_one_sweep(metabench, tmp_path):
+    sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = "maml"\nmeasure = ["time"]\n')
+    assert metabench("run", sweep, "--out", "run").returncode == 0
+    again = metabench("run", sweep, "--out", "run")
+    assert again.returncode == 2
+    assert "holds a run already: add --resume" in again.stderr
+    other = metabench("run", sweep, "--out", "run", "--resume", "--set", "inner_steps=2")
+    assert other.returncode == 2
+    assert "a run of another sweep" in other.stderr
+    assert len(rows(tmp_path / "run")) == 1

@@ -1,0 +1,157 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from metabench.errors import UserError
+from metabench.sweep.builtin import builtin_sweeps, find_sweep
+from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
+
+MINIMAL = '[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\n'
+
+
+def parse(text: str, cores: int = 2):
+    return parse_sweep("test", tomllib.loads(text), text, cores)
+
+
+def test_axes_multiply():
+    cells = parse(
+        '[[grid]]\ntask="sinusoid"\nalgorithm=["maml","anil"]\nengine=["loop","vmap"]\ninner_steps=[1,2,3]'
+    ).cells
+    assert len(cells) == 12
+    assert len({cell.id for cell in cells}) == 12
+    assert {cell.inner_steps for cell in cells} == {1, 2, 3}
+
+
+def test_what_is_left_open_comes_from_the_preset_then_from_the_fallback():
+    (cell,) = parse(MINIMAL).cells
+    assert (cell.model, cell.meta_batch, cell.inner_lr) == ("mlp-40x2", 25, 0.01)  # quick/sinusoid
+    assert (cell.ways, cell.shots, cell.eval_query, cell.precision, cell.threads) == (1, 10, 100, "float32", 2)
+    (cell,) = parse(MINIMAL + 'preset = "published"\n').cells
+    assert cell.iterations == 70_000
+
+
+def test_the_grid_goes_before_defaults_and_both_before_the_preset():
+    (cell,) = parse("[defaults]\nmeta_batch = 7\ninner_lr = 0.5\n" + MINIMAL + "meta_batch = 3\n").cells
+    assert (cell.meta_batch, cell.inner_lr) == (3, 0.5)
+
+
+def test_images_are_trained_with_the_presets_of_omniglot():
+    glyphs, omniglot = parse(
+        '[[grid]]\ntask=["glyphs","omniglot"]\nalgorithm="maml"\npreset="published"\nshots=5'
+    ).cells
+    assert glyphs.query == omniglot.query == 5
+    assert glyphs.inner_lr == 2.0
+    assert glyphs.eval_query == 5
+
+
+def test_sinusoids_have_one_way_whatever_the_sweep_says():
+    assert {cell.ways for cell in parse(MINIMAL + "ways = [5, 20]\n").cells} == {1}
+
+
+def test_excludes_take_away_and_includes_add():
+    sweep = parse(
+        '[[grid]]\ntask="sinusoid"\nalgorithm=["maml","reptile"]\ninner_steps=[1,5]\n'
+        'exclude=[{algorithm="reptile", inner_steps=[1]}]\ninclude=[{algorithm="maml", inner_steps=50}]'
+    )
+    assert {(c.algorithm, c.inner_steps) for c in sweep.cells} == {
+        ("maml", 1),
+        ("maml", 5),
+        ("reptile", 5),
+        ("maml", 50),
+    }
+
+
+def test_a_cell_of_two_grids_is_measured_once_for_both():
+    (cell,) = parse(MINIMAL + 'measure=["time"]\n' + MINIMAL + 'measure=["quality"]\n').cells
+    assert cell.measure == ("time", "quality")
+
+
+def test_overrides_replace_an_axis_everywhere_and_are_kept_in_the_text(tmp_path: Path):
+    file = tmp_path / "s.toml"
+    file.write_text(MINIMAL + "inner_steps = [1, 2]\n" + MINIMAL + "meta_batch = 5\ninclude = [{inner_steps = 9}]\n")
+    sweep = load_sweep(file, {"inner_steps": [4], "engine": ["vmap"]}, 2)
+    assert {(cell.inner_steps, cell.engine) for cell in sweep.cells} == {(4, "vmap")}
+    again = tmp_path / "as-run.toml"
+    again.write_text(sweep.text)
+    assert load_sweep(again, {}, 2).cells == sweep.cells
+    with pytest.raises(UserError, match=r"has an \[override\] table"):
+        load_sweep(again, {"engine": ["loop"]}, 2)
+
+
+def test_override_syntax():
+    assert parse_override("inner_steps=1,5") == ("inner_steps", [1, 5])
+    assert parse_override("inner_lr=0.5") == ("inner_lr", [0.5])
+    assert parse_override("model=mlp-40x2") == ("model", ["mlp-40x2"])
+    with pytest.raises(UserError, match="axis=value"):
+        parse_override("inner_steps")
+    with pytest.raises(UserError, match="did you mean 'inner_steps'"):
+        parse_override("inner_step=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (MINIMAL.replace("maml", "mamll"), "unknown algorithm 'mamll': did you mean 'maml'?"),
+        (MINIMAL + 'engine = "lop"', "unknown engine 'lop': did you mean 'loop'?"),
+        (MINIMAL.replace("sinusoid", "sinus"), "unknown task 'sinus': did you mean 'sinusoid'?"),
+        (MINIMAL + 'model = "conv4-65"', "unknown model 'conv4-65': did you mean 'conv4-64"),
+        (MINIMAL + "inner_stpes = 1", "unknown axis 'inner_stpes': did you mean 'inner_steps'?"),
+        (MINIMAL + "seeds = [0, 1]", "unknown axis 'seeds': did you mean 'seed'?"),
+        (MINIMAL + "inner_steps = -1", "axis 'inner_steps' takes whole numbers of 0 or more, not -1"),
+        (MINIMAL + "meta_batch = [1, 0]", "axis 'meta_batch' takes whole numbers of 1 or more, not 0"),
+        (MINIMAL + "meta_batch = true", "axis 'meta_batch' takes whole numbers of 1 or more, not True"),
+        (MINIMAL + "meta_batch = []", "axis 'meta_batch' is an empty list"),
+        (MINIMAL + 'inner_lr = "big"', "axis 'inner_lr' takes positive numbers, not 'big'"),
+        (MINIMAL + 'device = "gpu"', "unknown device 'gpu'"),
+        (MINIMAL + 'preset = "quik"', "unknown preset 'quik': did you mean 'quick'?"),
+        (MINIMAL + 'measure = ["tim"]', "unknown measure 'tim': did you mean 'time'?"),
+        (MINIMAL + "exclude = 3", "'exclude' must be a list of tables"),
+        (MINIMAL + 'exclude = [{algoritm = "maml"}]', "unknown axis 'algoritm': did you mean 'algorithm'?"),
+        (MINIMAL + 'exclude = [{algorithm = "maml"}]', "the sweep has no cells"),
+        ("[runs]\n" + MINIMAL, "unknown table in the sweep file 'runs': did you mean 'run'?"),
+        ("[run]\nround = 1\n" + MINIMAL, "unknown setting in [run] 'round': did you mean 'rounds'?"),
+        ('[run]\nrounds = "two"\n' + MINIMAL, "setting 'rounds' in [run] must be a whole number"),
+        ("[run]\nrounds = 0\n" + MINIMAL, "setting 'rounds' in [run] must be at least 1"),
+        ("[run]\ntime_limit_s = -5\n" + MINIMAL, "setting 'time_limit_s' in [run] must be a number of 0 or more"),
+        ('[run]\nstand_in = "glyph"\n' + MINIMAL, "unknown task 'glyph': did you mean 'glyphs'?"),
+        ('[[grid]]\ntask = "sinusoid"', "every [[grid]] needs the axes 'algorithm' and 'task'"),
+        ("title = 'x'", "the sweep file has no [[grid]]"),
+        ("grid = 3", "the sweep file has no [[grid]]"),
+        ("run = 3\n" + MINIMAL, "'run' in the sweep file must be a table"),
+        ("defaults = 3\n" + MINIMAL, "'defaults' in the sweep file must be a table"),
+    ],
+)
+def test_every_mistake_is_named(text, sentence):
+    with pytest.raises(UserError) as caught:
+        parse(text)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_malformed_toml(tmp_path: Path):
+    file = tmp_path / "bad.toml"
+    file.write_text("[[grid]\n")
+    with pytest.raises(UserError, match=r"'bad.toml' is not valid TOML: .* line 1"):
+        load_sweep(file, {}, 2)
+
+
+def test_a_binary_file_is_no_sweep(tmp_path: Path):
+    file = tmp_path / "bad.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot read sweep file"):
+        load_sweep(file, {}, 2)
+
+
+@pytest.mark.parametrize("file", builtin_sweeps(), ids=lambda file: file.stem)
+def test_built_in_sweeps_are_valid(file):
+    sweep = load_sweep(file, {}, 2)
+    assert sweep.cells and sweep.title != sweep.name
+    assert find_sweep(file.stem) == file
+
+
+def test_an_unknown_sweep_gets_the_nearest():
+    with pytest.raises(UserError, match="unknown sweep 'smok': did you mean 'smoke'"):
+        find_sweep("smok")
+    with pytest.raises(UserError, match="there is no sweep file 'nowhere/x.toml'"):
+        find_sweep("nowhere/x.toml")

@@ -1,0 +1,115 @@
+"""Bad input gets one clear sentence, the nearest valid choice and exit code 2; never a traceback."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SWEEP = '[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\nmeasure = ["time"]\n'
+
+
+def refused(result) -> str:
+    """The one sentence that a user gets."""
+    assert result.returncode == 2, result
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("metabench: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0].removeprefix("metabench: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('algorithm = "mamml"', "unknown algorithm 'mamml': did you mean 'maml'?"),
+        ('engine = "vmpa"', "unknown engine 'vmpa': did you mean 'vmap'?"),
+        ('task = "omniglott"', "unknown task 'omniglott': did you mean 'omniglot'?"),
+        ('model = "conv-64"', "unknown model 'conv-64': did you mean 'conv4-64'?"),
+        ("metabatch = 3", "unknown axis 'metabatch': did you mean 'meta_batch'?"),
+        ("inner_steps = = 3", "is not valid TOML"),
+    ],
+)
+def test_mistakes_in_a_sweep_file(metabench, tmp_path, line, sentence):
+    kept = [old for old in SWEEP.splitlines() if old.split(" = ")[0] != line.split(" = ")[0]]
+    (tmp_path / "s.toml").write_text("\n".join([*kept, line]) + "\n")
+    assert sentence in refused(metabench("run", "s.toml"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_names_on_the_command_line(metabench):
+    assert refused(metabench("run", "defualt")) == "unknown sweep 'defualt': did you mean 'default'?"
+    assert refused(metabench("run", "nowhere.toml")) == "there is no sweep file 'nowhere.toml'"
+    assert "did you mean 'maml'" in refused(metabench("verify", "mam"))
+    assert "did you mean 'engines'" in refused(metabench("list", "engine"))
+    assert "did you mean 'inner_lr'" in refused(metabench("run", "smoke", "--set", "inner_rl=3"))
+    assert "--resume needs --out" in refused(metabench("run", "smoke", "--resume"))
+    assert "no CUDA device" in refused(metabench("run", "smoke", "--device", "cuda", CUDA_VISIBLE_DEVICES=""))
+    assert "there is no run folder" in refused(metabench("report", "nowhere"))
+
+
+def test_missing_data_folder(metabench, tmp_path):
+    cache = str(tmp_path / "cache")
+    for command in (("run", "omniglot", "--data-dir", "nowhere"), ("data", "prepare", "--data-dir", "nowhere")):
+        assert "nowhere" in refused(metabench(*command, METABENCH_CACHE=cache))
+
+
+def test_a_folder_without_omniglot(metabench, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = metabench("run", "omniglot", "--data-dir", "empty", METABENCH_CACHE=str(tmp_path / "cache"))
+    assert "images_background.zip" in refused(result)
+
+
+def test_corrupt_zip(metabench, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("images_background", "images_evaluation"):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            archive.writestr(f"{name}/Alphabet/character01/0001_01.png", b"no image" * 100)
+    whole = (folder / "images_background.zip").read_bytes()
+    (folder / "images_background.zip").write_bytes(whole[: len(whole) // 2])
+    result = metabench("run", "omniglot", "--data-dir", "data", METABENCH_CACHE=str(tmp_path / "cache"))
+    assert "images_background.zip" in refused(result)
+
+
+def test_unwritable_output_folder(metabench, tmp_path):
+    (tmp_path / "s.toml").write_text(SWEEP)
+    (tmp_path / "file").write_text("")
+    assert "cannot write to 'file" in refused(metabench("run", "s.toml", "--out", "file/run"))
+    if os.geteuid() != 0:  # root may write anywhere
+        (tmp_path / "closed").mkdir(mode=0o500)
+        assert "cannot write to 'closed" in refused(metabench("run", "s.toml", "--out", "closed/run"))
+
+
+def test_an_algorithm_from_outside_the_tree_is_listed_and_a_broken_one_named(metabench):
+    result = metabench("list", "algorithms")
+    assert result.returncode == 0
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("plugged")]
+    assert line.endswith("metabench-test-plugin")
+    assert "algorithm 'broken-import' could not be loaded: ModuleNotFoundError" in result.stderr
+    assert "broken-import" in refused(metabench("verify", "broken-import"))
+
+
+def test_lists_name_everything(metabench):
+    listed = metabench("list").stdout
+    for name in ("maml", "reptile", "loop", "vmap", "conv4-64-maxpool", "mlp-40x2", "omniglot", "glyphs", "default"):
+        assert name in listed
+
+
+def test_verify_tells_right_from_wrong(metabench):
+    right = metabench("verify", "maml", "plugged", "--engine", "vmap")
+    assert right.returncode == 0, right.stderr
+    assert "all 16 checks passed" in right.stdout
+    wrong = metabench("verify", "forgetful-maml", "--engine", "loop")
+    assert wrong.returncode == 1
+    assert "8 of 8 checks failed" in wrong.stderr
+    assert "finite differences" in wrong.stdout
+
+
+def test_env_is_the_fingerprint_and_names_no_folder(metabench, tmp_path):
+    result = metabench("env")
+    assert '"torch"' in result.stdout
+    assert str(Path.home()) not in result.stdout and str(tmp_path) not in result.stdout
+
+
+def test_version(metabench):
+    assert metabench("--version").stdout.startswith("metabench 0.")
