@@ -18,3 +18,8 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     near = get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices) or '(none)'}"
     return UserError(f"unknown {kind} '{name}': {hint}")
+
+
+def in_short(error: Exception) -> str:
+    """One line for a published file: the message, or only its class where it names files of this machine."""
+    return type(error).__name__ if "/" in str(error) or not str(error) else str(error).splitlines()[0]

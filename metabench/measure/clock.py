@@ -46,7 +46,7 @@ class Timing:
 def measure_time(call: Callable[[], object], device: torch.device, budget: Budget) -> Timing:
     """Time `call`, which must be repeatable with constant work. The garbage collector is off meanwhile."""
     run_block = _cuda_block if device.type == "cuda" else _cpu_block
-    with _no_garbage_collection():
+    with no_garbage_collection():
         first = run_block(call, 1)
         block = _calibrate(call, run_block, budget)
         _warm_up(call, run_block, block, budget)
@@ -122,7 +122,8 @@ def _cuda_block(call: Callable[[], object], block: int) -> float:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """Collect, then leave the collector off: when it runs is chance, and must not be measured."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -11,7 +11,8 @@ import torch
 
 from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported, UserError
-from metabench.measure.machine import NOTABLE_CORES, fingerprint, load_between, load_warning, look, short_name
+from metabench.measure.load import NOTABLE_CORES, load_between, load_warning, look
+from metabench.measure.machine import fingerprint, short_name
 from metabench.models.base import MODELS
 from metabench.sweep.cell import Cell, is_larger
 from metabench.sweep.folder import RunFolder, open_run_folder
