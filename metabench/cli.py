@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints."""
 
 import json
+import shlex
 import signal
 import sys
 from datetime import UTC, datetime
@@ -92,8 +93,11 @@ def run(
         with ConsoleProgress() as progress:
             run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress)
     except KeyboardInterrupt:
-        again = " ".join(["metabench run", sweep, "--out", str(folder), "--resume", *sys.argv[3:]])
-        _fail(f"interrupted; all finished cells are in '{folder}'. Go on with: {again}", 130)
+        again = ["metabench", "run", sweep, "--out", str(folder), "--resume"]
+        again += ["--data-dir", str(data_dir)] if data_dir else []
+        again += ["--device", device] if device else []
+        again += [part for text in assign or [] for part in ("--set", text)]
+        _fail(f"interrupted; all finished cells are in '{folder}'. Go on with: {shlex.join(again)}", 130)
     report(folder)
 
 

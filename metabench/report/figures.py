@@ -29,6 +29,8 @@ def _decimals(value: float, low: float, high: float) -> int:
     if not half > 0:
         return EXACT_DIGITS - 1 - leading
     supported = _first_decimal(half)
+    if low > 0:  # at least one digit, though the interval supports none: no time reads as 0
+        supported = max(supported, -leading)
     return min(supported, MOST_DIGITS - 1 - leading) if value else supported
 
 

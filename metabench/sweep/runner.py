@@ -147,7 +147,9 @@ def _watched(job: Job, settings: Settings, data_dir: Path | None) -> Measurement
     load = load_between(before, look())
     if load.others <= NOTABLE_CORES:
         return measurement
-    return replace(measurement, warnings=[f"other processes used {100 * load.others:.0f} % of a core meanwhile"])
+    return replace(
+        measurement, warnings=[f"other programs used more than {100 * NOTABLE_CORES:.0f} % of a core meanwhile"]
+    )
 
 
 def _model_size(name: str, cell: Cell, data_dir: Path | None) -> int:

@@ -227,6 +227,7 @@ def main() -> None:
     job = json.loads(job_file.read_text(encoding="utf-8"))
     cell = Cell.from_json(job["cell"])
     torch.set_num_threads(cell.threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32: cuDNN would round convolutions to 10 bits
     state: dict[str, Any] = {"status": "crashed", "reason": ""}
 
     def record(part: dict[str, Any]) -> None:

@@ -1,0 +1,49 @@
+"""What the documentation says is what happens."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHECK = """
+from metabench.measure.verification import SETTINGS, verify
+verdicts = list(verify(["maml-prox"], ["loop", "vmap"], SETTINGS[:2]))
+assert [v.word for v in verdicts] == ["ok"] * 4, verdicts
+"""
+
+
+def test_the_example_of_an_algorithm_is_right():
+    text = (ROOT / "docs" / "add-an-algorithm.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) < 40
+    done = subprocess.run([sys.executable, "-c", code + CHECK], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def table_rows(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|") and not set(line) <= set("|:- ")]
+
+
+def figures() -> list[tuple[str, str]]:
+    """(committed table, row) for each row that the README quotes of a run."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"<!-- from (\S+) -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    return [(file, row) for file, part in quoted for row in table_rows(part)]
+
+
+def test_the_readme_quotes_committed_runs():
+    assert len({file for file, _ in figures()}) >= 2
+
+
+@pytest.mark.parametrize(("file", "row"), figures())
+def test_every_row_of_the_readme_stands_in_the_run_it_names(file, row):
+    assert row in (ROOT / file).read_text(encoding="utf-8").splitlines()
+
+
+def test_links_between_the_documents_lead_somewhere():
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
