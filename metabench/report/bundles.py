@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from metabench.report.frame import Row
 from metabench.report.ratios import Interval, over_seeds, time_interval
+from metabench.rows import Row
 
 TRAINING_AXES = (
     *("preset", "inner_lr", "outer_lr", "outer_decay", "iterations"),

@@ -18,9 +18,9 @@ from metabench.report.bundles import (
     varying,
 )
 from metabench.report.figures import NOTHING, bytes_text, duration_text, quality_text, time_text, trim, with_interval
-from metabench.report.frame import Row
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import Section, Table, axis_word, setting, without_empty_columns
+from metabench.rows import Row
 
 REFERENCE = "maml"
 GROUP_AXES = ("task", "ways", "shots", "model", "engine", "device", "precision", "threads")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from metabench.report.cost import cost_section
 from metabench.report.engines import engines_section
-from metabench.report.frame import Row, Run
+from metabench.report.frame import Run
 from metabench.report.growth import growth_section
 from metabench.report.tables import Section, Table, escaped, markdown, plain, setting
+from metabench.rows import Row
 
 HASH_LENGTH = 12
 HOW_TO_READ = (

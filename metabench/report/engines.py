@@ -15,9 +15,9 @@ from metabench.report.bundles import (
     varying,
 )
 from metabench.report.figures import NOTHING, error_text, time_text, with_interval
-from metabench.report.frame import Row
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, axis_word, setting
+from metabench.rows import Row
 
 LOOP = "loop"
 GROUP_AXES = ("task", "ways", "shots", "query", "device", "precision", "threads")

@@ -1,24 +1,14 @@
 """A run folder, read and checked, and as flat data frames."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 
 from metabench.errors import UserError
-
-SCHEMA = 1
-"""The newest schema of `measurements.jsonl` that is understood here."""
-MEASUREMENTS = "measurements.jsonl"
-ENVIRONMENT = "environment.json"
-REQUIRED = ("id", "round", "status", "cell")
-CELL_REQUIRED = ("algorithm", "engine", "task", "model", "inner_steps", "meta_batch", "ways", "shots", "query", "seed")
-
-Row: TypeAlias = dict[str, Any]
-"""One line of `measurements.jsonl`: what was observed in one cell and round."""
+from metabench.rows import ENVIRONMENT, MEASUREMENTS, Row, read_environment, read_rows
 
 MEMORY_COLUMNS = (
     "tracked_bytes",
@@ -28,6 +18,7 @@ MEMORY_COLUMNS = (
     "cuda_allocated_bytes",
     "cuda_reserved_bytes",
     "nvml_bytes",
+    "nvml_method",
 )
 QUALITY_COLUMNS = ("metric", "value", "low", "high", "tasks", "batch_norm", "iterations", "train_s")
 WHOLE = (
@@ -62,70 +53,13 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"there is no run folder '{folder}'")
-    rows, noticed = _read_rows(folder / MEASUREMENTS)
-    environment = _read_environment(folder / ENVIRONMENT)
+    rows, noticed = read_rows(folder / MEASUREMENTS)
+    environment = read_environment(folder / ENVIRONMENT)
     if not environment:
         noticed.append(f"{ENVIRONMENT} is missing: it is not known on which machine this was measured.")
     name = folder.resolve().name
     sweep = environment.get("sweep", {}).get("name", name)
     return Run(name, sweep, tuple(rows), environment, (*noticed, *environment.get("warnings", [])))
-
-
-def _read_rows(file: Path) -> tuple[list[Row], list[str]]:
-    try:
-        # A kill may cut a line anywhere, so also within a character.
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise UserError(f"'{file.parent}' is not a run folder: it has no {MEASUREMENTS}") from None
-    except OSError as error:
-        raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
-    *lines, unfinished = text.split("\n")
-    rows = [_row(line, number, file) for number, line in enumerate(lines, start=1) if line.strip()]
-    noticed = []
-    if unfinished.strip():
-        try:
-            json.loads(unfinished)
-        except ValueError:
-            noticed.append(
-                f"The last line of {MEASUREMENTS} is unfinished and left out: the run was killed while writing it; "
-                "resume it to measure that cell."
-            )
-        else:
-            rows.append(_row(unfinished, len(lines) + 1, file))
-    return rows, noticed
-
-
-def _row(line: str, number: int, file: Path) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        raise UserError(f"line {number} of '{file}' is not JSON: the file is corrupt") from None
-    if not isinstance(row, dict) or not isinstance(row.get("schema"), int):
-        raise UserError(f"line {number} of '{file}' is not a measurement: the file is corrupt")
-    if row["schema"] > SCHEMA:
-        raise UserError(
-            f"line {number} of '{file}' was written by a newer metabench (schema {row['schema']}): update first"
-        )
-    cell = row.get("cell")
-    missing = [name for name in REQUIRED if name not in row]
-    missing += [name for name in CELL_REQUIRED if not isinstance(cell, dict) or name not in cell]
-    if missing:
-        raise UserError(f"line {number} of '{file}' is not a measurement: it has no '{missing[0]}'")
-    return row
-
-
-def _read_environment(file: Path) -> dict[str, Any]:
-    try:
-        environment = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
-    except ValueError:
-        raise UserError(f"'{file}' is not valid JSON: the run folder is corrupt") from None
-    if not isinstance(environment, dict):
-        raise UserError(f"'{file}' does not describe a machine: the run folder is corrupt")
-    return environment
 
 
 def to_frame(run: Run) -> pd.DataFrame:

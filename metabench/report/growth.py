@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 
 from metabench.report.bundles import Bundle, bundles, is_partial, model_sizes, status, telling_apart, time_key
 from metabench.report.figures import NOTHING, bytes_text, time_text, trim, with_interval
-from metabench.report.frame import Row
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, setting
+from metabench.rows import Row
 
 GROWING = {"inner_steps": "inner steps", "model": "model size", "meta_batch": "meta-batch size"}
 LABELS = ("algorithm", "engine", "outer")

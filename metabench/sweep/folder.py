@@ -11,11 +11,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from metabench.errors import UserError
-from metabench.sweep.measurement import SCHEMA, Measurement
-
-MEASUREMENTS = "measurements.jsonl"
-ENVIRONMENT = "environment.json"
-SWEEP = "sweep.toml"
+from metabench.rows import ENVIRONMENT, MEASUREMENTS, SWEEP, Row, read_environment, read_rows
+from metabench.sweep.measurement import Measurement
 
 
 class RunFolder:
@@ -28,24 +25,9 @@ class RunFolder:
     def measurements(self) -> Path:
         return self.path / MEASUREMENTS
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[Row]:
         """All rows written so far; raises `UserError` for a row that is not one."""
-        if not self.measurements.exists():
-            return []
-        rows = []
-        for number, line in enumerate(self.measurements.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                if row["schema"] > SCHEMA:
-                    raise UserError(
-                        f"'{self.measurements}' was written by a newer metabench (schema {row['schema']}): update first"
-                    )
-                rows.append(row)
-            except (ValueError, KeyError, TypeError):
-                raise UserError(
-                    f"line {number} of '{self.measurements}' is not a measurement: the file is corrupt"
-                ) from None
-        return rows
+        return read_rows(self.measurements)[0] if self.measurements.exists() else []
 
     def append(self, measurement: Measurement) -> None:
         """Add a row with one write and wait until it is on disk."""
@@ -72,12 +54,7 @@ class RunFolder:
 
     def read_environment(self) -> dict[str, Any]:
         """The machine and the warnings of the run so far."""
-        file = self.path / ENVIRONMENT
-        try:
-            environment = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        except ValueError:
-            raise UserError(f"'{file}' is not valid JSON: the run folder is corrupt") from None
-        return dict(environment)
+        return read_environment(self.path / ENVIRONMENT)
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Replace the description of the machine."""

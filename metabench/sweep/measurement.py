@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-SCHEMA = 1
+from metabench.rows import SCHEMA
 
 Status: TypeAlias = Literal["ok", "incorrect", "diverged", "oom", "timeout", "crashed", "unsupported", "skipped"]
 

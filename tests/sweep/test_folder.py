@@ -7,9 +7,13 @@ from metabench.errors import UserError
 from metabench.sweep.folder import open_run_folder
 from metabench.sweep.measurement import Measurement
 
+CELL = dict.fromkeys(
+    ("algorithm", "engine", "task", "model", "inner_steps", "meta_batch", "ways", "shots", "query", "seed")
+)
+
 
 def measurement(number: int) -> Measurement:
-    return Measurement(f"{number:016x}", 0, "ok", "", {"algorithm": "maml"}, "2026-01-01T00:00:00Z", 1.0)
+    return Measurement(f"{number:016x}", 0, "ok", "", CELL, "2026-01-01T00:00:00Z", 1.0)
 
 
 def test_rows_come_back_as_written(tmp_path: Path):
@@ -40,7 +44,7 @@ def test_a_corrupt_row_is_an_error_with_its_line(tmp_path: Path):
     with open_run_folder(tmp_path) as folder:
         folder.append(measurement(1))
         folder.measurements.write_text("nonsense\n" + folder.measurements.read_text())
-        with pytest.raises(UserError, match=r"line 1 of .* is not a measurement"):
+        with pytest.raises(UserError, match=r"line 1 of .* is not JSON: the file is corrupt"):
             folder.read()
 
 
