@@ -7,11 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm, Preset
+from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset
 from metabench.tensors import Batch, Params, Task
-
-_SETTING = "arXiv 1909.09157 gives no figures here: MAML's setting"
 
 
 @ALGORITHMS.register("anil")
@@ -25,12 +24,7 @@ class ANIL(Algorithm):
 
     order = "second"
     source = "Raghu et al. 2020, arXiv 1909.09157, §4"
-    presets: ClassVar = {
-        "published/sinusoid": Preset(_SETTING, "mlp-40x2", 0.01, 1, 10, 25, 10, 70_000),
-        "published/omniglot-5way": Preset(_SETTING, "conv4-64", 2.0, 1, 3, 32, 1, 60_000),
-        "published/omniglot-5way-5shot": Preset(_SETTING, "conv4-64", 2.0, 1, 3, 32, 5, 60_000),
-        "published/omniglot-20way": Preset(_SETTING, "conv4-64", 2.0, 5, 5, 16, 1, 60_000),
-        "published/omniglot-20way-5shot": Preset(_SETTING, "conv4-64", 2.0, 5, 5, 16, 5, 60_000),
+    presets: ClassVar = MAML_PUBLISHED | {
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 20_000),
         "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 2.0, 3, 5, 4, 5, 3_000, "adam", 2e-3, "linear"),
     }

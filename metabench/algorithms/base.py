@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metabench.algorithms.presets import Preset
 from metabench.autodiff import FUNCTIONAL, Autodiff
 from metabench.models.base import Model
 from metabench.registry import Registry
@@ -42,23 +43,6 @@ class Learner:
         if self.kind == "classification":
             return (outputs.argmax(-1) == batch.y).to(outputs.dtype).mean()
         return F.mse_loss(outputs, batch.y)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Hyper-parameters of one setting, as published or as a laptop can train them. Losses are means over examples."""
-
-    source: str
-    model: str
-    inner_lr: float
-    inner_steps: int
-    eval_steps: int
-    meta_batch: int
-    query: int
-    iterations: int
-    outer: Literal["adam", "sgd"] = "adam"
-    outer_lr: float = 1e-3
-    outer_decay: Literal["none", "linear"] = "none"
 
 
 @dataclass(frozen=True)
@@ -116,14 +100,6 @@ def last(trajectory: Iterator[Params]) -> Params:
     for point in trajectory:
         adapted = point
     return adapted
-
-
-def preset_for(algorithm: type[Algorithm], preset: str, task: str, ways: int, shots: int) -> Preset | None:
-    """The most specific preset of that name for a task, or None where the algorithm has none."""
-    for key in (f"{preset}/{task}-{ways}way-{shots}shot", f"{preset}/{task}-{ways}way", f"{preset}/{task}"):
-        if key in algorithm.presets:
-            return algorithm.presets[key]
-    return None
 
 
 def parameter_count(params: Params) -> int:

@@ -7,11 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm, Preset
+from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset
 from metabench.tensors import Batch, Params, Task
-
-_CODE = "arXiv 1703.03400 and the authors' code, whose summed loss makes 0.4 (5-way) and 0.1 (20-way) both 2.0 here"
 
 
 @ALGORITHMS.register("maml")
@@ -24,12 +23,7 @@ class MAML(Algorithm):
 
     order = "second"
     source = "Finn et al. 2017, arXiv 1703.03400, alg. 2"
-    presets: ClassVar = {
-        "published/sinusoid": Preset("arXiv 1703.03400, §5.1", "mlp-40x2", 0.01, 1, 10, 25, 10, 70_000),
-        "published/omniglot-5way": Preset(_CODE, "conv4-64", 2.0, 1, 3, 32, 1, 60_000),
-        "published/omniglot-5way-5shot": Preset(_CODE, "conv4-64", 2.0, 1, 3, 32, 5, 60_000),
-        "published/omniglot-20way": Preset(_CODE, "conv4-64", 2.0, 5, 5, 16, 1, 60_000),
-        "published/omniglot-20way-5shot": Preset(_CODE, "conv4-64", 2.0, 5, 5, 16, 5, 60_000),
+    presets: ClassVar = MAML_PUBLISHED | {
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 20_000),
         "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.4, 1, 3, 4, 5, 3_000, "adam", 2e-3, "linear"),
     }

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm, Preset, last
+from metabench.algorithms.base import ALGORITHMS, Algorithm, last
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.presets import Preset
 from metabench.tensors import Batch, Params, Task
 
 

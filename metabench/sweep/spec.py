@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from metabench.algorithms.base import ALGORITHMS, preset_for
+from metabench.algorithms.base import ALGORITHMS
+from metabench.algorithms.presets import most_specific
 from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.models.base import MODELS
@@ -260,7 +261,8 @@ def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> C
     # Data of the shape of Omniglot is trained with Omniglot's presets.
     setting = point["task"] if regression else "omniglot"
     filled["eval_query"] = 100 if regression else chosen["shots"]  # published: as many queries as shots
-    preset = preset_for(ALGORITHMS.get(point["algorithm"]), chosen["preset"], setting, chosen["ways"], chosen["shots"])
+    presets = ALGORITHMS.get(point["algorithm"]).presets
+    preset = most_specific(presets, chosen["preset"], setting, chosen["ways"], chosen["shots"])
     if preset is not None:
         filled |= {field.name: getattr(preset, field.name) for field in fields(preset) if field.name != "source"}
     filled |= point

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metabench.algorithms.base import ALGORITHMS, Learner, preset_for
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.algorithms.presets import most_specific
 from metabench.algorithms.reptile import minibatches
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.measure.gate import flat
@@ -161,12 +162,12 @@ def test_reptile_minibatches_walk_through_the_task():
 
 
 def test_the_most_specific_preset_counts():
-    maml = ALGORITHMS.get("maml")
-    assert preset_for(maml, "published", "omniglot", 5, 5).query == 5
-    assert preset_for(maml, "published", "omniglot", 5, 1).query == 1
-    assert preset_for(maml, "published", "omniglot", 20, 1).inner_steps == 5
-    assert preset_for(maml, "published", "omniglot", 7, 1) is None
-    assert preset_for(maml, "quick", "omniglot", 7, 1) is not None
+    maml = ALGORITHMS.get("maml").presets
+    assert most_specific(maml, "published", "omniglot", 5, 5).query == 5
+    assert most_specific(maml, "published", "omniglot", 5, 1).query == 1
+    assert most_specific(maml, "published", "omniglot", 20, 1).inner_steps == 5
+    assert most_specific(maml, "published", "omniglot", 7, 1) is None
+    assert most_specific(maml, "quick", "omniglot", 7, 1) is not None
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,42 @@
+"""Hyper-parameters by setting, and those of MAML's authors, which later papers take over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Hyper-parameters of one setting, as published or as a laptop can train them. Losses are means over examples."""
+
+    source: str
+    model: str
+    inner_lr: float
+    inner_steps: int
+    eval_steps: int
+    meta_batch: int
+    query: int
+    iterations: int
+    outer: Literal["adam", "sgd"] = "adam"
+    outer_lr: float = 1e-3
+    outer_decay: Literal["none", "linear"] = "none"
+
+
+_PAPER = "arXiv 1703.03400, §5.1"
+_CODE = "arXiv 1703.03400, §5.2, and the authors' code, whose summed loss makes 0.4 and 0.1 both 2.0 of a mean"
+MAML_PUBLISHED: dict[str, Preset] = {
+    "published/sinusoid": Preset(_PAPER, "mlp-40x2", 0.01, 1, 10, 25, 10, 70_000),
+    "published/omniglot-5way": Preset(_CODE, "conv4-64", 2.0, 1, 3, 32, 1, 60_000),
+    "published/omniglot-5way-5shot": Preset(_CODE, "conv4-64", 2.0, 1, 3, 32, 5, 60_000),
+    "published/omniglot-20way": Preset(_CODE, "conv4-64", 2.0, 5, 5, 16, 1, 60_000),
+    "published/omniglot-20way-5shot": Preset(_CODE, "conv4-64", 2.0, 5, 5, 16, 5, 60_000),
+}
+"""Finn et al. 2017."""
+
+
+def most_specific(presets: Mapping[str, Preset], preset: str, task: str, ways: int, shots: int) -> Preset | None:
+    """The most specific preset of that name for a task, or None where there is none."""
+    for key in (f"{preset}/{task}-{ways}way-{shots}shot", f"{preset}/{task}-{ways}way", f"{preset}/{task}"):
+        if key in presets:
+            return presets[key]
+    return None
