@@ -54,10 +54,10 @@ def plan(sweep: Sweep) -> list[Job]:
 
 def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, progress: Progress) -> None:
     """Run what is not in `out` yet. Raises `UserError`; on KeyboardInterrupt the folder can be resumed."""
+    sweep, stand_in, warnings = _with_data(sweep, data_dir)
     with open_run_folder(out) as folder:
         rows = _begin(folder, sweep, resume)
-        sweep, warnings = _with_data(sweep, data_dir)
-        _describe_machine(folder, sweep, warnings, progress)
+        _describe_machine(folder, sweep, stand_in, warnings, progress)
         done = {(row["id"], row["round"]) for row in rows}
         out_of_memory = [Cell.from_json(row["cell"]) for row in rows if row["status"] == "oom"]
         jobs = plan(sweep)
@@ -88,8 +88,12 @@ def _begin(folder: RunFolder, sweep: Sweep, resume: bool) -> list[dict[str, Any]
     return folder.read()
 
 
-def _with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, list[str]]:
-    """Prepare every task distribution once, before any cell; where Omniglot cannot be had, its stand-in if allowed."""
+def _with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str]]:
+    """Prepare every task distribution once, before any cell; where Omniglot cannot be had, its stand-in if allowed.
+
+    Gives the sweep with the tasks that will be measured, the stand-in used (or ""), and what to tell the user.
+    """
+    used = ""
     warnings: list[str] = []
     stand_in = sweep.settings.stand_in
     for task in sorted({cell.task for cell in sweep.cells}):
@@ -101,13 +105,14 @@ def _with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, list[str]]:
         except DataMissing as error:
             if not stand_in:
                 raise
+            used = stand_in
             warnings.append(f"{task} is not at hand, so {stand_in} stand in for it: {error}")
             sweep = replace(sweep, cells=tuple(replace(c, task=stand_in) if c.task == task else c for c in sweep.cells))
             TASKS.get(stand_in).build(cell.shape, data_dir)
-    return sweep, warnings
+    return sweep, used, warnings
 
 
-def _describe_machine(folder: RunFolder, sweep: Sweep, warnings: list[str], progress: Progress) -> None:
+def _describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress) -> None:
     machine = fingerprint(max(cell.threads for cell in sweep.cells))
     summary = short_name(machine)
     before = folder.read_environment()
@@ -116,6 +121,11 @@ def _describe_machine(folder: RunFolder, sweep: Sweep, warnings: list[str], prog
             f"'{folder.path}' was measured on another machine or with other versions ({before['summary']}): "
             "start a new run"
         )
+    if before and before["stand_in"] != stand_in:
+        raise UserError(
+            f"'{folder.path}' was begun on {before['stand_in'] or 'the real data'} and would go on with "
+            f"{stand_in or 'the real data'}: start a new run"
+        )
     load = load_warning()
     found = [*before.get("warnings", []), *warnings, *([f"{_now()}: {load}"] if load else [])]
     for sentence in [*warnings, *([load] if load else [])]:
@@ -123,6 +133,7 @@ def _describe_machine(folder: RunFolder, sweep: Sweep, warnings: list[str], prog
     parts: Mapping[str, Any] = {
         "summary": summary,
         "warnings": list(dict.fromkeys(found)),
+        "stand_in": stand_in,
         "sweep": {"name": sweep.name, "title": sweep.title},
         "machine": machine,
     }
