@@ -135,7 +135,7 @@ def evaluate(
 
 
 def _scores(algorithm: Algorithm, meta: Params, task: Task) -> Tensor:
+    x, y = task.query
     with torch.no_grad():
-        return torch.stack(
-            [algorithm.learner.score(adapted, task.query) for adapted in algorithm.trajectory(meta, task.support)]
-        )
+        points = algorithm.trajectory(meta, task.support)
+        return torch.stack([algorithm.learner.score_of(algorithm.predict(adapted, x), y) for adapted in points])

@@ -115,8 +115,6 @@ def test_accuracy_is_the_share_of_right_classes():
     params = learner.model.init(generator())
     x = torch.randn(8, 2)
     outputs = learner.predict(params, x)
-    from metabench.tensors import Batch
-
     y = outputs.argmax(-1)
     y[:2] = (y[:2] + 1) % 3
-    assert float(learner.score(params, Batch(x, y))) == 0.75
+    assert float(learner.score_of(outputs, y)) == 0.75

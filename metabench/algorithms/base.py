@@ -37,12 +37,11 @@ class Learner:
         """The loss of outputs that are already there."""
         return F.cross_entropy(outputs, y) if self.kind == "classification" else F.mse_loss(outputs, y)
 
-    def score(self, params: Params, batch: Batch) -> Tensor:
-        """Accuracy in [0, 1], or mean squared error, of the batch: a scalar."""
-        outputs = self.predict(params, batch.x)
+    def score_of(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Accuracy in [0, 1], or mean squared error, of outputs: a scalar."""
         if self.kind == "classification":
-            return (outputs.argmax(-1) == batch.y).to(outputs.dtype).mean()
-        return F.mse_loss(outputs, batch.y)
+            return (outputs.argmax(-1) == y).to(outputs.dtype).mean()
+        return F.mse_loss(outputs, y)
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,8 @@ class Algorithm(ABC):
     """How one task adapts, and which direction it gives the meta-parameters: pure functions of tensors.
 
     A subclass registers itself with `ALGORITHMS.register(name)` and defines `trajectory` and `objective`; it may
-    replace `init` (to learn more than the model's parameters) and `task_direction` (to say it more directly).
+    replace `init` (to learn more than the model's parameters), `predict` (to predict otherwise than by the model alone)
+    and `task_direction` (to say it more directly).
     Everything is for one task; the engine decides how an episode batch is executed.
     """
 
@@ -77,6 +77,10 @@ class Algorithm(ABC):
     def adapt(self, meta: Params, support: Batch) -> Params:
         """The adapted parameters: the end of the trajectory."""
         return last(self.trajectory(meta, support))
+
+    def predict(self, adapted: Params, x: Tensor) -> Tensor:
+        """(examples, *input_shape) -> (examples, outputs), by what `adapt` gives."""
+        return self.learner.predict(adapted, x)
 
     @abstractmethod
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:

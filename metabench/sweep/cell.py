@@ -53,6 +53,11 @@ class Cell:
         return f"{self.algorithm}/{self.engine}"
 
     @property
+    def setting(self) -> tuple[Any, ...]:
+        """Equal for the cells that are matched but for algorithm, engine and training."""
+        return (self.task, self.model, self.precision, self.device, *(getattr(self, axis) for axis in SIZE_AXES))
+
+    @property
     def shape(self) -> EpisodeShape:
         """How large a task is in training."""
         return EpisodeShape(self.ways, self.shots, self.query)

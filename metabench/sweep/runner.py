@@ -41,14 +41,25 @@ class Progress(Protocol):
 
 
 def plan(sweep: Sweep) -> list[Job]:
-    """All jobs, in rounds, each round in an order of its own; only the first measures memory and quality."""
+    """All jobs, in rounds, each round in an order of its own; only the first measures memory and quality.
+
+    What will be compared (algorithms and engines in one setting) is measured together, in shuffled order, and the
+    settings are shuffled: a machine that is slower for minutes then slows both sides of a ratio.
+    """
     jobs: list[Job] = []
     for number in range(sweep.settings.rounds):
-        cells = list(sweep.cells)
-        if number > 0:
-            cells = [replace(cell, measure=("time",)) for cell in cells if "time" in cell.measure]
-        random.Random(f"{sweep.settings.order_seed}/{number}").shuffle(cells)
-        jobs += [Job(cell, number) for cell in cells]
+        settings: dict[tuple[object, ...], list[Cell]] = {}
+        for cell in sweep.cells:
+            if number == 0:
+                settings.setdefault(cell.setting, []).append(cell)
+            elif "time" in cell.measure:
+                settings.setdefault(cell.setting, []).append(replace(cell, measure=("time",)))
+        shuffled = list(settings.values())
+        generator = random.Random(f"{sweep.settings.order_seed}/{number}")
+        generator.shuffle(shuffled)
+        for together in shuffled:
+            generator.shuffle(together)
+            jobs += [Job(cell, number) for cell in together]
     return jobs
 
 
