@@ -1,20 +1,32 @@
 """A step timed by the harness against the same step timed by a bare loop, in the same process, taking turns."""
 
 import time
+from collections.abc import Callable
 from statistics import median
 
 import torch
-from metabench.measure.machine import physical_cores
 from tabulate import tabulate
 
 from metabench.engines.base import ENGINES
 from metabench.measure.clock import Budget, measure_time
+from metabench.measure.machine import physical_cores
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.worker import build_algorithm, initial_meta, meta_iteration
 from metabench.tasks.base import TASKS
 
 ROUNDS = 15
 CPU = torch.device("cpu")
+
+
+def bare_loop(call: Callable[[], None], block: int, samples: int) -> float:
+    """Median seconds a call over `samples` blocks, with nothing but a clock around each."""
+    times = []
+    for _ in range(samples):
+        start = time.perf_counter()
+        for _ in range(block):
+            call()
+        times.append((time.perf_counter() - start) / block)
+    return median(times)
 
 
 def main() -> None:
@@ -34,13 +46,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             timing = measure_time(iteration, CPU, Budget(seconds=0.3))
             harness.append(timing.summary.median)
-            calls = timing.summary.n * timing.summary.block
-            times = []
-            for _ in range(calls):
-                start = time.perf_counter()
-                iteration()
-                times.append(time.perf_counter() - start)
-            bare.append(median(times))
+            bare.append(bare_loop(iteration, timing.summary.block, timing.summary.n))
         ratio = median(h / b for h, b in zip(harness, bare, strict=True))
         rows.append([cell.describe(), f"{1e3 * median(harness):.3f}", f"{1e3 * median(bare):.3f}", f"{ratio:.3f}"])
     print(tabulate(rows, headers=["step", "harness, ms", "bare loop, ms", "ratio"], disable_numparse=True))
