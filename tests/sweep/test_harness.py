@@ -216,12 +216,19 @@ def second_worker(pid: int) -> psutil.Process | None:
     return None
 
 
+def hear_ctrl_c() -> None:
+    """A shell's background jobs ignore Ctrl-C, and what they start inherits that; the user of this test does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, plugin, signal_number):
     sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = "sleeping"\n')
     env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "metabench", "run", sweep, "--out", "run"]
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    ) as run:
         worker = wait_for(lambda: second_worker(run.pid))
         os.kill(run.pid, signal_number)
         _, messages = run.communicate(timeout=30)
