@@ -1,6 +1,5 @@
 """pytest-benchmark set-up: the machine fingerprint beside every saved run, pinned threads."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +46,6 @@ def omniglot_at_hand() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def data_at_hand(cell: Cell, omniglot_at_hand: bool) -> Path | None:
+def data_at_hand(cell: Cell, omniglot_at_hand: bool) -> None:
     if cell.task == "omniglot" and not omniglot_at_hand:
         pytest.skip("Omniglot is not at hand: set METABENCH_DATA, or run `metabench data prepare`")
-    return None
