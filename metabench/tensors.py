@@ -22,12 +22,15 @@ class Task(NamedTuple):
 
     support: Batch
     query: Batch
+    classes: Tensor
+    """(ways,) int64: which class of the whole split each way is, a quarter turn making another class. Methods that
+    train on all classes jointly look at it, and no others; zeros where classes have no identity."""
 
 
 def task_at(episodes: Task, index: int) -> Task:
     """The task at `index` of an episode batch, as views."""
-    (sx, sy), (qx, qy) = episodes
-    return Task(Batch(sx[index], sy[index]), Batch(qx[index], qy[index]))
+    (sx, sy), (qx, qy), classes = episodes
+    return Task(Batch(sx[index], sy[index]), Batch(qx[index], qy[index]), classes[index])
 
 
 def cast(episodes: Task, like: Tensor) -> Task:
@@ -36,5 +39,5 @@ def cast(episodes: Task, like: Tensor) -> Task:
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
 
-    (sx, sy), (qx, qy) = episodes
-    return Task(Batch(move(sx), move(sy)), Batch(move(qx), move(qy)))
+    (sx, sy), (qx, qy), classes = episodes
+    return Task(Batch(move(sx), move(sy)), Batch(move(qx), move(qy)), move(classes))

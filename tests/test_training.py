@@ -53,7 +53,7 @@ def run(iterations, seed=0):
     made = algorithm()
     draw = generator(seed)
     return train(
-        ENGINES.get("vmap").build(made),
+        lambda progress: ENGINES.get("vmap").build(made),
         MetaOptimizer(made.init(generator()), Outer("adam", 1e-3, "none", iterations)),
         lambda: SINUSOID.sample("train", 4, draw),
         iterations,
@@ -85,7 +85,7 @@ def test_a_loss_that_is_not_finite_ends_training():
 
     with pytest.raises(Diverged, match="by iteration 5"):
         train(
-            step,
+            lambda progress: step,
             MetaOptimizer(made.init(generator()), Outer("adam", 1e-3, "none", 20)),
             lambda: SINUSOID.sample("train", 2, generator()),
             20,

@@ -32,8 +32,11 @@ class ANIL(Algorithm):
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         head = {name: p for name, p in meta.items() if name in self.learner.model.head_names}
         features = Batch(self.learner.model.features(meta, support.x), support.y)
-        for adapted in descend(self.autodiff, self._loss, head, repeat(features, self.inner_steps), self.inner_lr):
+        for adapted in descend(self, self._loss, head, repeat(features, self.inner_steps)):
             yield meta | adapted
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        return self.learner.model.head_names
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)

@@ -2,16 +2,18 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metabench.algorithms.inner_loop import InnerOptimizer
 from metabench.algorithms.presets import Preset
-from metabench.autodiff import FUNCTIONAL, Autodiff
+from metabench.autodiff import FUNCTIONAL, Autodiff, Scalar
+from metabench.errors import Unsupported
 from metabench.models.base import Model
 from metabench.registry import Registry
 from metabench.tasks.base import Kind
@@ -24,6 +26,8 @@ class Learner:
 
     model: Model
     kind: Kind
+    classes: int = 0
+    """Of the whole training split (an image turned by a quarter counts as another class); 0 in regression."""
 
     def predict(self, params: Params, x: Tensor) -> Tensor:
         """(examples, *input_shape) -> (examples, outputs)"""
@@ -44,27 +48,54 @@ class Learner:
         return F.mse_loss(outputs, y)
 
 
+Family: TypeAlias = Literal["gradient-based", "metric-based", "model-based", "baseline"]
+Order: TypeAlias = Literal["second", "first", "implicit", "none"]
+
+
 @dataclass(frozen=True)
 class Algorithm(ABC):
     """How one task adapts, and which direction it gives the meta-parameters: pure functions of tensors.
 
     A subclass registers itself with `ALGORITHMS.register(name)` and defines `trajectory` and `objective`; it may
-    replace `init` (to learn more than the model's parameters), `predict` (to predict otherwise than by the model alone)
-    and `task_direction` (to say it more directly).
-    Everything is for one task; the engine decides how an episode batch is executed.
+    replace any other method but `adapt`. Everything is for one task; the engine decides how an episode batch is
+    executed. Raises `Unsupported` for a kind of task or a technique that the algorithm has no use for.
     """
 
     learner: Learner
     inner_lr: float
     inner_steps: int
     autodiff: Autodiff = FUNCTIONAL
+    inner_optimizer: InnerOptimizer = "sgd"
+    first_order: bool = False
+    """Take the inner gradients as constants (`order` = second only)."""
+    checkpoint: bool = False
+    """Keep the adapted parameters of each inner step alone, and compute the rest again (`order` = second only)."""
 
-    order: ClassVar[Literal["second", "first"]]
-    """Whether the direction contains derivatives of the adaptation."""
+    family: ClassVar[Family] = "gradient-based"
+    order: ClassVar[Order]
+    """What derivatives of the adaptation the direction contains: `second` differentiates through it, `first` takes it
+    as constant, `implicit` solves for its derivative, `none` has no inner loop."""
     source: ClassVar[str]
     """Paper and equation."""
     presets: ClassVar[Mapping[str, Preset]] = {}
     """`PRESET/TASK[-WAYSway[-SHOTSshot]]` -> hyper-parameters; the most specific key counts."""
+    kinds: ClassVar[tuple[Kind, ...]] = ("classification", "regression")
+    """The kinds of task that it can learn."""
+    any_ways: ClassVar[bool] = False
+    """Whether meta-parameters that were learned on some number of ways can be used with another."""
+    symmetric: ClassVar[bool] = True
+    """Whether the order of the classes, and of the examples, makes no difference."""
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if self.learner.kind not in self.kinds:
+            raise Unsupported(f"{name} is for {' and '.join(self.kinds)} tasks, not for {self.learner.kind}")
+        if self.first_order and self.order != "second":
+            raise Unsupported(f"{name} does not differentiate through its inner loop: first_order has nothing to drop")
+        if self.checkpoint and self.order != "second":
+            raise Unsupported(f"{name} keeps no graph of its inner loop: checkpoint has nothing to save")
+        if self.inner_optimizer != "sgd" and self.order == "none":
+            raise Unsupported(f"{name} has no inner loop for the inner optimiser {self.inner_optimizer}")
 
     def init(self, generator: torch.Generator) -> Params:
         """Fresh meta-parameters (float32, CPU)."""
@@ -78,9 +109,26 @@ class Algorithm(ABC):
         """The adapted parameters: the end of the trajectory."""
         return last(self.trajectory(meta, support))
 
+    def effective(self, adapted: Params) -> Params:
+        """The model's parameters in what `adapt` gives."""
+        return adapted
+
     def predict(self, adapted: Params, x: Tensor) -> Tensor:
         """(examples, *input_shape) -> (examples, outputs), by what `adapt` gives."""
-        return self.learner.predict(adapted, x)
+        return self.learner.predict(self.effective(adapted), x)
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        """Names of the meta-parameters that the inner loop moves; all others it leaves as they are."""
+        return frozenset(meta)
+
+    def at(self, progress: float) -> Self:
+        """The algorithm as it is when this share in [0, 1] of the meta-training is done, in steps of a hundredth."""
+        return self
+
+    def inner_gradient(self, loss: Scalar) -> Callable[..., tuple[Params, Tensor]]:
+        """`gradient_and_value` of a loss as the inner loop takes it: constant where the algorithm is first-order."""
+        kind = self.autodiff.constant_gradient_and_value if self.first_order else self.autodiff.gradient_and_value
+        return kind(loss)
 
     @abstractmethod
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:

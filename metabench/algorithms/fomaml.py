@@ -29,7 +29,7 @@ class FOMAML(Algorithm):
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        return descend(self.autodiff, self.learner.loss, meta, repeat(support, self.inner_steps), self.inner_lr)
+        return descend(self, self.learner.loss, meta, repeat(support, self.inner_steps))
 
     def task_direction(self, meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
         adapted = self.adapt(meta, task.support)

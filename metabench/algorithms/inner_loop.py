@@ -1,19 +1,86 @@
-"""The one piece that gradient-based algorithms share: gradient descent on a sequence of batches."""
+"""The one piece that gradient-based algorithms share: steps of an optimiser on a sequence of batches."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import repeat
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from metabench.autodiff import Autodiff
-from metabench.tensors import Batch, Params
+from metabench.tensors import Params
+
+if TYPE_CHECKING:
+    from metabench.algorithms.base import Algorithm
+
+InnerOptimizer: TypeAlias = Literal["sgd", "momentum", "adam", "rmsprop"]
+"""`rmsprop` is Adam with β₁ = 0, the inner optimiser of Reptile's authors."""
+B = TypeVar("B")
+State: TypeAlias = dict[str, Params]
+
+MOMENTUM = 0.9
+BETA1, BETA2 = 0.9, 0.999
+EPSILON = 1e-8
 
 
 def descend(
-    autodiff: Autodiff, loss: Callable[[Params, Batch], Tensor], params: Params, batches: Iterable[Batch], lr: float
+    algorithm: "Algorithm",
+    loss: Callable[[Params, B], Tensor],
+    params: Params,
+    batches: Iterable[B],
+    rates: Iterable[float | Params] | None = None,
+    transform: Callable[[Params], Params] | None = None,
 ) -> Iterator[Params]:
-    """φ₀ = params, then φᵢ₊₁ = φᵢ - lr ∇L(φᵢ, batchᵢ) for each batch."""
+    """φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
+
+    U is the algorithm's inner optimiser, started anew here; T is `transform`; rates are numbers or tensors by
+    parameter, one a step (`inner_lr` if left out). First-order and checkpointed as the algorithm says.
+    """
+    gradient_of = algorithm.inner_gradient(loss)
+    update = _UPDATES[algorithm.inner_optimizer]
+
+    def advance(params: Params, state: State, batch: B, rate: float | Params, step: int) -> tuple[Params, State]:
+        gradient, _ = gradient_of(params, batch)
+        direction, state = update(transform(gradient) if transform else gradient, state, step)
+        if isinstance(rate, dict):
+            return {name: p - rate[name] * direction[name] for name, p in params.items()}, state
+        return {name: p - rate * direction[name] for name, p in params.items()}, state
+
+    if algorithm.checkpoint and torch.is_grad_enabled():
+        advance = partial(checkpoint, advance, use_reentrant=False, preserve_rng_state=False)
+    state: State = {}
     yield params
-    for batch in batches:
-        gradient, _ = autodiff.gradient_and_value(loss)(params, batch)
-        params = {name: p - lr * gradient[name] for name, p in params.items()}
+    for step, (batch, rate) in enumerate(zip(batches, rates or repeat(algorithm.inner_lr), strict=False)):
+        params, state = advance(params, state, batch, rate, step)
         yield params
+
+
+def _sgd(gradient: Params, state: State, step: int) -> tuple[Params, State]:
+    return gradient, state
+
+
+def _momentum(gradient: Params, state: State, step: int) -> tuple[Params, State]:
+    velocity = {name: MOMENTUM * state["velocity"][name] + g for name, g in gradient.items()} if state else gradient
+    return velocity, {"velocity": velocity}
+
+
+def _adam(gradient: Params, state: State, step: int, beta1: float = BETA1) -> tuple[Params, State]:
+    """Kingma and Ba 2015, arXiv 1412.6980, alg. 1, with ε inside the root: the root's derivative at zero is finite."""
+    mean = {name: (1 - beta1) * g for name, g in gradient.items()}
+    square = {name: (1 - BETA2) * g * g for name, g in gradient.items()}
+    if state:
+        mean = {name: beta1 * state["mean"][name] + m for name, m in mean.items()}
+        square = {name: BETA2 * state["square"][name] + s for name, s in square.items()}
+    unbias1, unbias2 = 1 / (1 - beta1 ** (step + 1)), 1 / (1 - BETA2 ** (step + 1))
+    direction = {name: unbias1 * m / (unbias2 * square[name] + EPSILON**2).sqrt() for name, m in mean.items()}
+    return direction, {"mean": mean, "square": square}
+
+
+_UPDATES: dict[InnerOptimizer, Callable[[Params, State, int], tuple[Params, State]]] = {
+    "sgd": _sgd,
+    "momentum": _momentum,
+    "adam": _adam,
+    "rmsprop": partial(_adam, beta1=0.0),
+}
+INNER_OPTIMIZERS = tuple(_UPDATES)

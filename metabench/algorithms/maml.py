@@ -29,7 +29,7 @@ class MAML(Algorithm):
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        return descend(self.autodiff, self.learner.loss, meta, repeat(support, self.inner_steps), self.inner_lr)
+        return descend(self, self.learner.loss, meta, repeat(support, self.inner_steps))
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)

@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from metabench.algorithms.inner_loop import InnerOptimizer
+
 
 @dataclass(frozen=True)
 class Preset:
-    """Hyper-parameters of one setting, as published or as a laptop can train them. Losses are means over examples."""
+    """Hyper-parameters of one setting, as published or as a laptop can train them. Losses are means over examples.
+
+    Without an inner loop, `inner_lr`, `inner_steps` and `eval_steps` are 0.
+    """
 
     source: str
     model: str
@@ -19,7 +24,17 @@ class Preset:
     iterations: int
     outer: Literal["adam", "sgd"] = "adam"
     outer_lr: float = 1e-3
-    outer_decay: Literal["none", "linear"] = "none"
+    outer_decay: Literal["none", "linear", "cosine", "halving"] = "none"
+    outer_warmup: int = 0
+    """Iterations over which the outer rate rises linearly from zero."""
+    outer_clip: float = 0.0
+    """Largest norm of a direction; 0 is none."""
+    inner_optimizer: InnerOptimizer = "sgd"
+    first_order: float = 0.0
+    """Share of the iterations, from the first on, that take the inner gradients as constants."""
+    train_ways: int = 0
+    train_shots: int = 0
+    """Of the training tasks; 0 is as in the held-out tasks."""
 
 
 _PAPER = "arXiv 1703.03400, §5.1"

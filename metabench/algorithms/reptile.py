@@ -48,7 +48,7 @@ class Reptile(Algorithm):
         return torch.stack([0.5 * (meta[name] - adapted[name]).square().sum() for name in meta]).sum()
 
     def _descend(self, params: Params, batches: Iterator[Batch]) -> Iterator[Params]:
-        return descend(self.autodiff, self.learner.loss, params, batches, self.inner_lr)
+        return descend(self, self.learner.loss, params, batches)
 
 
 def minibatches(task: Task, count: int) -> Iterator[Batch]:

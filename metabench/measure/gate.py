@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
-from metabench.autodiff import TAPE
+from metabench.autodiff import recording_into, replaying
 from metabench.engines import loop
 from metabench.engines.base import Step
 from metabench.tasks.base import TaskDistribution
@@ -95,12 +95,16 @@ def definition_error(
     A component along a random unit vector is small where there are many parameters, so its error is taken
     relative to the typical size of such a component.
     """
-    algorithm = replace(algorithm, autodiff=TAPE)
     tasks = [task_at(episodes, i) for i in range(episodes.support.x.shape[0])]
+    records = [_inner_gradients(algorithm, meta, task) for task in tasks]
 
     def objective(point: Params) -> float:
         with torch.no_grad():
-            return float(sum(algorithm.objective(point, meta, task) for task in tasks)) / len(tasks)
+            values = [
+                replace(algorithm, autodiff=replaying(record)).objective(point, meta, task)
+                for task, record in zip(tasks, records, strict=True)
+            ]
+            return float(sum(values)) / len(values)
 
     gradient = flat(direction)
     norm = float(gradient.norm())
@@ -114,6 +118,14 @@ def definition_error(
         for along, scale in probes
     ]
     return max(errors, key=_nan_last)
+
+
+def _inner_gradients(algorithm: Algorithm, meta: Params, task: Task) -> list[tuple[Params, Tensor]]:
+    """What the algorithm takes as constant in its inner loop, if it is first-order: it stays when `meta` moves."""
+    record: list[tuple[Params, Tensor]] = []
+    with torch.no_grad():
+        replace(algorithm, autodiff=recording_into(record)).objective(meta, meta, task)
+    return record
 
 
 def _best_difference(objective: Callable[[Params], float], meta: Params, along: Tensor, slope: float) -> float:

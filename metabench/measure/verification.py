@@ -69,8 +69,9 @@ def verify(algorithms: Sequence[str], engines: Sequence[str], settings: Sequence
 def _verify(algorithm: str, engine: str, setting: Setting, distribution: TaskDistribution) -> Verdict:
     name = f"{algorithm}/{engine}"
     model = MODELS.get(setting.model)(distribution.input_shape, distribution.outputs)
-    built = ALGORITHMS.get(algorithm)(Learner(model, distribution.kind), setting.inner_lr, setting.inner_steps)
+    learner = Learner(model, distribution.kind, distribution.training_classes)
     try:
+        built = ALGORITHMS.get(algorithm)(learner, setting.inner_lr, setting.inner_steps)
         result = gate(built, ENGINES.get(engine).build(built), distribution, torch.device("cpu"))
     except Unsupported as error:
         return Verdict(name, setting, None, str(error))

@@ -18,8 +18,20 @@ class Model(Protocol):
     """
 
     @property
+    def outputs(self) -> int: ...
+    @property
     def head_names(self) -> frozenset[str]:
         """Names of the head's parameters; all others belong to the body."""
+        ...
+
+    @property
+    def modulated(self) -> tuple[str, ...]:
+        """Names of the scale (if any) and shift of one hidden layer, of shape (units,), that a context can act on."""
+        ...
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether an example's features depend on the others of its batch."""
         ...
 
     def init(self, generator: torch.Generator) -> Params:
@@ -32,6 +44,13 @@ class Model(Protocol):
 
     def head(self, params: Params, features: Tensor) -> Tensor:
         """(examples, features) -> (examples, outputs)"""
+        ...
+
+    def statistics(self, params: Params, x: Tensor) -> Params:
+        """Means and variances (units,) of the batch `x` where the network normalises; empty where it does not.
+
+        Put among the parameters, `features` normalises by them instead of by those of its batch.
+        """
         ...
 
 

@@ -24,9 +24,9 @@ REDUCTION = 16  # of height and width, over the four blocks
 class Conv4:
     """Blocks of 3x3 convolution, normalisation by the statistics of the batch at hand, ReLU; linear head.
 
-    Batch statistics are used always, as MAML's authors do: a query set is normalised by itself, which makes
-    evaluation transductive. No running statistics exist. The authors' convolution bias is left out where
-    normalisation follows, which subtracts it again: its gradient is exactly zero.
+    Batch statistics are used, as MAML's authors do: a query set is normalised by itself, which makes evaluation
+    transductive. Parameters `normI.mean` and `normI.variance`, if there are any, take their place. The authors'
+    convolution bias is left out where normalisation follows, which subtracts it again: its gradient is exactly zero.
     """
 
     input_shape: tuple[int, int, int]
@@ -36,6 +36,14 @@ class Conv4:
     normalise: bool
 
     head_names = frozenset({"head.weight", "head.bias"})
+
+    @property
+    def modulated(self) -> tuple[str, ...]:
+        return ("norm3.weight", "norm3.bias") if self.normalise else ("conv3.bias",)
+
+    @property
+    def batch_statistics(self) -> bool:
+        return self.normalise
 
     def init(self, generator: torch.Generator) -> Params:
         params: Params = {}
@@ -58,28 +66,46 @@ class Conv4:
         return self.width * (height // REDUCTION) * (width // REDUCTION)
 
     def features(self, params: Params, x: Tensor) -> Tensor:
-        for i in range(1, BLOCKS + 1):
-            stride = 1 if self.max_pool else 2
-            x = F.conv2d(x, params[f"conv{i}.weight"], params.get(f"conv{i}.bias"), stride=stride, padding=1)
-            if self.normalise:
-                x = batch_norm(x, params[f"norm{i}.weight"], params[f"norm{i}.bias"])
-            x = F.relu(x)
-            if self.max_pool:
-                x = F.max_pool2d(x, 2)
+        x = self.feature_map(params, x)
         return x.flatten(1) if self.max_pool else x.mean((2, 3))
+
+    def feature_map(self, params: Params, x: Tensor) -> Tensor:
+        """(examples, *input_shape) -> (examples, width, height, breadth): what `features` pools or flattens."""
+        return self._blocks(params, x, None)
+
+    def statistics(self, params: Params, x: Tensor) -> Params:
+        seen: Params = {}
+        self._blocks(params, x, seen)
+        return seen
 
     def head(self, params: Params, features: Tensor) -> Tensor:
         return F.linear(features, params["head.weight"], params["head.bias"])
 
+    def _blocks(self, params: Params, x: Tensor, seen: Params | None) -> Tensor:
+        """The four blocks; puts the statistics of the batch into `seen` where that is asked for."""
+        for i in range(1, BLOCKS + 1):
+            stride = 1 if self.max_pool else 2
+            x = F.conv2d(x, params[f"conv{i}.weight"], params.get(f"conv{i}.bias"), stride=stride, padding=1)
+            if self.normalise:
+                if seen is not None:
+                    seen[f"norm{i}.variance"], seen[f"norm{i}.mean"] = torch.var_mean(x, (0, 2, 3))
+                x = batch_norm(x, params, f"norm{i}")
+            x = F.relu(x)
+            if self.max_pool:
+                x = F.max_pool2d(x, 2)
+        return x
 
-def batch_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+
+def batch_norm(x: Tensor, params: Params, name: str) -> Tensor:
     """Normalise (examples, channels, height, width) per channel over this batch, then scale and shift.
 
-    The affine part stands outside `F.batch_norm` on purpose: inside it, `torch.func.vmap` gives a wrong
-    second-order gradient when the weights are adapted per task (docs/method.md, "The correctness gate").
+    By `NAME.mean` and `NAME.variance` instead where the parameters hold them. The affine part stands outside
+    `F.batch_norm` on purpose: inside it, `torch.func.vmap` gives a wrong second-order gradient when the weights are
+    adapted per task (docs/method.md, "The correctness gate").
     """
-    x = F.batch_norm(x, None, None, training=True)
-    return x * weight[:, None, None] + bias[:, None, None]
+    mean, variance = params.get(f"{name}.mean"), params.get(f"{name}.variance")
+    x = F.batch_norm(x, mean, variance, training=mean is None)
+    return x * params[f"{name}.weight"][:, None, None] + params[f"{name}.bias"][:, None, None]
 
 
 def _build(input_shape: tuple[int, ...], outputs: int, *, width: int, max_pool: bool, normalise: bool) -> Model:

@@ -23,6 +23,8 @@ class MLP:
     layers: int
 
     head_names = frozenset({"head.weight", "head.bias"})
+    modulated = ("hidden1.bias",)
+    batch_statistics = False
 
     def init(self, generator: torch.Generator) -> Params:
         params: Params = {}
@@ -43,10 +45,13 @@ class MLP:
     def head(self, params: Params, features: Tensor) -> Tensor:
         return F.linear(features, params["head.weight"], params["head.bias"])
 
+    def statistics(self, params: Params, x: Tensor) -> Params:
+        return {}
+
 
 def _build(input_shape: tuple[int, ...], outputs: int, *, width: int, layers: int) -> Model:
     return MLP(math.prod(input_shape), outputs, width, layers)
 
 
-for _width, _layers in ((40, 2), (80, 2), (160, 2), (320, 2), (640, 2), (256, 4)):
+for _width, _layers in ((40, 2), (80, 2), (160, 2), (320, 2), (640, 2), (128, 3), (256, 4)):
     MODELS.register(f"mlp-{_width}x{_layers}")(partial(_build, width=_width, layers=_layers))

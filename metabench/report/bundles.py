@@ -9,8 +9,8 @@ from metabench.report.ratios import Interval, over_seeds, time_interval
 from metabench.rows import Row
 
 TRAINING_AXES = (
-    *("preset", "inner_lr", "outer_lr", "outer_decay", "iterations"),
-    *("eval_steps", "eval_query", "eval_tasks"),
+    *("preset", "inner_lr", "outer_lr", "outer_decay", "outer_warmup", "iterations"),
+    *("eval_steps", "eval_query", "eval_tasks", "batch_norm"),
 )
 """Axes that change what is learned, and not what a meta-iteration costs."""
 FIRST_ALGORITHMS = ("maml", "fomaml", "reptile", "anil")

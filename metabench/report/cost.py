@@ -25,7 +25,7 @@ from metabench.rows import Row
 REFERENCE = "maml"
 GROUP_AXES = ("task", "ways", "shots", "model", "engine", "device", "precision", "threads")
 """One table for each combination of these."""
-OWN_AXES = ("outer", *TRAINING_AXES)
+OWN_AXES = ("outer", "outer_clip", *TRAINING_AXES)
 """Each algorithm has its own; shown only where they alone tell two rows apart."""
 REASON_LENGTH = 40  # the whole reason stands in the table of rows that are not ok
 NOISY = " (noisy)"

@@ -11,8 +11,10 @@ from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, setti
 from metabench.rows import Row
 
 GROWING = {"inner_steps": "inner steps", "model": "model size", "meta_batch": "meta-batch size"}
-LABELS = ("algorithm", "engine", "outer")
-"""What a row stands for; the outer optimiser is shown only where it tells two rows apart."""
+OWN = ("outer", "outer_clip", "first_order", "checkpoint", "inner_optimizer")
+"""Shown only where it tells two rows apart."""
+LABELS = ("algorithm", "engine", *OWN)
+"""What a row stands for."""
 SETTING_AXES = (
     *("task", "ways", "shots", "model", "query", "inner_steps", "meta_batch"),
     *("device", "precision", "threads"),
@@ -85,10 +87,10 @@ def _table(
 
     values = sorted({value for line in lines for value in line}, key=size)
     cells = [next(iter(line.values())).cell for line in lines]
-    labels = ["algorithm", "engine", *telling_apart(cells, ("algorithm", "engine"), ("outer",))]
+    labels = ["algorithm", "engine", *telling_apart(cells, ("algorithm", "engine"), OWN)]
     body = tuple(
         (
-            *(str(cell[label]) for label in labels),
+            *(str(cell.get(label, NOTHING)) for label in labels),
             *(_entry(line[value], measure) if value in line else "" for value in values),
             _growth(line, values, measure),
         )

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, TypeAlias
 
+from metabench.algorithms.inner_loop import InnerOptimizer
 from metabench.tasks.base import EpisodeShape
-from metabench.training import Outer
+from metabench.training import BatchNorm, Decay, Outer
 
 Measure: TypeAlias = Literal["time", "memory", "quality"]
 MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
@@ -26,6 +27,13 @@ class Cell:
     ways: int
     shots: int
     query: int
+    train_ways: int
+    """Of the training tasks, as `train_shots` and `query`; `ways`, `shots` and `eval_query` are of held-out tasks."""
+    train_shots: int
+    inner_optimizer: InnerOptimizer
+    first_order: float
+    """Share of the iterations, from the first on, that take the inner gradients as constants."""
+    checkpoint: bool
     precision: str
     device: str
     seed: int
@@ -33,9 +41,14 @@ class Cell:
     inner_lr: float
     eval_steps: int
     eval_query: int
+    batch_norm: BatchNorm
+    """What the queries of held-out tasks are normalised by."""
     outer: Literal["adam", "sgd"]
     outer_lr: float
-    outer_decay: Literal["none", "linear"]
+    outer_decay: Decay
+    outer_warmup: int
+    outer_clip: float
+    """Largest norm of a direction; 0 is none."""
     iterations: int
     eval_tasks: int
     threads: int
@@ -54,13 +67,13 @@ class Cell:
 
     @property
     def setting(self) -> tuple[Any, ...]:
-        """Equal for the cells that are matched but for algorithm, engine and training."""
+        """Equal for the cells that are matched but for algorithm, engine, technique and training."""
         return (self.task, self.model, self.precision, self.device, *(getattr(self, axis) for axis in SIZE_AXES))
 
     @property
     def shape(self) -> EpisodeShape:
         """How large a task is in training."""
-        return EpisodeShape(self.ways, self.shots, self.query)
+        return EpisodeShape(self.train_ways, self.train_shots, self.query)
 
     @property
     def eval_shape(self) -> EpisodeShape:
@@ -70,7 +83,7 @@ class Cell:
     @property
     def outer_setting(self) -> Outer:
         """The outer optimiser."""
-        return Outer(self.outer, self.outer_lr, self.outer_decay, self.iterations)
+        return Outer(self.outer, self.outer_lr, self.outer_decay, self.iterations, self.outer_warmup, self.outer_clip)
 
     def seed_for(self, purpose: Literal["init", "train", "validation", "test"]) -> int:
         """A seed derived from the shared axes, never from algorithm or engine: comparisons are matched.
@@ -78,11 +91,13 @@ class Cell:
         Initial weights depend on the model and the seed; training tasks on the episode shape and the seed; held-out
         tasks on their shape alone, so that all seeds and algorithms are judged on the same tasks.
         """
-        parts: list[Any] = [purpose, self.task, self.ways]
+        parts: list[Any] = [purpose, self.task]
         if purpose == "init":
-            parts += [self.model, self.seed]
+            parts += [self.ways, self.model, self.seed]
+        elif purpose == "train":
+            parts += [self.train_ways, self.train_shots, self.query, self.seed]
         else:
-            parts += [self.shots, *([self.query, self.seed] if purpose == "train" else [self.eval_query])]
+            parts += [self.ways, self.shots, self.eval_query]
         return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])
 
     def describe(self) -> str:
@@ -109,7 +124,7 @@ class Cell:
 
 AXES = frozenset(field.name for field in fields(Cell)) - {"measure"}
 
-SIZE_AXES = ("inner_steps", "meta_batch", "ways", "shots", "query")
+SIZE_AXES = ("inner_steps", "meta_batch", "ways", "shots", "query", "train_ways", "train_shots")
 
 
 def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
@@ -117,7 +132,7 @@ def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
 
     The same line: equal but for sizes (and seed); larger: no size smaller. `size` counts a model's parameters.
     """
-    same = {"engine", "algorithm", "task", "precision", "device"}
+    same = {"engine", "algorithm", "task", "precision", "device", "first_order", "checkpoint", "inner_optimizer"}
     if any(getattr(cell, name) != getattr(other, name) for name in same):
         return False
     if any(getattr(cell, name) < getattr(other, name) for name in SIZE_AXES):

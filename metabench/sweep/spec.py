@@ -5,9 +5,10 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from metabench.algorithms.base import ALGORITHMS
+from metabench.algorithms.inner_loop import INNER_OPTIMIZERS
 from metabench.algorithms.presets import most_specific
 from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
@@ -15,6 +16,7 @@ from metabench.models.base import MODELS
 from metabench.registry import Registry
 from metabench.sweep.cell import AXES, MEASURES, Cell
 from metabench.tasks.base import TASKS
+from metabench.training import BatchNorm, Decay
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     "algorithm": ALGORITHMS,
@@ -23,10 +25,12 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "model": MODELS,
 }
 WORDS: Mapping[str, tuple[str, ...]] = {
-    "precision": ("float32", "float64"),
+    "precision": ("float32", "float64", "bfloat16", "tf32"),
     "device": ("cpu", "cuda"),
+    "inner_optimizer": INNER_OPTIMIZERS,
+    "batch_norm": get_args(BatchNorm),
     "outer": ("adam", "sgd"),
-    "outer_decay": ("none", "linear"),
+    "outer_decay": get_args(Decay),
 }
 SMALLEST: Mapping[str, int] = {
     "inner_steps": 0,
@@ -40,6 +44,9 @@ SMALLEST: Mapping[str, int] = {
     "eval_tasks": 2,
     "eval_query": 1,
     "threads": 1,
+    "train_ways": 0,
+    "train_shots": 0,
+    "outer_warmup": 0,
 }
 RATES = ("inner_lr", "outer_lr")
 FALLBACK: Mapping[str, Any] = {
@@ -61,6 +68,14 @@ FALLBACK: Mapping[str, Any] = {
     "outer": "adam",
     "outer_lr": 1e-3,
     "outer_decay": "none",
+    "outer_warmup": 0,
+    "outer_clip": 0.0,
+    "inner_optimizer": "sgd",
+    "first_order": 0.0,
+    "checkpoint": False,
+    "batch_norm": "transductive",
+    "train_ways": 0,
+    "train_shots": 0,
 }
 GRID_KEYS = {"name", "measure", "include", "exclude"}
 TOP_KEYS = ("title", "run", "defaults", "grid", "override")
@@ -146,6 +161,8 @@ def parse_override(assignment: str) -> tuple[str, list[Any]]:
 
 
 def _scalar(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
     for convert in (int, float):
         try:
             return convert(text)
@@ -155,7 +172,7 @@ def _scalar(text: str) -> Any:
 
 
 def _toml(values: list[Any]) -> str:
-    return "[" + ", ".join(f'"{v}"' if isinstance(v, str) else repr(v) for v in values) + "]"
+    return "[" + ", ".join(f'"{v}"' if isinstance(v, str) else repr(v).lower() for v in values) + "]"
 
 
 def _table(value: Any, name: str) -> Mapping[str, Any]:
@@ -244,6 +261,15 @@ def _check(axis: str, value: Any) -> None:
     elif axis in RATES:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
             raise UserError(f"axis '{axis}' takes positive numbers, not {value!r}")
+    elif axis == "checkpoint":
+        if not isinstance(value, bool):
+            raise UserError(f"axis 'checkpoint' takes true or false, not {value!r}")
+    elif axis == "outer_clip":
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+            raise UserError(f"axis 'outer_clip' takes the largest norm, or 0 for none, not {value!r}")
+    elif axis == "first_order":
+        if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise UserError(f"axis 'first_order' takes a share of the iterations from 0 to 1, or true, not {value!r}")
     elif axis == "preset":
         names = {key.split("/")[0] for _, algorithm in ALGORITHMS for key in algorithm.presets}
         if value not in names:
@@ -261,13 +287,17 @@ def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> C
     # Data of the shape of Omniglot is trained with Omniglot's presets.
     setting = point["task"] if regression else "omniglot"
     filled["eval_query"] = 100 if regression else chosen["shots"]  # published: as many queries as shots
-    presets = ALGORITHMS.get(point["algorithm"]).presets
-    preset = most_specific(presets, chosen["preset"], setting, chosen["ways"], chosen["shots"])
+    algorithm = ALGORITHMS.get(point["algorithm"])
+    preset = most_specific(algorithm.presets, chosen["preset"], setting, chosen["ways"], chosen["shots"])
     if preset is not None:
         filled |= {field.name: getattr(preset, field.name) for field in fields(preset) if field.name != "source"}
     filled |= point
-    for rate in RATES:
-        filled[rate] = float(filled[rate])
+    if algorithm.order == "none":  # cells that differ in the steps of an inner loop they don't have would be the same
+        filled |= {"inner_steps": 0, "eval_steps": 0}
+    filled["train_ways"] = filled["train_ways"] or filled["ways"]
+    filled["train_shots"] = filled["train_shots"] or filled["shots"]
+    for number in (*RATES, "outer_clip", "first_order"):
+        filled[number] = float(filled[number])
     return Cell(**filled, measure=measure)
 
 

@@ -11,9 +11,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -26,12 +27,13 @@ from metabench.measure.memory import measure_memory
 from metabench.measure.statistics import mean_interval
 from metabench.models.base import MODELS
 from metabench.sweep.cell import Cell
-from metabench.tasks.base import TASKS, TaskDistribution
+from metabench.tasks.base import TASKS, Split, TaskDistribution
 from metabench.tensors import Params, Task, cast
-from metabench.training import Diverged, MetaOptimizer, Outer, evaluate, train
+from metabench.training import Diverged, MetaOptimizer, evaluate, population_statistics, train
 
 EPISODE_POOL = 4  # different episode batches that timed steps go through
 VALIDATION_TASKS = 100
+POPULATION_TASKS = 100  # training tasks whose statistics stand for the population's
 SAMPLING_BUDGET = Budget(seconds=0.2)
 
 
@@ -45,6 +47,8 @@ def measure_cell(
     """Run all phases of a cell, recording each one's outcome; raises what ends it early."""
     device = torch.device(cell.device)
     record({"phase": "set-up"})
+    if cell.precision == "tf32" and device.type != "cuda":
+        raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
     distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
     provenance = distribution.provenance
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
@@ -52,13 +56,16 @@ def measure_cell(
     engine = ENGINES.get(cell.engine)
     meta = initial_meta(cell, algorithm)
     record({"parameters": parameter_count(meta)})
-    step = engine.build(algorithm)
 
     record({"phase": "correctness gate"})
-    result = gate(algorithm, step, distribution, device)
-    record({"gate": _gate(result)})
-    if not result.passed:
-        raise Incorrect(result.reason)
+    for stage in {stage_of(algorithm, cell, 0.0): None, stage_of(algorithm, cell, 1.0): None}:
+        step = engine.build(stage)
+        result = gate(stage, step, distribution, device)
+        record({"gate": _gate(result)})
+        if not result.passed:
+            raise Incorrect(result.reason)
+    # Time and memory are those of the last stage, the one that lasts.
+    step = in_precision(cell, step)
 
     if "time" in cell.measure:
         record({"phase": "timing"})
@@ -72,7 +79,8 @@ def measure_cell(
     if "quality" in cell.measure:
         record({"phase": "quality"})
         held_out = TASKS.get(cell.task).build(cell.eval_shape, data_dir)
-        record({"quality": _quality(cell, algorithm, step, meta, distribution, held_out, settings["curve_points"])})
+        step_at = steps_by_stage(cell, engine, algorithm)
+        record({"quality": _quality(cell, step_at, meta, distribution, held_out, settings["curve_points"])})
 
 
 def _gate(result: Gate) -> dict[str, Any]:
@@ -85,9 +93,57 @@ def _gate(result: Gate) -> dict[str, Any]:
 
 
 def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
-    """The cell's algorithm on its model."""
-    model = MODELS.get(cell.model)(distribution.input_shape, distribution.outputs)
-    return ALGORITHMS.get(cell.algorithm)(Learner(model, distribution.kind), cell.inner_lr, cell.inner_steps)
+    """The cell's algorithm on its model, for tasks of that distribution."""
+    learner = Learner(
+        MODELS.get(cell.model)(distribution.input_shape, distribution.outputs),
+        distribution.kind,
+        distribution.training_classes,
+    )
+    kind = ALGORITHMS.get(cell.algorithm)
+    if cell.train_ways != cell.ways and not kind.any_ways:
+        raise Unsupported(
+            f"{cell.algorithm} has a head for {cell.train_ways} classes: it cannot tell {cell.ways} apart"
+        )
+    return kind(
+        learner,
+        cell.inner_lr,
+        cell.inner_steps,
+        inner_optimizer=cell.inner_optimizer,
+        first_order=cell.first_order > 0,
+        checkpoint=cell.checkpoint,
+    )
+
+
+def stage_of(algorithm: Algorithm, cell: Cell, progress: float) -> Algorithm:
+    """The algorithm as it is when that share of the training is done."""
+    return replace(algorithm.at(progress), first_order=cell.first_order == 1 or progress < cell.first_order)
+
+
+def steps_by_stage(cell: Cell, engine: Engine, algorithm: Algorithm) -> Callable[[float], Step]:
+    """The engine's step at any stage, built anew only where the algorithm changes."""
+
+    @lru_cache(maxsize=1)
+    def build(stage: Algorithm) -> Step:
+        return in_precision(cell, engine.build(stage))
+
+    return lambda progress: build(stage_of(algorithm, cell, progress))
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_precision(cell: Cell, function: Callable[P, R]) -> Callable[P, R]:
+    """The function under autocast where the cell asks for bfloat16: parameters and outer update stay in float32."""
+    if cell.precision != "bfloat16":
+        return function
+
+    def cast_automatically(*args: P.args, **kwargs: P.kwargs) -> R:
+        # Without its cache of cast weights: that holds tensors beyond the graph that they belong to.
+        with torch.autocast(cell.device, torch.bfloat16, cache_enabled=False):
+            return function(*args, **kwargs)
+
+    return cast_automatically
 
 
 def initial_meta(cell: Cell, algorithm: Algorithm) -> Params:
@@ -103,7 +159,8 @@ def meta_iteration(cell: Cell, step: Step, meta: Params, distribution: TaskDistr
     stay as they are, however often it is called.
     """
     like = next(iter(meta.values()))
-    optimizer = MetaOptimizer({name: p.clone() for name, p in meta.items()}, Outer(cell.outer, 0.0, "none", 0))
+    still = replace(cell.outer_setting, lr=0.0)
+    optimizer = MetaOptimizer({name: p.clone() for name, p in meta.items()}, still)
     generator = torch.Generator().manual_seed(cell.seed_for("train"))
     pool = [cast(distribution.sample("train", cell.meta_batch, generator), like) for _ in range(EPISODE_POOL)]
     turn = 0
@@ -147,8 +204,7 @@ def _summary(timing: Timing) -> dict[str, Any]:
 
 def _quality(
     cell: Cell,
-    algorithm: Algorithm,
-    step: Step,
+    step_at: Callable[[float], Step],
     meta: Params,
     distribution: TaskDistribution,
     held_out: TaskDistribution,
@@ -156,26 +212,33 @@ def _quality(
 ) -> dict[str, Any]:
     """Meta-train on `distribution`, then evaluate on `held_out`."""
 
+    def score(point: Params, split: Split, tasks: int, seed: int) -> torch.Tensor:
+        population: Params = {}
+        if cell.batch_norm == "running":
+            draw = torch.Generator().manual_seed(cell.seed_for("train"))
+            population = population_statistics(learned, point, distribution, POPULATION_TASKS, draw)
+        generator = torch.Generator().manual_seed(seed)
+        return evaluate(judged, point, held_out, split, tasks, cell.eval_steps, generator, cell.batch_norm, population)
+
+    learned, judged = build_algorithm(cell, distribution), build_algorithm(cell, held_out)
+    score = in_precision(cell, score)
+
     def validation_score(point: Params) -> float:
-        generator = torch.Generator().manual_seed(cell.seed_for("validation"))
-        scores = evaluate(algorithm, point, held_out, "validation", VALIDATION_TASKS, cell.eval_steps, generator)
-        return float(scores[:, -1].mean())
+        return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"))[:, -1].mean())
 
     trained = train(
-        step,
+        step_at,
         MetaOptimizer(meta, cell.outer_setting),
         sampler(cell, distribution, next(iter(meta.values()))),
         cell.iterations,
         validation_score,
         curve_points,
     )
-    generator = torch.Generator().manual_seed(cell.seed_for("test"))
-    scores = evaluate(algorithm, trained.meta, held_out, "test", cell.eval_tasks, cell.eval_steps, generator)
+    scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
     if not bool(torch.isfinite(scores).all()):
         raise Diverged("the score of a held-out task is not finite")
     by_step = [mean_interval(column.numpy()) for column in scores.T]
     final = by_step[-1]
-    normalised = any(name.startswith("norm") for name in meta)
     return {
         "metric": "accuracy" if distribution.kind == "classification" else "mse",
         "value": final.value,
@@ -183,7 +246,7 @@ def _quality(
         "high": final.high,
         "tasks": final.n,
         "by_step": [{"step": i, "value": m.value, "low": m.low, "high": m.high} for i, m in enumerate(by_step)],
-        "batch_norm": "transductive" if normalised else "none",
+        "batch_norm": cell.batch_norm if judged.learner.model.batch_statistics else "none",
         "iterations": cell.iterations,
         "train_s": trained.seconds,
         "curve": [asdict(point) | {"loss": _finite(point.loss)} for point in trained.curve],
@@ -196,7 +259,7 @@ def _finite(value: float) -> float | None:
 
 
 def _dtype(cell: Cell) -> torch.dtype:
-    return {"float32": torch.float32, "float64": torch.float64}[cell.precision]
+    return torch.float64 if cell.precision == "float64" else torch.float32
 
 
 def status_of(error: BaseException) -> str:
@@ -227,7 +290,8 @@ def main() -> None:
     job = json.loads(job_file.read_text(encoding="utf-8"))
     cell = Cell.from_json(job["cell"])
     torch.set_num_threads(cell.threads)
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32: cuDNN would round convolutions to 10 bits
+    # float32 means float32: cuDNN would round convolutions to 10 bits.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.precision == "tf32"
     state: dict[str, Any] = {"status": "crashed", "reason": ""}
 
     def record(part: dict[str, Any]) -> None:

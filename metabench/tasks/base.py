@@ -48,6 +48,11 @@ class TaskDistribution(Protocol):
     @property
     def outputs(self) -> int: ...
     @property
+    def training_classes(self) -> int:
+        """Classes of the training split that `Task.classes` tells apart; 0 where classes have no identity."""
+        ...
+
+    @property
     def provenance(self) -> Provenance: ...
 
     def sample(self, split: Split, tasks: int, generator: torch.Generator) -> Task:

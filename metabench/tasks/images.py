@@ -18,6 +18,7 @@ Rotations: TypeAlias = Literal["random", "none"]
 PUBLISHED_SPLIT = (1100, 100, 423)
 """Training, validation and test characters of MAML's code (its paper says 1200 for training)."""
 SPLIT_SEED = 0
+QUARTERS = 4
 
 _AUGMENTATION: dict[Rotations, str] = {
     "random": "one random rotation by a multiple of 90 degrees per class and episode, in training and in testing",
@@ -59,6 +60,11 @@ class ImageTasks:
         return self.shape.ways
 
     @property
+    def training_classes(self) -> int:
+        """Training characters, each in four orientations."""
+        return QUARTERS * len(self.classes["train"])
+
+    @property
     def provenance(self) -> Provenance:
         """Named after the data, hashed by its source; the details record split, pixels and augmentation."""
         return Provenance(
@@ -91,13 +97,16 @@ class ImageTasks:
         # The places of the largest of independent uniforms are a uniform draw without replacement, in random order.
         places = torch.rand(tasks, len(pool), generator=generator).topk(ways).indices
         characters = pool[places][:, None, :]  # (tasks, 1, ways)
-        turns = torch.randint(4, (tasks, 1, ways), generator=generator)  # drawn in any case: tasks match without it
+        turns = torch.randint(
+            QUARTERS, (tasks, 1, ways), generator=generator
+        )  # drawn in any case: tasks match without it
         order = torch.rand(tasks, DRAWINGS, ways, generator=generator).argsort(dim=1)
         rows = characters * DRAWINGS + order  # (tasks, drawings, ways)
         if self.rotations == "none":
             turns = torch.zeros_like(turns)
         total = shots + self.shape.query
-        return Task(self._batch(rows[:, :shots], turns), self._batch(rows[:, shots:total], turns))
+        classes = places * QUARTERS + turns[:, 0]
+        return Task(self._batch(rows[:, :shots], turns), self._batch(rows[:, shots:total], turns), classes)
 
     def _batch(self, rows: Tensor, turns: Tensor) -> Batch:
         """Drawings `rows` (tasks, n, ways) turned by `turns` (tasks, 1, ways) quarters, as a batch per task."""

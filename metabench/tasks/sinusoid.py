@@ -25,6 +25,7 @@ class Sinusoid:
     kind: Kind = "regression"
     input_shape = (1,)
     outputs = 1
+    training_classes = 0
 
     @property
     def provenance(self) -> Provenance:
@@ -39,7 +40,8 @@ class Sinusoid:
         x = _uniform(DOMAIN, (tasks, points, 1), generator)
         y = amplitude * torch.sin(x - phase)
         k = self.shape.shots
-        return Task(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]))
+        no_classes = torch.zeros(tasks, 1, dtype=torch.int64)
+        return Task(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]), no_classes)
 
 
 def _uniform(bounds: tuple[float, float], size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

@@ -34,7 +34,7 @@ def problem(seed: int = 0, steps: int = 2):
         name: torch.randn(p.shape, generator=generator).double() for name, p in learner.model.init(generator).items()
     }
     x, y = torch.randn(2, 6, 2, generator=generator).double(), torch.randn(2, 6, 1, generator=generator).double()
-    return learner, meta, Task(Batch(x[0], y[0]), Batch(x[1], y[1]))
+    return learner, meta, Task(Batch(x[0], y[0]), Batch(x[1], y[1]), torch.zeros(1, dtype=torch.int64))
 
 
 def build(name, learner, autodiff, steps=2):
@@ -146,16 +146,18 @@ def test_class_order_does_not_matter(name, autodiff):
     learner = Learner(Conv4((1, 28, 28), 5, 4, False, True), "classification")
     meta = {n: p.double() for n, p in learner.model.init(generator).items()}
     x, y = torch.rand(2, 10, 1, 28, 28, generator=generator).double(), torch.arange(5).repeat(2)
-    task = Task(Batch(x[0], y), Batch(x[1], y))
+    task = Task(Batch(x[0], y), Batch(x[1], y), torch.arange(5))
     order = torch.tensor([3, 1, 4, 0, 2, 8, 6, 9, 5, 7])
-    shuffled = Task(Batch(x[0][order], y[order]), Batch(x[1][order], y[order]))
+    shuffled = Task(Batch(x[0][order], y[order]), Batch(x[1][order], y[order]), task.classes)
     algorithm = build(name, learner, autodiff)
     assert_close(algorithm.task_direction(meta, shuffled)[0], algorithm.task_direction(meta, task)[0], 1e-9)
 
 
 def test_reptile_minibatches_walk_through_the_task():
     task = Task(
-        Batch(torch.arange(2).view(2, 1), torch.arange(2)), Batch(torch.arange(2, 7).view(5, 1), torch.arange(2, 7))
+        Batch(torch.arange(2).view(2, 1), torch.arange(2)),
+        Batch(torch.arange(2, 7).view(5, 1), torch.arange(2, 7)),
+        torch.arange(1),
     )
     seen = [batch.y.tolist() for batch in minibatches(task, 6)]
     assert seen == [[0, 1], [2, 3], [4, 5], [6], [0, 1], [2, 3]]

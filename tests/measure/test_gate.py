@@ -20,10 +20,11 @@ class Noise:
     kind = "classification"
     input_shape = (1, 28, 28)
     outputs = 5
+    training_classes = 5
 
     def sample(self, split, tasks, generator):
         x, y = torch.rand(tasks, 15, 1, 28, 28, generator=generator), torch.arange(5).repeat(tasks, 3)
-        return Task(Batch(x[:, :5], y[:, :5]), Batch(x[:, 5:], y[:, 5:]))
+        return Task(Batch(x[:, :5], y[:, :5]), Batch(x[:, 5:], y[:, 5:]), torch.arange(5).repeat(tasks, 1))
 
 
 SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)

@@ -40,9 +40,33 @@ def test_parameter_counts_are_those_of_the_published_networks():
 
 def test_batch_norm_is_torchs():
     x, weight, bias = torch.randn(7, 3, 4, 5).double(), torch.randn(3).double(), torch.randn(3).double()
+    params = {"norm1.weight": weight, "norm1.bias": bias}
     torch.testing.assert_close(
-        batch_norm(x, weight, bias), F.batch_norm(x, None, None, weight, bias, training=True), rtol=1e-12, atol=1e-12
+        batch_norm(x, params, "norm1"),
+        F.batch_norm(x, None, None, weight, bias, training=True),
+        rtol=1e-12,
+        atol=1e-12,
     )
+    mean, variance = torch.randn(3).double(), torch.rand(3).double()
+    torch.testing.assert_close(
+        batch_norm(x, params | {"norm1.mean": mean, "norm1.variance": variance}, "norm1"),
+        F.batch_norm(x, mean, variance, weight, bias),
+        rtol=1e-12,
+        atol=1e-12,
+    )
+
+
+def test_statistics_of_a_batch_take_the_place_of_the_batch():
+    model = MODELS.get("conv4-16")((1, 28, 28), 5)
+    params = model.init(torch.Generator().manual_seed(0))
+    x = torch.rand(50, 1, 28, 28)
+    statistics = model.statistics(params, x)
+    assert sorted(statistics) == sorted(f"norm{i}.{word}" for i in range(1, 5) for word in ("mean", "variance"))
+    # the variance is the unbiased one: the same but for that
+    torch.testing.assert_close(model.features(params | statistics, x), model.features(params, x), rtol=0.02, atol=0.01)
+    one = model.features(params | statistics, x[:1])
+    torch.testing.assert_close(one, model.features(params | statistics, x)[:1], rtol=1e-4, atol=1e-5)
+    assert MODELS.get("conv4-16-nonorm")((1, 28, 28), 5).statistics(params, x) == {}
 
 
 def test_stride_and_pooling_are_the_two_published_forms():

@@ -24,7 +24,7 @@ class Plugged(Algorithm):
     source = "a test"
 
     def trajectory(self, meta, support):
-        return descend(self.autodiff, self.learner.loss, meta, repeat(support, self.inner_steps), self.inner_lr)
+        return descend(self, self.learner.loss, meta, repeat(support, self.inner_steps))
 
     def objective(self, meta, anchor, task):
         return self.learner.loss(self.adapt(meta, task.support), task.query)

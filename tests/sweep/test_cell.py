@@ -9,9 +9,10 @@ from metabench.sweep.cell import Cell, is_larger
 def cell() -> Cell:
     return Cell(
         algorithm="maml", engine="loop", task="omniglot", model="conv4-64", inner_steps=1, meta_batch=4, ways=5,
-        shots=1, query=5, precision="float32", device="cpu", seed=0, preset="quick", inner_lr=0.4, eval_steps=3,
-        eval_query=1, outer="adam", outer_lr=1e-3, outer_decay="none", iterations=10, eval_tasks=600, threads=2,
-        measure=("time",),
+        shots=1, query=5, train_ways=5, train_shots=1, inner_optimizer="sgd", first_order=0.0, checkpoint=False,
+        precision="float32", device="cpu", seed=0, preset="quick", inner_lr=0.4, eval_steps=3,
+        eval_query=1, batch_norm="transductive", outer="adam", outer_lr=1e-3, outer_decay="none", outer_warmup=0,
+        outer_clip=0.0, iterations=10, eval_tasks=600, threads=2, measure=("time",),
     )  # fmt: skip
 
 
@@ -37,6 +38,13 @@ def test_a_seed_changes_weights_and_training_but_not_what_is_judged_on(cell):
 def test_training_queries_do_not_change_what_is_judged_on(cell):
     assert replace(cell, query=9).seed_for("test") == cell.seed_for("test")
     assert replace(cell, eval_query=9).seed_for("test") != cell.seed_for("test")
+
+
+def test_training_may_be_on_other_ways_and_shots_than_what_is_judged_on(cell):
+    other = replace(cell, train_ways=20, train_shots=5)
+    assert other.shape != other.eval_shape == cell.eval_shape
+    assert other.seed_for("test") == cell.seed_for("test") and other.seed_for("init") == cell.seed_for("init")
+    assert other.seed_for("train") != cell.seed_for("train")
 
 
 def test_seeds_are_the_same_everywhere(cell):

@@ -24,7 +24,7 @@ def fitted(x, y):
 
 
 def test_one_sinusoid_runs_through_support_and_query():
-    (sx, sy), (qx, qy) = sample()
+    (sx, sy), (qx, qy), _ = sample()
     assert sx.shape == sy.shape == (TASKS_DRAWN, 5, 1)
     assert qx.shape == qy.shape == (TASKS_DRAWN, 10, 1)
     assert sx.dtype == sy.dtype == torch.float32
@@ -33,7 +33,7 @@ def test_one_sinusoid_runs_through_support_and_query():
 
 
 def test_amplitude_phase_and_inputs_are_uniform_on_the_published_ranges():
-    (_, _), (x, y) = sample()
+    _, (x, y), _ = sample()
     amplitude, phase, _ = fitted(x, y)
     for values, low, high in ((amplitude, 0.1, 5.0), (phase, 0.0, math.pi), (x.flatten(), -5.0, 5.0)):
         assert low - 1e-4 < values.min() < low + 0.01 * (high - low)
@@ -44,7 +44,7 @@ def test_amplitude_phase_and_inputs_are_uniform_on_the_published_ranges():
 
 
 def test_support_and_query_points_are_independent():
-    (sx, _), (qx, _) = sample(shots=8, query=8)
+    (sx, _), (qx, _), _ = sample(shots=8, query=8)
     correlation = torch.corrcoef(torch.cat((sx, qx), 1).squeeze(-1).T)[:8, 8:]
     assert correlation.abs().max() < 5 / math.sqrt(TASKS_DRAWN)
 
