@@ -32,10 +32,14 @@ def listing(kinds: Iterable[str]) -> Iterator[Listing]:
 
 def _algorithms() -> Listing:
     rows = [
-        [name, entry.order, entry.source, ", ".join(sorted(entry.presets)), ALGORITHMS.origin(name)]
+        [
+            *(name, entry.family, entry.order, ", ".join(entry.kinds), entry.source),
+            *(", ".join(sorted(entry.presets)), ALGORITHMS.origin(name)),
+        ]
         for name, entry in ALGORITHMS
     ]
-    return Listing("Algorithms", ["name", "order", "source", "presets", "from"], rows, _broken(ALGORITHMS))
+    headers = ["name", "family", "order", "tasks", "source", "presets", "from"]
+    return Listing("Algorithms", headers, rows, _broken(ALGORITHMS))
 
 
 def _engines() -> Listing:

@@ -179,7 +179,8 @@ def _scores(algorithm: Algorithm, meta: Params, task: Task, one_query: bool, pop
                 outputs = torch.cat([algorithm.predict(adapted, torch.cat([support, q[None]]))[-1:] for q in x])
             else:
                 outputs = algorithm.predict(adapted, x)
-            scores.append(algorithm.learner.score_of(outputs, y))
+            # autocast may give bfloat16, in which a share of right answers has two digits
+            scores.append(algorithm.learner.score_of(outputs.to(x.dtype), y))
     return torch.stack(scores)
 
 

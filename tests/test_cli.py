@@ -1,6 +1,7 @@
 """Bad input gets one clear sentence, the nearest valid choice and exit code 2; never a traceback."""
 
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -95,14 +96,41 @@ def test_lists_name_everything(metabench):
         assert name in listed
 
 
-def test_verify_tells_right_from_wrong(metabench):
-    right = metabench("verify", "maml", "plugged", "--engine", "vmap")
-    assert right.returncode == 0, right.stderr
-    assert "all 16 checks passed" in right.stdout
-    wrong = metabench("verify", "forgetful-maml", "--engine", "loop")
-    assert wrong.returncode == 1
-    assert "8 of 8 checks failed" in wrong.stderr
-    assert "finite differences" in wrong.stdout
+def test_algorithms_are_listed_with_what_they_are_for(metabench):
+    lines = metabench("list", "algorithms").stdout.splitlines()
+    assert lines[1].split() == ["name", "family", "order", "tasks", "source", "presets", "from"]
+    columns = {line.split()[0]: re.split(r"  +", line) for line in lines[3:] if line}
+    assert columns["maml"][1:4] == ["gradient-based", "second", "classification, regression"]
+    assert columns["plugged"][1:5] == ["gradient-based", "second", "classification, regression", "a test"]
+
+
+def test_verify_passes_what_is_right_from_outside_the_tree_too(metabench):
+    result = metabench("verify", "maml", "plugged", "--engine", "vmap")
+    assert result.returncode == 0, result.stderr
+    rows = [re.split(r"  +", line) for line in result.stdout.splitlines()]
+    for name in ("maml", "plugged"):
+        assert [row[-1] for row in rows if row[0] == f"{name}/vmap"] == ["ok"] * 6
+        contract = [row[1:] for row in rows if row[0] == f"{name}: contract"]
+        assert [row[0] for row in contract] == ["sinusoid, mlp-40x2", "glyphs, conv4-16"]
+        assert all(re.fullmatch(r"ok: \d+(, unsupported: 1)? clauses", row[-1]) for row in contract)
+    assert re.search(r"all \d+ checks passed", result.stdout)
+
+
+def test_verify_names_what_is_wrong(metabench):
+    result = metabench("verify", "forgetful-maml", "restless", "stubborn", "failing", "--engine", "loop")
+    assert result.returncode == 1
+    rows = [re.split(r"  +", line) for line in result.stdout.splitlines()]
+    verdicts = {name: [row[-1] for row in rows if row[0] == name] for name in {row[0] for row in rows}}
+    assert all("finite differences" in verdict for verdict in verdicts["forgetful-maml/loop"])
+    assert all("first_order changes nothing" in verdict for verdict in verdicts["forgetful-maml: first order"])
+    for name in ("restless", "stubborn"):
+        assert verdicts[f"{name}/loop"] == ["ok"] * 6
+        assert all("incorrect: 1" in verdict for verdict in verdicts[f"{name}: contract"])
+    assert "which adapted_names does not name" in verdicts["restless: frozen"][0]
+    assert "adapts as sgd does" in verdicts["stubborn: inner optimizer"][0]
+    assert verdicts["failing/loop"][0].startswith("incorrect: it raises ValueError: two lines")
+    wrong = sum(verdict.startswith("incorrect: ") for of_name in verdicts.values() for verdict in of_name)
+    assert re.search(rf"metabench: {wrong} of \d+ checks failed", result.stderr)
 
 
 def test_env_is_the_fingerprint_and_names_no_folder(metabench, tmp_path):

@@ -1,5 +1,6 @@
 """What the documentation says is what happens."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from metabench.measure.contract import CLAUSES
+
 ROOT = Path(__file__).parents[1]
 CHECK = """
-from metabench.measure.verification import SETTINGS, verify
-verdicts = list(verify(["maml-prox"], ["loop", "vmap"], SETTINGS[:2]))
-assert [v.word for v in verdicts] == ["ok"] * 4, verdicts
+from metabench.measure.verification import SETTINGS, comply, verify
+verdicts = list(verify(["maml-prox"], ["loop", "vmap"], SETTINGS[:3]))
+assert [v.word for v in verdicts] == ["ok"] * 6, verdicts
+regression, images = comply(["maml-prox"])
+assert {f.clause: f.reason for c in (regression, images) for f in c.findings if f.word == "incorrect"} == {}
+assert [f.clause for f in regression.findings if f.word != "ok"] == ["running statistics"]
+assert {f.word for f in images.findings} == {"ok"}
 """
 
 
@@ -19,8 +26,15 @@ def test_the_example_of_an_algorithm_is_right():
     text = (ROOT / "docs" / "add-an-algorithm.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(code.splitlines()) < 40
-    done = subprocess.run([sys.executable, "-c", code + CHECK], capture_output=True, text=True)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code + CHECK], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_clauses_are_documented():
+    text = (ROOT / "docs" / "add-an-algorithm.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z, ]+) \|", text, re.MULTILINE)
+    assert [clause for row in rows[1:] for clause in row.split(", ")] == list(CLAUSES)
 
 
 def table_rows(text: str) -> list[str]:

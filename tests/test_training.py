@@ -2,13 +2,15 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.engines.base import ENGINES
+from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
-from metabench.tensors import task_at
-from metabench.training import Diverged, MetaOptimizer, Outer, evaluate, train
+from metabench.tensors import Batch, Task, task_at
+from metabench.training import Diverged, MetaOptimizer, Outer, evaluate, population_statistics, train
 
 SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)
 
@@ -47,6 +49,48 @@ def test_linear_decay_reaches_zero_at_the_last_iteration():
         optimizer.update({"a": torch.tensor([-1.0])})
         steps.append(float(meta["a"]) - before)
     assert steps == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("decay", "iterations", "factors"),
+    [
+        ("none", 4, {0: 1.0, 3: 1.0, 9: 1.0}),
+        ("linear", 4, {0: 1.0, 1: 0.75, 3: 0.25, 4: 0.0, 9: 0.0}),
+        ("cosine", 6, {0: 1.0, 2: 0.01 + 0.99 * 0.75, 3: 0.505, 4: 0.01 + 0.99 * 0.25, 6: 0.01, 9: 0.01}),
+        ("halving", 9000, {0: 1.0, 1999: 1.0, 2000: 0.5, 3999: 0.5, 4000: 0.25, 8000: 0.0625}),
+    ],
+)
+def test_the_outer_rate_falls_as_said(decay, iterations, factors):
+    outer = Outer("sgd", 1.0, decay, iterations)
+    assert {i: outer.factor(i) for i in factors} == pytest.approx(factors, abs=1e-12)
+
+
+def test_a_warm_up_multiplies_the_decay():
+    outer = Outer("sgd", 1.0, "none", 100, warmup=3)
+    assert [outer.factor(i) for i in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
+    outer = Outer("sgd", 1.0, "linear", 10, warmup=3)
+    assert [outer.factor(i) for i in range(5)] == pytest.approx([0.25, 0.9 * 0.5, 0.8 * 0.75, 0.7, 0.6])
+
+
+def test_each_update_takes_the_rate_of_its_iteration():
+    meta = {"a": torch.tensor([0.0])}
+    outer = Outer("sgd", 2.0, "cosine", 5, warmup=2)
+    optimizer = MetaOptimizer(meta, outer)
+    for i in range(7):
+        before = float(meta["a"])
+        optimizer.update({"a": torch.tensor([-1.0])})
+        assert float(meta["a"]) - before == pytest.approx(2.0 * outer.factor(i), rel=1e-4)
+
+
+@pytest.mark.parametrize(("clip", "norm"), [(0.0, 13.0), (1.3, 1.3), (12.9, 12.9), (13.1, 13.0)])
+def test_a_direction_is_clipped_to_its_norm_over_all_meta_parameters(clip, norm):
+    meta = {"a": torch.zeros(2), "b": torch.zeros(1, 1)}
+    MetaOptimizer(meta, Outer("sgd", 0.5, "none", 1, clip=clip)).update(
+        {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([[12.0]])}
+    )
+    scale = -0.5 * norm / 13.0
+    assert meta["a"].tolist() == pytest.approx([3 * scale, 4 * scale], rel=1e-5)
+    assert meta["b"].tolist() == [pytest.approx([12 * scale], rel=1e-5)]
 
 
 def run(iterations, seed=0):
@@ -94,6 +138,23 @@ def test_a_loss_that_is_not_finite_ends_training():
         )
 
 
+@pytest.mark.parametrize(
+    ("iterations", "expected"),
+    [(4, [0.0, 0.25, 0.5, 0.75]), (3, [0.0, 0.33, 0.66]), (250, [i / 100 for i in range(100)])],
+)
+def test_training_asks_for_the_step_of_each_stage_once(iterations, expected):
+    asked, taken = [], []
+
+    def step_at(progress):
+        asked.append(progress)
+        return lambda meta, episodes: (taken.append(progress) or {"a": torch.zeros(1)}, {"loss": torch.tensor(0.0)})
+
+    optimizer = MetaOptimizer({"a": torch.zeros(1)}, Outer("sgd", 0.0, "none", iterations))
+    train(step_at, optimizer, lambda: None, iterations, lambda meta: 0.0, curve_points=1)
+    assert asked == [0.0, *expected]  # the first is asked for before the clock starts
+    assert taken == [math.floor(100 * i / iterations) / 100 for i in range(iterations)]
+
+
 @pytest.mark.parametrize("name", ["maml", "reptile", "anil"])
 def test_evaluation_scores_every_task_after_every_step(name):
     made = algorithm(name)
@@ -118,3 +179,119 @@ def test_accuracy_is_the_share_of_right_classes():
     y = outputs.argmax(-1)
     y[:2] = (y[:2] + 1) % 3
     assert float(learner.score_of(outputs, y)) == 0.75
+
+
+class Images:
+    """Noise to regress on: scores are continuous, and tell any difference in a prediction."""
+
+    kind = "regression"
+    input_shape = (1, 28, 28)
+
+    def __init__(self, kept=slice(None)):
+        self.kept = kept
+
+    def sample(self, split, tasks, generator):
+        x, y = torch.rand(tasks, 8, 1, 28, 28, generator=generator), torch.rand(tasks, 8, 1, generator=generator)
+        query = Batch(x[:, 5:][:, self.kept], y[:, 5:][:, self.kept])
+        return Task(Batch(x[:, :5], y[:, :5]), query, torch.zeros(tasks, 1, dtype=torch.int64))
+
+
+def image_learner(name="maml", steps=2):
+    made = ALGORITHMS.get(name)(Learner(MODELS.get("conv4-16")((1, 28, 28), 1), "regression"), 0.1, steps)
+    return made, made.init(generator(3))
+
+
+def scores_by(mode, distribution, population=None, tasks=4, name="maml"):
+    made, meta = image_learner(name)
+    return evaluate(made, meta, distribution, "test", tasks, 2, generator(5), mode, population)
+
+
+@pytest.mark.parametrize("name", ["maml", "anil"])
+@pytest.mark.parametrize("mode", ["transductive", "one-query"])
+def test_what_a_query_is_normalised_by(mode, name):
+    made, meta = image_learner(name)
+    episodes = Images().sample("test", 4, generator(5))
+    expected = []
+    for task in (task_at(episodes, i) for i in range(4)):
+        errors = []
+        for adapted in made.trajectory(meta, task.support):
+            if mode == "transductive":
+                outputs = made.learner.predict(adapted, task.query.x)
+            else:
+                together = [torch.cat([task.support.x, task.query.x[j : j + 1]]) for j in range(3)]
+                outputs = torch.stack([made.learner.predict(adapted, x)[5] for x in together])
+            errors.append(float((outputs - task.query.y).square().mean()))
+        expected.append(errors)
+    torch.testing.assert_close(
+        scores_by(mode, Images(), name=name), torch.tensor(expected).double(), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_only_transductive_predictions_depend_on_the_other_queries():
+    made, meta = image_learner()
+    population = population_statistics(made, meta, Images(), 3, generator())
+    for mode, independent in (("transductive", False), ("one-query", True), ("running", True)):
+        given = population if mode == "running" else None
+        alone = torch.stack([scores_by(mode, Images(slice(i, i + 1)), given) for i in range(3)]).mean(0)
+        together = scores_by(mode, Images(), given)
+        assert torch.allclose(alone, together, rtol=1e-4) == independent
+
+
+def test_running_statistics_are_the_mean_over_training_tasks_of_those_of_their_queries():
+    made, meta = image_learner()
+    population = population_statistics(made, meta, Images(), 3, generator(8))
+    episodes = Images().sample("train", 3, generator(8))
+
+    def forward(params, x, normalise):
+        for i in range(1, 5):
+            x = F.conv2d(x, params[f"conv{i}.weight"], stride=2, padding=1)
+            x = F.relu(normalise(f"norm{i}", x, params[f"norm{i}.weight"], params[f"norm{i}.bias"]))
+        return x.mean((2, 3)) @ params["head.weight"].T + params["head.bias"]
+
+    # torch's own running average of rate 1/n is the mean over n batches
+    running = {f"norm{i}": (torch.zeros(16), torch.ones(16)) for i in range(1, 5)}
+    for n, task in enumerate((task_at(episodes, i) for i in range(3)), start=1):
+        adapted = made.adapt(meta, task.support)
+        forward(
+            adapted,
+            task.query.x,
+            lambda name, x, weight, bias, n=n: F.batch_norm(x, *running[name], weight, bias, True, 1 / n),
+        )
+    for name, (mean, variance) in running.items():
+        torch.testing.assert_close(population[f"{name}.mean"], mean, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(population[f"{name}.variance"], variance, rtol=1e-4, atol=1e-7)
+
+    task = task_at(Images().sample("test", 1, generator(5)), 0)
+    adapted = list(made.trajectory(meta, task.support))[-1]
+    outputs = forward(
+        adapted, task.query.x, lambda name, x, weight, bias: F.batch_norm(x, *running[name], weight, bias)
+    )
+    expected = float((outputs - task.query.y).square().mean())
+    score = scores_by("running", Images(), population, tasks=1)[0, -1]
+    assert float(score) == pytest.approx(expected, rel=1e-4)
+    assert float(scores_by("transductive", Images(), tasks=1)[0, -1]) != pytest.approx(expected, rel=1e-2)
+
+
+def test_evaluation_is_of_the_whole_algorithm_whatever_technique_trained_it():
+    made, meta = image_learner()
+    plain = evaluate(made, meta, Images(), "test", 2, 2, generator(5))
+    for options in ({"first_order": True}, {"checkpoint": True}):
+        other = ALGORITHMS.get("maml")(made.learner, 0.1, 2, **options)
+        assert torch.equal(evaluate(other, meta, Images(), "test", 2, 2, generator(5)), plain)
+
+
+def test_under_autocast_an_accuracy_keeps_its_digits():
+    """In bfloat16 two thirds would be 0.668."""
+    learner = Learner(MODELS.get("conv4-16")((1, 28, 28), 3), "classification")
+    made = ALGORITHMS.get("maml")(learner, 0.1, 1)
+
+    class Three(Images):
+        def sample(self, split, tasks, generator):
+            support, query, classes = super().sample(split, tasks, generator)
+            y = torch.arange(3).expand(tasks, 3)
+            return Task(Batch(support.x[:, :3], y), Batch(query.x, y), classes)
+
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        scores = evaluate(made, made.init(generator()), Three(), "test", 30, 1, generator(5))
+    torch.testing.assert_close(scores * 3, (scores * 3).round(), rtol=1e-6, atol=1e-6)
+    assert ((scores * 3).round() == 2).any()

@@ -22,6 +22,8 @@ class Engine:
     build: Callable[[Algorithm], Step]
     compiles: bool = False
     """Whether the first step compiles: its excess over a later one is then reported as compile time."""
+    autocasts: bool = True
+    """Whether torch.autocast reaches what it runs: where it does not, bfloat16 would be float32 in part."""
 
 
 ENGINES: Registry[Engine] = Registry("engine", "metabench.engines")

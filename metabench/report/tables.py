@@ -12,6 +12,16 @@ MARKDOWN_SPECIAL = re.compile(r"([\\|<*_`~])")
 PARTIAL = " ‡"
 PARTIAL_NOTE = "‡ Some rounds or seeds failed: see the rows that are not ok."
 AXIS_WORDS = {"inner_steps": "inner steps", "meta_batch": "meta-batch", "inner_lr": "inner lr", "outer_lr": "outer lr"}
+PLAIN: Mapping[str, Any] = {
+    "first_order": 0.0,
+    "checkpoint": False,
+    "inner_optimizer": "sgd",
+    "precision": "float32",
+    "outer_clip": 0.0,
+}
+"""The axes that are techniques, with their values where no technique is used; old runs do not have them all."""
+TECHNIQUE_AXES = tuple(PLAIN)
+NO_TECHNIQUE = "none"
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,30 @@ def axis_word(axis: str) -> str:
     return AXIS_WORDS.get(axis, axis.replace("_", " "))
 
 
+def techniques(cell: Mapping[str, Any], axes: Iterable[str] = TECHNIQUE_AXES) -> tuple[str, ...]:
+    """The techniques that a cell uses, in words: `first order`, `inner adam`, … Empty for a plain cell."""
+    return tuple(_technique(axis, cell[axis]) for axis in axes if cell.get(axis, PLAIN[axis]) != PLAIN[axis])
+
+
+def technique_text(cell: Mapping[str, Any], axes: Iterable[str] = TECHNIQUE_AXES) -> str:
+    """The same as the text of a column."""
+    return ", ".join(techniques(cell, axes)) or NO_TECHNIQUE
+
+
+def _technique(axis: str, value: Any) -> str:
+    if axis == "first_order":
+        return "first order" if value == 1 else f"first order for {100 * value:g} % of the iterations"
+    if axis == "checkpoint":
+        return "checkpointed inner loop"
+    words = {"inner_optimizer": "inner {}", "precision": "{}", "outer_clip": "clip {:g}"}
+    return words[axis].format(value)
+
+
 def setting(cell: Mapping[str, Any], axes: Iterable[str], data: Mapping[str, str]) -> str:
-    """The values of some axes as a phrase; `data` names the data that each task distribution was built on."""
+    """The values of some axes as a phrase; `data` names the data that each task distribution was built on.
+
+    What goes without saying is left out: techniques that are not used, training tasks of the shape of all others.
+    """
     axes = list(axes)
     parts = []
     if "task" in axes:
@@ -80,11 +112,22 @@ def setting(cell: Mapping[str, Any], axes: Iterable[str], data: Mapping[str, str
         shape = f"{cell['ways']}-way {cell['shots']}-shot" if cell["ways"] > 1 else f"{cell['shots']} points"
         parts.append(shape)
     for axis in axes:
-        if axis in ("task", "ways", "shots") or axis not in cell:
+        if axis in ("task", "ways", "shots") or axis not in cell or cell[axis] == _usual(axis, cell):
+            continue
+        if axis in TECHNIQUE_AXES and axis != "precision":
+            parts.append(_technique(axis, cell[axis]))
             continue
         words = {"model": "{}", "engine": "engine {}", "device": "{}", "precision": "{}", "threads": "threads {}"}
         parts.append(words.get(axis, axis_word(axis) + " {}").format(cell[axis]))
     return ", ".join(parts)
+
+
+def _usual(axis: str, cell: Mapping[str, Any]) -> Any:
+    """The value that need not be said; None where every value is said."""
+    if axis in ("train_ways", "train_shots"):
+        return cell[axis.removeprefix("train_")]
+    usual = {**PLAIN, "batch_norm": "transductive", "outer_warmup": 0}
+    return None if axis == "precision" else usual.get(axis)
 
 
 def without_empty_columns(

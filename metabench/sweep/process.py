@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from metabench.sweep.cell import Cell
@@ -22,15 +23,23 @@ PARTS = ("data", "parameters", "gate", "time", "memory", "quality", "traceback")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-def run_cell(cell: Cell, round_number: int, settings: Settings, data_dir: Path | None) -> Measurement:
-    """Measure `cell` in a process of its own. Whatever ends the process becomes the measurement's status."""
+POLL_S = 0.2  # how soon a request to stop is heard
+
+
+def run_cell(
+    cell: Cell, round_number: int, settings: Settings, data_dir: Path | None, stop: Event | None = None
+) -> Measurement:
+    """Measure `cell` in a process of its own. Whatever ends the process becomes the measurement's status.
+
+    Raises `KeyboardInterrupt` once `stop` is set: cells that run side by side do so in threads, which hear no Ctrl-C.
+    """
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="metabench-") as name:
         folder = Path(name)
         job = {"cell": cell.to_json(), "settings": asdict(settings), "data_dir": str(data_dir) if data_dir else None}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        code, messages = _execute(folder, cell.threads, settings.time_limit_s)
+        code, messages = _execute(folder, cell.threads, settings.time_limit_s, stop)
         result_file = folder / "result.json"
         result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
     status, reason = _outcome(code, messages, result, settings.time_limit_s)
@@ -46,7 +55,7 @@ def run_cell(cell: Cell, round_number: int, settings: Settings, data_dir: Path |
     )
 
 
-def _execute(folder: Path, threads: int, limit: float) -> tuple[int | None, str]:
+def _execute(folder: Path, threads: int, limit: float, stop: Event | None) -> tuple[int | None, str]:
     """Run the worker; gives its exit code (None: the time limit ended it) and the end of its messages."""
     command = [sys.executable, "-m", "metabench.sweep.worker", str(folder / "job.json"), str(folder / "result.json")]
     with (folder / "messages").open("w+b") as log:
@@ -54,7 +63,7 @@ def _execute(folder: Path, threads: int, limit: float) -> tuple[int | None, str]
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(threads), start_new_session=True
         )
         try:
-            code: int | None = process.wait(timeout=limit)
+            code: int | None = process.wait(timeout=limit) if stop is None else _wait(process, limit, stop)
         except subprocess.TimeoutExpired:
             code = None
         finally:
@@ -62,6 +71,16 @@ def _execute(folder: Path, threads: int, limit: float) -> tuple[int | None, str]
             _end(process)
         log.seek(0)
         return code, log.read().decode(errors="replace")[-4000:]
+
+
+def _wait(process: subprocess.Popen[bytes], limit: float, stop: Event) -> int:
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(POLL_S)
+        if stop.is_set():
+            raise KeyboardInterrupt
+    raise subprocess.TimeoutExpired(process.args, limit)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

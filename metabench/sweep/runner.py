@@ -1,10 +1,12 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol
 
 import torch
@@ -74,13 +76,38 @@ def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, p
         jobs = plan(sweep)
         left = [job for job in jobs if (job.cell.id, job.round) not in done]
         progress.begin(len(jobs), len(jobs) - len(left))
-        for job in left:
-            progress.cell(job.cell)
-            measurement = _measure(job, sweep.settings, data_dir, out_of_memory)
+        for job, measurement in _measurements(left, sweep.settings, data_dir, out_of_memory, progress):
             if measurement.status == "oom":
                 out_of_memory.append(job.cell)
             folder.append(measurement)
             progress.finished(measurement)
+
+
+def _measurements(
+    jobs: list[Job], settings: Settings, data_dir: Path | None, out_of_memory: list[Cell], progress: Progress
+) -> Iterator[tuple[Job, Measurement]]:
+    """One after the other what is timed or weighed; then, side by side if the sweep says so, what is trained alone."""
+    together = [job for job in jobs if settings.side_by_side > 1 and job.cell.measure == ("quality",)]
+    for job in jobs:
+        if job not in together:
+            progress.cell(job.cell)
+            yield job, _measure(job, settings, data_dir, out_of_memory)
+    stop = Event()
+    with ThreadPoolExecutor(settings.side_by_side or 1) as pool:
+        running = {pool.submit(_train_only, job, settings, data_dir, stop, progress): job for job in together}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            # Also on Ctrl-C: what runs is ended, and what waits does not begin.
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _train_only(job: Job, settings: Settings, data_dir: Path | None, stop: Event, progress: Progress) -> Measurement:
+    # What others do to the processor makes no difference to a score, so nothing is said of it.
+    progress.cell(job.cell)
+    return run_cell(job.cell, job.round, settings, data_dir, stop)
 
 
 def _begin(folder: RunFolder, sweep: Sweep, resume: bool) -> list[dict[str, Any]]:

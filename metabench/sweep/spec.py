@@ -93,6 +93,8 @@ class Settings:
     """For the samples of a step."""
     threads: int = 0
     """For every cell; 0 means one for each physical core."""
+    side_by_side: int = 1
+    """How many cells run at once of those that measure quality alone; whatever is timed or weighed runs alone."""
     curve_points: int = 10
     order_seed: int = 0
     """Cells run in an order shuffled from this seed, anew in each round."""
@@ -282,7 +284,7 @@ def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> C
     filled: dict[str, Any] = {"ways": 5, "threads": threads, **FALLBACK}
     if regression:
         filled |= {"model": "mlp-40x2", "shots": 10, "query": 10}
-        point = {**point, "ways": 1}
+        point = {**point, "ways": 1, "train_ways": 1}
     chosen = {**filled, **point}
     # Data of the shape of Omniglot is trained with Omniglot's presets.
     setting = point["task"] if regression else "omniglot"

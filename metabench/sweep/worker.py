@@ -54,6 +54,8 @@ def measure_cell(
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
     algorithm = build_algorithm(cell, distribution)
     engine = ENGINES.get(cell.engine)
+    if cell.precision == "bfloat16" and not engine.autocasts:
+        raise Unsupported(f"autocast does not reach the convolutions of {cell.engine}: part would run in float32")
     meta = initial_meta(cell, algorithm)
     record({"parameters": parameter_count(meta)})
 

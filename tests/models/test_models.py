@@ -83,6 +83,20 @@ def test_stride_and_pooling_are_the_two_published_forms():
         torch.testing.assert_close(model.features(params, x), expected)
 
 
+def test_halfpool_pools_in_the_first_two_blocks_alone():
+    x = torch.rand(2, 1, 28, 28)
+    model = MODELS.get("conv4-64-halfpool")((1, 28, 28), 5)
+    params = model.init(torch.Generator().manual_seed(0))
+    h = x
+    for i in range(1, 5):
+        h = F.conv2d(h, params[f"conv{i}.weight"], padding=1)
+        h = F.relu(F.batch_norm(h, None, None, params[f"norm{i}.weight"], params[f"norm{i}.bias"], training=True))
+        h = F.max_pool2d(h, 2) if i <= 2 else h
+    assert h.shape == (2, 64, 7, 7)
+    torch.testing.assert_close(model.feature_map(params, x), h)
+    assert params["head.weight"].shape == (5, 64 * 7 * 7)
+
+
 def test_conv4_refuses_what_is_no_image():
     with pytest.raises(Unsupported, match="needs images"):
         MODELS.get("conv4-16")((1,), 1)

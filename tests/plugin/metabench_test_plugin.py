@@ -45,6 +45,22 @@ class ForgetfulMAML(Plugged):
 
 
 @dataclass(frozen=True)
+class Restless(Plugged):
+    """Says that it adapts the head alone, and moves everything."""
+
+    def adapted_names(self, meta):
+        return self.learner.model.head_names
+
+
+@dataclass(frozen=True)
+class Stubborn(Plugged):
+    """Takes any inner optimiser and uses plain descent."""
+
+    def trajectory(self, meta, support):
+        return descend(replace(self, inner_optimizer="sgd"), self.learner.loss, meta, repeat(support, self.inner_steps))
+
+
+@dataclass(frozen=True)
 class Segfaulting(Plugged):
     def objective(self, meta, anchor, task):
         ctypes.string_at(0)

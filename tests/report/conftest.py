@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -48,6 +49,17 @@ CELL = {
     "threads": 2,
     "measure": ["time", "memory", "quality"],
 }
+NO_TECHNIQUES = {
+    "first_order": 0.0,
+    "checkpoint": False,
+    "inner_optimizer": "sgd",
+    "precision": "float32",
+    "outer_clip": 0.0,
+}
+"""Most of which CELL, as recorded before there were techniques, does not have."""
+TECHNIQUE_TIME = {"first_order": 0.5, "checkpoint": 1.5, "inner_optimizer": 1.25, "precision": 0.75, "outer_clip": 1.1}
+"""How many times as long a meta-iteration takes with a technique."""
+TECHNIQUE_MEMORY = {"first_order": 0.5, "checkpoint": 0.25}
 PARAMETERS = {"mlp-40x2": 1761, "mlp-256x2": 66561, "conv4-64": 112069}
 REPTILE = {"algorithm": "reptile", "inner_steps": 5, "meta_batch": 5, "outer": "sgd", "outer_lr": 1.0}
 IMAGES = {"task": "glyphs", "model": "conv4-64", "ways": 5, "shots": 1, "query": 1, "measure": ["time", "memory"]}
@@ -73,6 +85,12 @@ def true_seconds(cell: Row) -> float:
     seconds = TRUE_SECONDS[cell["algorithm"]] * (1 + cell["inner_steps"]) / 2 * cell["meta_batch"] / 25
     seconds *= LOOP_FACTOR if cell["engine"] == "loop" else 1.0
     return seconds * {"mlp-40x2": 1.0, "mlp-256x2": 3.0}.get(cell["model"], 10.0)
+
+
+def effect(cell: Row, factors: dict[str, float]) -> float:
+    """The product of the factors of the techniques that a cell uses."""
+    used = {axis for axis, plain in NO_TECHNIQUES.items() if cell.get(axis, plain) != plain}
+    return math.prod(factor for axis, factor in factors.items() if axis in used)
 
 
 def make_row(number: int = 0, status: str = "ok", reason: str = "", noise: float = 0.01, **changes: Any) -> Row:
@@ -112,7 +130,7 @@ def figures(row: Row, generator: random.Random, noise: float) -> Row:
     cell, measure = row["cell"], row["cell"]["measure"]
     found: Row = {}
     if "time" in measure:
-        centre = true_seconds(cell) * DRIFT[row["round"]]
+        centre = true_seconds(cell) * effect(cell, TECHNIQUE_TIME) * DRIFT[row["round"]]
         step = summary([centre * (1 + generator.uniform(-noise, noise)) for _ in range(21)])
         sampling = summary([1e-4 * (1 + generator.uniform(-noise, noise)) for _ in range(6)])
         found["time"] = {
@@ -126,7 +144,7 @@ def figures(row: Row, generator: random.Random, noise: float) -> Row:
     if "memory" in measure:
         scale = {"maml": 4, "fomaml": 2, "reptile": 2, "anil": 1}[cell["algorithm"]]
         found["memory"] = {
-            "tracked_bytes": 100_000 * scale * (1 + cell["inner_steps"]),
+            "tracked_bytes": int(100_000 * scale * (1 + cell["inner_steps"]) * effect(cell, TECHNIQUE_MEMORY)),
             "tracked_method": "peak of live tensor bytes",
             "resident_bytes": 5_000_000,
             "resident_method": "resident peak above the baseline",

@@ -49,6 +49,27 @@ def test_sinusoids_have_one_way_whatever_the_sweep_says():
     assert {cell.ways for cell in parse(MINIMAL + "ways = [5, 20]\n").cells} == {1}
 
 
+def test_training_tasks_are_as_the_held_out_ones_unless_said():
+    (cell,) = parse('[[grid]]\ntask="glyphs"\nalgorithm="maml"\nways=20\nshots=5\ntrain_ways=0').cells
+    assert (cell.train_ways, cell.train_shots) == (20, 5)
+    (cell,) = parse('[[grid]]\ntask="glyphs"\nalgorithm="maml"\ntrain_ways=60\ntrain_shots=10').cells
+    assert (cell.ways, cell.shots, cell.train_ways, cell.train_shots) == (5, 1, 60, 10)
+    assert {cell.train_ways for cell in parse(MINIMAL + "train_ways = [0, 5]\n").cells} == {1}
+
+
+def test_techniques_are_left_out_unless_asked_for():
+    (cell,) = parse(MINIMAL).cells
+    assert (cell.first_order, cell.checkpoint, cell.inner_optimizer) == (0.0, False, "sgd")
+    assert (cell.outer_clip, cell.outer_warmup, cell.batch_norm) == (0.0, 0, "transductive")
+    cells = parse(MINIMAL + 'first_order = [true, 0.5, 0]\ncheckpoint = [true, false]\ninner_optimizer="adam"').cells
+    assert {(cell.first_order, cell.checkpoint) for cell in cells} == {
+        (share, recompute) for share in (1.0, 0.5, 0.0) for recompute in (True, False)
+    }
+    assert all(type(cell.first_order) is float for cell in cells)
+    # true and 1 are the same cell
+    assert parse(MINIMAL + "first_order = true").cells == parse(MINIMAL + "first_order = 1").cells
+
+
 def test_excludes_take_away_and_includes_add():
     sweep = parse(
         '[[grid]]\ntask="sinusoid"\nalgorithm=["maml","reptile"]\ninner_steps=[1,5]\n'
@@ -79,7 +100,23 @@ def test_overrides_replace_an_axis_everywhere_and_are_kept_in_the_text(tmp_path:
         load_sweep(again, {"engine": ["loop"]}, 2)
 
 
+def test_overrides_with_booleans_can_be_run_again(tmp_path: Path):
+    file = tmp_path / "s.toml"
+    file.write_text(MINIMAL)
+    given = ("checkpoint=true,false", "first_order=true,0.5", "inner_optimizer=adam", "outer_clip=1e-05")
+    sweep = load_sweep(file, dict(map(parse_override, given)), 2)
+    assert {(cell.checkpoint, cell.first_order, cell.inner_optimizer, cell.outer_clip) for cell in sweep.cells} == {
+        (recompute, share, "adam", 1e-5) for recompute in (True, False) for share in (1.0, 0.5)
+    }
+    again = tmp_path / "as-run.toml"
+    again.write_text(sweep.text)
+    assert "checkpoint = [true, false]" in sweep.text
+    assert load_sweep(again, {}, 2).cells == sweep.cells
+
+
 def test_override_syntax():
+    assert parse_override("checkpoint=true") == ("checkpoint", [True])
+    assert parse_override("checkpoint=false,true") == ("checkpoint", [False, True])
     assert parse_override("inner_steps=1,5") == ("inner_steps", [1, 5])
     assert parse_override("inner_lr=0.5") == ("inner_lr", [0.5])
     assert parse_override("model=mlp-40x2") == ("model", ["mlp-40x2"])
@@ -104,6 +141,22 @@ def test_override_syntax():
         (MINIMAL + "meta_batch = []", "axis 'meta_batch' is an empty list"),
         (MINIMAL + 'inner_lr = "big"', "axis 'inner_lr' takes positive numbers, not 'big'"),
         (MINIMAL + 'device = "gpu"', "unknown device 'gpu'"),
+        (MINIMAL + 'inner_optimizer = "adm"', "unknown inner_optimizer 'adm': did you mean 'adam'?"),
+        (MINIMAL + 'inner_optimizer = ["sgd", "rms"]', "unknown inner_optimizer 'rms'"),
+        (MINIMAL + 'precision = "bfloat"', "unknown precision 'bfloat': did you mean 'bfloat16'?"),
+        (MINIMAL + 'outer_decay = "cosin"', "unknown outer_decay 'cosin': did you mean 'cosine'?"),
+        (MINIMAL + 'batch_norm = "one_query"', "unknown batch_norm 'one_query': did you mean 'one-query'?"),
+        (MINIMAL + "checkpoint = 1", "axis 'checkpoint' takes true or false, not 1"),
+        (MINIMAL + 'checkpoint = "yes"', "axis 'checkpoint' takes true or false, not 'yes'"),
+        (MINIMAL + "checkpont = true", "unknown axis 'checkpont': did you mean 'checkpoint'?"),
+        (MINIMAL + "first_order = 1.5", "axis 'first_order' takes a share of the iterations from 0 to 1, or true, not"),
+        (MINIMAL + "first_order = nan", "axis 'first_order' takes a share of the iterations from 0 to 1, or true, not"),
+        (MINIMAL + 'first_order = "half"', "axis 'first_order' takes a share of the iterations from 0 to 1, or true"),
+        (MINIMAL + "outer_clip = -1", "axis 'outer_clip' takes the largest norm, or 0 for none, not -1"),
+        (MINIMAL + "outer_clip = true", "axis 'outer_clip' takes the largest norm, or 0 for none, not True"),
+        (MINIMAL + "outer_warmup = 0.5", "axis 'outer_warmup' takes whole numbers of 0 or more, not 0.5"),
+        (MINIMAL + "train_ways = -1", "axis 'train_ways' takes whole numbers of 0 or more, not -1"),
+        (MINIMAL + "train_shots = false", "axis 'train_shots' takes whole numbers of 0 or more, not False"),
         (MINIMAL + 'preset = "quik"', "unknown preset 'quik': did you mean 'quick'?"),
         (MINIMAL + 'measure = ["tim"]', "unknown measure 'tim': did you mean 'time'?"),
         (MINIMAL + "exclude = 3", "'exclude' must be a list of tables"),

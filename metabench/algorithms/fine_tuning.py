@@ -1,0 +1,82 @@
+"""Joint training and fine-tuning: the baseline that learns from all tasks without learning to learn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.presets import Preset
+from metabench.errors import Unsupported
+from metabench.models.base import glorot
+from metabench.tensors import Batch, Params, Task
+
+_PRETRAINED = (
+    "the pretrained baseline of arXiv 1703.03400, §5.1 and appendix C; its step size is tuned, 0.01 for 5 points in "
+    "figure 2 (recalled); the authors' code trains on the 10 support points, here on the 10 query points as well"
+)
+
+
+@ALGORITHMS.register("fine-tuning")
+@dataclass(frozen=True)
+class FineTuning(Algorithm):
+    """θ ← θ - β Σ ∇_θ L(θ, supportᵢ and queryᵢ together): one network for all tasks; at test time, descent from it.
+
+    Regression: the network regresses on the points of all tasks at once, so it learns their mean function; all of it
+    is fine-tuned. It is the pretrained baseline of Finn et al. 2017, arXiv 1703.03400, §5.1 and appendix C.
+
+    Classification: body and a linear layer `joint` tell all classes of the training split apart, a quarter turn making
+    another class. Fine-tuning drops `joint`, puts a head of zeros on the body, one row a way, and moves both, so its
+    first step moves the head alone. The transfer baseline of Chen et al. 2019, arXiv 1904.04232, §3.2, freezes the
+    body and draws its head at random instead. Batch statistics, in training too, are those of one task.
+
+    `order` is "first" although the direction is that of joint training, with no adaptation in it: "none" would mean
+    that there is no inner loop, and there is one at test time. `inner_steps` make no difference to the direction.
+    """
+
+    family = "baseline"
+    order = "first"
+    source = "Finn et al. 2017, arXiv 1703.03400, §5.1 (pretrained); Chen et al. 2019, arXiv 1904.04232, §3.2"
+    any_ways = True
+    presets: ClassVar = {
+        "published/sinusoid": Preset(_PRETRAINED, "mlp-40x2", 0.01, 10, 10, 25, 10, 70_000),
+        "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 10, 10, 25, 10, 20_000),
+        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.5, 30, 30, 16, 1, 3_000, "adam", 2e-3, "linear"),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learner.kind == "classification" and self.learner.classes == 0:
+            raise Unsupported("FineTuning trains on all classes jointly, and these tasks' classes have no identity")
+
+    def init(self, generator: torch.Generator) -> Params:
+        meta = self.learner.model.init(generator)
+        if self.learner.kind == "regression":
+            return meta
+        classes, features = self.learner.classes, meta["head.weight"].shape[1]
+        body = {name: p for name, p in meta.items() if name not in self.learner.model.head_names}
+        return body | {"joint.weight": glorot((classes, features), generator), "joint.bias": torch.zeros(classes)}
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        start = meta
+        if self.learner.kind == "classification":
+            ways, features = self.learner.model.outputs, meta["joint.weight"].shape[1]
+            zeros = meta["joint.weight"].new_zeros
+            start = {name: meta[name] for name in meta if name in self.adapted_names(meta)}
+            start |= {"head.weight": zeros(ways, features), "head.bias": zeros(ways)}
+        return descend(self, self.learner.loss, start, repeat(support, self.inner_steps))
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        return frozenset(meta) - {"joint.weight", "joint.bias"}
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        x, y = (torch.cat(parts) for parts in zip(task.support, task.query, strict=True))
+        if self.learner.kind == "regression":
+            return self.learner.loss(meta, Batch(x, y))
+        logits = F.linear(self.learner.model.features(meta, x), meta["joint.weight"], meta["joint.bias"])
+        return F.cross_entropy(logits, task.classes[y])

@@ -1,0 +1,152 @@
+"""Matching networks, without and with full-context embeddings."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.algorithms.presets import Preset
+from metabench.models.base import glorot
+from metabench.tensors import Batch, Params, Task
+
+SCALE = 10.0
+"""Of the cosines, before it is learned: the initial value of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
+
+_QUICK = Preset("ours, for a laptop", "conv4-64", 0.0, 0, 0, 1, 5, 2_500, "adam", 2e-3, "linear", train_ways=20)
+
+
+@ALGORITHMS.register("matching")
+@dataclass(frozen=True)
+class Matching(Algorithm):
+    """p(y | x) = Σᵢ a(x, xᵢ) [yᵢ = y] over the support set, with a(x, ·) = softmax τ cos(f(x), f(xᵢ)).
+
+    Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and §2.1.1, with one embedding f = g, the body of the model. The
+    outputs are log-probabilities, so that the cross-entropy is the authors' loss. The learned scale τ is not theirs:
+    at τ = 1 the attention stays close to even, as no weight is more than e² times another, and training is slow. With
+    it, and with one shot, the method is `prototypical-cosine`. The paper gives neither the outer optimiser nor the
+    number of iterations, so there is no published preset.
+    """
+
+    family = "metric-based"
+    order = "none"
+    source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and §2.1.1"
+    kinds = ("classification",)
+    any_ways = True
+    presets: ClassVar = {"quick/omniglot": _QUICK}
+
+    def init(self, generator: torch.Generator) -> Params:
+        return _without_head(self.learner, self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        features = self.learner.model.features(meta, support.x)
+        yield meta | {"support.embeddings": features, "support.labels": _one_hot(self.learner, support.y, features)}
+
+    def predict(self, adapted: Params, x: Tensor) -> Tensor:
+        """(queries, *input_shape) -> (queries, ways): log-probabilities."""
+        return _attend(self.learner.model.features(adapted, x), adapted)
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        return frozenset()
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        adapted = self.adapt(meta, task.support)
+        return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
+
+
+@ALGORITHMS.register("matching-fce")
+@dataclass(frozen=True)
+class FullContextMatching(Algorithm):
+    """Matching networks whose embeddings depend on the whole support set.
+
+    Vinyals et al. 2016, arXiv 1606.04080, §2.1.2 and appendix A. A bidirectional LSTM reads the support set in its
+    order, which therefore matters. The appendix leaves the first query state open: here ĥ₀ = c₀ = 0. The final
+    attention has the learned scale of `Matching`, that of the reads has none, as published.
+    """
+
+    reads: int = 5
+    """K, how often a query attends to the support set; the paper gives no number."""
+
+    family = "metric-based"
+    order = "none"
+    source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and appendix A"
+    kinds = ("classification",)
+    any_ways = True
+    symmetric = False
+    presets: ClassVar = {"quick/omniglot": _QUICK}
+
+    def init(self, generator: torch.Generator) -> Params:
+        params = self.learner.model.init(generator)
+        units = params["head.weight"].shape[1]
+        meta = _without_head(self.learner, params) | {"scale": torch.tensor(SCALE)}
+        for name, recurrent in (("forward", units), ("backward", units), ("query", 2 * units)):
+            meta[f"{name}.input"] = glorot((4 * units, units), generator)
+            meta[f"{name}.recurrent"] = glorot((4 * units, recurrent), generator)
+            meta[f"{name}.bias"] = torch.zeros(4 * units)
+        return meta
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        """Appendix A.2: g(xᵢ, S) = →hᵢ + ←hᵢ + g'(xᵢ)."""
+        features = self.learner.model.features(meta, support.x)
+        onward = _read(meta, "forward", features)
+        back = _read(meta, "backward", features.flip(0)).flip(0)
+        labels = _one_hot(self.learner, support.y, features)
+        yield meta | {"support.embeddings": onward + back + features, "support.labels": labels}
+
+    def predict(self, adapted: Params, x: Tensor) -> Tensor:
+        """(queries, *input_shape) -> (queries, ways): log-probabilities.
+
+        Appendix A.1: hₖ = ĥₖ + f'(x) and rₖ = softmax(hₖ·g) g, where ĥₖ, cₖ = LSTM(f'(x), [hₖ₋₁, rₖ₋₁], cₖ₋₁).
+        """
+        features, support = self.learner.model.features(adapted, x), adapted["support.embeddings"]
+        state, cell = features, torch.zeros_like(features)
+        for _ in range(self.reads):
+            read_out = (state @ support.T).softmax(-1) @ support
+            output, cell = _lstm(adapted, "query", features, torch.cat([state, read_out], -1), cell)
+            state = output + features
+        return _attend(state, adapted)
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        return frozenset()
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        adapted = self.adapt(meta, task.support)
+        return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
+
+
+def _without_head(learner: Learner, params: Params) -> Params:
+    return {name: p for name, p in params.items() if name not in learner.model.head_names}
+
+
+def _one_hot(learner: Learner, y: Tensor, like: Tensor) -> Tensor:
+    """(examples,) -> (examples, ways)"""
+    return torch.eye(learner.model.outputs, dtype=like.dtype, device=like.device)[y]
+
+
+def _attend(queries: Tensor, adapted: Params) -> Tensor:
+    """Eq. 1, as logarithms: (queries, features) -> (queries, ways)."""
+    cosines = F.normalize(queries, dim=-1) @ F.normalize(adapted["support.embeddings"], dim=-1).T
+    attention = (adapted["scale"] * cosines).log_softmax(-1)
+    # Summed as logarithms: with a large scale a probability may underflow, its logarithm does not.
+    return (attention[..., None] + adapted["support.labels"].log()).logsumexp(1)
+
+
+def _read(params: Params, name: str, sequence: Tensor) -> Tensor:
+    """The states of an LSTM that starts at zero and reads (length, features): (length, features)."""
+    state = cell = torch.zeros_like(sequence[0])
+    states = []
+    for item in sequence.unbind(0):
+        state, cell = _lstm(params, name, item, state, cell)
+        states.append(state)
+    return torch.stack(states)
+
+
+def _lstm(params: Params, name: str, x: Tensor, state: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The next output and cell, of the shape of `cell`; gates in the order input, forget, candidate, output."""
+    gates = F.linear(x, params[f"{name}.input"], params[f"{name}.bias"]) + F.linear(state, params[f"{name}.recurrent"])
+    enter, keep, candidate, leave = gates.chunk(4, -1)
+    cell = keep.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
+    return leave.sigmoid() * cell.tanh(), cell

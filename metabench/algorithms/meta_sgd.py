@@ -1,0 +1,62 @@
+"""Meta-SGD: MAML with a learned step size for every parameter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset
+from metabench.tensors import Batch, Params, Task
+
+_MIDDLE = "the inner rate is the middle of the interval that the authors draw theirs from"
+_SINUSOID = f"arXiv 1707.09835, §4.1, recalled; {_MIDDLE}"
+_OMNIGLOT = f"arXiv 1707.09835, §4.2, one step, else as MAML, recalled; {_MIDDLE}"
+
+
+@ALGORITHMS.register("meta-sgd")
+@dataclass(frozen=True)
+class MetaSGD(Algorithm):
+    """θ' = θ - α ∘ ∇L(θ, support), where α has the shape of θ; θ and α are both learned from L(θ', query).
+
+    Li, Zhou, Chen and Li 2017, arXiv 1707.09835, eq. 3 and algorithm 1 (supervised). The paper takes one inner step;
+    more of them use the same α, and more than were trained with diverge easily, since nothing keeps α small or even
+    positive. The authors draw the first α uniformly from [0.005, 0.1]; here it is `inner_lr` everywhere, so that
+    before training this is MAML. With another inner optimiser than plain descent, α multiplies its direction.
+
+    Meta-parameters: those of the model, and `rate.NAME`, of the same shape, for each of them.
+    """
+
+    order = "second"
+    source = "Li et al. 2017, arXiv 1707.09835, alg. 1"
+    presets: ClassVar = {
+        "published/sinusoid": Preset(_SINUSOID, "mlp-40x2", 0.0525, 1, 1, 4, 10, 60_000),
+        **{
+            key: replace(preset, source=_OMNIGLOT, inner_lr=0.0525, inner_steps=1, eval_steps=1)
+            for key, preset in MAML_PUBLISHED.items()
+            if key.startswith("published/omniglot")
+        },
+        "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 1, 25, 10, 20_000),
+        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.4, 1, 1, 4, 5, 3_000, "adam", 2e-3, "linear"),
+    }
+
+    def init(self, generator: torch.Generator) -> Params:
+        theta = self.learner.model.init(generator)
+        return theta | {f"rate.{name}": torch.full_like(p, self.inner_lr) for name, p in theta.items()}
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        theta = {name: p for name, p in meta.items() if not name.startswith("rate.")}
+        rates = {name: meta[f"rate.{name}"] for name in theta}
+        for adapted in descend(self, self.learner.loss, theta, repeat(support, self.inner_steps), repeat(rates)):
+            yield meta | adapted
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        return frozenset(name for name in meta if not name.startswith("rate."))
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        adapted = self.adapt(meta, task.support)
+        return self.learner.loss(adapted, task.query)

@@ -1,0 +1,113 @@
+"""Prototypical networks, with Euclidean and with cosine similarity."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.algorithms.presets import Preset
+from metabench.tensors import Batch, Params, Task
+
+SCALE = 10.0
+"""Of the cosines, before it is learned: the initial value of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
+
+_QUICK = Preset("ours, for a laptop", "conv4-64", 0.0, 0, 0, 1, 5, 2_500, "adam", 2e-3, "linear", train_ways=20)
+_PUBLISHED = Preset(
+    "arXiv 1703.05175, §3.1, with the shots of the test in training; ours are the 20 000 iterations, where the "
+    "authors' code stops by the validation loss, and batch statistics of support and query set apart",
+    *("conv4-64-maxpool", 0.0, 0, 0, 1, 5, 20_000, "adam", 1e-3, "halving"),
+    train_ways=60,
+)
+
+
+@ALGORITHMS.register("prototypical")
+@dataclass(frozen=True)
+class Prototypical(Algorithm):
+    """p(y = k | x) = softmax_k(-‖f(x) - c_k‖²), where c_k is the mean embedding of the support examples of class k.
+
+    Snell, Swersky and Zemel 2017, arXiv 1703.05175, eq. 1 and 2, alg. 1. The embedding f is the body of the model.
+    The authors' code sends support and query set through the network together, so that they share their batch
+    statistics in training; here each is normalised by itself, as for every other algorithm.
+    """
+
+    family = "metric-based"
+    order = "none"
+    source = "Snell et al. 2017, arXiv 1703.05175, alg. 1"
+    kinds = ("classification",)
+    any_ways = True
+    presets: ClassVar = {
+        "published/omniglot-5way": _PUBLISHED,
+        "published/omniglot-20way": _PUBLISHED,
+        "quick/omniglot": _QUICK,
+    }
+
+    def init(self, generator: torch.Generator) -> Params:
+        return _body(self.learner, generator)
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        yield meta | {"prototypes": _prototypes(self.learner, meta, support)}
+
+    def predict(self, adapted: Params, x: Tensor) -> Tensor:
+        """(queries, *input_shape) -> (queries, ways): minus the squared distances to the prototypes."""
+        features = self.learner.model.features(adapted, x)
+        return -(features[:, None] - adapted["prototypes"]).square().sum(-1)
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        return frozenset()
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        adapted = self.adapt(meta, task.support)
+        return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
+
+
+@ALGORITHMS.register("prototypical-cosine")
+@dataclass(frozen=True)
+class CosinePrototypical(Algorithm):
+    """p(y = k | x) = softmax_k(τ cos(f(x), c_k)), with a learned scale τ.
+
+    A variant. The cosine of Snell et al. 2017 (arXiv 1703.05175, §2.7 and §3.2) has no scale, and its softmax cannot
+    come near certainty: among 20 classes, e / (e + 19 / e) is the largest probability. The learned scale is that of
+    Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2.
+    """
+
+    family = "metric-based"
+    order = "none"
+    source = "Snell et al. 2017, arXiv 1703.05175, §2.7; scale of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2"
+    kinds = ("classification",)
+    any_ways = True
+    presets: ClassVar = {"quick/omniglot": _QUICK}
+
+    def init(self, generator: torch.Generator) -> Params:
+        return _body(self.learner, generator) | {"scale": torch.tensor(SCALE)}
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        yield meta | {"prototypes": _prototypes(self.learner, meta, support)}
+
+    def predict(self, adapted: Params, x: Tensor) -> Tensor:
+        """(queries, *input_shape) -> (queries, ways): scaled cosines."""
+        features = F.normalize(self.learner.model.features(adapted, x), dim=-1)
+        return adapted["scale"] * features @ F.normalize(adapted["prototypes"], dim=-1).T
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        return frozenset()
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        adapted = self.adapt(meta, task.support)
+        return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
+
+
+def _body(learner: Learner, generator: torch.Generator) -> Params:
+    """Fresh parameters of the model without its head."""
+    params = learner.model.init(generator)
+    return {name: p for name, p in params.items() if name not in learner.model.head_names}
+
+
+def _prototypes(learner: Learner, meta: Params, support: Batch) -> Tensor:
+    """Eq. 1: the mean embedding of each class, (ways, features)."""
+    features = learner.model.features(meta, support.x)
+    labels = torch.eye(learner.model.outputs, dtype=features.dtype, device=features.device)[support.y]
+    return labels.T @ features / labels.sum(0)[:, None]

@@ -1,0 +1,134 @@
+"""Relation networks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, cast, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.algorithms.presets import Preset
+from metabench.errors import Unsupported
+from metabench.models.base import glorot
+from metabench.models.conv4 import batch_norm
+from metabench.tensors import Batch, Params, Task
+
+HIDDEN = 8
+"""Units of the fully connected layer (§3.4)."""
+
+
+@runtime_checkable
+class Mapper(Protocol):
+    """A model whose body ends in feature maps."""
+
+    width: int
+    """Channels of the maps."""
+
+    def feature_map(self, params: Params, x: Tensor) -> Tensor:
+        """(examples, *input_shape) -> (examples, width, height, breadth)"""
+        ...
+
+
+def _published(query: int) -> Preset:
+    return Preset(
+        "arXiv 1711.06025, §4.1, and the authors' code, which halves the rate every 100 000 episodes, clips embedding "
+        "and relation module apart, pads the first two convolutions by nothing and turns all images of an episode "
+        "alike; here the rate is constant, the clipping joint, the padding 1, and each class is turned by itself",
+        *("conv4-64-halfpool", 0.0, 0, 0, 1, query, 1_000_000, "adam", 1e-3),
+        outer_clip=0.5,
+    )
+
+
+@ALGORITHMS.register("relation")
+@dataclass(frozen=True)
+class Relation(Algorithm):
+    """r(x, k) = g([Σ f(xᵢ) over yᵢ = k, f(x)]): a learned similarity of a query with each class, in (0, 1).
+
+    Sung et al. 2018, arXiv 1711.06025, eq. 1 and 2, §3.2 to 3.4. The embedding f gives feature maps, summed over the
+    shots; g is two blocks of 3x3 convolution, normalisation, ReLU and pooling, then two fully connected layers.
+    The outputs are relation scores, and the loss is their mean squared error to the one-hot labels.
+
+    Maps are pooled while they are wider than one, and then averaged: for 28x28 images that leaves one pixel, as in
+    the paper. The relation module normalises over all pairs of a query and a class in the batch, in evaluation too;
+    it keeps no running statistics, and to be given some for the embedding alone raises `Unsupported`.
+    """
+
+    family = "metric-based"
+    order = "none"
+    source = "Sung et al. 2018, arXiv 1711.06025, eq. 1 and 2"
+    kinds = ("classification",)
+    any_ways = True
+    presets: ClassVar = {
+        "published/omniglot-5way": _published(19),
+        "published/omniglot-5way-5shot": _published(15),
+        "published/omniglot-20way": _published(10),
+        "published/omniglot-20way-5shot": _published(5),
+        "quick/omniglot": Preset(
+            "ours, for a laptop", "conv4-64", 0.0, 0, 0, 4, 5, 3_000, "adam", 2e-3, "linear", outer_clip=0.5
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.learner.model, Mapper):
+            raise Unsupported("Relation compares feature maps, and this model has none: use a convolutional one")
+
+    @property
+    def mapper(self) -> Mapper:
+        return cast(Mapper, self.learner.model)
+
+    def init(self, generator: torch.Generator) -> Params:
+        params = self.learner.model.init(generator)
+        meta = {name: p for name, p in params.items() if name not in self.learner.model.head_names}
+        width = self.mapper.width
+        for i, channels in ((1, 2 * width), (2, width)):
+            meta[f"relation.conv{i}.weight"] = glorot((width, channels, 3, 3), generator)
+            meta[f"relation.norm{i}.weight"] = torch.ones(width)
+            meta[f"relation.norm{i}.bias"] = torch.zeros(width)
+        meta["relation.hidden.weight"] = glorot((HIDDEN, width), generator)
+        # One, as in the authors' code: at zero, half of so few ReLU units could start dead and stay so.
+        meta["relation.hidden.bias"] = torch.ones(HIDDEN)
+        meta["relation.score.weight"] = glorot((1, HIDDEN), generator)
+        meta["relation.score.bias"] = torch.zeros(1)
+        return meta
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        maps = self.mapper.feature_map(meta, support.x)
+        summed = torch.einsum("nk,n...->k...", self._one_hot(support.y, maps), maps)
+        # Under vmap, autocast lowers the precision of products and not of convolutions, which refuse mixed inputs.
+        yield meta | {"class.maps": summed.to(maps.dtype)}
+
+    def predict(self, adapted: Params, x: Tensor) -> Tensor:
+        """(queries, *input_shape) -> (queries, ways): relation scores."""
+        if "norm1.mean" in adapted:
+            raise Unsupported("Relation keeps no running statistics for its relation module: choose another batch_norm")
+        # The convolution of two maps side by side is the sum of each one's own: that of all pairs is never formed.
+        weight = adapted["relation.conv1.weight"]
+        of_class, of_query = weight[:, : self.mapper.width], weight[:, self.mapper.width :]
+        classes = F.conv2d(adapted["class.maps"], of_class, padding=1)
+        queries = F.conv2d(self.mapper.feature_map(adapted, x), of_query, padding=1)
+        pairs = (queries[:, None] + classes).flatten(0, 1)
+        pairs = _pool(F.relu(batch_norm(pairs, adapted, "relation.norm1")))
+        pairs = F.conv2d(pairs, adapted["relation.conv2.weight"], padding=1)
+        pairs = _pool(F.relu(batch_norm(pairs, adapted, "relation.norm2"))).mean((2, 3))
+        hidden = F.relu(F.linear(pairs, adapted["relation.hidden.weight"], adapted["relation.hidden.bias"]))
+        scores = F.linear(hidden, adapted["relation.score.weight"], adapted["relation.score.bias"]).sigmoid()
+        return scores.view(-1, classes.shape[0])
+
+    def adapted_names(self, meta: Params) -> frozenset[str]:
+        return frozenset()
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        """Eq. 2, divided by the number of pairs."""
+        scores = self.predict(self.adapt(meta, task.support), task.query.x)
+        return F.mse_loss(scores, self._one_hot(task.query.y, scores))
+
+    def _one_hot(self, y: Tensor, like: Tensor) -> Tensor:
+        """(examples,) -> (examples, ways)"""
+        return torch.eye(self.learner.model.outputs, dtype=like.dtype, device=like.device)[y]
+
+
+def _pool(x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 2) if min(x.shape[-2:]) > 1 else x

@@ -1,0 +1,215 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.engines import loop, vmap
+from metabench.measure.gate import definition_error, relative_error
+from metabench.models.conv4 import Conv4
+from metabench.models.mlp import MLP
+from metabench.tensors import Batch, Task, task_at
+
+LR = 0.1
+
+
+class Smooth(MLP):
+    """tanh has no kinks, so differences are exact to rounding."""
+
+    def features(self, params, x):
+        return torch.tanh(x @ params["hidden1.weight"].T + params["hidden1.bias"])
+
+
+LEARNER = Learner(Smooth(inputs=2, outputs=1, width=3, layers=1), "regression")
+IMAGES = Learner(Conv4((1, 16, 16), 3, 2, max_pool=False, normalise=True), "classification")
+
+
+def build(name="maml++", steps=3, autodiff=TAPE, learner=LEARNER, **options):
+    return ALGORITHMS.get(name)(learner, LR, steps, autodiff, **options)
+
+
+def perturbed(algorithm):
+    """Initial meta-parameters in float64, each number a little off."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: p.double() + 0.1 * torch.randn(p.shape, generator=generator).double()
+        for name, p in algorithm.init(generator).items()
+    }
+
+
+def points(tasks=2):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, tasks, 6, 2, generator=generator).double()
+    y = torch.randn(2, tasks, 6, 1, generator=generator).double()
+    return Task(Batch(x[0], y[0]), Batch(x[1], y[1]), torch.zeros(tasks, 1, dtype=torch.int64))
+
+
+def images(tasks=2):
+    x = torch.rand(2, tasks, 6, 1, 16, 16, generator=torch.Generator().manual_seed(2)).double()
+    y = torch.arange(3).repeat(2).expand(tasks, 6)
+    return Task(Batch(x[0], y), Batch(x[1], y), torch.zeros(tasks, 3, dtype=torch.int64))
+
+
+BOTH = pytest.mark.parametrize(("learner", "episodes"), [(LEARNER, points()), (IMAGES, images())], ids=["mlp", "conv4"])
+
+
+def differences(function, params, eps=1e-6):
+    """Central differences, one number of one parameter at a time."""
+    gradient = {name: torch.zeros_like(p) for name, p in params.items()}
+    for name, p in params.items():
+        for i in range(p.numel()):
+            shift = torch.zeros_like(p)
+            shift.view(-1)[i] = eps
+            rise = function({**params, name: p + shift}) - function({**params, name: p - shift})
+            gradient[name].view(-1)[i] = float(rise) / (2 * eps)
+    return gradient
+
+
+def hand_points(learner, meta, support, steps, learned):
+    """The parameters of the model after each step, written out with central differences."""
+    own = [name for name in meta if not name.startswith(("rate.", "step"))]
+    norms = [name for name in own if name.startswith("norm")]
+    params = {name: meta[name] for name in own}
+    yield params
+    for step in range(steps):
+        fast = {name: params[name] for name in own if name not in norms}
+        gradient = differences(lambda p, at=params: learner.loss({**at, **p}, support), fast)
+        rate = min(step, learned - 1)
+        after = min(step + 1, learned)
+        params = {name: p - meta[f"rate.{name}"][rate] * gradient[name] for name, p in fast.items()}
+        params |= {name: meta[f"step{after}.{name}"] for name in norms}
+        yield params
+
+
+@BOTH
+@pytest.mark.parametrize("steps", [1, 2, 4], ids=lambda steps: f"{steps}-of-2-learned")
+def test_every_step_has_its_own_rates_and_norm_weights(learner, episodes, steps):
+    algorithm = build(steps=2, learner=learner)
+    meta, task = perturbed(algorithm), task_at(episodes, 0)
+    expected = list(hand_points(learner, meta, task.support, steps, learned=2))
+    actual = list(replace(algorithm, inner_steps=steps).trajectory(meta, task.support))
+    assert len(actual) == steps + 1
+    for point, truth in zip(actual, expected, strict=True):
+        assert point.keys() == meta.keys()
+        assert relative_error({name: point[name] for name in truth}, truth) < 1e-6
+        outputs = algorithm.predict(point, task.query.x)
+        torch.testing.assert_close(outputs, learner.predict(truth, task.query.x), rtol=1e-4, atol=1e-5)
+
+
+@BOTH
+def test_the_multi_step_loss_weighs_the_query_loss_after_each_step(learner, episodes):
+    algorithm = build(learner=learner, multi_step=0.6)
+    meta, task = perturbed(algorithm), task_at(episodes, 0)
+    after = [float(learner.loss(point, task.query)) for point in algorithm.trajectory(meta, task.support)]
+    # three steps: a third of 0.6 on each of the first two, what remains of 1 on the last
+    expected = 0.2 * after[1] + 0.2 * after[2] + 0.6 * after[3]
+    assert float(algorithm.objective(meta, meta, task)) == pytest.approx(expected, rel=1e-12)
+    alone = replace(algorithm, multi_step=0.0)
+    assert float(alone.objective(meta, meta, task)) == pytest.approx(after[3], rel=1e-12)
+
+
+def test_the_loss_moves_to_the_last_step_over_the_first_tenth_of_the_training():
+    algorithm = build(steps=5)
+    start, epoch_5, epoch_10 = (algorithm.at(epoch / 100).step_weights() for epoch in (0, 5, 10))
+    assert start == pytest.approx([0.2] * 5)
+    assert epoch_5 == pytest.approx([0.1] * 4 + [0.6])
+    assert epoch_10 == [0.0] * 4 + [1.0]
+    assert len({algorithm.at(i / 100) for i in range(100)}) == 11
+    assert algorithm.at(0.5) == algorithm == build(steps=5)
+
+
+def test_the_last_step_alone_needs_one_query_pass():
+    class Counting(Smooth):
+        def features(self, params, x):
+            seen.append(len(x))
+            return super().features(params, x)
+
+    learner = Learner(Counting(inputs=2, outputs=1, width=3, layers=1), "regression")
+    support, query = Batch(torch.randn(4, 2), torch.randn(4, 1)), Batch(torch.randn(7, 2), torch.randn(7, 1))
+    task = Task(support, query, torch.zeros(1, dtype=torch.int64))
+    algorithm = build(learner=learner)
+    meta = algorithm.init(torch.Generator())
+    for multi_step, passes in ((0.0, 1), (0.5, 3)):
+        seen = []
+        replace(algorithm, multi_step=multi_step).task_direction(meta, task)
+        assert (seen.count(4), seen.count(7)) == (3, passes)
+
+
+@pytest.mark.parametrize("autodiff", [TAPE, FUNCTIONAL], ids=lambda autodiff: autodiff.name)
+@pytest.mark.parametrize("multi_step", [0.0, 0.6])
+@pytest.mark.parametrize("options", [{}, {"first_order": True}, {"inner_optimizer": "adam"}], ids=str)
+def test_the_direction_is_the_gradient_of_the_definition(autodiff, multi_step, options):
+    algorithm = build(autodiff=autodiff, multi_step=multi_step, **options)
+    meta, episodes = perturbed(algorithm), points()
+    directions = [algorithm.task_direction(meta, task_at(episodes, i))[0] for i in range(2)]
+    mean = {name: (directions[0][name] + directions[1][name]) / 2 for name in meta}
+    assert definition_error(algorithm, meta, episodes, mean, torch.Generator().manual_seed(1)) < 1e-7
+    assert min(mean[name].abs().min() for name in meta if name.startswith("rate.")) > 1e-6  # of every step
+
+
+def test_the_norm_weights_of_every_step_are_learned():
+    algorithm = build(learner=IMAGES)
+    direction, _ = loop.build(algorithm)(perturbed(algorithm), images())
+    norms = {name: d for name, d in direction.items() if "norm" in name}
+    assert len(norms) == 4 * 2 * 4  # before the first step and after each of three
+    assert min(d.abs().max() for d in norms.values()) > 1e-6
+
+
+@BOTH
+@pytest.mark.parametrize("multi_step", [0.0, 0.6])
+def test_engines_agree(learner, episodes, multi_step):
+    algorithm = build(learner=learner, multi_step=multi_step)
+    meta = perturbed(algorithm)
+    expected, _ = loop.build(algorithm)(meta, episodes)
+    assert relative_error(vmap.build(algorithm)(meta, episodes)[0], expected) < 1e-10
+    assert relative_error(loop.build(replace(algorithm, checkpoint=True))(meta, episodes)[0], expected) < 1e-12
+
+
+def test_without_batch_norm_and_with_the_last_step_alone_it_starts_as_maml():
+    algorithm, episodes = build(), points()
+    meta = {name: p.double() for name, p in algorithm.init(torch.Generator().manual_seed(3)).items()}
+    meta |= {name: torch.full_like(p, LR) for name, p in meta.items() if name.startswith("rate.")}  # unrounded
+    theta = {name: p.double() for name, p in LEARNER.model.init(torch.Generator().manual_seed(3)).items()}
+    assert all(torch.equal(meta[name], theta[name]) for name in theta)
+    expected, _ = loop.build(build("maml"))(theta, episodes)
+    direction, _ = loop.build(algorithm)(meta, episodes)
+    assert relative_error({name: direction[name] for name in theta}, expected) < 1e-14
+
+
+@BOTH
+def test_without_inner_steps_the_objective_is_the_query_loss(learner, episodes):
+    algorithm = build(steps=0, learner=learner).at(0.0)
+    meta, task = perturbed(algorithm), task_at(episodes, 0)
+    assert all(torch.equal(p, meta[name]) for name, p in algorithm.adapt(meta, task.support).items())
+    assert float(algorithm.objective(meta, meta, task)) == float(learner.loss(meta, task.query))
+    # an evaluation may take steps that training did not
+    adapted = replace(algorithm, inner_steps=2).adapt(meta, task.support)
+    assert not torch.equal(adapted["head.weight"], meta["head.weight"])
+
+
+def test_init_has_rates_by_step_and_norm_weights_by_step():
+    algorithm = build(steps=2, learner=IMAGES)
+    meta, theta = algorithm.init(torch.Generator()), IMAGES.model.init(torch.Generator())
+    norms = {f"norm{i}.{part}" for i in range(1, 5) for part in ("weight", "bias")}
+    rates = {f"rate.{name}" for name in theta.keys() - norms}
+    assert meta.keys() == theta.keys() | rates | {f"step{i}.{name}" for i in (1, 2) for name in norms}
+    assert all(torch.equal(meta[name], torch.full((2,), LR)) for name in rates)
+    assert all(torch.equal(meta[f"step2.{name}"], theta[name]) for name in norms)
+    assert len({p.data_ptr() for p in meta.values()}) == len(meta)  # the outer optimiser writes into each
+    assert meta.keys() == algorithm.at(0.0).init(torch.Generator()).keys()
+
+
+def test_the_inner_loop_moves_all_but_batch_norm_and_what_is_learned_besides():
+    algorithm = build(learner=IMAGES)
+    meta = algorithm.init(torch.Generator().manual_seed(0))
+    support = Batch(task_at(images(), 0).support.x.float(), task_at(images(), 0).support.y)
+    adapted = algorithm.adapt(meta, support)
+    moved = {name for name in meta if not torch.equal(adapted[name], meta[name])}
+    assert moved == algorithm.adapted_names(meta) == {f"conv{i}.weight" for i in range(1, 5)} | IMAGES.model.head_names
+
+
+def test_the_published_presets_are_those_of_the_authors_code():
+    preset = ALGORITHMS.get("maml++").presets["published/omniglot-20way"]
+    assert (preset.model, preset.inner_lr, preset.inner_steps, preset.eval_steps) == ("conv4-64-maxpool", 0.1, 5, 5)
+    assert (preset.meta_batch, preset.query, preset.iterations, preset.outer_decay) == (8, 1, 50_000, "cosine")

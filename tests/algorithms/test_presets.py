@@ -1,0 +1,74 @@
+"""Every preset is a setting that a sweep can run: its key, its model and its numbers."""
+
+import re
+from dataclasses import fields
+
+import pytest
+import torch
+
+from metabench.algorithms.base import ALGORITHMS, Learner, parameter_count
+from metabench.models.base import MODELS
+from metabench.sweep.spec import parse_sweep
+from metabench.tasks.base import TASKS
+
+KEY = re.compile(r"(published|quick)/(sinusoid|omniglot)(?:-(\d+)way(?:-(\d+)shot)?)?")
+PRESETS = [(name, key) for name, algorithm in ALGORITHMS for key in algorithm.presets]
+
+
+def parsed(key: str) -> tuple[str, str, int, int]:
+    match = KEY.fullmatch(key)
+    assert match, f"{key} is not PRESET/TASK[-Nway[-Kshot]]"
+    preset, task, ways, shots = match.groups()
+    classification = task == "omniglot"
+    return preset, task, int(ways or (5 if classification else 1)), int(shots or (1 if classification else 10))
+
+
+def resolved(name: str, key: str, **axes: object):
+    preset, task, ways, shots = parsed(key)
+    grid = {"algorithm": name, "task": task, "preset": preset, "ways": ways, "shots": shots, **axes}
+    (cell,) = parse_sweep("test", {"grid": [grid]}, "", 2).cells
+    return cell
+
+
+@pytest.mark.parametrize(("name", "key"), PRESETS)
+def test_a_sweep_takes_the_preset_as_it_stands(name, key):
+    cell, preset = resolved(name, key), ALGORITHMS.get(name).presets[key]
+    for field in fields(preset):
+        wanted = getattr(preset, field.name)
+        if field.name == "source" or (field.name.startswith("train_") and not wanted):
+            continue
+        assert getattr(cell, field.name) == wanted, field.name
+    assert preset.source
+
+
+@pytest.mark.parametrize(("name", "key"), PRESETS)
+def test_the_numbers_of_a_preset_are_valid_axes(name, key):
+    algorithm, preset = ALGORITHMS.get(name), ALGORITHMS.get(name).presets[key]
+    axes = {f.name: getattr(preset, f.name) for f in fields(preset) if f.name != "source"}
+    if algorithm.order == "none":
+        assert (axes.pop("inner_lr"), axes["inner_steps"], axes["eval_steps"]) == (0.0, 0, 0)
+    else:
+        assert min(axes["inner_steps"], axes["eval_steps"]) >= 1
+    resolved(name, key, **axes)
+    assert preset.iterations >= preset.outer_warmup
+
+
+@pytest.mark.parametrize(("name", "key"), PRESETS)
+def test_the_algorithm_can_be_built_as_the_preset_says(name, key):
+    algorithm, preset = ALGORITHMS.get(name), ALGORITHMS.get(name).presets[key]
+    _, task, ways, _ = parsed(key)
+    kind = TASKS.get(task).kind
+    assert kind in algorithm.kinds
+    ways = preset.train_ways or ways
+    assert ways == parsed(key)[2] or algorithm.any_ways
+    shape, outputs = ((1, 28, 28), ways) if kind == "classification" else ((1,), 1)
+    learner = Learner(MODELS.get(preset.model)(shape, outputs), kind, 4400 if kind == "classification" else 0)
+    built = algorithm(learner, preset.inner_lr, preset.inner_steps, inner_optimizer=preset.inner_optimizer)
+    assert parameter_count(built.init(torch.Generator().manual_seed(0))) > 0
+
+
+def test_the_default_preset_of_a_sweep_serves_every_algorithm_on_a_task_of_its_kind():
+    tasks = {"classification": "omniglot", "regression": "sinusoid"}
+    for name, algorithm in ALGORITHMS:
+        for kind in algorithm.kinds:
+            assert f"quick/{tasks[kind]}" in algorithm.presets, f"{name} has no quick preset for {tasks[kind]}"

@@ -1,0 +1,234 @@
+"""What a cell's process makes of the techniques that the cell asks for."""
+
+import json
+import tomllib
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metabench.algorithms.base import ALGORITHMS
+from metabench.autodiff import TAPE
+from metabench.engines.base import ENGINES, Engine
+from metabench.errors import Unsupported
+from metabench.sweep.spec import parse_sweep
+from metabench.sweep.worker import build_algorithm, in_precision, initial_meta, measure_cell, sampler, steps_by_stage
+from metabench.tasks.base import TASKS, EpisodeShape
+from metabench.tensors import Batch, Task, task_at
+from metabench.training import MetaOptimizer, train
+
+SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)
+LOOP = ENGINES.get("loop")
+
+
+def cell_of(**axes):
+    """A cell of MAML on sinusoids, in ten iterations of two tasks, with changes."""
+    axes = {"task": "sinusoid", "algorithm": "maml", "meta_batch": 2, "iterations": 10, **axes}
+    (cell,) = parse_sweep("test", {"grid": [axes]}, "", 1).cells
+    return cell
+
+
+class Images:
+    """Images of noise, as tasks of five classes."""
+
+    kind = "classification"
+    input_shape = (1, 28, 28)
+    outputs = 5
+    training_classes = 5
+
+    def sample(self, split, tasks, generator):
+        x, y = torch.rand(tasks, 20, 1, 28, 28, generator=generator), torch.arange(5).repeat(tasks, 4)
+        return Task(Batch(x[:, :5], y[:, :5]), Batch(x[:, 5:], y[:, 5:]), y[:, :5])
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.0, 0), (0.3, 3), (0.5, 5), (0.75, 8), (1.0, 10)])
+def test_first_order_is_a_share_of_the_iterations(share, first):
+    """Counted in steps of a stand-in; built anew only where the algorithm changes."""
+    cell = cell_of(first_order=share)
+    built, taken = [], []
+
+    def build(algorithm):
+        built.append(algorithm.first_order)
+
+        def step(meta, episodes):
+            taken.append(algorithm.first_order)
+            return {name: torch.zeros_like(p) for name, p in meta.items()}, {"loss": torch.tensor(0.0)}
+
+        return step
+
+    algorithm = build_algorithm(cell, SINUSOID)
+    step_at = steps_by_stage(cell, Engine("a stand-in", build), algorithm)
+    optimizer = MetaOptimizer(initial_meta(cell, algorithm), cell.outer_setting)
+    train(step_at, optimizer, lambda: None, 10, lambda meta: 0.0, curve_points=1)
+    assert taken == [True] * first + [False] * (10 - first)
+    assert built == [kind for kind in (True, False) if kind in taken]
+
+
+def test_half_of_first_order_is_fomaml_then_maml_to_the_last_bit():
+    cell = cell_of(first_order=0.5)
+    algorithm = build_algorithm(cell, SINUSOID)
+    start = initial_meta(cell, algorithm)
+    like = start["head.weight"]
+    trained = train(
+        steps_by_stage(cell, LOOP, algorithm),
+        MetaOptimizer({name: p.clone() for name, p in start.items()}, cell.outer_setting),
+        sampler(cell, SINUSOID, like),
+        10,
+        lambda meta: 0.0,
+        curve_points=1,
+    )
+    optimizer = MetaOptimizer({name: p.clone() for name, p in start.items()}, cell.outer_setting)
+    sample = sampler(cell, SINUSOID, like)
+    for first_order in [True] * 5 + [False] * 5:
+        step = LOOP.build(replace(algorithm, first_order=first_order))
+        optimizer.update(step(optimizer.meta, sample())[0])
+    assert all(torch.equal(trained.meta[name], optimizer.meta[name]) for name in start)
+    other = cell_of(first_order=1.0)
+    second = train(
+        steps_by_stage(other, LOOP, algorithm),
+        MetaOptimizer({name: p.clone() for name, p in start.items()}, cell.outer_setting),
+        sampler(cell, SINUSOID, like),
+        10,
+        lambda meta: 0.0,
+        curve_points=1,
+    )
+    assert not torch.equal(trained.meta["head.weight"], second.meta["head.weight"])
+
+
+def test_an_algorithm_that_changes_itself_is_built_for_each_of_its_stages(monkeypatch):
+    maml = ALGORITHMS.get("maml")
+    monkeypatch.setattr(maml, "at", lambda self, progress: replace(self, inner_lr=0.01 if progress < 0.2 else 0.02))
+    built = []
+    engine = Engine("a stand-in", lambda algorithm: built.append((algorithm.inner_lr, algorithm.first_order)))
+    cell = cell_of(first_order=0.5)
+    step_at = steps_by_stage(cell, engine, build_algorithm(cell, SINUSOID))
+    for stage in range(100):
+        step_at(stage / 100)
+    assert built == [(0.01, True), (0.02, True), (0.02, False)]
+
+
+@pytest.mark.parametrize("model", ["mlp-40x2", "conv4-16"])
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_bfloat16_is_that_of_the_forward_passes_alone(engine, model):
+    distribution = SINUSOID if model.startswith("mlp") else Images()
+    cell = cell_of(precision="bfloat16", model=model, inner_steps=2, inner_lr=0.05)
+    algorithm = build_algorithm(cell, distribution)
+    meta = initial_meta(cell, algorithm)
+    assert {p.dtype for p in meta.values()} == {torch.float32}
+    episodes = distribution.sample("train", 2, torch.Generator().manual_seed(0))
+    x = task_at(episodes, 0).query.x
+    assert in_precision(cell, algorithm.learner.predict)(meta, x).dtype == torch.bfloat16
+    assert algorithm.learner.predict(meta, x).dtype == torch.float32
+
+    step = ENGINES.get(engine).build(algorithm)
+    direction, metrics = step(meta, episodes)
+    rounded, rounded_metrics = in_precision(cell, step)(meta, episodes)
+    assert {d.dtype for d in rounded.values()} == {torch.float32}
+    assert rounded_metrics["loss"].dtype == torch.float32
+    assert 1e-5 < abs(float(rounded_metrics["loss"] / metrics["loss"]) - 1) < 1e-1
+    cosine = torch.nn.functional.cosine_similarity(
+        *(torch.cat([d.flatten() for d in each.values()]) for each in (direction, rounded)), dim=0
+    )
+    assert 0.8 < float(cosine) < 1 - 1e-6
+    first_order = ENGINES.get(engine).build(replace(algorithm, first_order=True))
+    again, _ = in_precision(cell, first_order)(meta, episodes)
+    assert not torch.equal(again["head.weight"], rounded["head.weight"])  # the second order is still there
+
+
+def test_checkpointing_recomputes_in_the_precision_of_the_first_time():
+    cell = cell_of(precision="bfloat16", model="conv4-16", inner_steps=2, inner_lr=0.05)
+    algorithm = build_algorithm(cell, Images())
+    meta = initial_meta(cell, algorithm)
+    episodes = Images().sample("train", 2, torch.Generator().manual_seed(0))
+    kept, _ = in_precision(cell, LOOP.build(algorithm))(meta, episodes)
+    recomputed, _ = in_precision(cell, LOOP.build(replace(algorithm, checkpoint=True)))(meta, episodes)
+    for name in meta:
+        torch.testing.assert_close(recomputed[name], kept[name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "tf32"])
+def test_other_precisions_leave_the_step_as_it_is(precision):
+    cell = cell_of(precision=precision)
+    step = LOOP.build(build_algorithm(cell, SINUSOID))
+    assert in_precision(cell, step) is step
+    wanted = torch.float64 if precision == "float64" else torch.float32
+    assert {p.dtype for p in initial_meta(cell, build_algorithm(cell, SINUSOID)).values()} == {wanted}
+
+
+def test_tf32_is_refused_on_a_processor_before_anything_is_measured():
+    recorded = []
+    with pytest.raises(Unsupported, match="tf32 is a precision of CUDA devices"):
+        measure_cell(cell_of(precision="tf32"), {}, None, recorded.append)
+    assert recorded == [{"phase": "set-up"}]
+
+
+def test_a_head_is_of_one_number_of_ways(monkeypatch):
+    cell = cell_of(task="glyphs", ways=5, train_ways=20)
+    with pytest.raises(Unsupported, match="^maml has a head for 20 classes: it cannot tell 5 apart$"):
+        build_algorithm(cell, Images())
+    assert build_algorithm(cell_of(task="glyphs", ways=5, train_ways=5), Images()).learner.model.outputs == 5
+    monkeypatch.setattr(ALGORITHMS.get("maml"), "any_ways", True)
+    assert build_algorithm(cell, Images()).autodiff != TAPE
+
+
+TECHNIQUES = {
+    "first order": "first_order = 1",
+    "checkpoint": "checkpoint = true",
+    "inner adam": 'inner_optimizer = "adam"\ninner_lr = 0.001',
+    "bfloat16": 'precision = "bfloat16"\nbatch_norm = "one-query"',
+    "running": 'batch_norm = "running"',
+    "tf32": 'precision = "tf32"',
+}
+SWEEP = """
+title = "techniques"
+[run]
+time_budget_s = 0.05
+curve_points = 1
+threads = 1
+[defaults]
+task = "glyphs"
+algorithm = "maml"
+model = "conv4-16"
+meta_batch = 2
+inner_steps = 1
+iterations = 3
+eval_tasks = 5
+eval_steps = 1
+measure = ["time", "quality"]
+"""
+
+
+def test_every_technique_goes_through_the_harness(metabench, tmp_path):
+    text = SWEEP + "".join(f"[[grid]]\n{axes}\n" for axes in TECHNIQUES.values())
+    (tmp_path / "tiny.toml").write_text(text)
+    done = metabench("run", "tiny.toml", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "measurements.jsonl").read_text().splitlines()]
+
+    def row(name):
+        (found,) = (row for row in rows if asked(name).items() <= row["cell"].items())
+        return found
+
+    def asked(name):
+        axes = tomllib.loads(TECHNIQUES[name])
+        plain = {"first_order": 0, "checkpoint": False, "inner_optimizer": "sgd", "precision": "float32"}
+        return plain | {"batch_norm": "transductive"} | axes
+
+    assert len(rows) == len(TECHNIQUES)
+    for name in ("first order", "checkpoint", "inner adam", "bfloat16", "running"):
+        assert (row(name)["status"], row(name)["reason"]) == ("ok", "")
+        assert row(name)["time"]["step"]["n"] > 0
+        assert row(name)["gate"]["definition_error"] < 1e-5
+        assert row(name)["quality"]["batch_norm"] == asked(name)["batch_norm"]
+    assert row("tf32")["status"] == "unsupported"
+    assert "on a processor it would be float32" in row("tf32")["reason"]
+    assert "## Techniques" in (tmp_path / "run" / "tables.md").read_text()
+    # matched: the same weights are evaluated on the same tasks before the first iteration
+    curves = {name: row(name)["quality"]["curve"][0]["value"] for name in ("first order", "checkpoint")}
+    assert curves["first order"] == curves["checkpoint"]
+
+
+def test_bfloat16_on_an_engine_that_autocast_does_not_reach_is_unsupported():
+    cell = cell_of(precision="bfloat16", engine="vmap")
+    with pytest.raises(Unsupported, match="autocast does not reach the convolutions of vmap"):
+        measure_cell(cell, {}, None, lambda part: None)
