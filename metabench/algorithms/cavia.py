@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
@@ -42,8 +42,8 @@ class CAVIA(Algorithm):
     source = "Zintgraf et al. 2019, arXiv 1810.03642, alg. 1"
     presets: ClassVar = {
         "published/sinusoid": Preset(_SINUSOID, "mlp-40x2", 1.0, 1, 1, 25, 10, 50_000),
-        "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 1.0, 1, 1, 25, 10, 20_000),
-        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 1.0, 2, 3, 4, 5, 3_000, "adam", 2e-3, "linear"),
+        "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 1.0, 1, 1, 25, 10, 6_000),
+        "quick/omniglot": quick(1.0, 2, 3, 1_200),
     }
 
     def init(self, generator: torch.Generator) -> Params:

@@ -41,7 +41,7 @@ class ConditionalNeuralProcess(Algorithm):
     kinds = ("regression",)
     presets: ClassVar = {
         "published/sinusoid": Preset(_NOTEBOOK, "mlp-128x3", 0.0, 0, 0, 64, 10, 200_000, "adam", 1e-4),
-        "quick/sinusoid": Preset("ours, for a laptop", "mlp-128x3", 0.0, 0, 0, 25, 10, 20_000, "adam", 1e-3, "linear"),
+        "quick/sinusoid": Preset("ours, for a laptop", "mlp-128x3", 0.0, 0, 0, 25, 10, 6_000, "adam", 1e-3, "linear"),
     }
 
     def __post_init__(self) -> None:

@@ -45,8 +45,10 @@ class FineTuning(Algorithm):
     any_ways = True
     presets: ClassVar = {
         "published/sinusoid": Preset(_PRETRAINED, "mlp-40x2", 0.01, 10, 10, 25, 10, 70_000),
-        "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 10, 10, 25, 10, 20_000),
-        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.5, 30, 30, 16, 1, 3_000, "adam", 2e-3, "linear"),
+        "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 10, 10, 25, 10, 6_000),
+        "quick/omniglot": Preset(
+            "ours, for a laptop", "conv4-32", 0.5, 20, 20, 16, 1, 1_000, "adam", 2e-3, "linear", train_shots=1
+        ),
     }
 
     def __post_init__(self) -> None:

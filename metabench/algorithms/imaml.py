@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick
 from metabench.autodiff import Scalar
 from metabench.tensors import Batch, Params, Task
 
@@ -53,8 +53,8 @@ class IMAML(Algorithm):
         "published/omniglot-5way-5shot": Preset(_CODE.format(16, _ASSUMED), "conv4-64", 0.1, 16, 16, 32, 5, 20_000),
         "published/omniglot-20way": Preset(_CODE.format(25, _ASSUMED), "conv4-64", 0.1, 25, 25, 32, 1, 20_000),
         "published/omniglot-20way-5shot": Preset(_CODE.format(25, _ASSUMED), "conv4-64", 0.1, 25, 25, 32, 5, 20_000),
-        "quick/sinusoid": Preset(_CLIPPED, "mlp-40x2", 0.01, 10, 10, 25, 10, 5_000, outer_clip=1.0),
-        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.2, 5, 5, 4, 5, 1_000, "adam", 2e-3, "linear"),
+        "quick/sinusoid": Preset(_CLIPPED, "mlp-40x2", 0.01, 10, 10, 25, 10, 1_500, outer_clip=1.0),
+        "quick/omniglot": quick(0.2, 5, 5, 350, outer_clip=1.0),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

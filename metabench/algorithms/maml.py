@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import MAML_PUBLISHED, Preset
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
 from metabench.tensors import Batch, Params, Task
 
 
@@ -24,8 +24,8 @@ class MAML(Algorithm):
     order = "second"
     source = "Finn et al. 2017, arXiv 1703.03400, alg. 2"
     presets: ClassVar = MAML_PUBLISHED | {
-        "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 20_000),
-        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.4, 1, 3, 4, 5, 3_000, "adam", 2e-3, "linear"),
+        "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 6_000),
+        "quick/omniglot": quick(0.4, 1, 3, 2_500),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick
 from metabench.tensors import Batch, Params, Task
 
 T = TypeVar("T")
@@ -51,8 +51,8 @@ class MAMLPlusPlus(Algorithm):
     presets: ClassVar = {
         "published/omniglot-5way": _PUBLISHED,
         "published/omniglot-20way": _PUBLISHED,
-        "quick/sinusoid": Preset("ours", "mlp-40x2", 0.01, 5, 5, 25, 10, 10_000, "adam", 1e-3, "cosine"),
-        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.4, 3, 3, 4, 5, 3_000, "adam", 2e-3, "cosine"),
+        "quick/sinusoid": Preset("ours", "mlp-40x2", 0.01, 5, 5, 25, 10, 4_000, "adam", 1e-3, "cosine"),
+        "quick/omniglot": replace(quick(0.4, 2, 2, 1_500), outer_decay="cosine"),
     }
 
     def init(self, generator: torch.Generator) -> Params:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import MAML_PUBLISHED, Preset
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
 from metabench.tensors import Batch, Params, Task
 
 MODES = ("out", "in", "filter")
@@ -42,8 +42,8 @@ class MetaCurvature(Algorithm):
             for key, preset in MAML_PUBLISHED.items()
             if key.startswith("published/omniglot")
         },
-        "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 5, 25, 10, 20_000),
-        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.4, 1, 3, 4, 5, 3_000, "adam", 2e-3, "linear"),
+        "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 5, 25, 10, 6_000),
+        "quick/omniglot": quick(0.4, 1, 3, 1_500),
     }
 
     def init(self, generator: torch.Generator) -> Params:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import MAML_PUBLISHED, Preset
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
 from metabench.tensors import Batch, Params, Task
 
 _MIDDLE = "the inner rate is the middle of the interval that the authors draw theirs from"
@@ -40,8 +40,8 @@ class MetaSGD(Algorithm):
             for key, preset in MAML_PUBLISHED.items()
             if key.startswith("published/omniglot")
         },
-        "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 1, 25, 10, 20_000),
-        "quick/omniglot": Preset("ours, for a laptop", "conv4-64", 0.4, 1, 1, 4, 5, 3_000, "adam", 2e-3, "linear"),
+        "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 1, 25, 10, 6_000),
+        "quick/omniglot": quick(0.4, 1, 1, 2_200),
     }
 
     def init(self, generator: torch.Generator) -> Params:

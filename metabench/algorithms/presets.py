@@ -49,6 +49,30 @@ MAML_PUBLISHED: dict[str, Preset] = {
 """Finn et al. 2017."""
 
 
+def quick(
+    inner_lr: float, inner_steps: int, eval_steps: int, iterations: int, outer_clip: float = 0.0, query: int = 2
+) -> Preset:
+    """Omniglot on a processor in about a minute: a small network, and tasks of one shot in training, however many in
+    testing: in trials on validation characters MAML tested with five shots was better when trained so, since an
+    iteration costs less than half.
+    """
+    return Preset(
+        "ours, for a laptop",
+        "conv4-32",
+        inner_lr,
+        inner_steps,
+        eval_steps,
+        4,
+        query,
+        iterations,
+        "adam",
+        3e-3,
+        "linear",
+        outer_clip=outer_clip,
+        train_shots=1,
+    )
+
+
 def most_specific(presets: Mapping[str, Preset], preset: str, task: str, ways: int, shots: int) -> Preset | None:
     """The most specific preset of that name for a task, or None where there is none."""
     for key in (f"{preset}/{task}-{ways}way-{shots}shot", f"{preset}/{task}-{ways}way", f"{preset}/{task}"):

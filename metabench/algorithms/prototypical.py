@@ -15,7 +15,7 @@ from metabench.tensors import Batch, Params, Task
 SCALE = 10.0
 """Of the cosines, before it is learned: the initial value of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
 
-_QUICK = Preset("ours, for a laptop", "conv4-64", 0.0, 0, 0, 1, 5, 2_500, "adam", 2e-3, "linear", train_ways=20)
+_QUICK = Preset("ours, for a laptop", "conv4-32", 0.0, 0, 0, 1, 5, 1_000, "adam", 3e-3, "linear", train_ways=20)
 _PUBLISHED = Preset(
     "arXiv 1703.05175, §3.1, with the shots of the test in training; ours are the 20 000 iterations, where the "
     "authors' code stops by the validation loss, and batch statistics of support and query set apart",

@@ -66,7 +66,19 @@ class Relation(Algorithm):
         "published/omniglot-20way": _published(10),
         "published/omniglot-20way-5shot": _published(5),
         "quick/omniglot": Preset(
-            "ours, for a laptop", "conv4-64", 0.0, 0, 0, 4, 5, 3_000, "adam", 2e-3, "linear", outer_clip=0.5
+            "ours, for a laptop",
+            "conv4-32",
+            0.0,
+            0,
+            0,
+            1,
+            5,
+            2_000,
+            "adam",
+            2e-3,
+            "linear",
+            train_ways=20,
+            train_shots=1,
         ),
     }
 

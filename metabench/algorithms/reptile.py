@@ -29,8 +29,10 @@ class Reptile(Algorithm):
     order = "first"
     source = "Nichol et al. 2018, arXiv 1803.02999, alg. 2"
     presets: ClassVar = {
-        "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 20_000, "sgd", 1.0, "linear"),
-        "quick/omniglot": Preset("ours: inner descent", "conv4-64", 0.2, 8, 10, 4, 9, 2_000, "sgd", 1.0, "linear"),
+        "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 6_000, "sgd", 1.0, "linear"),
+        "quick/omniglot": Preset(
+            "ours: inner descent", "conv4-32", 0.3, 8, 10, 4, 9, 700, "sgd", 1.0, "linear", train_shots=1
+        ),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
@@ -39,8 +39,8 @@ class TaskAdaptiveMAML(Algorithm):
     order = "second"
     source = "ours, after Baik et al. 2020, arXiv 2011.00209"
     presets: ClassVar = {
-        "quick/sinusoid": Preset(_SAME, "mlp-40x2", 0.01, 1, 1, 25, 10, 20_000),
-        "quick/omniglot": Preset(_SAME, "conv4-64", 0.4, 1, 1, 4, 5, 3_000, "adam", 2e-3, "linear"),
+        "quick/sinusoid": Preset(_SAME, "mlp-40x2", 0.01, 1, 1, 25, 10, 6_000),
+        "quick/omniglot": quick(0.4, 1, 1, 1_500),
     }
 
     def init(self, generator: torch.Generator) -> Params:

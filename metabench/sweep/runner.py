@@ -86,8 +86,12 @@ def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, p
 def _measurements(
     jobs: list[Job], settings: Settings, data_dir: Path | None, out_of_memory: list[Cell], progress: Progress
 ) -> Iterator[tuple[Job, Measurement]]:
-    """One after the other what is timed or weighed; then, side by side if the sweep says so, what is trained alone."""
+    """One after the other what is timed or weighed; then, side by side if the sweep says so, what is trained alone.
+
+    The latter by seeds: a run that is stopped early has every algorithm on the first of them.
+    """
     together = [job for job in jobs if settings.side_by_side > 1 and job.cell.measure == ("quality",)]
+    together.sort(key=lambda job: job.cell.seed)
     for job in jobs:
         if job not in together:
             progress.cell(job.cell)
