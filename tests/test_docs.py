@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from metabench.algorithms.base import ALGORITHMS
 from metabench.measure.contract import CLAUSES
+from metabench.sweep.builtin import find_sweep
+from metabench.sweep.spec import load_sweep
 
 ROOT = Path(__file__).parents[1]
 CHECK = """
@@ -55,6 +58,15 @@ def test_the_readme_quotes_committed_runs():
 @pytest.mark.parametrize(("file", "row"), figures())
 def test_every_row_of_the_readme_stands_in_the_run_it_names(file, row):
     assert row in (ROOT / file).read_text(encoding="utf-8").splitlines()
+
+
+def test_every_algorithm_has_an_entry_and_is_trained():
+    """In docs/algorithms.md, and in the sweeps over all algorithms, by the tasks that it is for."""
+    entries = re.findall(r"^### (.*)$", (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(name for entry in entries for name in entry.split(", ")) == ALGORITHMS.names()
+    for sweep, kind in (("algorithms", "classification"), ("sinusoid", "regression")):
+        trained = {cell.algorithm for cell in load_sweep(find_sweep(sweep), {}, 1).cells}
+        assert trained == {name for name, algorithm in ALGORITHMS if kind in algorithm.kinds}
 
 
 def test_links_between_the_documents_lead_somewhere():

@@ -235,12 +235,17 @@ def _notes(
     return notes
 
 
+def _some(steps: Sequence[int]) -> list[int]:
+    """All steps up to ten, then every tenth: a table of all would be too wide to read."""
+    return [step for step in steps if step <= 10 or step % 10 == 0]
+
+
 def _by_step(lines: Sequence[_Line], data: Mapping[str, str]) -> list[Table]:
     """Quality after each inner step of the held-out tasks' adaptation, where there is more than one."""
     found = [(line, line.quality) for line in lines if line.quality and len(line.quality.by_step) > 1]
     if not found:
         return []
-    steps = sorted({step for _, measured in found for step in measured.by_step})
+    steps = _some(sorted({step for _, measured in found for step in measured.by_step}))
     cells = [line.own.cell for line, _ in found]
     changing = varying(cells, _size_axes(cells[0]))
     changing += _own_axes(cells, changing)

@@ -50,7 +50,7 @@ def test_sinusoids_have_one_way_whatever_the_sweep_says():
 
 
 def test_training_tasks_are_as_the_held_out_ones_unless_said():
-    (cell,) = parse('[[grid]]\ntask="glyphs"\nalgorithm="maml"\nways=20\nshots=5\ntrain_ways=0').cells
+    (cell,) = parse('[[grid]]\ntask="glyphs"\nalgorithm="maml"\nways=20\nshots=5\ntrain_ways=0\ntrain_shots=0').cells
     assert (cell.train_ways, cell.train_shots) == (20, 5)
     (cell,) = parse('[[grid]]\ntask="glyphs"\nalgorithm="maml"\ntrain_ways=60\ntrain_shots=10').cells
     assert (cell.ways, cell.shots, cell.train_ways, cell.train_shots) == (5, 1, 60, 10)
