@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-bench: $(READY) ## run a sweep and print its tables (SWEEP=default, omniglot, smoke or a TOML file)
+bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)
 
 smoke: $(READY) ## run every part once, in under a minute

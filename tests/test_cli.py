@@ -50,13 +50,13 @@ def test_names_on_the_command_line(metabench):
 
 def test_missing_data_folder(metabench, tmp_path):
     cache = str(tmp_path / "cache")
-    for command in (("run", "omniglot", "--data-dir", "nowhere"), ("data", "prepare", "--data-dir", "nowhere")):
+    for command in (("run", "algorithms", "--data-dir", "nowhere"), ("data", "prepare", "--data-dir", "nowhere")):
         assert "nowhere" in refused(metabench(*command, METABENCH_CACHE=cache))
 
 
 def test_a_folder_without_omniglot(metabench, tmp_path):
     (tmp_path / "empty").mkdir()
-    result = metabench("run", "omniglot", "--data-dir", "empty", METABENCH_CACHE=str(tmp_path / "cache"))
+    result = metabench("run", "algorithms", "--data-dir", "empty", METABENCH_CACHE=str(tmp_path / "cache"))
     assert "images_background.zip" in refused(result)
 
 
@@ -68,7 +68,7 @@ def test_corrupt_zip(metabench, tmp_path):
             archive.writestr(f"{name}/Alphabet/character01/0001_01.png", b"no image" * 100)
     whole = (folder / "images_background.zip").read_bytes()
     (folder / "images_background.zip").write_bytes(whole[: len(whole) // 2])
-    result = metabench("run", "omniglot", "--data-dir", "data", METABENCH_CACHE=str(tmp_path / "cache"))
+    result = metabench("run", "algorithms", "--data-dir", "data", METABENCH_CACHE=str(tmp_path / "cache"))
     assert "images_background.zip" in refused(result)
 
 

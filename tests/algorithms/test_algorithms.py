@@ -1,8 +1,11 @@
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from metabench.algorithms import base
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.presets import most_specific
 from metabench.algorithms.reptile import minibatches
@@ -180,3 +183,19 @@ def test_initial_parameters_do_not_depend_on_the_algorithm(name):
         torch.equal(p, q)
         for p, q in zip(mine.values(), learner.model.init(torch.Generator().manual_seed(3)).values(), strict=True)
     )
+
+
+ALLOWED = ("base", "inner_loop", "presets")
+
+
+@pytest.mark.parametrize("file", sorted(Path(base.__file__).parent.glob("*.py")), ids=lambda file: file.stem)
+def test_an_algorithm_knows_no_engine_no_harness_and_no_other_algorithm(file):
+    if file.stem in (*ALLOWED, "__init__"):
+        return
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    own = [module.split(".")[1:] for module in modules if module.startswith("metabench.")]
+    for package, *names in own:
+        assert package in ("algorithms", "autodiff", "errors", "models", "tensors"), file.name
+        assert package != "algorithms" or names[0] in ALLOWED, file.name
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 160
