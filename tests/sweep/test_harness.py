@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ title = "tiny"
 [run]
 time_budget_s = 0.05
 time_limit_s = {limit}
+side_by_side = {together}
 curve_points = 1
 [defaults]
 task = "sinusoid"
@@ -32,8 +34,12 @@ def rows(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "measurements.jsonl").read_text().splitlines()]
 
 
-def write_sweep(folder: Path, grids: str, limit: float = 60) -> str:
-    (folder / "tiny.toml").write_text(TINY.format(limit=limit) + grids)
+def rows_if_any(folder: Path) -> list[dict]:
+    return rows(folder) if (folder / "measurements.jsonl").exists() else []
+
+
+def write_sweep(folder: Path, grids: str, limit: float = 60, together: int = 1) -> str:
+    (folder / "tiny.toml").write_text(TINY.format(limit=limit, together=together) + grids)
     return "tiny.toml"
 
 
@@ -211,8 +217,9 @@ def wait_for(condition, seconds: float = 60):
 def second_worker(pid: int) -> psutil.Process | None:
     """A worker of the run that has been at it for a while."""
     for child in psutil.Process(pid).children():
-        if "metabench.sweep.worker" in " ".join(child.cmdline()) and time.time() - child.create_time() > 1.5:
-            return child
+        with suppress(psutil.Error):  # one that is just beginning, or at its end
+            if "metabench.sweep.worker" in " ".join(child.cmdline()) and time.time() - child.create_time() > 1.5:
+                return child
     return None
 
 
@@ -221,9 +228,15 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_how_to_go_on(tmp_path, plugin, signal_number):
-    sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = "sleeping"\n')
+SIDE_BY_SIDE = "measure = ['quality']\nseed = [0, 1, 2]\n"
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "together", "axes"),
+    [(signal.SIGINT, 1, ""), (signal.SIGTERM, 1, ""), (signal.SIGINT, 2, SIDE_BY_SIDE)],
+)
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, plugin, signal_number, together, axes):
+    sweep = write_sweep(tmp_path, f'[[grid]]\nalgorithm = "sleeping"\n{axes}', together=together)
     env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "metabench", "run", sweep, "--out", "run"]
     with subprocess.Popen(
@@ -236,6 +249,17 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, plugin, signal_number):
     assert "metabench run tiny.toml --out run --resume" in messages
     assert "Traceback" not in messages
     wait_for(lambda: not worker.is_running())
+    assert rows_if_any(tmp_path / "run") == []
+
+
+def test_cells_that_run_side_by_side_score_as_they_do_alone(metabench, tmp_path):
+    scores = []
+    for together in (1, 2):
+        sweep = write_sweep(tmp_path, f'[[grid]]\nalgorithm = ["maml", "reptile"]\n{SIDE_BY_SIDE}', together=together)
+        assert metabench("run", sweep, "--out", f"run{together}").returncode == 0
+        scores.append({row["id"]: row["quality"]["value"] for row in rows(tmp_path / f"run{together}")})
+    assert len(scores[0]) == 6
+    assert scores[0] == scores[1]
 
 
 def test_a_folder_holds_one_run_of_one_sweep(metabench, tmp_path):
