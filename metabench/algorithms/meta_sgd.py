@@ -41,7 +41,7 @@ class MetaSGD(Algorithm):
             if key.startswith("published/omniglot")
         },
         "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 1, 25, 10, 6_000),
-        "quick/omniglot": quick(0.4, 1, 1, 2_200),
+        "quick/omniglot": quick(0.4, 1, 1, 3_000),
     }
 
     def init(self, generator: torch.Generator) -> Params:

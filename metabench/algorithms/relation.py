@@ -78,7 +78,9 @@ class Relation(Algorithm):
             2e-3,
             "linear",
             train_ways=20,
-            train_shots=1,
+        ),
+        "quick/omniglot-5way-5shot": Preset(
+            "ours, for a laptop", "conv4-32", 0.0, 0, 0, 1, 5, 2_000, "adam", 2e-3, "linear", train_ways=10
         ),
     }
 

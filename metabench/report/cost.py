@@ -113,7 +113,8 @@ def _table(kind: str, lines: Sequence[_Line], references: Sequence[Bundle], data
     droppable = ("step time", f"time ÷ {REFERENCE}", "peak memory", f"memory ÷ {REFERENCE}", "batch norm")
     kept, shown = without_empty_columns(titles, body, droppable)
     title = f"{kind}: {setting(lines[0].own.cell, (*GROUP_AXES, *fixed), data)}"
-    says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round."
+    timed = any(line.cost.step for line in lines)
+    says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round." if timed else ""
     return Table(title, says, kept, shown, tuple(_notes(lines, references, sizes, shown)))
 
 
