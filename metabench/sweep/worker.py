@@ -241,6 +241,8 @@ def _quality(
         raise Diverged("the score of a held-out task is not finite")
     by_step = [mean_interval(column.numpy()) for column in scores.T]
     final = by_step[-1]
+    if not all(math.isfinite(m.low) and math.isfinite(m.high) for m in by_step):
+        raise Diverged("the scores of held-out tasks are too large for an interval")
     return {
         "metric": "accuracy" if distribution.kind == "classification" else "mse",
         "value": final.value,
@@ -251,7 +253,9 @@ def _quality(
         "batch_norm": cell.batch_norm if judged.learner.model.batch_statistics else "none",
         "iterations": cell.iterations,
         "train_s": trained.seconds,
-        "curve": [asdict(point) | {"loss": _finite(point.loss)} for point in trained.curve],
+        "curve": [
+            asdict(point) | {"loss": _finite(point.loss), "value": _finite(point.value)} for point in trained.curve
+        ],
     }
 
 
@@ -297,9 +301,12 @@ def main() -> None:
     state: dict[str, Any] = {"status": "crashed", "reason": ""}
 
     def record(part: dict[str, Any]) -> None:
+        text = json.dumps(
+            state | part, allow_nan=False
+        )  # a number that JSON has no word for ends this cell, not the run
         state.update(part)
         temporary = result_file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(result_file)
 
     try:
