@@ -13,7 +13,8 @@ from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.measure.gate import flat
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
-from metabench.tensors import Batch, Task
+from metabench.tensors import Batch, Task, task_at
+from problems import SMOOTH, differences, points, random_params
 
 NAMES = ["maml", "fomaml", "reptile", "anil"]
 LR = 0.1
@@ -24,38 +25,13 @@ def autodiff(request):
     return request.param
 
 
-def problem(seed: int = 0, steps: int = 2):
-    """A small smooth regression problem in float64: tanh has no kinks, so differences are exact to rounding."""
-    generator = torch.Generator().manual_seed(seed)
-
-    class Smooth(MLP):
-        def features(self, params, x):
-            return torch.tanh(x @ params["hidden1.weight"].T + params["hidden1.bias"])
-
-    learner = Learner(Smooth(inputs=2, outputs=1, width=3, layers=1), "regression")
-    meta = {
-        name: torch.randn(p.shape, generator=generator).double() for name, p in learner.model.init(generator).items()
-    }
-    x, y = torch.randn(2, 6, 2, generator=generator).double(), torch.randn(2, 6, 1, generator=generator).double()
-    return learner, meta, Task(Batch(x[0], y[0]), Batch(x[1], y[1]), torch.zeros(1, dtype=torch.int64))
+def problem():
+    """A small smooth regression problem in float64."""
+    return SMOOTH, random_params(SMOOTH.model, torch.Generator().manual_seed(0)), task_at(points(1), 0)
 
 
 def build(name, learner, autodiff, steps=2):
     return ALGORITHMS.get(name)(learner, LR, steps, autodiff)
-
-
-def numeric_gradient(function, meta, eps=1e-6):
-    """Central differences, one number of one parameter at a time."""
-    gradient = {name: torch.zeros_like(p) for name, p in meta.items()}
-    for name, p in meta.items():
-        for i in range(p.numel()):
-            values = []
-            for sign in (1, -1):
-                moved = p.clone()
-                moved.view(-1)[i] += sign * eps
-                values.append(float(function({**meta, name: moved})))
-            gradient[name].view(-1)[i] = (values[0] - values[1]) / (2 * eps)
-    return gradient
 
 
 def assert_close(actual, expected, tolerance):
@@ -68,7 +44,7 @@ def assert_close(actual, expected, tolerance):
 def hand_descend(learner, params, batches, names=None):
     """The inner loop written out with central differences, so that it shares nothing with ours."""
     for batch in batches:
-        gradient = numeric_gradient(lambda p, batch=batch: learner.loss(p, batch), params)
+        gradient = differences(lambda p, batch=batch: learner.loss(p, batch), params)
         params = {n: p - LR * gradient[n] if names is None or n in names else p for n, p in params.items()}
     return params
 
@@ -78,20 +54,20 @@ def test_direction_is_the_gradient_of_the_definition(name, autodiff):
     learner, meta, task = problem()
     algorithm = build(name, learner, autodiff)
     direction, metrics = algorithm.task_direction(meta, task)
-    assert_close(direction, numeric_gradient(lambda m: algorithm.objective(m, meta, task), meta), 1e-7)
+    assert_close(direction, differences(lambda m: algorithm.objective(m, meta, task), meta), 1e-7)
     assert metrics["loss"].shape == ()
     assert not metrics["loss"].requires_grad
 
 
 def test_maml_against_an_inner_loop_of_finite_differences(autodiff):
-    learner, meta, task = problem(steps=1)
+    learner, meta, task = problem()
     direction, metrics = build("maml", learner, autodiff, steps=1).task_direction(meta, task)
 
     def query_loss(point):
         return learner.loss(hand_descend(learner, point, [task.support]), task.query)
 
     # second differences of size 1e-4 keep the rounding of the inner differences out
-    assert_close(direction, numeric_gradient(query_loss, meta, eps=1e-4), 1e-4)
+    assert_close(direction, differences(query_loss, meta, eps=1e-4), 1e-4)
     assert float(metrics["loss"]) == pytest.approx(float(query_loss(meta)), rel=1e-8)
 
 
@@ -99,7 +75,7 @@ def test_fomaml_is_the_query_gradient_at_the_adapted_parameters(autodiff):
     learner, meta, task = problem()
     direction, _ = build("fomaml", learner, autodiff).task_direction(meta, task)
     adapted = hand_descend(learner, meta, [task.support] * 2)
-    assert_close(direction, numeric_gradient(lambda p: learner.loss(p, task.query), adapted), 1e-6)
+    assert_close(direction, differences(lambda p: learner.loss(p, task.query), adapted), 1e-6)
 
 
 def test_reptile_is_the_way_gone_through_support_and_query(autodiff):

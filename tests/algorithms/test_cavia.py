@@ -9,7 +9,8 @@ from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.measure.gate import flat
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
-from metabench.tensors import Batch, Task
+from metabench.tensors import Batch, task_at
+from problems import perturbed, points
 
 LR, CONTEXTS = 0.3, 2
 
@@ -24,18 +25,9 @@ def build(autodiff, steps=2, learner=None, **fields):
     return ALGORITHMS.get("cavia")(learner, LR, steps, autodiff, contexts=CONTEXTS, **fields)
 
 
-def shaken(algorithm):
-    """Meta-parameters off their initial values, among which zero biases would hide errors."""
-    generator = torch.Generator().manual_seed(0)
-    meta = algorithm.init(generator)
-    return {name: p.double() + 0.1 * torch.randn(p.shape, generator=generator).double() for name, p in meta.items()}
-
-
 @pytest.fixture
 def task():
-    generator = torch.Generator().manual_seed(1)
-    x, y = torch.randn(2, 7, 3, generator=generator).double(), torch.randn(2, 7, 1, generator=generator).double()
-    return Task(Batch(x[0], y[0]), Batch(x[1], y[1]), torch.zeros(1, dtype=torch.int64))
+    return task_at(points(1, examples=7, inputs=3), 0)
 
 
 def concatenated(meta, phi, x):
@@ -57,7 +49,7 @@ def hand_adapt(meta, support, steps):
 
 def test_a_perceptron_is_the_network_with_the_context_among_its_inputs(autodiff, task):
     algorithm = build(autodiff)
-    meta = shaken(algorithm)
+    meta = perturbed(algorithm)
     adapted = algorithm.adapt(meta, task.support)
     phi = hand_adapt(meta, task.support, 2)
     assert phi.abs().min() > 1e-3
@@ -67,7 +59,7 @@ def test_a_perceptron_is_the_network_with_the_context_among_its_inputs(autodiff,
 
 def test_direction_is_the_second_order_gradient_of_that_network(autodiff, task):
     algorithm = build(autodiff)
-    meta = shaken(algorithm)
+    meta = perturbed(algorithm)
     leaves = {name: p.clone().requires_grad_() for name, p in meta.items()}
     outputs = concatenated(leaves, hand_adapt(leaves, task.support, 2), task.query.x)
     loss = (outputs - task.query.y).square().mean()
@@ -80,7 +72,7 @@ def test_direction_is_the_second_order_gradient_of_that_network(autodiff, task):
 
 
 def test_checkpointing_changes_no_number(task):
-    meta = shaken(build(TAPE))
+    meta = perturbed(build(TAPE))
     kept, _ = build(TAPE).task_direction(meta, task)
     computed_again, _ = build(TAPE, checkpoint=True).task_direction(meta, task)
     torch.testing.assert_close(computed_again, kept)
@@ -88,11 +80,11 @@ def test_checkpointing_changes_no_number(task):
 
 def test_the_context_alone_moves(autodiff, task):
     algorithm = build(autodiff)
-    meta = shaken(algorithm)
-    points = list(algorithm.trajectory(meta, task.support))
-    assert len(points) == 3
-    assert torch.equal(points[0]["phi"], torch.zeros(CONTEXTS, dtype=torch.float64))
-    assert all(point[name] is meta[name] for point in points for name in meta)
+    meta = perturbed(algorithm)
+    path = list(algorithm.trajectory(meta, task.support))
+    assert len(path) == 3
+    assert torch.equal(path[0]["phi"], torch.zeros(CONTEXTS, dtype=torch.float64))
+    assert all(point[name] is meta[name] for point in path for name in meta)
     assert algorithm.adapted_names(meta) == frozenset()
 
 
@@ -101,7 +93,7 @@ def test_a_convolutional_network_is_modulated_after_its_third_convolution(autodi
     generator = torch.Generator().manual_seed(2)
     model = Conv4((1, 28, 28), 5, 4, False, normalise)
     algorithm = build(autodiff, learner=Learner(model, "classification"))
-    meta = shaken(algorithm)
+    meta = perturbed(algorithm)
     x, y = torch.rand(5, 1, 28, 28, generator=generator).double(), torch.arange(5)
     adapted = algorithm.adapt(meta, Batch(x, y))
     effective = algorithm.effective(adapted | {"norm1.mean": torch.zeros(4)})

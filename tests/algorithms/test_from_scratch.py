@@ -8,6 +8,7 @@ from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task
 from metabench.training import MetaOptimizer, Outer
+from problems import random_params, torch_network
 
 LR, STEPS = 0.05, 6
 OPTIMIZERS = {
@@ -31,7 +32,7 @@ def problem(kind, autodiff=TAPE, optimizer="adam"):
     """Three ways, or outputs, with two support and two query examples each, in float64."""
     generator = torch.Generator().manual_seed(0)
     scratch = FromScratch(Learner(MLP(4, 3, 5, 1), kind), LR, STEPS, autodiff, optimizer)
-    meta = {n: torch.randn(p.shape, generator=generator).double() for n, p in scratch.init(generator).items()}
+    meta = random_params(scratch, generator)
     x, y = (torch.randn(12, size, generator=generator).double() for size in (4, 3))
     if kind == "classification":
         y = torch.arange(3).repeat(4)
@@ -40,10 +41,7 @@ def problem(kind, autodiff=TAPE, optimizer="adam"):
 
 def trained_by_torch(meta, kind, optimizer, batch):
     """The same network out of torch.nn after as many steps of an optimiser of torch, and its loss function."""
-    net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).double()
-    with torch.no_grad():
-        for own, given in zip(net.parameters(), meta.values(), strict=True):
-            own.copy_(given)
+    net = torch_network(meta.values())
     steps = OPTIMIZERS[optimizer](net.parameters(), lr=LR)
     loss_of = nn.functional.cross_entropy if kind == "classification" else nn.functional.mse_loss
     for _ in range(STEPS):

@@ -12,15 +12,9 @@ from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.errors import Unsupported
 from metabench.measure.gate import flat
 from metabench.models.mlp import MLP
-from metabench.tensors import Batch, Task
+from metabench.tensors import task_at
+from problems import SMOOTH, differences, points, random_params
 
-
-class Smooth(MLP):
-    def features(self, params, x):
-        return torch.tanh(x @ params["hidden1.weight"].T + params["hidden1.bias"])
-
-
-LEARNER = Learner(Smooth(inputs=2, outputs=1, width=3, layers=1), "regression")
 LAMBDA = 2.0
 
 
@@ -31,21 +25,16 @@ def autodiff(request):
 
 @pytest.fixture(scope="module")
 def meta():
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: torch.randn(p.shape, generator=generator).double() for name, p in LEARNER.model.init(generator).items()
-    }
+    return random_params(SMOOTH.model, torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
 def task():
-    generator = torch.Generator().manual_seed(1)
-    x, y = torch.randn(2, 6, 2, generator=generator).double(), torch.randn(2, 6, 1, generator=generator).double()
-    return Task(Batch(x[0], y[0]), Batch(x[1], y[1]), torch.zeros(1, dtype=torch.int64))
+    return task_at(points(1), 0)
 
 
 def build(autodiff, steps=5, lr=0.1, **fields):
-    return ALGORITHMS.get("imaml")(LEARNER, lr, steps, autodiff, **fields)
+    return ALGORITHMS.get("imaml")(SMOOTH, lr, steps, autodiff, **fields)
 
 
 def named(vector, like):
@@ -54,7 +43,7 @@ def named(vector, like):
 
 
 def loss_of(vector, like, batch):
-    return LEARNER.loss(named(vector, like), batch)
+    return SMOOTH.loss(named(vector, like), batch)
 
 
 def gradient(function, point):
@@ -76,15 +65,12 @@ def minimum(theta, like, support):
 
 @pytest.fixture(scope="module")
 def implicit_gradient(meta, task):
-    """Central differences of the query loss at the inner minimum, one number of the meta-parameters at a time."""
-    theta = flat(meta)
-    gradient = torch.zeros_like(theta)
-    for i, axis in enumerate(torch.eye(len(theta), dtype=theta.dtype)):
-        ahead, behind = (
-            loss_of(minimum(theta + sign * 1e-5 * axis, meta, task.support), meta, task.query) for sign in (1, -1)
-        )
-        gradient[i] = (ahead - behind) / 2e-5
-    return gradient
+    """Central differences of the query loss at the inner minimum."""
+
+    def query_loss(point):
+        return loss_of(minimum(flat(point), meta, task.support), meta, task.query)
+
+    return flat(differences(query_loss, meta, eps=1e-5))
 
 
 def test_a_converged_direction_is_the_derivative_of_the_query_loss_at_the_inner_minimum(
@@ -95,7 +81,7 @@ def test_a_converged_direction_is_the_derivative_of_the_query_loss_at_the_inner_
     torch.testing.assert_close(flat(adapted), minimum(flat(meta), meta, task.support), rtol=1e-9, atol=1e-9)
     direction, metrics = algorithm.task_direction(meta, task)
     torch.testing.assert_close(flat(direction), implicit_gradient, rtol=1e-7, atol=1e-8)
-    assert float(metrics["loss"]) == pytest.approx(float(LEARNER.loss(adapted, task.query)))
+    assert float(metrics["loss"]) == pytest.approx(float(SMOOTH.loss(adapted, task.query)))
     first_order = gradient(lambda phi: loss_of(phi, meta, task.query), flat(adapted))
     assert (first_order - implicit_gradient).norm() > 1e-2 * implicit_gradient.norm()
 
@@ -168,7 +154,7 @@ def most_saved(name, steps, meta, task):
     """The largest number of tensors that the tape holds at one time for backward passes to come."""
     Live.count = Live.most = 0
     with saved_tensors_hooks(Live, lambda live: live.tensor):
-        ALGORITHMS.get(name)(LEARNER, 0.1, steps, TAPE).task_direction(meta, task)
+        ALGORITHMS.get(name)(SMOOTH, 0.1, steps, TAPE).task_direction(meta, task)
     return Live.most
 
 

@@ -7,63 +7,14 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.engines import loop, vmap
 from metabench.measure.gate import definition_error, relative_error
-from metabench.models.conv4 import Conv4
-from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at
+from problems import BOTH, CONV, SMOOTH, Smooth, differences, images, mean_direction, perturbed, points
 
 LR = 0.1
 
 
-class Smooth(MLP):
-    """tanh has no kinks, so differences are exact to rounding."""
-
-    def features(self, params, x):
-        return torch.tanh(x @ params["hidden1.weight"].T + params["hidden1.bias"])
-
-
-LEARNER = Learner(Smooth(inputs=2, outputs=1, width=3, layers=1), "regression")
-IMAGES = Learner(Conv4((1, 16, 16), 3, 2, max_pool=False, normalise=True), "classification")
-
-
-def build(name="maml++", steps=3, autodiff=TAPE, learner=LEARNER, **options):
+def build(name="maml++", steps=3, autodiff=TAPE, learner=SMOOTH, **options):
     return ALGORITHMS.get(name)(learner, LR, steps, autodiff, **options)
-
-
-def perturbed(algorithm):
-    """Initial meta-parameters in float64, each number a little off."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: p.double() + 0.1 * torch.randn(p.shape, generator=generator).double()
-        for name, p in algorithm.init(generator).items()
-    }
-
-
-def points(tasks=2):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(2, tasks, 6, 2, generator=generator).double()
-    y = torch.randn(2, tasks, 6, 1, generator=generator).double()
-    return Task(Batch(x[0], y[0]), Batch(x[1], y[1]), torch.zeros(tasks, 1, dtype=torch.int64))
-
-
-def images(tasks=2):
-    x = torch.rand(2, tasks, 6, 1, 16, 16, generator=torch.Generator().manual_seed(2)).double()
-    y = torch.arange(3).repeat(2).expand(tasks, 6)
-    return Task(Batch(x[0], y), Batch(x[1], y), torch.zeros(tasks, 3, dtype=torch.int64))
-
-
-BOTH = pytest.mark.parametrize(("learner", "episodes"), [(LEARNER, points()), (IMAGES, images())], ids=["mlp", "conv4"])
-
-
-def differences(function, params, eps=1e-6):
-    """Central differences, one number of one parameter at a time."""
-    gradient = {name: torch.zeros_like(p) for name, p in params.items()}
-    for name, p in params.items():
-        for i in range(p.numel()):
-            shift = torch.zeros_like(p)
-            shift.view(-1)[i] = eps
-            rise = function({**params, name: p + shift}) - function({**params, name: p - shift})
-            gradient[name].view(-1)[i] = float(rise) / (2 * eps)
-    return gradient
 
 
 def hand_points(learner, meta, support, steps, learned):
@@ -142,14 +93,13 @@ def test_the_last_step_alone_needs_one_query_pass():
 def test_the_direction_is_the_gradient_of_the_definition(autodiff, multi_step, options):
     algorithm = build(autodiff=autodiff, multi_step=multi_step, **options)
     meta, episodes = perturbed(algorithm), points()
-    directions = [algorithm.task_direction(meta, task_at(episodes, i))[0] for i in range(2)]
-    mean = {name: (directions[0][name] + directions[1][name]) / 2 for name in meta}
+    mean = mean_direction(algorithm, meta, episodes)
     assert definition_error(algorithm, meta, episodes, mean, torch.Generator().manual_seed(1)) < 1e-7
     assert min(mean[name].abs().min() for name in meta if name.startswith("rate.")) > 1e-6  # of every step
 
 
 def test_the_norm_weights_of_every_step_are_learned():
-    algorithm = build(learner=IMAGES)
+    algorithm = build(learner=CONV)
     direction, _ = loop.build(algorithm)(perturbed(algorithm), images())
     norms = {name: d for name, d in direction.items() if "norm" in name}
     assert len(norms) == 4 * 2 * 4  # before the first step and after each of three
@@ -170,7 +120,7 @@ def test_without_batch_norm_and_with_the_last_step_alone_it_starts_as_maml():
     algorithm, episodes = build(), points()
     meta = {name: p.double() for name, p in algorithm.init(torch.Generator().manual_seed(3)).items()}
     meta |= {name: torch.full_like(p, LR) for name, p in meta.items() if name.startswith("rate.")}  # unrounded
-    theta = {name: p.double() for name, p in LEARNER.model.init(torch.Generator().manual_seed(3)).items()}
+    theta = {name: p.double() for name, p in SMOOTH.model.init(torch.Generator().manual_seed(3)).items()}
     assert all(torch.equal(meta[name], theta[name]) for name in theta)
     expected, _ = loop.build(build("maml"))(theta, episodes)
     direction, _ = loop.build(algorithm)(meta, episodes)
@@ -189,8 +139,8 @@ def test_without_inner_steps_the_objective_is_the_query_loss(learner, episodes):
 
 
 def test_init_has_rates_by_step_and_norm_weights_by_step():
-    algorithm = build(steps=2, learner=IMAGES)
-    meta, theta = algorithm.init(torch.Generator()), IMAGES.model.init(torch.Generator())
+    algorithm = build(steps=2, learner=CONV)
+    meta, theta = algorithm.init(torch.Generator()), CONV.model.init(torch.Generator())
     norms = {f"norm{i}.{part}" for i in range(1, 5) for part in ("weight", "bias")}
     rates = {f"rate.{name}" for name in theta.keys() - norms}
     assert meta.keys() == theta.keys() | rates | {f"step{i}.{name}" for i in (1, 2) for name in norms}
@@ -201,12 +151,12 @@ def test_init_has_rates_by_step_and_norm_weights_by_step():
 
 
 def test_the_inner_loop_moves_all_but_batch_norm_and_what_is_learned_besides():
-    algorithm = build(learner=IMAGES)
+    algorithm = build(learner=CONV)
     meta = algorithm.init(torch.Generator().manual_seed(0))
     support = Batch(task_at(images(), 0).support.x.float(), task_at(images(), 0).support.y)
     adapted = algorithm.adapt(meta, support)
     moved = {name for name in meta if not torch.equal(adapted[name], meta[name])}
-    assert moved == algorithm.adapted_names(meta) == {f"conv{i}.weight" for i in range(1, 5)} | IMAGES.model.head_names
+    assert moved == algorithm.adapted_names(meta) == {f"conv{i}.weight" for i in range(1, 5)} | CONV.model.head_names
 
 
 def test_the_published_presets_are_those_of_the_authors_code():

@@ -5,52 +5,24 @@ import torch
 import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
-from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
-from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at
+from problems import Linear, convolutional, image_episodes, mean_direction, perturbed
 
 NAMES = ["matching", "matching-fce"]
 UNITS = 3
-
-
-class Linear(MLP):
-    """An embedding that can be computed by hand."""
-
-    def features(self, params, x):
-        return x @ params["hidden1.weight"].T
 
 
 def linear(name, ways, **options):
     return ALGORITHMS.get(name)(Learner(Linear(2, ways, UNITS, 1), "classification"), 0.0, 0, **options)
 
 
-def convolutional(name, ways, autodiff=TAPE):
-    return ALGORITHMS.get(name)(Learner(Conv4((1, 28, 28), ways, 4, False, True), "classification"), 0.0, 0, autodiff)
-
-
-def meta_of(algorithm, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        n: (p + 0.1 * torch.randn(p.shape, generator=generator)).double() for n, p in algorithm.init(generator).items()
-    }
-
-
 def points(ways, shots, query=4, seed=1):
     x = torch.randn(ways * shots + query, 2, generator=torch.Generator().manual_seed(seed)).double()
     return Batch(x[:-query], torch.arange(ways).repeat(shots)), x[-query:]
-
-
-def episodes(tasks, ways, shots=2, query=2, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-
-    def batch(count):
-        y = torch.arange(ways).repeat(count).expand(tasks, -1)
-        return Batch(torch.rand(tasks, ways * count, 1, 28, 28, generator=generator).double(), y)
-
-    return Task(batch(shots), batch(query), torch.zeros(tasks, ways, dtype=torch.int64))
 
 
 def assert_close(actual, expected):
@@ -60,7 +32,7 @@ def assert_close(actual, expected):
 def test_attention_by_hand():
     """Labels out of order, two examples a class: each probability is a sum of two attention weights."""
     algorithm = linear("matching", 3)
-    meta = meta_of(algorithm) | {"scale": torch.tensor(4.0).double()}
+    meta = perturbed(algorithm) | {"scale": torch.tensor(4.0).double()}
     (x, _), query = points(3, 2)
     labels = [2, 0, 0, 1, 2, 1]
     (adapted,) = algorithm.trajectory(meta, Batch(x, torch.tensor(labels)))
@@ -79,7 +51,7 @@ def test_attention_by_hand():
 def test_outputs_are_logarithms_of_probabilities(name):
     algorithm = linear(name, 5)
     support, query = points(5, 3)
-    outputs = algorithm.predict(algorithm.adapt(meta_of(algorithm), support), query)
+    outputs = algorithm.predict(algorithm.adapt(perturbed(algorithm), support), query)
     assert_close(outputs.exp().sum(-1), torch.ones(4).double())
     assert (outputs < 0).all()
 
@@ -88,7 +60,7 @@ def test_with_one_shot_it_is_the_cosine_variant_of_prototypical_networks():
     matching, prototypical = (ALGORITHMS.get(n) for n in ("matching", "prototypical-cosine"))
     learner = convolutional("matching", 5).learner
     one, other = matching(learner, 0.0, 0), prototypical(learner, 0.0, 0)
-    meta, task = meta_of(one), task_at(episodes(1, 5, shots=1), 0)
+    meta, task = perturbed(one), task_at(image_episodes(1, 5, shots=1, query=2), 0)
     assert meta.keys() == other.init(torch.Generator()).keys()
     mine, theirs = (algorithm.task_direction(meta, task)[0] for algorithm in (one, other))
     for n in meta:
@@ -98,7 +70,7 @@ def test_with_one_shot_it_is_the_cosine_variant_of_prototypical_networks():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_large_scale_leaves_loss_and_direction_finite(name):
     algorithm = linear(name, 5)
-    meta = {n: p.float() for n, p in meta_of(algorithm).items()} | {"scale": torch.tensor(1e3)}
+    meta = {n: p.float() for n, p in perturbed(algorithm).items()} | {"scale": torch.tensor(1e3)}
     (x, y), query = points(5, 2, query=5)
     task = Task(Batch(x.float(), y), Batch(query.float(), torch.arange(5)), torch.zeros(5))
     direction, metrics = algorithm.task_direction(meta, task)
@@ -110,7 +82,7 @@ def test_a_large_scale_leaves_loss_and_direction_finite(name):
 def test_full_context_without_lstm_weights_is_plain_matching():
     plain, full = linear("matching", 5), linear("matching-fce", 5)
     support, query = points(5, 2)
-    meta = meta_of(full)
+    meta = perturbed(full)
     zero = {n: torch.zeros_like(p) for n, p in meta.items() if n.split(".")[0] in ("forward", "backward", "query")}
     assert len(zero) == 9
     expected = plain.predict(plain.adapt(meta, support), query)
@@ -131,7 +103,7 @@ def torch_cell(meta, name, inputs):
 
 def test_support_is_read_in_both_directions():
     algorithm = linear("matching-fce", 3)
-    meta, (support, _) = meta_of(algorithm), points(3, 2)
+    meta, (support, _) = perturbed(algorithm), points(3, 2)
     features = support.x @ meta["hidden1.weight"].T
     expected = features.clone()
     for name, order in (("forward", range(6)), ("backward", range(5, -1, -1))):
@@ -146,7 +118,7 @@ def test_support_is_read_in_both_directions():
 @pytest.mark.parametrize("reads", [0, 1, 3])
 def test_a_query_reads_the_support_set(reads):
     algorithm = linear("matching-fce", 3, reads=reads)
-    meta, (support, query) = meta_of(algorithm), points(3, 2)
+    meta, (support, query) = perturbed(algorithm), points(3, 2)
     adapted = algorithm.adapt(meta, support)
     keys = adapted["support.embeddings"]
     cell = torch_cell(meta, "query", 3 * UNITS)
@@ -164,7 +136,7 @@ def test_a_query_reads_the_support_set(reads):
 @pytest.mark.parametrize("name", NAMES)
 def test_classes_follow_their_labels(name):
     algorithm = convolutional(name, 5)
-    meta, task = meta_of(algorithm), task_at(episodes(1, 5), 0)
+    meta, task = perturbed(algorithm), task_at(image_episodes(1, 5, query=2), 0)
     before = algorithm.predict(algorithm.adapt(meta, task.support), task.query.x)
     exchange = torch.tensor([0, 1, 2, 4, 3])
     swapped = algorithm.adapt(meta, Batch(task.support.x, exchange[task.support.y]))
@@ -174,7 +146,7 @@ def test_classes_follow_their_labels(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_the_support_set_matters_to_full_context_alone(name):
     algorithm = convolutional(name, 5)
-    meta, task = meta_of(algorithm), task_at(episodes(1, 5), 0)
+    meta, task = perturbed(algorithm), task_at(image_episodes(1, 5, query=2), 0)
     order = torch.tensor([7, 0, 9, 2, 4, 1, 8, 3, 6, 5])
     before, after = (
         algorithm.predict(algorithm.adapt(meta, support), task.query.x)
@@ -187,23 +159,23 @@ def test_the_order_of_the_support_set_matters_to_full_context_alone(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_learned_does_not_depend_on_the_number_of_ways(name):
     five, twenty = convolutional(name, 5), convolutional(name, 20)
-    meta = meta_of(twenty)
-    assert {n: p.shape for n, p in meta.items()} == {n: p.shape for n, p in meta_of(five).items()}
+    meta = perturbed(twenty)
+    assert {n: p.shape for n, p in meta.items()} == {n: p.shape for n, p in perturbed(five).items()}
     assert not meta.keys() & five.learner.model.head_names
     for algorithm, ways in ((five, 5), (twenty, 20)):
-        task = task_at(episodes(1, ways, query=1), 0)
+        task = task_at(image_episodes(1, ways, query=1), 0)
         assert algorithm.predict(algorithm.adapt(meta, task.support), task.query.x).shape == (ways, ways)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_and_autodiffs_agree(name):
     algorithm, functional = convolutional(name, 5), convolutional(name, 5, FUNCTIONAL)
-    meta, tasks = meta_of(algorithm), episodes(3, 5)
+    meta, tasks = perturbed(algorithm), image_episodes(3, 5, query=2)
     loop, vmap = (ENGINES.get(engine).build(algorithm)(meta, tasks)[0] for engine in ("loop", "vmap"))
-    directions = [functional.task_direction(meta, task_at(tasks, i))[0] for i in range(3)]
+    mean = mean_direction(functional, meta, tasks)
     for n in meta:
         assert_close(vmap[n], loop[n])
-        assert_close(sum(direction[n] for direction in directions) / 3, loop[n])
+        assert_close(mean[n], loop[n])
         assert loop[n].abs().sum() > 0
 
 

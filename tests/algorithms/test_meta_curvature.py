@@ -1,65 +1,19 @@
 import pytest
 import torch
 
-from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.meta_curvature import mode_products
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.engines import loop, vmap
 from metabench.measure.gate import definition_error, relative_error
-from metabench.models.conv4 import Conv4
-from metabench.models.mlp import MLP
-from metabench.tensors import Batch, Task, task_at
+from metabench.tensors import task_at
+from problems import BOTH, CONV, SMOOTH, differences, images, mean_direction, perturbed, points
 
 LR = 0.1
 
 
-class Smooth(MLP):
-    """tanh has no kinks, so differences are exact to rounding."""
-
-    def features(self, params, x):
-        return torch.tanh(x @ params["hidden1.weight"].T + params["hidden1.bias"])
-
-
-LEARNER = Learner(Smooth(inputs=2, outputs=1, width=3, layers=1), "regression")
-IMAGES = Learner(Conv4((1, 16, 16), 3, 2, max_pool=False, normalise=True), "classification")
-
-
-def build(name="meta-curvature", steps=2, autodiff=TAPE, learner=LEARNER, **options):
+def build(name="meta-curvature", steps=2, autodiff=TAPE, learner=SMOOTH, **options):
     return ALGORITHMS.get(name)(learner, LR, steps, autodiff, **options)
-
-
-def perturbed(algorithm):
-    """Initial meta-parameters in float64, each number a little off."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: p.double() + 0.3 * torch.randn(p.shape, generator=generator).double()
-        for name, p in algorithm.init(generator).items()
-    }
-
-
-def points(tasks=2):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(2, tasks, 6, 2, generator=generator).double()
-    y = torch.randn(2, tasks, 6, 1, generator=generator).double()
-    return Task(Batch(x[0], y[0]), Batch(x[1], y[1]), torch.zeros(tasks, 1, dtype=torch.int64))
-
-
-def images(tasks=2):
-    x = torch.rand(2, tasks, 6, 1, 16, 16, generator=torch.Generator().manual_seed(2)).double()
-    y = torch.arange(3).repeat(2).expand(tasks, 6)
-    return Task(Batch(x[0], y), Batch(x[1], y), torch.zeros(tasks, 3, dtype=torch.int64))
-
-
-def differences(function, params, eps=1e-6):
-    """Central differences, one number of one parameter at a time."""
-    gradient = {name: torch.zeros_like(p) for name, p in params.items()}
-    for name, p in params.items():
-        for i in range(p.numel()):
-            shift = torch.zeros_like(p)
-            shift.view(-1)[i] = eps
-            rise = function({**params, name: p + shift}) - function({**params, name: p - shift})
-            gradient[name].view(-1)[i] = float(rise) / (2 * eps)
-    return gradient
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 2, 4), (3, 1, 1, 1)], ids=str)
@@ -91,10 +45,10 @@ def test_what_has_no_modes_is_refused():
 
 def test_the_inner_loop_takes_the_multiplied_gradient():
     algorithm = build()
-    meta, task = perturbed(algorithm), task_at(points(), 0)
+    meta, task = perturbed(algorithm, 0.3), task_at(points(), 0)
     theta = {name: p for name, p in meta.items() if not name.startswith("curvature.")}
     for _ in range(2):
-        gradient = differences(lambda p: LEARNER.loss(p, task.support), theta)
+        gradient = differences(lambda p: SMOOTH.loss(p, task.support), theta)
         for name, g in gradient.items():
             out = meta[f"curvature.{name}.out"]
             into = meta[f"curvature.{name}.in"] if g.dim() == 2 else torch.ones(1, 1).double()
@@ -113,24 +67,23 @@ def test_the_inner_loop_takes_the_multiplied_gradient():
 @pytest.mark.parametrize("options", [{}, {"first_order": True}, {"inner_optimizer": "momentum"}], ids=str)
 def test_the_direction_is_the_gradient_of_the_definition(autodiff, options):
     algorithm = build(autodiff=autodiff, **options)
-    meta, episodes = perturbed(algorithm), points()
-    directions = [algorithm.task_direction(meta, task_at(episodes, i))[0] for i in range(2)]
-    mean = {name: (directions[0][name] + directions[1][name]) / 2 for name in meta}
+    meta, episodes = perturbed(algorithm, 0.3), points()
+    mean = mean_direction(algorithm, meta, episodes)
     assert definition_error(algorithm, meta, episodes, mean, torch.Generator().manual_seed(1)) < 1e-7
     assert min(mean[name].abs().max() for name in meta) > 1e-4  # every matrix is learned
 
 
-@pytest.mark.parametrize(("learner", "episodes"), [(LEARNER, points()), (IMAGES, images())], ids=["points", "images"])
+@BOTH
 def test_engines_agree(learner, episodes):
     algorithm = build(learner=learner)
-    meta = perturbed(algorithm)
+    meta = perturbed(algorithm, 0.3)
     expected, _ = loop.build(algorithm)(meta, episodes)
     assert relative_error(vmap.build(algorithm)(meta, episodes)[0], expected) < 1e-11
     recomputed, _ = loop.build(build(learner=learner, checkpoint=True))(meta, episodes)
     assert relative_error(recomputed, expected) < 1e-13
 
 
-@pytest.mark.parametrize(("learner", "episodes"), [(LEARNER, points()), (IMAGES, images())], ids=["points", "images"])
+@BOTH
 def test_fresh_it_is_maml(learner, episodes):
     algorithm = build(learner=learner)
     meta = {name: p.double() for name, p in algorithm.init(torch.Generator().manual_seed(3)).items()}
@@ -142,7 +95,7 @@ def test_fresh_it_is_maml(learner, episodes):
 
 
 def test_init_gives_identities_of_every_mode():
-    meta = build(learner=IMAGES).init(torch.Generator())
+    meta = build(learner=CONV).init(torch.Generator())
     matrices = {name: p for name, p in meta.items() if name.startswith("curvature.")}
     assert all(torch.equal(p, torch.eye(p.shape[0])) for p in matrices.values())
     sizes = {name.removeprefix("curvature."): p.shape[0] for name, p in matrices.items()}
@@ -154,16 +107,16 @@ def test_init_gives_identities_of_every_mode():
 
 
 def test_the_inner_loop_leaves_the_curvature():
-    algorithm = build(learner=IMAGES)
-    meta = perturbed(algorithm)
+    algorithm = build(learner=CONV)
+    meta = perturbed(algorithm, 0.3)
     adapted = algorithm.adapt(meta, task_at(images(), 0).support)
     moved = {name for name in meta if not torch.equal(adapted[name], meta[name])}
-    assert moved == algorithm.adapted_names(meta) == IMAGES.model.init(torch.Generator()).keys()
+    assert moved == algorithm.adapted_names(meta) == CONV.model.init(torch.Generator()).keys()
 
 
 def test_a_curvature_of_zero_freezes_its_parameter():
     algorithm = build()
-    meta = perturbed(algorithm)
+    meta = perturbed(algorithm, 0.3)
     meta["curvature.head.weight.in"] = torch.zeros(3, 3).double()
     adapted = algorithm.adapt(meta, task_at(points(), 0).support)
     assert torch.equal(adapted["head.weight"], meta["head.weight"])

@@ -7,25 +7,16 @@ from metabench.engines import loop, vmap
 from metabench.measure.gate import definition_error, relative_error
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at
+from problems import SMOOTH, differences, mean_direction, points
 
 LR = 0.1
 
 
-class Smooth(MLP):
-    """tanh has no kinks, so differences are exact to rounding."""
-
-    def features(self, params, x):
-        return torch.tanh(x @ params["hidden1.weight"].T + params["hidden1.bias"])
-
-
-LEARNER = Learner(Smooth(inputs=2, outputs=1, width=3, layers=1), "regression")
-
-
 def build(name="meta-sgd", steps=2, autodiff=TAPE, **options):
-    return ALGORITHMS.get(name)(LEARNER, LR, steps, autodiff, **options)
+    return ALGORITHMS.get(name)(SMOOTH, LR, steps, autodiff, **options)
 
 
-def problem(tasks=2):
+def problem():
     """Meta-parameters off their initial values, rates that all differ, and an episode batch, in float64."""
     generator = torch.Generator().manual_seed(0)
     meta = {
@@ -34,21 +25,7 @@ def problem(tasks=2):
         else torch.randn(p.shape, generator=generator).double()
         for name, p in build().init(generator).items()
     }
-    x = torch.randn(2, tasks, 6, 2, generator=generator).double()
-    y = torch.randn(2, tasks, 6, 1, generator=generator).double()
-    return meta, Task(Batch(x[0], y[0]), Batch(x[1], y[1]), torch.zeros(tasks, 1, dtype=torch.int64))
-
-
-def differences(function, params, eps=1e-6):
-    """Central differences, one number of one parameter at a time."""
-    gradient = {name: torch.zeros_like(p) for name, p in params.items()}
-    for name, p in params.items():
-        for i in range(p.numel()):
-            shift = torch.zeros_like(p)
-            shift.view(-1)[i] = eps
-            rise = function({**params, name: p + shift}) - function({**params, name: p - shift})
-            gradient[name].view(-1)[i] = float(rise) / (2 * eps)
-    return gradient
+    return meta, points()
 
 
 def test_each_number_steps_at_its_own_rate():
@@ -56,7 +33,7 @@ def test_each_number_steps_at_its_own_rate():
     task = task_at(episodes, 0)
     theta = {name: p for name, p in meta.items() if not name.startswith("rate.")}
     for _ in range(2):
-        gradient = differences(lambda p: LEARNER.loss(p, task.support), theta)
+        gradient = differences(lambda p: SMOOTH.loss(p, task.support), theta)
         theta = {name: p - meta[f"rate.{name}"] * gradient[name] for name, p in theta.items()}
     adapted = build().adapt(meta, task.support)
     assert relative_error({name: adapted[name] for name in theta}, theta) < 1e-8
@@ -90,8 +67,7 @@ def test_a_worked_example():
 def test_the_direction_is_the_gradient_of_the_definition(autodiff, options):
     meta, episodes = problem()
     algorithm = build(autodiff=autodiff, **options)
-    directions = [algorithm.task_direction(meta, task_at(episodes, i))[0] for i in range(2)]
-    mean = {name: (directions[0][name] + directions[1][name]) / 2 for name in meta}
+    mean = mean_direction(algorithm, meta, episodes)
     assert definition_error(algorithm, meta, episodes, mean, torch.Generator().manual_seed(1)) < 1e-7
     assert min(mean[name].abs().max() for name in meta) > 1e-4  # every rate is learned
 
@@ -111,7 +87,7 @@ def test_checkpointing_changes_nothing():
 def test_fresh_it_is_maml():
     _, episodes = problem()
     meta = {name: p.double() for name, p in build().init(torch.Generator().manual_seed(3)).items()}
-    theta = {name: p.double() for name, p in LEARNER.model.init(torch.Generator().manual_seed(3)).items()}
+    theta = {name: p.double() for name, p in SMOOTH.model.init(torch.Generator().manual_seed(3)).items()}
     meta = meta | {name: torch.full_like(p, LR) for name, p in meta.items() if name.startswith("rate.")}  # unrounded
     expected, _ = loop.build(build("maml"))(theta, episodes)
     direction, _ = loop.build(build())(meta, episodes)
@@ -121,7 +97,7 @@ def test_fresh_it_is_maml():
 
 def test_init_gives_every_parameter_rates_of_its_shape():
     meta = build().init(torch.Generator())
-    theta = LEARNER.model.init(torch.Generator())
+    theta = SMOOTH.model.init(torch.Generator())
     assert meta.keys() == theta.keys() | {f"rate.{name}" for name in theta}
     assert all(torch.equal(meta[f"rate.{name}"], torch.full(p.shape, LR)) for name, p in theta.items())
 

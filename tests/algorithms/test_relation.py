@@ -9,6 +9,7 @@ from metabench.errors import Unsupported
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at
+from problems import image_episodes, perturbed
 
 # the stride-2, the max-pooled and the half-pooled network: maps of 2x2, 1x1 and 7x7 pixels
 FORMS = {"strided": (False, True), "maxpool": (True, True), "halfpool": (True, True, 2)}
@@ -17,23 +18,6 @@ FORMS = {"strided": (False, True), "maxpool": (True, True), "halfpool": (True, T
 def build(ways=5, form="strided", size=28, autodiff=TAPE):
     learner = Learner(Conv4((1, size, size), ways, 4, *FORMS[form]), "classification")
     return ALGORITHMS.get("relation")(learner, 0.0, 0, autodiff)
-
-
-def meta_of(algorithm, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        n: (p + 0.1 * torch.randn(p.shape, generator=generator)).double() for n, p in algorithm.init(generator).items()
-    }
-
-
-def episodes(tasks, ways, shots=2, query=3, size=28, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-
-    def batch(count):
-        y = torch.arange(ways).repeat(count).expand(tasks, -1)
-        return Batch(torch.rand(tasks, ways * count, 1, size, size, generator=generator).double(), y)
-
-    return Task(batch(shots), batch(query), torch.zeros(tasks, ways, dtype=torch.int64))
 
 
 def assert_close(actual, expected):
@@ -64,7 +48,7 @@ def by_hand(algorithm, meta, task):
 @pytest.mark.parametrize("form", FORMS)
 def test_scores_and_loss_by_hand(form):
     algorithm = build(3, form)
-    meta, task = meta_of(algorithm), task_at(episodes(1, 3), 0)
+    meta, task = perturbed(algorithm), task_at(image_episodes(1, 3), 0)
     (adapted,) = algorithm.trajectory(meta, task.support)
     scores, expected = algorithm.predict(adapted, task.query.x), by_hand(algorithm, meta, task)
     assert_close(scores, expected)
@@ -76,7 +60,7 @@ def test_scores_and_loss_by_hand(form):
 @pytest.mark.parametrize("autodiff", [TAPE, FUNCTIONAL], ids=lambda autodiff: autodiff.name)
 def test_direction_is_the_gradient_of_the_squared_error_by_hand(autodiff):
     algorithm = build(3, autodiff=autodiff)
-    meta, task = meta_of(algorithm), task_at(episodes(1, 3), 0)
+    meta, task = perturbed(algorithm), task_at(image_episodes(1, 3), 0)
     leaves = {n: p.clone().requires_grad_() for n, p in meta.items()}
     error = (by_hand(algorithm, leaves, task) - torch.eye(3).double()[task.query.y]).square().mean()
     direction, metrics = algorithm.task_direction(meta, task)
@@ -88,7 +72,7 @@ def test_direction_is_the_gradient_of_the_squared_error_by_hand(autodiff):
 
 def test_maps_are_summed_over_the_shots():
     algorithm = build(5)
-    meta, task = meta_of(algorithm), task_at(episodes(1, 5, shots=1), 0)
+    meta, task = perturbed(algorithm), task_at(image_episodes(1, 5, shots=1), 0)
     one = algorithm.adapt(meta, task.support)["class.maps"]
     thrice = algorithm.adapt(meta, Batch(task.support.x.repeat(3, 1, 1, 1), task.support.y.repeat(3)))["class.maps"]
     assert_close(thrice, 3 * one)
@@ -96,7 +80,7 @@ def test_maps_are_summed_over_the_shots():
 
 def test_classes_follow_their_labels():
     algorithm = build(5)
-    meta, task = meta_of(algorithm), task_at(episodes(1, 5), 0)
+    meta, task = perturbed(algorithm), task_at(image_episodes(1, 5), 0)
     before = algorithm.predict(algorithm.adapt(meta, task.support), task.query.x)
     exchange = torch.tensor([0, 1, 2, 4, 3])
     swapped = algorithm.adapt(meta, Batch(task.support.x, exchange[task.support.y]))
@@ -107,11 +91,11 @@ def test_classes_follow_their_labels():
 
 
 def test_what_is_learned_depends_neither_on_the_ways_nor_on_the_size_of_the_maps():
-    meta = meta_of(build(20))
+    meta = perturbed(build(20))
     assert not meta.keys() & build().learner.model.head_names
     for ways, form, size in ((5, "strided", 28), (20, "strided", 28), (5, "halfpool", 28), (2, "halfpool", 84)):
-        algorithm, task = build(ways, form, size), task_at(episodes(1, ways, query=1, size=size), 0)
-        assert {n: p.shape for n, p in meta_of(algorithm).items()} == {n: p.shape for n, p in meta.items()}
+        algorithm, task = build(ways, form, size), task_at(image_episodes(1, ways, query=1, size=size), 0)
+        assert {n: p.shape for n, p in perturbed(algorithm).items()} == {n: p.shape for n, p in meta.items()}
         scores = algorithm.predict(algorithm.adapt(meta, task.support), task.query.x)
         assert scores.shape == (ways, ways)
         assert ((scores > 0) & (scores < 1)).all()
@@ -120,7 +104,7 @@ def test_what_is_learned_depends_neither_on_the_ways_nor_on_the_size_of_the_maps
 @pytest.mark.parametrize("form", FORMS)
 def test_vmap_is_the_loop(form):
     algorithm = build(form=form)
-    meta, tasks = meta_of(algorithm), episodes(3, 5)
+    meta, tasks = perturbed(algorithm), image_episodes(3, 5)
     loop, vmap = (ENGINES.get(engine).build(algorithm)(meta, tasks)[0] for engine in ("loop", "vmap"))
     for n in meta:
         assert_close(vmap[n], loop[n])
@@ -130,7 +114,7 @@ def test_no_hidden_unit_starts_dead():
     """With a bias of zero several of the eight would be negative for every pair, and stay so."""
     algorithm = build()
     meta = algorithm.init(torch.Generator().manual_seed(0))
-    task = task_at(episodes(1, 5), 0)
+    task = task_at(image_episodes(1, 5), 0)
     direction, _ = algorithm.task_direction({n: p.double() for n, p in meta.items()}, task)
     assert (direction["relation.hidden.bias"].abs() > 0).all()
 
@@ -146,7 +130,7 @@ def test_what_has_no_maps_and_regression_are_refused():
 def test_it_runs_in_mixed_precision(engine):
     algorithm = build(form="halfpool")
     meta = algorithm.init(torch.Generator().manual_seed(0))
-    (sx, sy), (qx, qy), classes = episodes(2, 5)
+    (sx, sy), (qx, qy), classes = image_episodes(2, 5)
     tasks = Task(Batch(sx.float(), sy), Batch(qx.float(), qy), classes)
     step = ENGINES.get(engine).build(algorithm)
     exact = step(meta, tasks)[1]["loss"]

@@ -6,15 +6,10 @@ import torch
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.measure.gate import flat
-from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task
+from problems import Smooth, perturbed
 
 LR = 0.1
-
-
-class Smooth(MLP):
-    def features(self, params, x):
-        return torch.tanh(x @ params["hidden1.weight"].T + params["hidden1.bias"])
 
 
 @pytest.fixture(params=[TAPE, FUNCTIONAL], ids=lambda autodiff: autodiff.name)
@@ -37,8 +32,7 @@ def fresh(learner):
 
 def shaken(learner):
     """Meta-parameters off their initial values, at which the rates do not depend on the task yet."""
-    generator = torch.Generator().manual_seed(1)
-    return {name: p + 0.3 * torch.randn(p.shape, generator=generator).double() for name, p in fresh(learner).items()}
+    return perturbed(build(learner, TAPE), 0.3)
 
 
 def problem(learner, seed=2):

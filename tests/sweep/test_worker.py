@@ -11,6 +11,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.autodiff import TAPE
 from metabench.engines.base import ENGINES, Engine
 from metabench.errors import Unsupported
+from metabench.sweep import worker
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.worker import build_algorithm, in_precision, initial_meta, measure_cell, sampler, steps_by_stage
 from metabench.tasks.base import TASKS, EpisodeShape
@@ -232,3 +233,18 @@ def test_bfloat16_on_an_engine_that_autocast_does_not_reach_is_unsupported():
     cell = cell_of(precision="bfloat16", engine="vmap")
     with pytest.raises(Unsupported, match="autocast does not reach the convolutions of vmap"):
         measure_cell(cell, {}, None, lambda part: None)
+
+
+def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch):
+    """Early in a training, adaptation may overflow on validation tasks and be sound in the end."""
+
+    def scores(algorithm, meta, distribution, split, tasks, steps, *rest):
+        return torch.full((tasks, 2), torch.inf if split == "validation" else 0.5, dtype=torch.float64)
+
+    monkeypatch.setattr(worker, "evaluate", scores)
+    parts = {}
+    cell = cell_of(measure=["quality"], iterations=2, eval_tasks=3)
+    measure_cell(cell, {"curve_points": 1}, None, parts.update)
+    assert [point["value"] for point in parts["quality"]["curve"]] == [None, None]
+    assert parts["quality"]["value"] == 0.5
+    json.dumps(parts, allow_nan=False)
