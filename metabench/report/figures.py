@@ -11,6 +11,7 @@ NOTHING = "–"
 
 TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 BYTE_UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B"))
+HUGE = 1e6
 
 
 def trim(value: float, low: float, high: float) -> str:
@@ -79,6 +80,8 @@ def quality_text(score: Interval, metric: str) -> str:
     scale, unit = (0.01, " %") if metric == "accuracy" else (1.0, "")
     value, low, high = score.value / scale, score.low / scale, score.high / scale
     half = (high - low) / 2
+    if abs(value) >= HUGE:  # an adaptation that overshot: its order of magnitude says all
+        return f"{value:.0e} ± {half:.0e}{unit}"
     decimals = _decimals(value, low, high)
     # of a very narrow interval one digit at least, so that it does not read as none
     own = max(decimals, _first_decimal(half)) if half > 0 else decimals

@@ -90,3 +90,8 @@ def test_quality():
 def test_errors():
     assert error_text(3.14e-15) == "3.1e-15"
     assert error_text(None) == error_text(math.nan) == "not finite"
+
+
+def test_a_score_of_an_adaptation_that_overshot_is_an_order_of_magnitude():
+    assert quality_text(Interval(1.9e25, -9e25, 13e25), "mse") == "2e+25 ± 1e+26"
+    assert quality_text(Interval(1234.5, 1200.0, 1269.0), "mse") == "1230 ± 30"
