@@ -62,11 +62,13 @@ def test_every_row_of_the_readme_stands_in_the_run_it_names(file, row):
 
 def test_every_algorithm_has_an_entry_and_is_trained():
     """In docs/algorithms.md, and in the sweeps over all algorithms, by the tasks that it is for."""
+    # other tests register algorithms of their own
+    ours = {name: kind for name, kind in ALGORITHMS if kind.__module__.startswith("metabench.algorithms.")}
     entries = re.findall(r"^### (.*)$", (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(name for entry in entries for name in entry.split(", ")) == ALGORITHMS.names()
+    assert sorted(name for entry in entries for name in entry.split(", ")) == sorted(ours)
     for sweep, kind in (("algorithms", "classification"), ("sinusoid", "regression")):
         trained = {cell.algorithm for cell in load_sweep(find_sweep(sweep), {}, 1).cells}
-        assert trained == {name for name, algorithm in ALGORITHMS if kind in algorithm.kinds}
+        assert trained == {name for name, algorithm in ours.items() if kind in algorithm.kinds}
 
 
 def test_links_between_the_documents_lead_somewhere():
