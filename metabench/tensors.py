@@ -27,8 +27,8 @@ class Task(NamedTuple):
     train on all classes jointly look at it, and no others; zeros where classes have no identity."""
 
 
-def task_at(episodes: Task, index: int) -> Task:
-    """The task at `index` of an episode batch, as views."""
+def task_at(episodes: Task, index: int | list[int]) -> Task:
+    """The task at `index` of an episode batch, as views; for a list of indices, a new episode batch of those."""
     (sx, sy), (qx, qy), classes = episodes
     return Task(Batch(sx[index], sy[index]), Batch(qx[index], qy[index]), classes[index])
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
+from metabench.algorithms.presets import Decay
 from metabench.autodiff import TAPE
 from metabench.engines.base import Step
 from metabench.tasks.base import Split, TaskDistribution
@@ -22,7 +23,6 @@ class Diverged(Exception):
     """The loss of meta-training is not finite."""
 
 
-Decay: TypeAlias = Literal["none", "linear", "cosine", "halving"]
 BatchNorm: TypeAlias = Literal["transductive", "one-query", "running"]
 
 COSINE_FLOOR = 0.01

@@ -47,6 +47,14 @@ class Learner:
             return (outputs.argmax(-1) == y).to(outputs.dtype).mean()
         return F.mse_loss(outputs, y)
 
+    def body(self, params: Params) -> Params:
+        """The model's parameters without those of its head."""
+        return {name: p for name, p in params.items() if name not in self.model.head_names}
+
+    def one_hot(self, y: Tensor, like: Tensor) -> Tensor:
+        """(examples,) -> (examples, ways), of the dtype and on the device of `like`."""
+        return torch.eye(self.model.outputs, dtype=like.dtype, device=like.device)[y]
+
 
 Family: TypeAlias = Literal["gradient-based", "metric-based", "model-based", "baseline"]
 Order: TypeAlias = Literal["second", "first", "implicit", "none"]
@@ -119,7 +127,7 @@ class Algorithm(ABC):
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
         """Names of the meta-parameters that the inner loop moves; all others it leaves as they are."""
-        return frozenset(meta)
+        return frozenset() if self.order == "none" else frozenset(meta)
 
     def at(self, progress: float) -> Self:
         """The algorithm as it is when this share in [0, 1] of the meta-training is done, in steps of a hundredth."""

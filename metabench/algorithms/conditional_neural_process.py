@@ -70,9 +70,6 @@ class ConditionalNeuralProcess(Algorithm):
         pairs = torch.cat([support.x.flatten(1), support.y], 1)
         yield {**meta, "representation": _forward(encoder, meta, "encoder.", pairs).mean(0)}
 
-    def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset()
-
     def predict(self, adapted: Params, x: Tensor) -> Tensor:
         return self.distribution(adapted, x)[0]
 

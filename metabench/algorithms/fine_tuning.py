@@ -61,8 +61,10 @@ class FineTuning(Algorithm):
         if self.learner.kind == "regression":
             return meta
         classes, features = self.learner.classes, meta["head.weight"].shape[1]
-        body = {name: p for name, p in meta.items() if name not in self.learner.model.head_names}
-        return body | {"joint.weight": glorot((classes, features), generator), "joint.bias": torch.zeros(classes)}
+        return self.learner.body(meta) | {
+            "joint.weight": glorot((classes, features), generator),
+            "joint.bias": torch.zeros(classes),
+        }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         start = meta

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.presets import Preset
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
@@ -39,18 +39,15 @@ class Matching(Algorithm):
     presets: ClassVar = {"quick/omniglot": _QUICK}
 
     def init(self, generator: torch.Generator) -> Params:
-        return _without_head(self.learner, self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}
+        return self.learner.body(self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         features = self.learner.model.features(meta, support.x)
-        yield meta | {"support.embeddings": features, "support.labels": _one_hot(self.learner, support.y, features)}
+        yield meta | {"support.embeddings": features, "support.labels": self.learner.one_hot(support.y, features)}
 
     def predict(self, adapted: Params, x: Tensor) -> Tensor:
         """(queries, *input_shape) -> (queries, ways): log-probabilities."""
         return _attend(self.learner.model.features(adapted, x), adapted)
-
-    def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset()
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
@@ -81,7 +78,7 @@ class FullContextMatching(Algorithm):
     def init(self, generator: torch.Generator) -> Params:
         params = self.learner.model.init(generator)
         units = params["head.weight"].shape[1]
-        meta = _without_head(self.learner, params) | {"scale": torch.tensor(SCALE)}
+        meta = self.learner.body(params) | {"scale": torch.tensor(SCALE)}
         for name, recurrent in (("forward", units), ("backward", units), ("query", 2 * units)):
             meta[f"{name}.input"] = glorot((4 * units, units), generator)
             meta[f"{name}.recurrent"] = glorot((4 * units, recurrent), generator)
@@ -93,7 +90,7 @@ class FullContextMatching(Algorithm):
         features = self.learner.model.features(meta, support.x)
         onward = _read(meta, "forward", features)
         back = _read(meta, "backward", features.flip(0)).flip(0)
-        labels = _one_hot(self.learner, support.y, features)
+        labels = self.learner.one_hot(support.y, features)
         yield meta | {"support.embeddings": onward + back + features, "support.labels": labels}
 
     def predict(self, adapted: Params, x: Tensor) -> Tensor:
@@ -109,21 +106,9 @@ class FullContextMatching(Algorithm):
             state = output + features
         return _attend(state, adapted)
 
-    def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset()
-
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
         return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
-
-
-def _without_head(learner: Learner, params: Params) -> Params:
-    return {name: p for name, p in params.items() if name not in learner.model.head_names}
-
-
-def _one_hot(learner: Learner, y: Tensor, like: Tensor) -> Tensor:
-    """(examples,) -> (examples, ways)"""
-    return torch.eye(learner.model.outputs, dtype=like.dtype, device=like.device)[y]
 
 
 def _attend(queries: Tensor, adapted: Params) -> Tensor:

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from metabench.algorithms.inner_loop import InnerOptimizer
+
+Decay: TypeAlias = Literal["none", "linear", "cosine", "halving"]
+"""How the outer rate falls: see `training.Outer`."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Preset:
     iterations: int
     outer: Literal["adam", "sgd"] = "adam"
     outer_lr: float = 1e-3
-    outer_decay: Literal["none", "linear", "cosine", "halving"] = "none"
+    outer_decay: Decay = "none"
     outer_warmup: int = 0
     """Iterations over which the outer rate rises linearly from zero."""
     outer_clip: float = 0.0

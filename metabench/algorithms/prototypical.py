@@ -46,7 +46,7 @@ class Prototypical(Algorithm):
     }
 
     def init(self, generator: torch.Generator) -> Params:
-        return _body(self.learner, generator)
+        return self.learner.body(self.learner.model.init(generator))
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         yield meta | {"prototypes": _prototypes(self.learner, meta, support)}
@@ -55,9 +55,6 @@ class Prototypical(Algorithm):
         """(queries, *input_shape) -> (queries, ways): minus the squared distances to the prototypes."""
         features = self.learner.model.features(adapted, x)
         return -(features[:, None] - adapted["prototypes"]).square().sum(-1)
-
-    def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset()
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
@@ -82,7 +79,7 @@ class CosinePrototypical(Algorithm):
     presets: ClassVar = {"quick/omniglot": _QUICK}
 
     def init(self, generator: torch.Generator) -> Params:
-        return _body(self.learner, generator) | {"scale": torch.tensor(SCALE)}
+        return self.learner.body(self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         yield meta | {"prototypes": _prototypes(self.learner, meta, support)}
@@ -92,22 +89,13 @@ class CosinePrototypical(Algorithm):
         features = F.normalize(self.learner.model.features(adapted, x), dim=-1)
         return adapted["scale"] * features @ F.normalize(adapted["prototypes"], dim=-1).T
 
-    def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset()
-
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
         return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
 
 
-def _body(learner: Learner, generator: torch.Generator) -> Params:
-    """Fresh parameters of the model without its head."""
-    params = learner.model.init(generator)
-    return {name: p for name, p in params.items() if name not in learner.model.head_names}
-
-
 def _prototypes(learner: Learner, meta: Params, support: Batch) -> Tensor:
     """Eq. 1: the mean embedding of each class, (ways, features)."""
     features = learner.model.features(meta, support.x)
-    labels = torch.eye(learner.model.outputs, dtype=features.dtype, device=features.device)[support.y]
+    labels = learner.one_hot(support.y, features)
     return labels.T @ features / labels.sum(0)[:, None]

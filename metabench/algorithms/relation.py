@@ -94,8 +94,7 @@ class Relation(Algorithm):
         return cast(Mapper, self.learner.model)
 
     def init(self, generator: torch.Generator) -> Params:
-        params = self.learner.model.init(generator)
-        meta = {name: p for name, p in params.items() if name not in self.learner.model.head_names}
+        meta = self.learner.body(self.learner.model.init(generator))
         width = self.mapper.width
         for i, channels in ((1, 2 * width), (2, width)):
             meta[f"relation.conv{i}.weight"] = glorot((width, channels, 3, 3), generator)
@@ -110,7 +109,7 @@ class Relation(Algorithm):
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         maps = self.mapper.feature_map(meta, support.x)
-        summed = torch.einsum("nk,n...->k...", self._one_hot(support.y, maps), maps)
+        summed = torch.einsum("nk,n...->k...", self.learner.one_hot(support.y, maps), maps)
         # Under vmap, autocast lowers the precision of products and not of convolutions, which refuse mixed inputs.
         yield meta | {"class.maps": summed.to(maps.dtype)}
 
@@ -131,17 +130,10 @@ class Relation(Algorithm):
         scores = F.linear(hidden, adapted["relation.score.weight"], adapted["relation.score.bias"]).sigmoid()
         return scores.view(-1, classes.shape[0])
 
-    def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset()
-
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         """Eq. 2, divided by the number of pairs."""
         scores = self.predict(self.adapt(meta, task.support), task.query.x)
-        return F.mse_loss(scores, self._one_hot(task.query.y, scores))
-
-    def _one_hot(self, y: Tensor, like: Tensor) -> Tensor:
-        """(examples,) -> (examples, ways)"""
-        return torch.eye(self.learner.model.outputs, dtype=like.dtype, device=like.device)[y]
+        return F.mse_loss(scores, self.learner.one_hot(task.query.y, scores))
 
 
 def _pool(x: Tensor) -> Tensor:

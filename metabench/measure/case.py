@@ -12,16 +12,14 @@ from metabench.autodiff import TAPE
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Step
 from metabench.errors import Unsupported
-from metabench.measure.gate import DEFINITION_TOLERANCE, definition_error, relative_error
+from metabench.measure.gate import DEFINITION_TOLERANCE, definition_error, nudge, relative_error
 from metabench.tasks.base import TaskDistribution
-from metabench.tensors import Batch, Params, Task, cast, task_at
+from metabench.tensors import Params, Task, cast, task_at
 
 Found: TypeAlias = tuple[Params, dict[str, torch.Tensor]]
 """Direction and metrics."""
 STEPS = 3
 TASKS = 2
-NUDGE = 0.05
-"""Standard deviation of what initial values are moved by: zero biases and unit scales would hide errors."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Case:
     @property
     def episodes(self) -> Task:
         """An episode batch of `TASKS` tasks."""
-        return tasks_of(self._episodes, list(range(TASKS)))
+        return task_at(self._episodes, list(range(TASKS)))
 
     @property
     def task(self) -> Task:
@@ -65,7 +63,7 @@ class Case:
         A ReLU so near to its kink that it switches within every difference spoils one of them; a wrong gradient is
         wrong at both.
         """
-        episodes, error = tasks_of(self.episodes, [0]), float("inf")
+        episodes, error = task_at(self.episodes, [0]), float("inf")
         for seed in (0, 1):
             if not error <= DEFINITION_TOLERANCE:
                 meta = nudged(algorithm, seed)
@@ -90,12 +88,8 @@ def initial(algorithm: Algorithm) -> Params:
 
 def nudged(algorithm: Algorithm, seed: int = 0, models_own: bool = False) -> Params:
     """Initial meta-parameters with noise on all of them, or on the model's own alone."""
-    generator, meta = torch.Generator().manual_seed(seed), initial(algorithm)
-    names = algorithm.learner.model.init(torch.Generator()).keys() if models_own else meta.keys()
-    return {
-        name: p + NUDGE * torch.randn(p.shape, generator=generator, dtype=p.dtype) if name in names else p
-        for name, p in meta.items()
-    }
+    names = algorithm.learner.model.init(torch.Generator()).keys() if models_own else None
+    return nudge(initial(algorithm), torch.Generator().manual_seed(seed), names)
 
 
 def steps_of(algorithm: Algorithm) -> Iterator[tuple[str, Step]]:
@@ -106,12 +100,6 @@ def steps_of(algorithm: Algorithm) -> Iterator[tuple[str, Step]]:
     except Unsupported:
         return
     yield "vmap", step
-
-
-def tasks_of(episodes: Task, index: list[int]) -> Task:
-    """A new episode batch of these tasks."""
-    (sx, sy), (qx, qy), classes = episodes
-    return Task(Batch(sx[index], sy[index]), Batch(qx[index], qy[index]), classes[index])
 
 
 def distance(found: Found, truth: Found) -> float:

@@ -15,9 +15,9 @@ from metabench.algorithms.inner_loop import INNER_OPTIMIZERS
 from metabench.autodiff import TAPE
 from metabench.engines import loop
 from metabench.errors import Unsupported, in_short
-from metabench.measure.case import STEPS, Case, distance, initial, nudged, steps_of, tasks_of
+from metabench.measure.case import STEPS, Case, distance, initial, nudged, steps_of
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, relative_error
-from metabench.tensors import Batch, Params, Task, cast
+from metabench.tensors import Batch, Params, Task, cast, task_at
 
 GRADIENT_STEPS = (1, 5)
 SAME = 1e-12
@@ -152,7 +152,7 @@ def frozen(case: Case) -> Outcome:
 
 def order_of_tasks(case: Case) -> Outcome:
     """The order of the tasks in the meta-batch makes no difference."""
-    swapped = tasks_of(case.episodes, [1, 0])
+    swapped = task_at(case.episodes, [1, 0])
     return _worst(
         _within(
             distance(step(case.meta, swapped), case.found[engine]),
@@ -168,7 +168,7 @@ def one_task(case: Case) -> Outcome:
     own = case.algorithm().task_direction(case.meta, case.task)
     return _worst(
         _within(
-            distance(step(case.meta, tasks_of(case.episodes, [0])), own),
+            distance(step(case.meta, task_at(case.episodes, [0])), own),
             ENGINE_TOLERANCE,
             f"on {engine}, a meta-batch of one task has not that task's direction",
         )

@@ -4,7 +4,7 @@ Two comparisons. The engine's direction against the one of `loop`; and the one o
 of the algorithm's own definition (`Algorithm.objective`), which know nothing of automatic differentiation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +22,8 @@ ENGINE_TOLERANCE = 1e-8
 DEFINITION_TOLERANCE = 1e-5
 """Relative; right directions reach about 1e-10, one that forgets the second order about 1e-1."""
 TASKS = 2
+NUDGE = 0.05
+"""Standard deviation of what initial values are moved by: zero biases and unit scales would hide errors."""
 DIFFERENCES = (1e-5, 1e-6, 1e-7)
 """Steps of the central differences. The best one counts: a ReLU or a max-pool that switches inside one of them
 spoils that difference and not the gradient, while a wrong gradient is wrong at all of them."""
@@ -68,10 +70,7 @@ def gate(algorithm: Algorithm, step: Step, distribution: TaskDistribution, devic
 
 def _gate_at(algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, seed: int) -> Gate:
     generator = torch.Generator().manual_seed(seed)
-    meta = {
-        name: (p.double() + 0.05 * torch.randn(p.shape, generator=generator, dtype=torch.float64)).to(device)
-        for name, p in algorithm.init(generator).items()
-    }
+    meta = {name: p.to(device) for name, p in nudge(algorithm.init(generator), generator).items()}
     like = torch.zeros((), dtype=torch.float64, device=device)
     episodes = cast(distribution.sample("train", TASKS, generator), like)
     truth, truth_metrics = loop.build(algorithm)(meta, episodes)
@@ -79,6 +78,16 @@ def _gate_at(algorithm: Algorithm, step: Step, distribution: TaskDistribution, d
     errors = [relative_error(direction, truth)]
     errors += [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in metrics]
     return Gate(max(errors, key=_nan_last), definition_error(algorithm, meta, episodes, truth, generator))
+
+
+def nudge(meta: Params, generator: torch.Generator, names: Container[str] | None = None) -> Params:
+    """Meta-parameters in float64, with noise on those of the names, or on all."""
+    return {
+        name: p.double() + NUDGE * torch.randn(p.shape, generator=generator, dtype=torch.float64)
+        if names is None or name in names
+        else p.double()
+        for name, p in meta.items()
+    }
 
 
 def _worst(result: Gate) -> float:

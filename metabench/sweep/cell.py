@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, TypeAlias
 
 from metabench.algorithms.inner_loop import InnerOptimizer
+from metabench.algorithms.presets import Decay
 from metabench.tasks.base import EpisodeShape
-from metabench.training import BatchNorm, Decay, Outer
+from metabench.training import BatchNorm, Outer
 
 Measure: TypeAlias = Literal["time", "memory", "quality"]
 MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")

@@ -9,14 +9,14 @@ from typing import Any, get_args
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.inner_loop import INNER_OPTIMIZERS
-from metabench.algorithms.presets import most_specific
+from metabench.algorithms.presets import Decay, most_specific
 from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.models.base import MODELS
 from metabench.registry import Registry
 from metabench.sweep.cell import AXES, MEASURES, Cell
 from metabench.tasks.base import TASKS
-from metabench.training import BatchNorm, Decay
+from metabench.training import BatchNorm
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     "algorithm": ALGORITHMS,

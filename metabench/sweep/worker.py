@@ -301,9 +301,8 @@ def main() -> None:
     state: dict[str, Any] = {"status": "crashed", "reason": ""}
 
     def record(part: dict[str, Any]) -> None:
-        text = json.dumps(
-            state | part, allow_nan=False
-        )  # a number that JSON has no word for ends this cell, not the run
+        # A number that JSON has no word for raises here: it ends this cell, not the run.
+        text = json.dumps(state | part, allow_nan=False)
         state.update(part)
         temporary = result_file.with_suffix(".tmp")
         temporary.write_text(text, encoding="utf-8")

@@ -97,9 +97,8 @@ class ImageTasks:
         # The places of the largest of independent uniforms are a uniform draw without replacement, in random order.
         places = torch.rand(tasks, len(pool), generator=generator).topk(ways).indices
         characters = pool[places][:, None, :]  # (tasks, 1, ways)
-        turns = torch.randint(
-            QUARTERS, (tasks, 1, ways), generator=generator
-        )  # drawn in any case: tasks match without it
+        # Turns are drawn in any case, so that tasks match without them.
+        turns = torch.randint(QUARTERS, (tasks, 1, ways), generator=generator)
         order = torch.rand(tasks, DRAWINGS, ways, generator=generator).argsort(dim=1)
         rows = characters * DRAWINGS + order  # (tasks, drawings, ways)
         if self.rotations == "none":
