@@ -47,7 +47,7 @@ class Reptile(Algorithm):
         ),
         "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 6_000, "sgd", 1.0, "linear"),
         "quick/omniglot": Preset(
-            "ours: inner descent", "conv4-32", 0.3, 8, 10, 4, 9, 700, "sgd", 1.0, "linear", train_shots=1
+            "ours: inner descent", "conv4-32", 0.3, 8, 10, 4, 9, 1_200, "sgd", 1.0, "linear", train_shots=1
         ),
     }
 

@@ -76,7 +76,7 @@ def implicit_gradient(meta, task):
 def test_a_converged_direction_is_the_derivative_of_the_query_loss_at_the_inner_minimum(
     autodiff, meta, task, implicit_gradient
 ):
-    algorithm = build(autodiff, steps=70, lr=0.2, cg_steps=20)
+    algorithm = build(autodiff, steps=70, lr=0.2, cg_steps=20, damping=0.0)
     adapted = algorithm.adapt(meta, task.support)
     torch.testing.assert_close(flat(adapted), minimum(flat(meta), meta, task.support), rtol=1e-9, atol=1e-9)
     direction, metrics = algorithm.task_direction(meta, task)
@@ -93,11 +93,12 @@ def test_the_inner_loop_descends_the_support_loss_with_its_proximal_term(autodif
         phi = phi - 0.1 * (gradient(lambda p: loss_of(p, meta, task.support), phi) + LAMBDA * (phi - theta))
 
 
-def test_few_steps_of_conjugate_gradient_minimise_the_quadratic_over_the_krylov_space(autodiff, meta, task):
-    algorithm = build(autodiff, cg_steps=3)
+@pytest.mark.parametrize("damping", [0.0, 10.0])
+def test_few_steps_of_conjugate_gradient_minimise_the_quadratic_over_the_krylov_space(autodiff, damping, meta, task):
+    algorithm = build(autodiff, cg_steps=3, damping=damping)
     adapted = flat(algorithm.adapt(meta, task.support))
     curvature = hessian(lambda phi: loss_of(phi, meta, task.support), adapted)
-    matrix = torch.eye(len(adapted), dtype=adapted.dtype) + curvature / LAMBDA
+    matrix = torch.eye(len(adapted), dtype=adapted.dtype) + curvature / (LAMBDA + damping)
     target = gradient(lambda phi: loss_of(phi, meta, task.query), adapted)
     basis, _ = torch.linalg.qr(torch.stack([target, matrix @ target, matrix @ matrix @ target], dim=1))
     expected = basis @ torch.linalg.solve(basis.T @ matrix @ basis, basis.T @ target)
