@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test check bench-save bench-compare clean
+.PHONY: help setup peers bench smoke test check bench-save bench-compare clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,13 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+# learn2learn's shipped C files are too old for Python 3.11; asked for build_ext, its set-up writes them anew
+# (learnables/learn2learn#413). Its dependencies are of parts that are not used here.
+peers: $(READY) ## add the libraries that run beside our engines: higher, learn2learn, TorchOpt, JAX
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[higher,jax,learn2learn,torchopt]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --no-deps --use-pep517 \
+		--config-settings=--build-option=build_ext learn2learn==0.2.0
 
 bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)

@@ -16,11 +16,14 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 def cells() -> list[Cell]:
-    """One cell for each implementation and task, small enough that the whole suite takes a minute or two."""
-    from metabench.algorithms.base import ALGORITHMS
-    from metabench.engines.base import ENGINES
+    """One cell for each implementation and task, small enough that the whole suite takes a minute or two.
 
-    common = {"algorithm": ALGORITHMS.names(), "engine": ENGINES.names(), "inner_steps": 1, "iterations": 0}
+    Engines that compile or need a library are left to `metabench run engines`.
+    """
+    from metabench.algorithms.base import ALGORITHMS
+    from metabench.engines.base import in_process
+
+    common = {"algorithm": ALGORITHMS.names(), "engine": in_process(), "inner_steps": 1, "iterations": 0}
     document = {
         "grid": [
             {**common, "task": "sinusoid", "meta_batch": 25},

@@ -7,18 +7,17 @@ from statistics import median
 import torch
 from tabulate import tabulate
 
-from metabench.engines.base import ENGINES
 from metabench.measure.clock import Budget, measure_time
 from metabench.measure.machine import physical_cores
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.worker import build_algorithm, initial_meta, meta_iteration
+from metabench.sweep.workload import Workload, initial_meta
 from metabench.tasks.base import TASKS
 
 ROUNDS = 15
 CPU = torch.device("cpu")
 
 
-def bare_loop(call: Callable[[], None], block: int, samples: int) -> float:
+def bare_loop(call: Callable[[], object], block: int, samples: int) -> float:
     """Median seconds a call over `samples` blocks, with nothing but a clock around each."""
     times = []
     for _ in range(samples):
@@ -39,9 +38,8 @@ def main() -> None:
     for cell in parse_sweep("overhead", {"grid": grids}, "", physical_cores()).cells:
         torch.set_num_threads(cell.threads)
         distribution = TASKS.get(cell.task).build(cell.shape, None)
-        algorithm = build_algorithm(cell, distribution)
-        step = ENGINES.get(cell.engine).build(algorithm)
-        iteration = meta_iteration(cell, step, initial_meta(cell, algorithm), distribution)
+        workload = Workload(cell, distribution)
+        iteration, _ = workload.repeatable(initial_meta(cell, workload.algorithm))
         harness, bare = [], []
         for _ in range(ROUNDS):
             timing = measure_time(iteration, CPU, Budget(seconds=0.3))

@@ -120,26 +120,29 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 @app.command()
 def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Algorithms; all if left out.")] = None,
-    engine: Annotated[list[str] | None, typer.Option(help="Engines; all if left out.")] = None,
+    engines: Annotated[
+        str, typer.Option(help="Engines, with commas between, or all; if left out, those that need no compiler.")
+    ] = "",
 ) -> None:
     """Prove every implementation right: its direction, held against differences, and the contract of algorithms."""
     import torch
 
     from metabench.algorithms.base import ALGORITHMS
-    from metabench.engines.base import ENGINES
+    from metabench.engines.base import ENGINES, in_process
     from metabench.measure.verification import SETTINGS, comply, verify
 
     torch.set_num_threads(1)  # all is so small here that threads would wait for each other
 
-    algorithms, engines = names or ALGORITHMS.names(), engine or ENGINES.names()
+    algorithms = names or ALGORITHMS.names()
+    chosen = {"": in_process(), "all": ENGINES.names()}.get(engines, engines.split(","))
     for name in algorithms:
         ALGORITHMS.get(name)
-    for name in engines:
+    for name in chosen:
         ENGINES.get(name)
     rows: list[list[str]] = []
     words: list[str] = []
     for name in algorithms:
-        for v in verify([name], engines, SETTINGS):
+        for v in verify([name], chosen, SETTINGS):
             setting = f"{v.setting.task}, {v.setting.model}, inner steps: {v.setting.inner_steps}"
             errors = [f"{v.gate.engine_error:.1e}", f"{v.gate.definition_error:.1e}"] if v.gate else ["", ""]
             rows.append([v.implementation, setting, *errors, v.word if v.word == "ok" else f"{v.word}: {v.reason}"])

@@ -3,16 +3,15 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import cos, pi
+from math import isfinite
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
-from metabench.algorithms.presets import Decay
 from metabench.autodiff import TAPE
-from metabench.engines.base import Step
+from metabench.engines.base import Iteration
 from metabench.tasks.base import Split, TaskDistribution
 from metabench.tensors import Params, Task, cast, task_at
 
@@ -25,64 +24,8 @@ class Diverged(Exception):
 
 BatchNorm: TypeAlias = Literal["transductive", "one-query", "running"]
 
-COSINE_FLOOR = 0.01
-"""Of the rate, where `cosine` ends: MAML++ goes from 1e-3 to 1e-5."""
-HALVING_PERIOD = 2000
-"""Iterations after which `halving` halves the rate: the schedule of Prototypical networks."""
 STAGES = 100
 """How many times in a meta-training an algorithm can change (`Algorithm.at`)."""
-
-
-@dataclass(frozen=True)
-class Outer:
-    """The outer optimiser: Adam, or plain descent with Reptile's interpolation as its natural reading."""
-
-    optimizer: Literal["adam", "sgd"]
-    lr: float
-    decay: Decay
-    """`linear` falls to zero over the iterations, `cosine` to a hundredth; `halving` halves every 2000."""
-    iterations: int
-    warmup: int = 0
-    """Iterations over which the rate rises linearly to `lr`, on top of the decay."""
-    clip: float = 0.0
-    """Largest norm of a direction, over all meta-parameters; 0 is none."""
-
-    def factor(self, iteration: int) -> float:
-        """What `lr` is multiplied by in the iteration of that number, the first being 0."""
-        share = min(iteration / max(self.iterations, 1), 1.0)
-        decayed = {
-            "none": 1.0,
-            "linear": 1 - share,
-            "cosine": COSINE_FLOOR + (1 - COSINE_FLOOR) * (1 + cos(pi * share)) / 2,
-            "halving": 0.5 ** (iteration // HALVING_PERIOD),
-        }[self.decay]
-        return decayed * min(1.0, (iteration + 1) / (self.warmup + 1))
-
-
-class MetaOptimizer:
-    """Hands directions to a torch optimiser; owns the meta-parameters that it updates in place."""
-
-    def __init__(self, meta: Params, outer: Outer) -> None:
-        self.meta = meta
-        self.clip = outer.clip
-        tensors = list(meta.values())
-        # The fused kernels take a third of the time of the others on small networks.
-        if outer.optimizer == "adam":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(tensors, lr=outer.lr, fused=True)
-        else:
-            self.optimizer = torch.optim.SGD(tensors, lr=outer.lr, fused=True)
-        constant = outer.decay == "none" and not outer.warmup
-        self.schedule = None if constant else torch.optim.lr_scheduler.LambdaLR(self.optimizer, outer.factor)
-
-    def update(self, direction: Params) -> None:
-        """One outer step against the direction."""
-        for name, p in self.meta.items():
-            p.grad = direction[name]
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.meta.values(), self.clip)
-        self.optimizer.step()
-        if self.schedule:
-            self.schedule.step()
 
 
 @dataclass(frozen=True)
@@ -106,40 +49,37 @@ class Trained:
 
 
 def train(
-    step_at: Callable[[float], Step],
-    optimizer: MetaOptimizer,
+    iteration: Iteration,
     sample: Callable[[], Task],
     iterations: int,
     evaluate_now: Callable[[Params], float],
     curve_points: int,
+    enter: Callable[[float], None] = lambda progress: None,
 ) -> Trained:
     """Meta-train for `iterations`, sampling included in the seconds; raises `Diverged`.
 
-    `step_at` gives the step for a share in [0, 1) of the training done; it is asked a hundred times.
-    The curve has `curve_points` evenly spaced points and one before the first iteration.
+    `enter` is called with the share in [0, 1) of the training done, at each of its hundred stages, and may change what
+    an iteration does. The curve has `curve_points` evenly spaced points and one before the first iteration.
     """
-    device = next(iter(optimizer.meta.values())).device
     marks = {round(i * iterations / curve_points) for i in range(1, curve_points + 1)}
-    curve = [CurvePoint(0, 0.0, float("nan"), evaluate_now(optimizer.meta))]
+    curve = [CurvePoint(0, 0.0, float("nan"), evaluate_now(iteration.meta))]
     seconds = 0.0
     start = time.perf_counter()
-    stage, step = -1, step_at(0.0)
-    for iteration in range(1, iterations + 1):
-        if stage != (iteration - 1) * STAGES // iterations:
-            stage = (iteration - 1) * STAGES // iterations
-            step = step_at(stage / STAGES)
-        direction, metrics = step(optimizer.meta, sample())
-        optimizer.update(direction)
-        if iteration in marks:
+    stage = -1
+    for done in range(1, iterations + 1):
+        if stage != (done - 1) * STAGES // iterations:
+            stage = (done - 1) * STAGES // iterations
+            enter(stage / STAGES)
+        metrics = iteration.run(iteration.take(sample()))
+        if done in marks:
             loss = float(metrics["loss"])
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+            iteration.wait()
             seconds += time.perf_counter() - start
-            if not torch.isfinite(metrics["loss"]):
-                raise Diverged(f"the training loss is {loss} by iteration {iteration}")
-            curve.append(CurvePoint(iteration, seconds, loss, evaluate_now(optimizer.meta)))
+            if not isfinite(loss):
+                raise Diverged(f"the training loss is {loss} by iteration {done}")
+            curve.append(CurvePoint(done, seconds, loss, evaluate_now(iteration.meta)))
             start = time.perf_counter()
-    return Trained(optimizer.meta, seconds, curve)
+    return Trained(iteration.meta, seconds, curve)
 
 
 def evaluate(

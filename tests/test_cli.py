@@ -105,7 +105,7 @@ def test_algorithms_are_listed_with_what_they_are_for(metabench):
 
 
 def test_verify_passes_what_is_right_from_outside_the_tree_too(metabench):
-    result = metabench("verify", "maml", "plugged", "--engine", "vmap")
+    result = metabench("verify", "maml", "plugged", "--engines", "vmap")
     assert result.returncode == 0, result.stderr
     rows = [re.split(r"  +", line) for line in result.stdout.splitlines()]
     for name in ("maml", "plugged"):
@@ -117,7 +117,7 @@ def test_verify_passes_what_is_right_from_outside_the_tree_too(metabench):
 
 
 def test_verify_names_what_is_wrong(metabench):
-    result = metabench("verify", "forgetful-maml", "restless", "stubborn", "failing", "--engine", "loop")
+    result = metabench("verify", "forgetful-maml", "restless", "stubborn", "failing", "--engines", "loop")
     assert result.returncode == 1
     rows = [re.split(r"  +", line) for line in result.stdout.splitlines()]
     verdicts = {name: [row[-1] for row in rows if row[0] == name] for name in {row[0] for row in rows}}

@@ -5,12 +5,13 @@ import torch
 import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
-from metabench.engines.base import ENGINES
+from metabench.engines.base import ENGINES, Stepwise
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
+from metabench.outer import Outer
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, task_at
-from metabench.training import Diverged, MetaOptimizer, Outer, evaluate, population_statistics, train
+from metabench.training import Diverged, evaluate, population_statistics, train
 
 SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)
 
@@ -23,82 +24,11 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_descent_goes_against_the_direction():
-    meta = {"a": torch.tensor([1.0, 2.0])}
-    MetaOptimizer(meta, Outer("sgd", 0.5, "none", 10)).update({"a": torch.tensor([1.0, -1.0])})
-    assert meta["a"].tolist() == [0.5, 2.5]
-
-
-def test_adam_is_adam():
-    meta = {"a": torch.tensor([1.0])}
-    optimizer = MetaOptimizer(meta, Outer("adam", 0.1, "none", 10))
-    expected, m, v = 1.0, 0.0, 0.0
-    for t, g in enumerate([0.5, -0.2, 0.7], start=1):
-        optimizer.update({"a": torch.tensor([g])})
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        expected -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
-    assert float(meta["a"]) == pytest.approx(expected, rel=1e-5)
-
-
-def test_linear_decay_reaches_zero_at_the_last_iteration():
-    meta = {"a": torch.tensor([0.0])}
-    optimizer = MetaOptimizer(meta, Outer("sgd", 1.0, "linear", 4))
-    steps = []
-    for _ in range(5):
-        before = float(meta["a"])
-        optimizer.update({"a": torch.tensor([-1.0])})
-        steps.append(float(meta["a"]) - before)
-    assert steps == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
-
-
-@pytest.mark.parametrize(
-    ("decay", "iterations", "factors"),
-    [
-        ("none", 4, {0: 1.0, 3: 1.0, 9: 1.0}),
-        ("linear", 4, {0: 1.0, 1: 0.75, 3: 0.25, 4: 0.0, 9: 0.0}),
-        ("cosine", 6, {0: 1.0, 2: 0.01 + 0.99 * 0.75, 3: 0.505, 4: 0.01 + 0.99 * 0.25, 6: 0.01, 9: 0.01}),
-        ("halving", 9000, {0: 1.0, 1999: 1.0, 2000: 0.5, 3999: 0.5, 4000: 0.25, 8000: 0.0625}),
-    ],
-)
-def test_the_outer_rate_falls_as_said(decay, iterations, factors):
-    outer = Outer("sgd", 1.0, decay, iterations)
-    assert {i: outer.factor(i) for i in factors} == pytest.approx(factors, abs=1e-12)
-
-
-def test_a_warm_up_multiplies_the_decay():
-    outer = Outer("sgd", 1.0, "none", 100, warmup=3)
-    assert [outer.factor(i) for i in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
-    outer = Outer("sgd", 1.0, "linear", 10, warmup=3)
-    assert [outer.factor(i) for i in range(5)] == pytest.approx([0.25, 0.9 * 0.5, 0.8 * 0.75, 0.7, 0.6])
-
-
-def test_each_update_takes_the_rate_of_its_iteration():
-    meta = {"a": torch.tensor([0.0])}
-    outer = Outer("sgd", 2.0, "cosine", 5, warmup=2)
-    optimizer = MetaOptimizer(meta, outer)
-    for i in range(7):
-        before = float(meta["a"])
-        optimizer.update({"a": torch.tensor([-1.0])})
-        assert float(meta["a"]) - before == pytest.approx(2.0 * outer.factor(i), rel=1e-4)
-
-
-@pytest.mark.parametrize(("clip", "norm"), [(0.0, 13.0), (1.3, 1.3), (12.9, 12.9), (13.1, 13.0)])
-def test_a_direction_is_clipped_to_its_norm_over_all_meta_parameters(clip, norm):
-    meta = {"a": torch.zeros(2), "b": torch.zeros(1, 1)}
-    MetaOptimizer(meta, Outer("sgd", 0.5, "none", 1, clip=clip)).update(
-        {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([[12.0]])}
-    )
-    scale = -0.5 * norm / 13.0
-    assert meta["a"].tolist() == pytest.approx([3 * scale, 4 * scale], rel=1e-5)
-    assert meta["b"].tolist() == [pytest.approx([12 * scale], rel=1e-5)]
-
-
 def run(iterations, seed=0):
     made = algorithm()
     draw = generator(seed)
     return train(
-        lambda progress: ENGINES.get("vmap").build(made),
-        MetaOptimizer(made.init(generator()), Outer("adam", 1e-3, "none", iterations)),
+        Stepwise(ENGINES.get("vmap").build(made), made.init(generator()), Outer("adam", 1e-3, "none", iterations)),
         lambda: SINUSOID.sample("train", 4, draw),
         iterations,
         lambda meta: float(evaluate(made, meta, SINUSOID, "validation", 20, 1, generator(9))[:, -1].mean()),
@@ -129,8 +59,7 @@ def test_a_loss_that_is_not_finite_ends_training():
 
     with pytest.raises(Diverged, match="by iteration 5"):
         train(
-            lambda progress: step,
-            MetaOptimizer(made.init(generator()), Outer("adam", 1e-3, "none", 20)),
+            Stepwise(step, made.init(generator()), Outer("adam", 1e-3, "none", 20)),
             lambda: SINUSOID.sample("train", 2, generator()),
             20,
             lambda meta: 0.0,
@@ -142,16 +71,16 @@ def test_a_loss_that_is_not_finite_ends_training():
     ("iterations", "expected"),
     [(4, [0.0, 0.25, 0.5, 0.75]), (3, [0.0, 0.33, 0.66]), (250, [i / 100 for i in range(100)])],
 )
-def test_training_asks_for_the_step_of_each_stage_once(iterations, expected):
-    asked, taken = [], []
+def test_training_enters_each_stage_once(iterations, expected):
+    entered, taken = [], []
 
-    def step_at(progress):
-        asked.append(progress)
-        return lambda meta, episodes: (taken.append(progress) or {"a": torch.zeros(1)}, {"loss": torch.tensor(0.0)})
+    def step(meta, episodes):
+        taken.append(entered[-1])
+        return {"a": torch.zeros(1)}, {"loss": torch.tensor(0.0)}
 
-    optimizer = MetaOptimizer({"a": torch.zeros(1)}, Outer("sgd", 0.0, "none", iterations))
-    train(step_at, optimizer, lambda: None, iterations, lambda meta: 0.0, curve_points=1)
-    assert asked == [0.0, *expected]  # the first is asked for before the clock starts
+    iteration = Stepwise(step, {"a": torch.zeros(1)}, Outer("sgd", 0.0, "none", iterations))
+    train(iteration, lambda: None, iterations, lambda meta: 0.0, curve_points=1, enter=entered.append)
+    assert entered == expected
     assert taken == [math.floor(100 * i / iterations) / 100 for i in range(iterations)]
 
 

@@ -1,17 +1,47 @@
 """The engine contract and the registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
+from metabench.outer import DESCENT, MetaOptimizer, Outer
 from metabench.registry import Registry
-from metabench.tensors import Params, Task
+from metabench.tensors import Params, Task, task_at
 
 Step: TypeAlias = Callable[[Params, Task], tuple[Params, dict[str, Tensor]]]
 """`(meta, episode batch) -> (direction, metrics)`, both averaged over the tasks of the batch."""
+
+
+class Iteration(Protocol):
+    """Meta-iterations (directions, their average, outer update) on arrays of the engine's own."""
+
+    def take(self, episodes: Task) -> Any:
+        """An episode batch of torch tensors as the engine holds it."""
+        ...
+
+    def run(self, episodes: Any) -> Mapping[str, Any]:
+        """One meta-iteration, and its metrics (`loss`), which `float` can read; it may return before it is done."""
+        ...
+
+    def wait(self) -> None:
+        """Return when all that was begun is done."""
+        ...
+
+    @property
+    def meta(self) -> Params:
+        """The meta-parameters as they are now; setting them begins anew, but for what an outer optimiser remembers."""
+        ...
+
+    @meta.setter
+    def meta(self, meta: Params) -> None: ...
+
+
+Start: TypeAlias = Callable[[Algorithm, Params, Outer], Iteration]
+"""`(algorithm, initial meta-parameters, outer optimiser) -> iterations`; the tensors given are not written to."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +50,95 @@ class Engine:
 
     summary: str
     build: Callable[[Algorithm], Step]
+    start: Start | None = None
+    """Whole iterations of the engine's own; without them its step and torch's optimiser make an iteration."""
+    library: str = ""
+    """The distribution that does the work, if it is not torch: its version stands beside the figures."""
     compiles: bool = False
     """Whether the first step compiles: its excess over a later one is then reported as compile time."""
+    kept: Callable[[], int] | None = None
+    """How many compiled pieces it keeps on disk, if any: when that grows, the compile time is of a cold cache."""
     autocasts: bool = True
     """Whether torch.autocast reaches what it runs: where it does not, bfloat16 would be float32 in part."""
+    foreign: bool = False
+    """Whether its arrays live outside torch's allocator: then resident memory alone can be measured."""
 
 
 ENGINES: Registry[Engine] = Registry("engine", "metabench.engines")
+
+
+def in_process() -> list[str]:
+    """Names of the engines that need no library and no compiler: what is tried where seconds count."""
+    return [name for name, engine in ENGINES if not engine.library and not engine.compiles]
+
+
+class Stepwise:
+    """Iterations made of a step, which may be replaced between two of them, and torch's optimiser."""
+
+    def __init__(self, step: Step, meta: Params, outer: Outer) -> None:
+        self.step = step
+        self.optimizer = MetaOptimizer({name: p.clone() for name, p in meta.items()}, outer)
+
+    def take(self, episodes: Task) -> Task:
+        return episodes
+
+    def run(self, episodes: Task) -> dict[str, Tensor]:
+        direction, metrics = self.step(self.optimizer.meta, episodes)
+        self.optimizer.update(direction)
+        return metrics
+
+    def wait(self) -> None:
+        if next(iter(self.meta.values())).device.type == "cuda":
+            torch.cuda.synchronize()
+
+    @property
+    def meta(self) -> Params:
+        return self.optimizer.meta
+
+    @meta.setter
+    def meta(self, meta: Params) -> None:
+        for name, p in self.optimizer.meta.items():
+            p.copy_(meta[name])
+
+
+def by_unit_descent(start: Start) -> Callable[[Algorithm], Step]:
+    """`build` of an engine that has iterations: the direction is what plain descent with rate 1 subtracts.
+
+    Exact to rounding of the meta-parameters, which float64 leaves room for.
+    """
+
+    def build(algorithm: Algorithm) -> Step:
+        start(algorithm, algorithm.init(torch.Generator()), DESCENT)  # what cannot be carried is refused here
+
+        begun: dict[object, Iteration] = {}
+
+        def step(meta: Params, episodes: Task) -> tuple[Params, dict[str, Tensor]]:
+            like = tuple((name, p.shape, p.dtype, p.device) for name, p in meta.items())
+            if like in begun:
+                begun[like].meta = meta
+            else:
+                begun[like] = start(algorithm, meta, DESCENT)
+            iteration = begun[like]
+            seen = iteration.run(iteration.take(episodes))
+            metrics = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in seen.items()}
+            after = iteration.meta
+            return {name: p - after[name] for name, p in meta.items()}, metrics
+
+        return step
+
+    return build
+
+
+def mean_over_tasks(task_direction: Callable[[Params, Task], tuple[Params, dict[str, Tensor]]]) -> Step:
+    """A step that takes one task after the other; what a task needs is freed before the next begins."""
+
+    def step(meta: Params, episodes: Task) -> tuple[Params, dict[str, Tensor]]:
+        tasks = episodes.support.x.shape[0]
+        direction, metrics = task_direction(meta, task_at(episodes, 0))
+        for i in range(1, tasks):
+            more_direction, more_metrics = task_direction(meta, task_at(episodes, i))
+            direction = {name: tensor + more_direction[name] for name, tensor in direction.items()}
+            metrics = {name: tensor + more_metrics[name] for name, tensor in metrics.items()}
+        return {name: d / tasks for name, d in direction.items()}, {name: m / tasks for name, m in metrics.items()}
+
+    return step

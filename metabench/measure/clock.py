@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
@@ -43,9 +44,15 @@ class Timing:
     """One sentence when the figure is doubtful, else empty."""
 
 
-def measure_time(call: Callable[[], object], device: torch.device, budget: Budget) -> Timing:
-    """Time `call`, which must be repeatable with constant work. The garbage collector is off meanwhile."""
-    run_block = _cuda_block if device.type == "cuda" else _cpu_block
+def measure_time(
+    call: Callable[[], object], device: torch.device, budget: Budget, wait: Callable[[], object] = lambda: None
+) -> Timing:
+    """Time `call`, which must be repeatable with constant work. The garbage collector is off meanwhile.
+
+    A call may return before its work is done; `wait` returns when all is. It is called at the end of each block, so
+    that what a library can do ahead of time, it may.
+    """
+    run_block = _cuda_block if device.type == "cuda" else partial(_cpu_block, wait)
     with no_garbage_collection():
         first = run_block(call, 1)
         block = _calibrate(call, run_block, budget)
@@ -103,10 +110,11 @@ def _warm_up(call: Callable[[], object], run_block: Callable[..., float], block:
                 return
 
 
-def _cpu_block(call: Callable[[], object], block: int) -> float:
+def _cpu_block(wait: Callable[[], object], call: Callable[[], object], block: int) -> float:
     start = time.perf_counter_ns()
     for _ in range(block):
         call()
+    wait()
     return (time.perf_counter_ns() - start) / block * 1e-9
 
 

@@ -54,8 +54,10 @@ class Event(NamedTuple):
     total: int
 
 
-def measure_memory(step: Step, device: torch.device) -> Memory:
+def measure_memory(step: Step, device: torch.device, foreign: bool = False) -> Memory:
     """The peak memory of `step` on `device`; calls it twice on a CPU, once elsewhere.
+
+    `foreign` says that the step's arrays are another library's: of those, only the process as a whole knows.
 
     The caller warms up: call the step once before, or first-use costs (lazy initialisation, compilation, cuDNN's
     selection of an algorithm) are counted too. The result of the step counts as live to its end.
@@ -73,7 +75,11 @@ def measure_memory(step: Step, device: torch.device) -> Memory:
         return _measure_cuda(step, device)
     off_gpu = "not measured (not a CUDA device)"
     resident = resident_peak(step)
-    tracked = tracked_peak(step) if device.type == "cpu" else (None, f"unavailable (no tracking on '{device.type}')")
+    tracked: Finding = (None, "unavailable (arrays outside torch's allocator)")
+    if not foreign:
+        tracked = (
+            tracked_peak(step) if device.type == "cpu" else (None, f"unavailable (no tracking on '{device.type}')")
+        )
     return Memory(*tracked, *resident, None, None, None, off_gpu)
 
 

@@ -1,7 +1,8 @@
-"""How much faster each engine is than `loop`, the reference, and how far from it its direction is."""
+"""How much faster each engine is than `loop`, the reference, and the fastest of ours than each peer."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any, NamedTuple, TypeAlias
 
 from metabench.report.bundles import (
     TRAINING_AXES,
@@ -14,64 +15,158 @@ from metabench.report.bundles import (
     time_key,
     varying,
 )
-from metabench.report.figures import NOTHING, error_text, time_text, with_interval
+from metabench.report.figures import NOTHING, duration_text, error_text, time_text, with_interval
 from metabench.report.ratios import ratio_interval
-from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, axis_word, setting
+from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, setting, without_empty_columns
 from metabench.rows import Row
 
 LOOP = "loop"
-GROUP_AXES = ("task", "ways", "shots", "query", "device", "precision", "threads")
+GROUP_AXES = ("task", "ways", "shots", "device", "precision", "threads")
 NO_LOOP = "no time of loop"
-Line: TypeAlias = Mapping[str, Bundle]
-"""The same work by engine."""
+Point: TypeAlias = tuple[tuple[str, Any], ...]
+"""The sizes of a piece of work: a column."""
+
+
+class Line(NamedTuple):
+    """An implementation on a model, and its bundles by column: a row."""
+
+    label: tuple[str, ...]
+    engine: str
+    at: dict[Point, Bundle]
 
 
 def engines_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
-    """A table for each setting in which anything was run with `loop` and with another engine."""
-    lines: dict[tuple[Any, ...], dict[str, Bundle]] = {}
+    """Tables for each setting in which anything was run with `loop` and with another engine."""
+    groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles(rows, time_key):
-        key = tuple(pair for pair in time_key(bundle.cell) if pair[0] != "engine")
-        lines.setdefault(key, {})[str(bundle.cell["engine"])] = bundle
-    groups: dict[tuple[Any, ...], list[Line]] = {}
-    for line in lines.values():
-        if LOOP in line and len(line) > 1:
-            groups.setdefault(tuple(line[LOOP].cell.get(axis) for axis in GROUP_AXES), []).append(line)
+        groups.setdefault(tuple(bundle.cell.get(axis) for axis in GROUP_AXES), []).append(bundle)
     sizes = model_sizes(rows)
+    tables: list[Table] = []
     for group in groups.values():
-        group.sort(key=lambda line: sizes.get(line[LOOP].cell["model"], 0))
-    return Section("Engines against loop", tuple(_table(group, data) for group in groups.values()))
+        works: dict[tuple[Any, ...], set[str]] = {}
+        for bundle in group:
+            works.setdefault(_work(bundle), set()).add(bundle.cell["engine"])
+        compared = [bundle for bundle in group if LOOP in works[_work(bundle)] and len(works[_work(bundle)]) > 1]
+        compared.sort(key=lambda bundle: sizes.get(bundle.cell["model"], 0))
+        if compared:
+            tables += _tables(compared, data)
+    return Section("Engines against loop", tuple(tables))
 
 
-def _table(lines: Sequence[Line], data: Mapping[str, str]) -> Table:
-    others = sorted({engine for line in lines for engine in line if engine != LOOP})
-    cells = [line[LOOP].cell for line in lines]
-    left_out = {"algorithm", "engine", "outer", "seed", "measure", *GROUP_AXES, *TRAINING_AXES}
+def _work(bundle: Bundle) -> tuple[Any, ...]:
+    """Equal for what does the same work on different engines."""
+    return tuple(pair for pair in time_key(bundle.cell) if pair[0] != "engine")
+
+
+def _tables(group: Sequence[Bundle], data: Mapping[str, str]) -> Iterator[Table]:
+    cells = [bundle.cell for bundle in group]
+    left_out = {"algorithm", "engine", "model", "outer", "seed", "measure", *GROUP_AXES, *TRAINING_AXES}
     axes = [axis for axis in cells[0] if axis not in left_out]
-    changing = varying(cells, axes)
-    changing += telling_apart(cells, ("algorithm", *changing), ("outer",))
-    columns = ["algorithm", *(axis_word(axis) for axis in changing), f"{LOOP}: time", f"{LOOP}: error"]
-    columns += [f"{name}: {what}" for name in others for what in ("speed-up", "error")]
-    body = []
-    for line, cell in zip(lines, cells, strict=True):
-        loop = line[LOOP]
-        text = [str(cell["algorithm"]), *(str(cell[axis]) for axis in changing), _time(loop), _error(loop, LOOP)]
-        for name in others:
-            text += [_speed_up(loop, line[name]), _error(line[name], name)] if name in line else ["", ""]
-        body.append(tuple(text))
-    notes = [
-        "Errors are relative, in float64: of loop against finite differences of the algorithm's definition, of the "
-        "others against loop."
+    sizes = varying(cells, axes)
+    sizes += telling_apart(cells, ("algorithm", "engine", "model", *sizes), ("outer",))
+    labels = ["algorithm", *(["model"] if varying(cells, ["model"]) else [])]
+    lines: dict[tuple[str, ...], Line] = {}
+    for bundle in group:
+        label, engine = tuple(str(bundle.cell[axis]) for axis in labels), str(bundle.cell["engine"])
+        line = lines.setdefault((*label, engine), Line(label, engine, {}))
+        line.at[tuple((axis, bundle.cell.get(axis)) for axis in sizes)] = bundle
+    fixed = [axis for axis in axes if axis not in sizes]
+    where = setting(cells[0], (*GROUP_AXES, *([] if "model" in labels else ["model"]), *fixed), data)
+    points = list(dict.fromkeys(point for line in lines.values() for point in line.at))
+    yield _against_loop(where, labels, list(lines.values()), points, sizes, data)
+    if any(_library(line) for line in lines.values()):
+        yield _against_peers(where, labels, list(lines.values()), points, sizes, data)
+
+
+def _against_loop(
+    where: str, labels: list[str], lines: list[Line], points: list[Point], sizes: list[str], data: Mapping[str, str]
+) -> Table:
+    loops = {line.label: line for line in lines if line.engine == LOOP}
+
+    def figure(line: Line, point: Point) -> str:
+        bundle, loop = line.at[point], loops[line.label].at[point]
+        return _time(bundle) if line.engine == LOOP else _speed_up(loop, bundle)
+
+    columns = _columns([*labels, "engine", "library", "error", "compiling"], points, sizes, data)
+    rows = [
+        (*line.label, line.engine, _library(line), _error(line), _compiling(line), *_cells(line, points, figure))
+        for line in lines
     ]
-    if any(PARTIAL in text for row in body for text in row):
-        notes.append(PARTIAL_NOTE)
-    fixed = [axis for axis in axes if axis not in changing]
+    columns, body = without_empty_columns(columns, rows, ("library", "compiling"))
+    notes = [
+        "Errors are relative, in float64, the largest of a row: of loop against finite differences of the algorithm's "
+        "definition, of the others against loop."
+    ]
+    if "compiling" in columns:
+        notes.append(
+            "Compiling: what the first iteration takes longer than later ones; median over those whose cache was cold."
+        )
     return Table(
-        f"Engines against loop: {setting(cells[0], (*GROUP_AXES, *fixed), data)}",
+        f"Engines against loop: {where}",
         "Time of one meta-iteration on loop; how many times faster the other engines do the same, with 95 % intervals.",
-        tuple(columns),
-        tuple(body),
-        tuple(notes),
+        columns,
+        body,
+        tuple([*notes, PARTIAL_NOTE] if _partial(body) else notes),
     )
+
+
+def _against_peers(
+    where: str, labels: list[str], lines: list[Line], points: list[Point], sizes: list[str], data: Mapping[str, str]
+) -> Table:
+    ours: dict[tuple[tuple[str, ...], Point], Bundle] = {}
+    for line in lines:
+        for point, bundle in line.at.items():
+            best = ours.get((line.label, point))
+            if (
+                bundle.step
+                and not _library(line)
+                and (not best or not best.step or bundle.step.value < best.step.value)
+            ):
+                ours[line.label, point] = bundle
+
+    def figure(line: Line, point: Point) -> str:
+        best = ours.get((line.label, point))
+        return f"{_speed_up(line.at[point], best)} ({best.cell['engine']})" if best and line.at[point].step else NOTHING
+
+    columns = _columns([*labels, "peer"], points, sizes, data)
+    rows = tuple((*line.label, _peer(line), *_cells(line, points, figure)) for line in lines if _library(line))
+    return Table(
+        f"The fastest engine against each peer: {where}",
+        "How many times faster the fastest engine of ours (named in brackets) does the same, with 95 % intervals.",
+        columns,
+        rows,
+        (PARTIAL_NOTE,) if _partial(rows) else (),
+    )
+
+
+def _columns(labels: list[str], points: list[Point], sizes: list[str], data: Mapping[str, str]) -> tuple[str, ...]:
+    """Labels, and a phrase for each point."""
+    return (*labels, *([setting(dict(point), sizes, data) for point in points] if sizes else ["speed-up"]))
+
+
+def _cells(line: Line, points: list[Point], figure: Callable[[Line, Point], str]) -> tuple[str, ...]:
+    return tuple(figure(line, point) if point in line.at else "" for point in points)
+
+
+def _partial(rows: Sequence[Sequence[str]]) -> bool:
+    return any(PARTIAL in text for row in rows for text in row)
+
+
+def _library(line: Line) -> str:
+    """Name and version of what does the work, if it is not torch."""
+    return next((row["library"] for bundle in line.at.values() for row in bundle.rows if row.get("library")), "")
+
+
+def _peer(line: Line) -> str:
+    """Its library, and which of that library's engines it is if there may be several."""
+    library = _library(line)
+    return library if library.split(" ")[0] == line.engine else f"{line.engine} ({library})"
+
+
+def _compiling(line: Line) -> str:
+    times = [row["time"] for bundle in line.at.values() for row in bundle.rows if row.get("time")]
+    cold = [time["compile_s"] for time in times if time.get("compile_cache") == "cold"]
+    return duration_text(median(cold)) if cold else ""
 
 
 def _time(loop: Bundle) -> str:
@@ -93,10 +188,10 @@ def _word(bundle: Bundle) -> str:
     return NOTHING if status(bundle) == "ok" else status(bundle)
 
 
-def _error(bundle: Bundle, engine: str) -> str:
+def _error(line: Line) -> str:
     """The largest error that the gate found in any row."""
-    name = "definition_error" if engine == LOOP else "engine_error"
-    errors = [row["gate"].get(name) for row in bundle.rows if row.get("gate")]
+    name = "definition_error" if line.engine == LOOP else "engine_error"
+    errors = [row["gate"].get(name) for bundle in line.at.values() for row in bundle.rows if row.get("gate")]
     if not errors:
         return NOTHING
     finite = [error for error in errors if error is not None]

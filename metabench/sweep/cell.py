@@ -8,8 +8,9 @@ from typing import Any, Literal, Self, TypeAlias
 
 from metabench.algorithms.inner_loop import InnerOptimizer
 from metabench.algorithms.presets import Decay
+from metabench.outer import Outer
 from metabench.tasks.base import EpisodeShape
-from metabench.training import BatchNorm, Outer
+from metabench.training import BatchNorm
 
 Measure: TypeAlias = Literal["time", "memory", "quality"]
 MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")

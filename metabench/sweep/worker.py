@@ -11,27 +11,25 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from functools import lru_cache
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner, parameter_count
-from metabench.engines.base import ENGINES, Engine, Step
+from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, Timing, measure_time
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
 from metabench.measure.memory import measure_memory
 from metabench.measure.statistics import mean_interval
-from metabench.models.base import MODELS
 from metabench.sweep.cell import Cell
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
 from metabench.tasks.base import TASKS, Split, TaskDistribution
-from metabench.tensors import Params, Task, cast
-from metabench.training import Diverged, MetaOptimizer, evaluate, population_statistics, train
+from metabench.tensors import Params
+from metabench.training import Diverged, evaluate, population_statistics, train
 
-EPISODE_POOL = 4  # different episode batches that timed steps go through
 VALIDATION_TASKS = 100
 POPULATION_TASKS = 100  # training tasks whose statistics stand for the population's
 SAMPLING_BUDGET = Budget(seconds=0.2)
@@ -52,37 +50,39 @@ def measure_cell(
     distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
     provenance = distribution.provenance
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
-    algorithm = build_algorithm(cell, distribution)
-    engine = ENGINES.get(cell.engine)
-    if cell.precision == "bfloat16" and not engine.autocasts:
-        raise Unsupported(f"autocast does not reach the convolutions of {cell.engine}: part would run in float32")
-    meta = initial_meta(cell, algorithm)
+    workload = Workload(cell, distribution)
+    if library := workload.engine.library:
+        record({"library": _version(library)})
+    meta = initial_meta(cell, workload.algorithm)
     record({"parameters": parameter_count(meta)})
 
     record({"phase": "correctness gate"})
-    for stage in {stage_of(algorithm, cell, 0.0): None, stage_of(algorithm, cell, 1.0): None}:
-        step = engine.build(stage)
-        result = gate(stage, step, distribution, device)
+    for stage in workload.ends:
+        result = gate(stage, workload.build(stage), distribution, device)
         record({"gate": _gate(result)})
         if not result.passed:
             raise Incorrect(result.reason)
-    # Time and memory are those of the last stage, the one that lasts.
-    step = in_precision(cell, step)
 
     if "time" in cell.measure:
         record({"phase": "timing"})
-        budget = Budget(seconds=settings["time_budget_s"])
-        record({"time": _time(cell, engine, step, meta, distribution, budget)})
+        record({"time": _time(workload, meta, Budget(seconds=settings["time_budget_s"]))})
     if "memory" in cell.measure:
         record({"phase": "memory"})
-        iteration = meta_iteration(cell, step, meta, distribution)
-        iteration()
-        record({"memory": asdict(measure_memory(iteration, device))})
+        run, wait = workload.repeatable(meta)
+        run()
+        record({"memory": asdict(measure_memory(lambda: (run(), wait()), device, workload.engine.foreign))})
     if "quality" in cell.measure:
         record({"phase": "quality"})
         held_out = TASKS.get(cell.task).build(cell.eval_shape, data_dir)
-        step_at = steps_by_stage(cell, engine, algorithm)
-        record({"quality": _quality(cell, step_at, meta, distribution, held_out, settings["curve_points"])})
+        record({"quality": _quality(workload, meta, held_out, settings["curve_points"])})
+
+
+def _version(library: str) -> str:
+    """Name and version, or the name alone where it is not installed."""
+    try:
+        return f"{library} {version(library)}"
+    except PackageNotFoundError:
+        return library
 
 
 def _gate(result: Gate) -> dict[str, Any]:
@@ -94,125 +94,34 @@ def _gate(result: Gate) -> dict[str, Any]:
     }
 
 
-def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
-    """The cell's algorithm on its model, for tasks of that distribution."""
-    learner = Learner(
-        MODELS.get(cell.model)(distribution.input_shape, distribution.outputs),
-        distribution.kind,
-        distribution.training_classes,
-    )
-    kind = ALGORITHMS.get(cell.algorithm)
-    if cell.train_ways != cell.ways and not kind.any_ways:
-        raise Unsupported(
-            f"{cell.algorithm} has a head for {cell.train_ways} classes: it cannot tell {cell.ways} apart"
-        )
-    return kind(
-        learner,
-        cell.inner_lr,
-        cell.inner_steps,
-        inner_optimizer=cell.inner_optimizer,
-        first_order=cell.first_order > 0,
-        checkpoint=cell.checkpoint,
-    )
-
-
-def stage_of(algorithm: Algorithm, cell: Cell, progress: float) -> Algorithm:
-    """The algorithm as it is when that share of the training is done."""
-    return replace(algorithm.at(progress), first_order=cell.first_order == 1 or progress < cell.first_order)
-
-
-def steps_by_stage(cell: Cell, engine: Engine, algorithm: Algorithm) -> Callable[[float], Step]:
-    """The engine's step at any stage, built anew only where the algorithm changes."""
-
-    @lru_cache(maxsize=1)
-    def build(stage: Algorithm) -> Step:
-        return in_precision(cell, engine.build(stage))
-
-    return lambda progress: build(stage_of(algorithm, cell, progress))
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def in_precision(cell: Cell, function: Callable[P, R]) -> Callable[P, R]:
-    """The function under autocast where the cell asks for bfloat16: parameters and outer update stay in float32."""
-    if cell.precision != "bfloat16":
-        return function
-
-    def cast_automatically(*args: P.args, **kwargs: P.kwargs) -> R:
-        # Without its cache of cast weights: that holds tensors beyond the graph that they belong to.
-        with torch.autocast(cell.device, torch.bfloat16, cache_enabled=False):
-            return function(*args, **kwargs)
-
-    return cast_automatically
-
-
-def initial_meta(cell: Cell, algorithm: Algorithm) -> Params:
-    """Initial meta-parameters on the cell's device and with its precision: the same for every algorithm."""
-    meta = algorithm.init(torch.Generator().manual_seed(cell.seed_for("init")))
-    return {name: p.to(cell.device, _dtype(cell)) for name, p in meta.items()}
-
-
-def meta_iteration(cell: Cell, step: Step, meta: Params, distribution: TaskDistribution) -> Callable[[], None]:
-    """One meta-iteration on episodes that are on the device already: directions, average, outer update.
-
-    The outer rate is zero: the same work is done, but the parameters, and with them the work of the next call,
-    stay as they are, however often it is called.
-    """
-    like = next(iter(meta.values()))
-    still = replace(cell.outer_setting, lr=0.0)
-    optimizer = MetaOptimizer({name: p.clone() for name, p in meta.items()}, still)
-    generator = torch.Generator().manual_seed(cell.seed_for("train"))
-    pool = [cast(distribution.sample("train", cell.meta_batch, generator), like) for _ in range(EPISODE_POOL)]
-    turn = 0
-
-    def iteration() -> None:
-        nonlocal turn
-        direction, _ = step(optimizer.meta, pool[turn % EPISODE_POOL])
-        optimizer.update(direction)
-        turn += 1
-
-    return iteration
-
-
-def _time(
-    cell: Cell, engine: Engine, step: Step, meta: Params, distribution: TaskDistribution, budget: Budget
-) -> dict[str, Any]:
-    device = torch.device(cell.device)
-    step_timing = measure_time(meta_iteration(cell, step, meta, distribution), device, budget)
-    sample = sampler(cell, distribution, next(iter(meta.values())))
+def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any]:
+    cell, device = workload.cell, torch.device(workload.cell.device)
+    kept = workload.engine.kept or (lambda: 0)
+    before = kept()
+    run, wait = workload.repeatable(meta)
+    step_timing = measure_time(run, device, budget, wait)
+    compile_cache = "warm" if 0 < before == kept() else "cold"
+    sample = sampler(cell, workload.distribution, next(iter(meta.values())))
     sampling = measure_time(sample, device, SAMPLING_BUDGET)
-    compile_s = max(0.0, step_timing.first - step_timing.summary.median) if engine.compiles else 0.0
+    compile_s = max(0.0, step_timing.first - step_timing.summary.median) if workload.engine.compiles else 0.0
     return {
         "step": _summary(step_timing),
         "sampling": _summary(sampling),
         "compile_s": compile_s,
+        "compile_cache": compile_cache if workload.engine.compiles else "",
         "first_step_s": step_timing.first,
         "noisy": step_timing.noisy,
         "note": step_timing.note,
     }
 
 
-def sampler(cell: Cell, distribution: TaskDistribution, like: torch.Tensor) -> Callable[[], Task]:
-    """The cell's stream of training episodes, moved to the device."""
-    generator = torch.Generator().manual_seed(cell.seed_for("train"))
-    return lambda: cast(distribution.sample("train", cell.meta_batch, generator), like)
-
-
 def _summary(timing: Timing) -> dict[str, Any]:
     return asdict(timing.summary) | {"samples": list(timing.summary.samples)}
 
 
-def _quality(
-    cell: Cell,
-    step_at: Callable[[float], Step],
-    meta: Params,
-    distribution: TaskDistribution,
-    held_out: TaskDistribution,
-    curve_points: int,
-) -> dict[str, Any]:
-    """Meta-train on `distribution`, then evaluate on `held_out`."""
+def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> dict[str, Any]:
+    """Meta-train on the workload's tasks, then evaluate on `held_out`."""
+    cell, distribution = workload.cell, workload.distribution
 
     def score(point: Params, split: Split, tasks: int, seed: int) -> torch.Tensor:
         population: Params = {}
@@ -228,14 +137,9 @@ def _quality(
     def validation_score(point: Params) -> float:
         return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"))[:, -1].mean())
 
-    trained = train(
-        step_at,
-        MetaOptimizer(meta, cell.outer_setting),
-        sampler(cell, distribution, next(iter(meta.values()))),
-        cell.iterations,
-        validation_score,
-        curve_points,
-    )
+    iteration, enter = workload.training(meta)
+    sample = sampler(cell, distribution, next(iter(meta.values())))
+    trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter)
     scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
     if not bool(torch.isfinite(scores).all()):
         raise Diverged("the score of a held-out task is not finite")
@@ -262,10 +166,6 @@ def _quality(
 def _finite(value: float) -> float | None:
     """Strict JSON has no NaN and no infinity."""
     return value if math.isfinite(value) else None
-
-
-def _dtype(cell: Cell) -> torch.dtype:
-    return torch.float64 if cell.precision == "float64" else torch.float32
 
 
 def status_of(error: BaseException) -> str:

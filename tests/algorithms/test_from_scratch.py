@@ -6,8 +6,8 @@ from metabench.algorithms.base import Learner
 from metabench.algorithms.from_scratch import FromScratch
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.models.mlp import MLP
+from metabench.outer import MetaOptimizer, Outer
 from metabench.tensors import Batch, Task
-from metabench.training import MetaOptimizer, Outer
 from problems import random_params, torch_network
 
 LR, STEPS = 0.05, 6

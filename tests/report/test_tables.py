@@ -196,21 +196,61 @@ def test_growth_shows_what_happened_instead_of_a_figure(synthetic):
     assert "mlp-40x2 (1,761)" in models["maml"]
 
 
+def at_column(table, record, column):
+    """The axes of one figure of an engines' table: its column says the sizes."""
+    sizes = {word: re.search(rf"{word} (\d+)", f"{column}, {table.title}")[1] for word in ("inner steps", "meta-batch")}
+    return cell_of(table, record | sizes) | {"model": "mlp-40x2", "engine": record["engine"]}
+
+
 def test_engines_against_loop(synthetic):
-    csv = Csv(synthetic)
+    csv, figures = Csv(synthetic), 0
     images, points = sorted(tables_of(synthetic, "Engines against loop"), key=lambda table: table.title)
     for record in records(points):
-        cell = cell_of(points, record) | {"model": "mlp-40x2"}
-        loop, vmap = cell | {"engine": "loop"}, cell | {"engine": "vmap"}
-        if record["algorithm"] == "maml" and cell["inner_steps"] == 10:
-            assert (record["loop: time"], record["vmap: speed-up"]) == ("timeout", "no time of loop")
-            continue
-        assert_shows(record["loop: time"], csv.time(**loop))
-        assert_shows(record["vmap: speed-up"], csv.ratio(loop, vmap))
-        assert (record["loop: error"], record["vmap: error"]) == ("2.0e-10", "3.0e-15")
-    assert len(points.rows) == 8
-    wrong = only(records(images))
-    assert (wrong["vmap: speed-up"], wrong["vmap: error"]) == ("incorrect", "2.0e-03")
+        assert record["error"] == ("2.0e-10" if record["engine"] == "loop" else "3.0e-15")
+        for column in points.columns[3:]:
+            if not record[column]:
+                continue
+            figures += 1
+            cell = at_column(points, record, column)
+            loop = cell | {"engine": "loop"}
+            if record["algorithm"] == "maml" and cell["inner_steps"] == 10:
+                assert record[column] == ("timeout" if record["engine"] == "loop" else "no time of loop")
+            elif record["engine"] == "loop":
+                assert_shows(record[column], csv.time(**loop))
+            else:
+                assert_shows(record[column], csv.ratio(loop, cell))
+    assert figures == 16
+    wrong = {record["engine"]: record for record in records(images)}["vmap"]
+    assert (wrong["speed-up"], wrong["error"]) == ("incorrect", "2.0e-03")
+    assert not tables_of(synthetic, "The fastest engine against each peer")
+
+
+def test_peers_stand_with_their_version_beside_the_fastest_engine_of_ours(run_of, row):
+    """Seconds of one iteration: loop 8, compile 2 after 30 of compiling, a peer 6, another one not installed."""
+
+    def timed(engine, seconds, **changes):
+        made = row(engine=engine, measure=["time"])
+        samples = [seconds] * 20
+        made["time"] |= {"step": made["time"]["step"] | {"samples": samples, "median": seconds}, **changes}
+        return made
+
+    absent = row(0, "unsupported", "higher is not installed", engine="higher", measure=["time"])
+    cold, warm = ({"compile_s": s, "compile_cache": cache} for s, cache in ((30.0, "cold"), (1.0, "warm")))
+    rows = [timed("loop", 8.0), timed("compile", 2.0, **cold), timed("compile", 2.0, **warm) | {"round": 1}]
+    rows += [timed("jax-fast", 6.0) | {"library": "jax 0.1"}, absent | {"library": "higher"}]
+    folder = run_of(rows)
+    by_engine = {r["engine"]: r for r in records(only(tables_of(folder, "Engines against loop")))}
+    assert {name: (r["library"], r["compiling"]) for name, r in by_engine.items()} == {
+        "loop": ("", ""),
+        "compile": ("", "30.0 s"),
+        "jax-fast": ("jax 0.1", ""),
+        "higher": ("higher", ""),
+    }
+    assert by_engine["compile"]["speed-up"].startswith("4") and by_engine["higher"]["speed-up"] == "unsupported"
+    peers = {r["peer"]: r["speed-up"] for r in records(only(tables_of(folder, "The fastest engine against each peer")))}
+    assert peers.keys() == {"jax-fast (jax 0.1)", "higher"}
+    assert peers["jax-fast (jax 0.1)"].startswith("3") and peers["jax-fast (jax 0.1)"].endswith("(compile)")
+    assert peers["higher"] == "–"
 
 
 def test_all_rows_that_are_not_ok_stand_in_the_last_table_with_their_whole_reason(synthetic):

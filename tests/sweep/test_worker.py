@@ -11,12 +11,14 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.autodiff import TAPE
 from metabench.engines.base import ENGINES, Engine
 from metabench.errors import Unsupported
+from metabench.outer import MetaOptimizer
 from metabench.sweep import worker
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.worker import build_algorithm, in_precision, initial_meta, measure_cell, sampler, steps_by_stage
+from metabench.sweep.worker import measure_cell
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, task_at
-from metabench.training import MetaOptimizer, train
+from metabench.training import train
 
 SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)
 LOOP = ENGINES.get("loop")
@@ -27,6 +29,14 @@ def cell_of(**axes):
     axes = {"task": "sinusoid", "algorithm": "maml", "meta_batch": 2, "iterations": 10, **axes}
     (cell,) = parse_sweep("test", {"grid": [axes]}, "", 1).cells
     return cell
+
+
+def trained(cell):
+    """The meta-parameters after the cell's iterations."""
+    workload = Workload(cell, SINUSOID)
+    iteration, enter = workload.training(initial_meta(cell, workload.algorithm))
+    sample = sampler(cell, SINUSOID, iteration.meta["head.weight"])
+    return train(iteration, sample, cell.iterations, lambda meta: 0.0, curve_points=1, enter=enter).meta
 
 
 class Images:
@@ -43,7 +53,7 @@ class Images:
 
 
 @pytest.mark.parametrize(("share", "first"), [(0.0, 0), (0.3, 3), (0.5, 5), (0.75, 8), (1.0, 10)])
-def test_first_order_is_a_share_of_the_iterations(share, first):
+def test_first_order_is_a_share_of_the_iterations(share, first, monkeypatch):
     """Counted in steps of a stand-in; built anew only where the algorithm changes."""
     cell = cell_of(first_order=share)
     built, taken = [], []
@@ -57,10 +67,8 @@ def test_first_order_is_a_share_of_the_iterations(share, first):
 
         return step
 
-    algorithm = build_algorithm(cell, SINUSOID)
-    step_at = steps_by_stage(cell, Engine("a stand-in", build), algorithm)
-    optimizer = MetaOptimizer(initial_meta(cell, algorithm), cell.outer_setting)
-    train(step_at, optimizer, lambda: None, 10, lambda meta: 0.0, curve_points=1)
+    monkeypatch.setitem(ENGINES._entries, "loop", Engine("a stand-in", build))
+    trained(cell)
     assert taken == [True] * first + [False] * (10 - first)
     assert built == [kind for kind in (True, False) if kind in taken]
 
@@ -69,31 +77,14 @@ def test_half_of_first_order_is_fomaml_then_maml_to_the_last_bit():
     cell = cell_of(first_order=0.5)
     algorithm = build_algorithm(cell, SINUSOID)
     start = initial_meta(cell, algorithm)
-    like = start["head.weight"]
-    trained = train(
-        steps_by_stage(cell, LOOP, algorithm),
-        MetaOptimizer({name: p.clone() for name, p in start.items()}, cell.outer_setting),
-        sampler(cell, SINUSOID, like),
-        10,
-        lambda meta: 0.0,
-        curve_points=1,
-    )
+    half = trained(cell)
     optimizer = MetaOptimizer({name: p.clone() for name, p in start.items()}, cell.outer_setting)
-    sample = sampler(cell, SINUSOID, like)
+    sample = sampler(cell, SINUSOID, start["head.weight"])
     for first_order in [True] * 5 + [False] * 5:
         step = LOOP.build(replace(algorithm, first_order=first_order))
         optimizer.update(step(optimizer.meta, sample())[0])
-    assert all(torch.equal(trained.meta[name], optimizer.meta[name]) for name in start)
-    other = cell_of(first_order=1.0)
-    second = train(
-        steps_by_stage(other, LOOP, algorithm),
-        MetaOptimizer({name: p.clone() for name, p in start.items()}, cell.outer_setting),
-        sampler(cell, SINUSOID, like),
-        10,
-        lambda meta: 0.0,
-        curve_points=1,
-    )
-    assert not torch.equal(trained.meta["head.weight"], second.meta["head.weight"])
+    assert all(torch.equal(half[name], optimizer.meta[name]) for name in start)
+    assert not torch.equal(half["head.weight"], trained(cell_of(first_order=1.0))["head.weight"])
 
 
 def test_an_algorithm_that_changes_itself_is_built_for_each_of_its_stages(monkeypatch):
@@ -101,10 +92,11 @@ def test_an_algorithm_that_changes_itself_is_built_for_each_of_its_stages(monkey
     monkeypatch.setattr(maml, "at", lambda self, progress: replace(self, inner_lr=0.01 if progress < 0.2 else 0.02))
     built = []
     engine = Engine("a stand-in", lambda algorithm: built.append((algorithm.inner_lr, algorithm.first_order)))
-    cell = cell_of(first_order=0.5)
-    step_at = steps_by_stage(cell, engine, build_algorithm(cell, SINUSOID))
+    monkeypatch.setitem(ENGINES._entries, "loop", engine)
+    workload = Workload(cell_of(first_order=0.5), SINUSOID)
+    _, enter = workload.training(initial_meta(workload.cell, workload.algorithm))
     for stage in range(100):
-        step_at(stage / 100)
+        enter(stage / 100)
     assert built == [(0.01, True), (0.02, True), (0.02, False)]
 
 
@@ -231,7 +223,7 @@ def test_every_technique_goes_through_the_harness(metabench, tmp_path):
 
 def test_bfloat16_on_an_engine_that_autocast_does_not_reach_is_unsupported():
     cell = cell_of(precision="bfloat16", engine="vmap")
-    with pytest.raises(Unsupported, match="autocast does not reach the convolutions of vmap"):
+    with pytest.raises(Unsupported, match="autocast does not reach all that vmap runs"):
         measure_cell(cell, {}, None, lambda part: None)
 
 

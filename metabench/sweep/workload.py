@@ -1,0 +1,146 @@
+"""What a cell does: its algorithm, its initial weights, its iterations, its stream of tasks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import ParamSpec, TypeVar
+
+import torch
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
+from metabench.errors import Unsupported
+from metabench.models.base import MODELS
+from metabench.outer import Outer
+from metabench.sweep.cell import Cell
+from metabench.tasks.base import TaskDistribution
+from metabench.tensors import Params, Task, cast
+
+EPISODE_POOL = 4  # different episode batches that timed iterations go through
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A cell with the tasks that it is trained on; raises `Unsupported`, with the reason, for what cannot be run."""
+
+    cell: Cell
+    distribution: TaskDistribution
+
+    def __post_init__(self) -> None:
+        if self.cell.precision == "bfloat16" and not self.engine.autocasts:
+            raise Unsupported(f"autocast does not reach all that {self.cell.engine} runs: part would be in float32")
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        return build_algorithm(self.cell, self.distribution)
+
+    @property
+    def engine(self) -> Engine:
+        return ENGINES.get(self.cell.engine)
+
+    @cached_property
+    def build(self) -> Callable[[Algorithm], Step]:
+        """The engine's; it builds a step anew only where the algorithm has changed."""
+        return lru_cache(maxsize=2)(self.engine.build)
+
+    def stage(self, progress: float) -> Algorithm:
+        """The algorithm as it is when that share of the training is done."""
+        first_order = self.cell.first_order == 1 or progress < self.cell.first_order
+        return replace(self.algorithm.at(progress), first_order=first_order)
+
+    @property
+    def ends(self) -> list[Algorithm]:
+        """The algorithm at the start and at the end of its training, or once if that is the same."""
+        return list({self.stage(0.0): None, self.stage(1.0): None})
+
+    def iteration(self, meta: Params, outer: Outer, progress: float = 1.0) -> Iteration:
+        """Iterations from those meta-parameters, in the cell's precision, of the stage of that progress."""
+        if self.engine.start:
+            return self.engine.start(self.stage(progress), meta, outer)
+        return Stepwise(self._step(progress), meta, outer)
+
+    def training(self, meta: Params) -> tuple[Iteration, Callable[[float], None]]:
+        """The iterations of the cell's training, and what takes them to the stage of a progress."""
+        if self.engine.start and len(self.ends) > 1:
+            raise Unsupported(
+                f"{self.cell.algorithm} changes in the course of a training, and {self.cell.engine} compiles it once: "
+                "time it there, and train it on loop or vmap"
+            )
+        iteration = self.iteration(meta, self.cell.outer_setting, 0.0)
+
+        def enter(progress: float) -> None:
+            if isinstance(iteration, Stepwise):
+                iteration.step = self._step(progress)
+
+        return iteration, enter
+
+    def _step(self, progress: float) -> Step:
+        return in_precision(self.cell, self.build(self.stage(progress)))
+
+    def repeatable(self, meta: Params) -> tuple[Callable[[], object], Callable[[], None]]:
+        """One meta-iteration on episodes that are on the device already, and what waits for all that were begun.
+
+        The outer rate is zero: the same work is done, but the parameters, and with them the work of the next call,
+        stay as they are, however often it is called.
+        """
+        iteration = self.iteration(meta, replace(self.cell.outer_setting, lr=0.0))
+        sample = sampler(self.cell, self.distribution, next(iter(meta.values())))
+        pool = [iteration.take(sample()) for _ in range(EPISODE_POOL)]
+        turn = 0
+
+        def run() -> None:
+            nonlocal turn
+            iteration.run(pool[turn % EPISODE_POOL])
+            turn += 1
+
+        return run, iteration.wait
+
+
+def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
+    """The cell's algorithm on its model, for tasks of that distribution."""
+    learner = Learner(
+        MODELS.get(cell.model)(distribution.input_shape, distribution.outputs),
+        distribution.kind,
+        distribution.training_classes,
+    )
+    kind = ALGORITHMS.get(cell.algorithm)
+    if cell.train_ways != cell.ways and not kind.any_ways:
+        raise Unsupported(
+            f"{cell.algorithm} has a head for {cell.train_ways} classes: it cannot tell {cell.ways} apart"
+        )
+    return kind(
+        learner,
+        cell.inner_lr,
+        cell.inner_steps,
+        inner_optimizer=cell.inner_optimizer,
+        first_order=cell.first_order > 0,
+        checkpoint=cell.checkpoint,
+    )
+
+
+def in_precision(cell: Cell, function: Callable[P, R]) -> Callable[P, R]:
+    """The function under autocast where the cell asks for bfloat16: parameters and outer update stay in float32."""
+    if cell.precision != "bfloat16":
+        return function
+
+    def cast_automatically(*args: P.args, **kwargs: P.kwargs) -> R:
+        # Without its cache of cast weights: that holds tensors beyond the graph that they belong to.
+        with torch.autocast(cell.device, torch.bfloat16, cache_enabled=False):
+            return function(*args, **kwargs)
+
+    return cast_automatically
+
+
+def initial_meta(cell: Cell, algorithm: Algorithm) -> Params:
+    """Initial meta-parameters on the cell's device and with its precision: the same for every algorithm."""
+    dtype = torch.float64 if cell.precision == "float64" else torch.float32
+    meta = algorithm.init(torch.Generator().manual_seed(cell.seed_for("init")))
+    return {name: p.to(cell.device, dtype) for name, p in meta.items()}
+
+
+def sampler(cell: Cell, distribution: TaskDistribution, like: torch.Tensor) -> Callable[[], Task]:
+    """The cell's stream of training episodes, moved to the device."""
+    generator = torch.Generator().manual_seed(cell.seed_for("train"))
+    return lambda: cast(distribution.sample("train", cell.meta_batch, generator), like)

@@ -1,0 +1,87 @@
+import shutil
+
+import pytest
+import torch
+
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.engines import loop
+from metabench.engines.base import ENGINES, Stepwise
+from metabench.errors import Unsupported
+from metabench.measure.gate import relative_error
+from metabench.models import conv4
+from metabench.models.mlp import MLP
+from metabench.outer import Outer
+from metabench.tasks.base import TASKS, EpisodeShape
+from metabench.tensors import cast
+
+SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 4, 4), None)
+SMALL = Learner(MLP(1, 1, 5, 1), "regression")
+pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+
+
+def problem(algorithm, learner=SMALL, distribution=SINUSOID, **fields):
+    made = ALGORITHMS.get(algorithm)(learner, 0.05, 2, **fields)
+    meta = {name: p.double() for name, p in made.init(torch.Generator().manual_seed(0)).items()}
+    episodes = distribution.sample("train", 3, torch.Generator().manual_seed(1))
+    return made, meta, cast(episodes, next(iter(meta.values())))
+
+
+@pytest.mark.parametrize(
+    ("engine", "algorithm"),
+    [("compile", "maml"), ("compile", "reptile"), ("compile-tasks", "meta-sgd"), ("compile-tasks", "imaml")],
+)
+def test_compiled_directions_are_those_of_loop(engine, algorithm):
+    made, meta, episodes = problem(algorithm)
+    step = ENGINES.get(engine).build(made)
+    before = {name: p.clone() for name, p in meta.items()}
+    for scale in (1.0, 0.5):  # the second call takes other weights through the same graph
+        point = {name: scale * p for name, p in meta.items()}
+        direction, metrics = step(point, episodes)
+        truth, truth_metrics = loop.build(made)(point, episodes)
+        assert relative_error(direction, truth) < 1e-12
+        assert float(metrics["loss"]) == pytest.approx(float(truth_metrics["loss"]), rel=1e-12)
+    assert all(torch.equal(meta[name], before[name]) for name in meta)
+
+
+def test_second_order_through_batch_norm(monkeypatch):
+    """Batch norm's decomposition writes to tensors: compiled as it is, its second order is wrong by a factor."""
+    monkeypatch.setattr(conv4, "BLOCKS", 1)
+    glyphs = TASKS.get("glyphs").build(EpisodeShape(3, 1, 1), None)
+    learner = Learner(conv4.Conv4((1, 28, 28), 3, 2, max_pool=False, normalise=True), "classification")
+    made, meta, episodes = problem("maml", learner, glyphs)
+    direction, _ = ENGINES.get("compile-tasks").build(made)(meta, episodes)
+    truth, _ = loop.build(made)(meta, episodes)
+    assert relative_error(direction, truth) < 1e-12
+    first_order, _ = loop.build(ALGORITHMS.get("fomaml")(learner, 0.05, 2))(meta, episodes)
+    assert relative_error(direction, first_order) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5), Outer("sgd", 0.2, "none", 4)],
+    ids=lambda outer: outer.optimizer,
+)
+def test_compiled_iterations_are_those_of_a_step_and_torchs_optimiser(outer):
+    made, meta, episodes = problem("maml")
+    mine = ENGINES.get("compile").start(made, meta, outer)
+    plain = Stepwise(loop.build(made), meta, outer)
+    for _ in range(4):
+        losses = [float(each.run(each.take(episodes))["loss"]) for each in (mine, plain)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-10)
+        for name in meta:
+            torch.testing.assert_close(mine.meta[name], plain.meta[name], rtol=1e-9, atol=1e-12)
+    assert relative_error(mine.meta, meta) > 1e-2
+
+
+def test_without_a_compiler_there_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    made, _, _ = problem("maml")
+    with pytest.raises(Unsupported, match="needs a C\\+\\+ compiler"):
+        ENGINES.get("compile").build(made)
+
+
+def test_what_vmap_cannot_carry_is_refused_with_its_reason():
+    made, _, _ = problem("maml", checkpoint=True)
+    for engine in ("compile", "compile-tasks"):
+        with pytest.raises(Unsupported, match="comput"):
+            ENGINES.get(engine).build(made)
