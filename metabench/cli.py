@@ -4,6 +4,8 @@ import json
 import shlex
 import signal
 import sys
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -115,6 +117,58 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 
     print(write_report(run))
     print(f"\nrun folder: {run}")
+
+
+@app.command()
+def advise(
+    algorithm: Annotated[str, typer.Option(help="Algorithm, such as maml.")],
+    task: Annotated[str, typer.Option(help="Task distribution.")] = "sinusoid",
+    model: Annotated[str | None, typer.Option(help="Model; this and sizes come from the preset if left out.")] = None,
+    inner_steps: Annotated[int | None, typer.Option(help="Inner steps.")] = None,
+    meta_batch: Annotated[int | None, typer.Option(help="Tasks in a meta-iteration.")] = None,
+    ways: Annotated[int | None, typer.Option(help="Classes in a task.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Support examples of a class.")] = None,
+    query: Annotated[int | None, typer.Option(help="Query examples of a class.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, float64, bfloat16 or tf32.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Threads; by default one for each physical core.")] = None,
+    engines: Annotated[str, typer.Option(help="Engines, with commas between; all if left out.")] = "all",
+    memory_limit: Annotated[str | None, typer.Option(help="Peak memory to stay within: 500MiB, 2GB, …")] = None,
+    rounds: Annotated[int, typer.Option(help="Processes that time each engine; three tell close ones apart.")] = 1,
+    time_limit: Annotated[float, typer.Option(help="Seconds after which an engine is given up.")] = 300.0,
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure the engines briefly in one setting, and name the fastest, and the fastest within a memory limit."""
+    from metabench import advise as adviser
+    from metabench.measure.machine import fingerprint, physical_cores, short_name
+    from metabench.progress import ConsoleProgress
+    from metabench.report.tables import plain
+
+    limit = adviser.parse_size(memory_limit) if memory_limit is not None else None
+    axes = {"algorithm": algorithm, "task": task, "model": model, "inner_steps": inner_steps, "meta_batch": meta_batch}
+    axes |= {"ways": ways, "shots": shots, "query": query, "precision": precision, "device": device, "threads": threads}
+    given = {axis: value for axis, value in axes.items() if value is not None}
+    sweep = adviser.sweep_of(given, engines, rounds, time_limit, physical_cores())
+    _check_device({device})
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rows: list[dict[str, Any]] = []
+    interrupted = True
+    with suppress(KeyboardInterrupt), ConsoleProgress() as progress:
+        for row in adviser.measure(sweep, data_dir, progress):
+            rows.append(row)
+        interrupted = False
+    advice = adviser.judge(rows, limit) if rows else None
+    if advice and as_json:
+        machine = short_name(fingerprint(sweep.cells[0].threads))
+        found = {"machine": machine, **asdict(advice), "sentences": adviser.sentences(advice)}
+        print(json.dumps(found | {"interrupted": interrupted}, indent=2, allow_nan=False))
+    elif advice:
+        print("\n".join([plain(adviser.table(advice)), "", *adviser.sentences(advice)]))
+    if interrupted:
+        _fail(f"interrupted after {len(rows)} of {rounds * len(sweep.cells)} measurements", 130)
+    if advice is None or advice.fastest is None:
+        _fail("no engine could be measured in this setting", 1)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
 from metabench.engines import vmap
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, by_unit_descent, mean_over_tasks
+from metabench.engines.tracing import traced
 from metabench.errors import Unsupported
 from metabench.outer import Outer
 from metabench.tensors import Batch, Params, Task
@@ -158,25 +159,14 @@ def build_for_single_tasks(algorithm: Algorithm) -> Step:
 def compiled(function: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tensor]) -> Graph:
     """`function` for inputs like these, by Inductor; what it writes to must be among them."""
     # Importing the compiler takes seconds, which the other engines need not spend.
-    import torch._inductor.lowering  # a decomposition of max-pooling looks it up without importing it
     from torch._guards import TracingContext, tracing
     from torch._inductor.compile_fx import compile_fx_inner
-    from torch._inductor.decomposition import select_decomp_table
     from torch._subclasses import FakeTensorMode
-    from torch.fx.experimental.proxy_tensor import make_fx
 
-    with torch.no_grad():
-        # Tracing runs the function, so on copies. The first trace resolves gradients, the second makes it pure:
-        # Inductor takes no heed of what a graph writes to on its way, as batch norm's decomposition does, and the
-        # second-order gradient through it would be wrong.
-        copies = [tensor.clone() for tensor in inputs]
-        traced = make_fx(lambda *tensors: function(list(tensors)))(*copies)
-        graph = make_fx(torch.func.functionalize(traced), decomposition_table=select_decomp_table())(*copies)
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        mode = FakeTensorMode()
-        with tracing(TracingContext(mode)):
-            return compile_fx_inner(graph, [mode.from_tensor(tensor) for tensor in inputs])
+    graph = traced(lambda *tensors: function(list(tensors)), inputs)
+    mode = FakeTensorMode()
+    with torch.no_grad(), tracing(TracingContext(mode)):
+        return compile_fx_inner(graph, [mode.from_tensor(tensor) for tensor in inputs])
 
 
 def kept_libraries() -> int:

@@ -1,0 +1,269 @@
+"""`native`: a meta-iteration as one C++ function, made for an algorithm on a network of small dense layers.
+
+The direction of a task is traced and written out as loops of known sizes (`code`), compiled by the C++ compiler at
+hand, and run for all tasks of the meta-batch, spread over the threads; the outer update follows in the same call. A
+compiler of tensor programs calls something for each operation; here the processor runs from the first task to the last
+without leaving the function.
+"""
+
+import ctypes
+import hashlib
+import operator
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from metabench.algorithms.base import Algorithm
+from metabench.autodiff import FUNCTIONAL
+from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
+from metabench.engines.native.code import Program, Value, row_major
+from metabench.engines.native.operations import OPERATIONS
+from metabench.engines.tracing import traced
+from metabench.errors import Unsupported, in_short
+from metabench.outer import Outer
+from metabench.tensors import Batch, Params, Task
+
+KERNEL = Path(__file__).with_name("kernel.cpp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+ASSOCIATIVE = ("-fassociative-math", "-fno-signed-zeros")
+"""Sums may be taken in another order: so do all libraries of linear algebra."""
+C_TYPES = {torch.float32: "float", torch.float64: "double"}
+
+DIRECTION = (
+    "static void direction(const T* const* meta, const void* const* task, T* __restrict out, T* __restrict scratch)"
+)
+ITERATE = """
+{direction};
+
+extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episodes, T* work, double rate, double clip,
+                        double done, int tasks, double* loss) {{
+    const T* meta[] = {{{meta}}};
+    static const int64_t sizes[] = {{{sizes}}};
+    T* const sums = work + int64_t({threads}) * {scratch};
+#pragma omp parallel num_threads({threads}) if ({threads} > 1)
+    {{
+        const int me = omp_get_thread_num();
+        T* const scratch = work + int64_t(me) * {scratch};
+        T* const sum = sums + int64_t(me) * {width};
+        std::memset(sum, 0, sizeof(T) * {width});
+#pragma omp for schedule(static)
+        for (int i = 0; i < tasks; ++i) {{
+            const void* task[{parts}];
+            for (int p = 0; p < {parts}; ++p) task[p] = (const char*)episodes[p] + i * sizes[p];
+            direction(meta, task, sum, scratch);
+        }}
+    }}
+    for (int t = 1; t < {threads}; ++t)
+        for (int i = 0; i < {width}; ++i) sums[i] += sums[int64_t(t) * {width} + i];
+    const T share = T(1) / tasks;
+    T norm = 0;
+    for (int i = 0; i < {parameters}; ++i) {{ sums[i] *= share; norm += sums[i] * sums[i]; }}
+    *loss = sums[{parameters}] * share;
+    if (clip > 0) {{
+        const T factor = std::min(T(1), T(clip / (std::sqrt(double(norm)) + 1e-6)));
+        for (int i = 0; i < {parameters}; ++i) sums[i] *= factor;
+    }}
+    if (!mean) {{
+        for (int i = 0; i < {parameters}; ++i) theta[i] -= T(rate) * sums[i];
+        return;
+    }}
+    const T size = T(rate / (1 - std::pow(0.9, done + 1))), root = T(std::sqrt(1 - std::pow(0.999, done + 1)));
+    for (int i = 0; i < {parameters}; ++i) {{
+        mean[i] += T(1 - 0.9) * (sums[i] - mean[i]);
+        square[i] = T(0.999) * square[i] + T(1 - 0.999) * sums[i] * sums[i];
+        theta[i] -= size * mean[i] / (std::sqrt(square[i]) / root + T(1e-8));
+    }}
+}}
+"""
+
+
+def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
+    """Whole iterations; the first of them compiles."""
+    like = next(iter(meta.values()))
+    if like.device.type != "cpu":
+        raise Unsupported("native is made of the processor's instructions: on a GPU use compile")
+    if not compiler():
+        raise Unsupported("native needs a C++ compiler, and there is no g++ and no clang++: install one, or set CXX")
+    if len(like.shape) > 2 or any(p.dim() > 2 for p in meta.values()):
+        raise Unsupported("native is for dense layers: it has no convolutions")
+    if algorithm.checkpoint:
+        raise Unsupported("native keeps what its compiler chooses: checkpoint has no say; use loop")
+    return Iterations(replace(algorithm, autodiff=FUNCTIONAL), meta, outer)
+
+
+class Episodes:
+    """An episode batch, and where its tensors lie."""
+
+    def __init__(self, episodes: Task) -> None:
+        (sx, sy), (qx, qy), classes = episodes
+        self.tensors = [tensor.contiguous() for tensor in (sx, sy, qx, qy, classes)]
+        self.pointers = (ctypes.c_void_p * len(self.tensors))(*(tensor.data_ptr() for tensor in self.tensors))
+        self.tasks = sx.shape[0]
+        self.signature = tuple((tensor.shape[1:], tensor.dtype) for tensor in self.tensors)
+
+
+class Iterations:
+    """All meta-parameters in one line of numbers, and Adam's moments in two more."""
+
+    def __init__(self, algorithm: Algorithm, meta: Params, outer: Outer) -> None:
+        self.algorithm, self.outer = algorithm, outer
+        self.shapes = {name: p.shape for name, p in meta.items()}
+        self.theta = torch.cat([p.reshape(-1) for p in meta.values()])
+        self.moments = [torch.zeros_like(self.theta) for _ in range(2)] if outer.optimizer == "adam" else []
+        self.pointers = [self.theta.data_ptr(), *(moment.data_ptr() for moment in self.moments or ())] + [None] * 2
+        self.functions: dict[object, Function] = {}
+        self.count = 0
+        self.loss = ctypes.c_double()
+
+    def take(self, episodes: Task) -> Episodes:
+        return Episodes(episodes)
+
+    def run(self, episodes: Episodes) -> dict[str, float]:
+        if episodes.signature not in self.functions:
+            self.functions[episodes.signature] = Function(self.algorithm, self.meta, episodes)
+        function, outer = self.functions[episodes.signature], self.outer
+        function.iterate(
+            *(*self.pointers[:3], episodes.pointers, function.work.data_ptr()),
+            *(outer.lr * outer.factor(self.count), outer.clip, self.count, episodes.tasks, self.loss),
+        )
+        self.count += 1
+        return {"loss": self.loss.value}
+
+    def wait(self) -> None:
+        """A call returns when it is done."""
+
+    @property
+    def meta(self) -> Params:
+        parts = torch.split(self.theta, [shape.numel() for shape in self.shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+    @meta.setter
+    def meta(self, meta: Params) -> None:
+        torch.cat([meta[name].reshape(-1) for name in self.shapes], out=self.theta)
+
+
+class Function:
+    """The compiled `iterate` for one algorithm and one shape of tasks, and the memory that it works in."""
+
+    def __init__(self, algorithm: Algorithm, meta: Params, episodes: Episodes) -> None:
+        names, threads = list(meta), torch.get_num_threads()
+        dtype = next(iter(meta.values())).dtype
+
+        def direction(*inputs: Tensor) -> list[Tensor]:
+            *params, sx, sy, qx, qy, classes = inputs
+            task = Task(Batch(sx, sy), Batch(qx, qy), classes)
+            found, metrics = algorithm.task_direction(dict(zip(names, params, strict=True)), task)
+            return [*(found[name] for name in names), metrics["loss"]]
+
+        inputs = [*(p.contiguous() for p in meta.values()), *(tensor[0] for tensor in episodes.tensors)]
+        body, scratch = written(traced(direction, inputs), inputs, len(names))
+        parameters = sum(p.numel() for p in meta.values())
+        width = -(-(parameters + 1) // 16) * 16
+        starts = [sum(p.numel() for p in inputs[:i]) for i in range(len(names))]
+        self.source = "\n".join(
+            [
+                f"typedef {C_TYPES[dtype]} T;",
+                KERNEL.read_text(encoding="utf-8"),
+                ITERATE.format(
+                    direction=DIRECTION,
+                    meta=", ".join(f"theta + {start}" for start in starts),
+                    sizes=", ".join(str(t[0].numel() * t.element_size()) for t in episodes.tensors),
+                    parts=len(episodes.tensors),
+                    threads=threads,
+                    scratch=scratch,
+                    width=width,
+                    parameters=parameters,
+                ),
+                body,
+            ]
+        )
+        self.work = torch.empty(threads * (scratch + width), dtype=dtype)
+        self.iterate = ctypes.CDLL(str(compiled(self.source))).iterate
+        pointer, real = ctypes.c_void_p, ctypes.c_double
+        self.iterate.argtypes = [*[pointer] * 5, real, real, real, ctypes.c_int, ctypes.POINTER(real)]
+        self.iterate.restype = None
+
+
+def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, int]:
+    """The C++ of a task's direction, and how many numbers of scratch it takes.
+
+    Its outputs are added to `out`, one after the other; raises `Unsupported` for an operation that has no C++ here.
+    """
+    program, values, loads = Program(), {}, []
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    for i, (node, tensor) in enumerate(zip(placeholders, inputs, strict=True)):
+        shape = tuple(tensor.shape)
+        values[node] = Value(f"in{i}", shape, row_major(shape))
+        kind = "int64_t" if tensor.dtype == torch.int64 else "T"
+        loads.append(
+            f"const {kind}* const in{i} = (const {kind}*){f'meta[{i}]' if i < names else f'task[{i - names}]'};"
+        )
+    for node in graph.graph.nodes:
+        if node.op == "call_function":
+            values[node] = _operation(node)(program, *_filled(node.args, values), **_filled(node.kwargs, values))
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    at = 0
+    for value in _filled(output.args[0], values):
+        shape = value.shape
+        program.loop(Value(f"(out + {at})", shape, row_major(shape)), [value], "{0} += {1};".format)
+        at += int(torch.Size(shape).numel())
+    buffers, scratch = program.allocate()
+    lines = ["    " + line for line in [*loads, *buffers, *program.lines]]
+    return "\n".join([f"{DIRECTION} {{", *lines, "}"]), scratch
+
+
+def _operation(node: Node) -> Callable[..., Any]:
+    name = "getitem" if node.target is operator.getitem else str(node.target).split(".")[1]
+    if name not in OPERATIONS:
+        raise Unsupported(f"native has no C++ for the operation {name}: use compile or vmap")
+    return OPERATIONS[name]
+
+
+def _filled(arguments: Any, values: dict[Node, Any]) -> Any:
+    return torch.fx.node.map_arg(arguments, lambda node: values[node])
+
+
+def compiler() -> str | None:
+    """The C++ compiler at hand."""
+    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+
+
+@lru_cache
+def folder() -> Path:
+    """Where compiled functions are kept for as long as the process lives."""
+    return Path(tempfile.mkdtemp(prefix="metabench-native-"))
+
+
+def compiled(source: str) -> Path:
+    """The library of a source; raises `Unsupported` with the compiler's first complaint."""
+    name = folder() / hashlib.sha256(source.encode()).hexdigest()[:16]
+    library = name.with_suffix(".so")
+    if not library.exists():
+        name.with_suffix(".cpp").write_text(source, encoding="utf-8")
+        command = [str(compiler()), *FLAGS, *ASSOCIATIVE, str(name.with_suffix(".cpp")), "-o", str(library)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr)
+            raise Unsupported(f"the C++ compiler does not take native's code: {in_short(ValueError(complaint))}")
+    return library
+
+
+ENGINES.register("native")(
+    Engine(
+        "a whole meta-iteration as one C++ function of dense layers",
+        by_unit_descent(start),
+        start,
+        compiles=True,
+        autocasts=False,
+    )
+)

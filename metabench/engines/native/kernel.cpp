@@ -1,0 +1,89 @@
+// What comes before every generated function: matrix products of sizes known to the compiler.
+// T is defined before: float or double.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <omp.h>
+
+// The widest vector that fits into N numbers, of at most 64 bytes.
+constexpr int width_for(int n) {
+    for (int w = 64 / int(sizeof(T)); w > 1; w /= 2)
+        if (n >= w) return w;
+    return 1;
+}
+
+// How many of M rows to take at once: as few unused registers and as short a remainder as may be.
+constexpr int rows_for(int m, int most) {
+    if (m <= most) return m;
+    for (int r = most; r > most / 2; --r)
+        if (m % r == 0) return r;
+    return most;
+}
+
+template <int W> struct Vector {
+    typedef T type __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+
+// R rows by V vectors of the product, held in registers.
+template <int R, int V, int W, int N, int K, int A0, int A1, int B0>
+static inline __attribute__((always_inline)) void block(const T* a, const T* b, T* c) {
+    typedef typename Vector<W>::type Vec;
+    Vec sums[R][V];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) sums[r][v] = Vec{} ;
+    for (int k = 0; k < K; ++k) {
+        Vec row[V];
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(b + k * B0 + v * W);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const T left = a[r * A0 + k * A1];
+#pragma GCC unroll 16
+            for (int v = 0; v < V; ++v) sums[r][v] += left * row[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) *(Vec*)(c + r * N + v * W) = sums[r][v];
+}
+
+template <int V, int W, int M, int N, int K, int A0, int A1, int B0>
+static inline void columns(const T* a, const T* b, T* c) {
+    constexpr int R = rows_for(M, std::min(12, 24 / V));
+    int m = 0;
+    for (; m + R <= M; m += R) block<R, V, W, N, K, A0, A1, B0>(a + m * A0, b, c + m * N);
+    if constexpr (M % R != 0) block<M % R, V, W, N, K, A0, A1, B0>(a + m * A0, b, c + m * N);
+}
+
+template <int M, int N, int K, int A0, int A1, int B0, int LEFT>
+static inline void strips(const T* a, const T* b, T* c) {
+    if constexpr (LEFT > 0) {
+        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 4);
+        columns<V, W, M, N, K, A0, A1, B0>(a, b, c);
+        strips<M, N, K, A0, A1, B0, LEFT - V * W>(a, b + V * W, c + V * W);
+    }
+}
+
+// c (M, N) = a (M, K) b (K, N); c has its rows in line, b has its numbers of a row in line.
+template <int M, int N, int K, int A0, int A1, int B0>
+static inline void product(const T* a, const T* b, T* __restrict c) {
+    if constexpr (N == 1) {
+        if constexpr (A1 == 1 || M == 1) {
+            for (int m = 0; m < M; ++m) {
+                T sum = 0;
+                for (int k = 0; k < K; ++k) sum += a[m * A0 + k * A1] * b[k * B0];
+                c[m] = sum;
+            }
+        } else {
+            for (int m = 0; m < M; ++m) c[m] = 0;
+            for (int k = 0; k < K; ++k)
+                for (int m = 0; m < M; ++m) c[m] += a[m * A0 + k * A1] * b[k * B0];
+        }
+    } else {
+        strips<M, N, K, A0, A1, B0, N>(a, b, c);
+    }
+}

@@ -1,0 +1,180 @@
+import shutil
+
+import pytest
+import torch
+
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.engines import loop, native
+from metabench.engines.base import ENGINES, Stepwise
+from metabench.engines.native import operations
+from metabench.engines.native.code import Program, Value, merged, row_major
+from metabench.errors import Unsupported
+from metabench.measure.gate import nudge, relative_error
+from metabench.models.base import MODELS
+from metabench.models.mlp import MLP
+from metabench.outer import Outer
+from metabench.tasks.base import TASKS, EpisodeShape
+from metabench.tensors import cast
+
+pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+REGRESSION = [
+    name for name in ALGORITHMS.names() if "regression" in ALGORITHMS.get(name).kinds and name != "from-scratch"
+]
+
+
+@pytest.fixture(autouse=True)
+def compiled_in_a_hurry(monkeypatch):
+    """What comes out is the same."""
+    monkeypatch.setattr(native, "FLAGS", ("-O1", *native.FLAGS[1:]))
+
+
+def problem(algorithm, task="sinusoid", dtype=torch.float64, tasks=3, **fields):
+    shape = EpisodeShape(1, 4, 5) if task == "sinusoid" else EpisodeShape(3, 2, 1)
+    distribution = TASKS.get(task).build(shape, None)
+    model = MLP(1, 1, 9, 2) if task == "sinusoid" else MLP(784, 3, 5, 1)
+    learner = Learner(model, distribution.kind, distribution.training_classes)
+    made = ALGORITHMS.get(algorithm)(learner, 0.02, 1, **fields)
+    meta = {n: p.to(dtype) for n, p in nudge(made.init(torch.Generator()), torch.Generator().manual_seed(2)).items()}
+    episodes = distribution.sample("train", tasks, torch.Generator().manual_seed(1))
+    return made, meta, cast(episodes, next(iter(meta.values())))
+
+
+def test_optimised_as_for_users(monkeypatch):
+    monkeypatch.undo()
+    assert "-O3" in native.FLAGS
+    made, meta, episodes = problem("maml")
+    assert (
+        relative_error(ENGINES.get("native").build(made)(meta, episodes)[0], loop.build(made)(meta, episodes)[0])
+        < 1e-12
+    )
+
+
+@pytest.mark.parametrize("algorithm", REGRESSION)
+def test_every_regression_algorithm_has_the_direction_of_loop(algorithm):
+    made, meta, episodes = problem(algorithm)
+    before = {name: p.clone() for name, p in meta.items()}
+    direction, metrics = ENGINES.get("native").build(made)(meta, episodes)
+    truth, truth_metrics = loop.build(made)(meta, episodes)
+    assert relative_error(direction, truth) < 1e-12
+    assert float(metrics["loss"]) == pytest.approx(float(truth_metrics["loss"]), rel=1e-12)
+    assert all(torch.equal(meta[name], before[name]) for name in meta)
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "prototypical"])
+def test_classification_by_dense_layers(algorithm):
+    made, meta, episodes = problem(algorithm, "glyphs")
+    assert (
+        relative_error(ENGINES.get("native").build(made)(meta, episodes)[0], loop.build(made)(meta, episodes)[0])
+        < 1e-12
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "momentum"])
+def test_inner_optimisers(optimizer):
+    made, meta, episodes = problem("maml", inner_optimizer=optimizer)
+    assert (
+        relative_error(ENGINES.get("native").build(made)(meta, episodes)[0], loop.build(made)(meta, episodes)[0])
+        < 1e-11
+    )
+
+
+def test_other_weights_and_other_numbers_of_tasks_need_no_compiling(monkeypatch):
+    made, meta, episodes = problem("maml", tasks=5)
+    step = ENGINES.get("native").build(made)
+    step(meta, episodes)
+    monkeypatch.setattr(native, "compiled", None)
+    other = {name: 0.5 * p for name, p in meta.items()}
+    fewer = problem("maml", tasks=2)[2]
+    assert relative_error(step(other, fewer)[0], loop.build(made)(other, fewer)[0]) < 1e-12
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "outer",
+    [Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5), Outer("sgd", 0.2, "none", 4)],
+    ids=lambda outer: outer.optimizer,
+)
+def test_iterations_are_those_of_a_step_and_torchs_optimiser(outer, threads):
+    made, meta, episodes = problem("maml")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        mine, plain = ENGINES.get("native").start(made, meta, outer), Stepwise(loop.build(made), meta, outer)
+        for _ in range(4):
+            losses = [float(each.run(each.take(episodes))["loss"]) for each in (mine, plain)]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-10)
+            for name in meta:
+                torch.testing.assert_close(mine.meta[name], plain.meta[name], rtol=1e-9, atol=1e-12)
+    finally:
+        torch.set_num_threads(before)
+    assert relative_error(mine.meta, meta) > 1e-2
+
+
+def test_float32_is_float32_and_not_a_number_stays_one():
+    made, meta, episodes = problem("maml", dtype=torch.float32)
+    step = ENGINES.get("native").build(made)
+    direction, _ = step(meta, episodes)
+    assert {d.dtype for d in direction.values()} == {torch.float32}
+    assert 1e-9 < relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-3
+    broken = {name: p * float("nan") for name, p in meta.items()}
+    assert step(broken, episodes)[1]["loss"].isnan()
+
+
+@pytest.mark.parametrize("columns", [1, 3, 7, 8, 16, 40, 69, 131])
+@pytest.mark.parametrize("rows", [1, 5, 13, 40])
+def test_layouts_of_products(rows, columns):
+    """Products of every layout are planned to read what they mean: the strides are checked, not the speed."""
+    program, inner = Program(), 6
+    for left in (row_major((rows, inner)), (1, rows)):
+        for right in (row_major((inner, columns)), (1, inner)):
+            product = program.product(Value("a", (rows, inner), left), Value("b", (inner, columns), right))
+            assert product.shape == (rows, columns)
+            call = next(line for line in reversed(program.lines) if line.startswith("product<"))
+            m, n, k, _, _, _ = (int(size) for size in call[8 : call.index(">")].split(","))
+            assert k == inner and {m, n} == {rows, columns}
+
+
+def test_loops_merge_what_lies_in_line():
+    assert merged((4, 1, 3), [(3, 3, 1), (3, 0, 1)]) == ((12,), [(1,), (1,)])
+    assert merged((4, 3), [(3, 1), (0, 1)]) == ((4, 3), [(3, 1), (0, 1)])
+
+
+def test_buffers_are_used_again_only_when_they_are_done_with():
+    program, value = Program(), Value("in0", (64,), (1,))
+    chain = [value]
+    for _ in range(6):
+        chain.append(operations.OPERATIONS["neg"](program, chain[-1]))
+    operations.OPERATIONS["add"](program, chain[1], chain[-1])  # the second one lives to the end
+    declarations, numbers = program.allocate()
+    assert len(declarations) == 7
+    assert numbers == 3 * 64
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: problem("maml", checkpoint=True)[0], "checkpoint has no say"),
+        (lambda: convolutional(), "no convolutions"),
+    ],
+)
+def test_what_it_cannot_carry_is_said(make, words):
+    with pytest.raises(Unsupported, match=words):
+        ENGINES.get("native").build(make())
+
+
+def convolutional():
+    model = MODELS.get("conv4-16")((1, 28, 28), 5)
+    return ALGORITHMS.get("maml")(Learner(model, "classification"), 0.1, 1)
+
+
+def test_without_a_compiler_there_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(Unsupported, match="needs a C\\+\\+ compiler"):
+        ENGINES.get("native").build(problem("maml")[0])
+
+
+def test_an_operation_without_a_kernel_is_named(monkeypatch):
+    made, meta, episodes = problem("maml")
+    monkeypatch.delitem(operations.OPERATIONS, "relu")
+    with pytest.raises(Unsupported, match="no C\\+\\+ for the operation relu"):
+        ENGINES.get("native").build(made)(meta, episodes)
