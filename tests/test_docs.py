@@ -40,6 +40,23 @@ def test_the_clauses_are_documented():
     assert [clause for row in rows[1:] for clause in row.split(", ")] == list(CLAUSES)
 
 
+def test_which_normalisations_are_exact_under_vmap():
+    """The script of the documentation, and its table: another torch may print other digits, not other findings."""
+    text = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = {
+        line[:32].strip(): [float(error) < 1e-8 for error in line[32:].split()] for line in done.stdout.splitlines()
+    }
+    table = {
+        row.split("`")[1]: row.split("|")[2:5] for row in table_rows(text.partition("Relative errors with")[2])[1:]
+    }
+    assert found == {layer: [float(error) < 1e-8 for error in errors] for layer, errors in table.items()}
+    assert [exact for _, exact, _ in found.values()] == [False, True, False, False, True]
+
+
 def table_rows(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("|") and not set(line) <= set("|:- ")]
 

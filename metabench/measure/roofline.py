@@ -69,16 +69,6 @@ class Peaks:
     noisy: bool
     """Whether a timing behind these is: other programs were in the way, and the machine may well be faster."""
 
-    @property
-    def flops(self) -> float:
-        """The roof: the higher of both rates, in floating-point operations per second."""
-        return max(self.matmul, self.convolution)
-
-    @property
-    def ridge(self) -> float:
-        """Floating-point operations per byte below which memory sets the pace, not arithmetic."""
-        return self.flops / self.bandwidth
-
 
 @dataclass(frozen=True)
 class Sizes:
@@ -122,11 +112,6 @@ def measure_peaks(
         )
         bandwidth, noisy_bandwidth = best_of(*([trial] for trial in _passes(sizes, dtype, device)))
     return Peaks(matmul, convolution, bandwidth, noisy_matmul or noisy_convolution or noisy_bandwidth)
-
-
-def share_of_peak(flops: float, seconds: float, peaks: Peaks) -> float:
-    """What part of the highest rate is reached by so many floating-point operations in so many seconds."""
-    return flops / seconds / peaks.flops
 
 
 def _best_rate(trials: Iterable[Trial], device: torch.device, budget: Budget) -> tuple[float, bool]:

@@ -23,6 +23,7 @@ from metabench.rows import Row
 LOOP = "loop"
 GROUP_AXES = ("task", "ways", "shots", "device", "precision", "threads")
 NO_LOOP = "no time of loop"
+NOISY = " *"
 Point: TypeAlias = tuple[tuple[str, Any], ...]
 """The sizes of a piece of work: a column."""
 
@@ -76,6 +77,8 @@ def _tables(group: Sequence[Bundle], data: Mapping[str, str]) -> Iterator[Table]
     yield _against_loop(where, labels, list(lines.values()), points, sizes, data)
     if any(_library(line) for line in lines.values()):
         yield _against_peers(where, labels, list(lines.values()), points, sizes, data)
+    if any(_work_of(line.at[point]) for line in lines.values() for point in line.at):
+        yield _rates(where, labels, list(lines.values()), points, sizes, data)
 
 
 def _against_loop(
@@ -139,9 +142,45 @@ def _against_peers(
     )
 
 
-def _columns(labels: list[str], points: list[Point], sizes: list[str], data: Mapping[str, str]) -> tuple[str, ...]:
-    """Labels, and a phrase for each point."""
-    return (*labels, *([setting(dict(point), sizes, data) for point in points] if sizes else ["speed-up"]))
+def _rates(
+    where: str, labels: list[str], lines: list[Line], points: list[Point], sizes: list[str], data: Mapping[str, str]
+) -> Table:
+    works = {(line.label, point): work for line in lines for point in line.at if (work := _work_of(line.at[point]))}
+
+    def figure(line: Line, point: Point) -> str:
+        work, step = works.get((line.label, point)), line.at[point].step
+        if not work or not step:
+            return NOTHING
+        rate, peaks = work["flops"] / step.value, work["peaks"]
+        share = rate / max(peaks["matmul"], peaks["convolution"])
+        return f"{rate / 1e9:.3g} GFLOP/s, {100 * share:.2g} %{NOISY if peaks['noisy'] else ''}"
+
+    rows = tuple((*line.label, line.engine, *_cells(line, points, figure)) for line in lines)
+    notes = [
+        "The operations are those of loop's matrix products and convolutions, as torch counts them, whatever way an "
+        "engine takes to the same direction."
+    ]
+    if any(NOISY in text for row in rows for text in row):
+        notes.append(f"{NOISY}: the peak was measured while its timings were noisy; the share is no better than that.")
+    return Table(
+        f"Achieved rate: {where}",
+        "Floating-point operations per second, and their share of the highest rate that a large matrix product or "
+        "convolution reached in the same process with the same threads.",
+        _columns([*labels, "engine"], points, sizes, data, "rate"),
+        rows,
+        tuple(notes),
+    )
+
+
+def _work_of(bundle: Bundle) -> Mapping[str, Any] | None:
+    return next((row["work"] for row in bundle.rows if row.get("work")), None)
+
+
+def _columns(
+    labels: list[str], points: list[Point], sizes: list[str], data: Mapping[str, str], only: str = "speed-up"
+) -> tuple[str, ...]:
+    """Labels, and a phrase for each point; `only` where there is but one."""
+    return (*labels, *([setting(dict(point), sizes, data) for point in points] if sizes else [only]))
 
 
 def _cells(line: Line, points: list[Point], figure: Callable[[Line, Point], str]) -> tuple[str, ...]:

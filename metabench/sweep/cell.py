@@ -12,8 +12,10 @@ from metabench.outer import Outer
 from metabench.tasks.base import EpisodeShape
 from metabench.training import BatchNorm
 
-Measure: TypeAlias = Literal["time", "memory", "quality"]
-MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
+Measure: TypeAlias = Literal["time", "memory", "work", "quality"]
+MEASURES: tuple[Measure, ...] = ("time", "memory", "work", "quality")
+USUAL_MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
+"""Where a sweep does not say."""
 
 
 @dataclass(frozen=True)

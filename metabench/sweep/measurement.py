@@ -24,9 +24,12 @@ class Measurement:
     """Wall time of the whole process."""
     data: dict[str, Any] | None = None
     parameters: int | None = None
+    library: str = ""
+    """Name and version of what did the work, if not torch."""
     gate: dict[str, Any] | None = None
     time: dict[str, Any] | None = None
     memory: dict[str, Any] | None = None
+    work: dict[str, Any] | None = None
     quality: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     traceback: str = ""

@@ -19,7 +19,7 @@ from metabench.sweep.cell import Cell
 from metabench.sweep.measurement import Measurement, Status
 from metabench.sweep.spec import Settings
 
-PARTS = ("data", "parameters", "gate", "time", "memory", "quality", "traceback")
+PARTS = ("data", "parameters", "library", "gate", "time", "memory", "work", "quality", "traceback")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 

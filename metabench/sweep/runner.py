@@ -43,7 +43,7 @@ class Progress(Protocol):
 
 
 def plan(sweep: Sweep) -> list[Job]:
-    """All jobs, in rounds, each round in an order of its own; only the first measures memory and quality.
+    """All jobs, in rounds, each round in an order of its own; only the first measures more than time.
 
     What will be compared (algorithms and engines in one setting) is measured together, in shuffled order, and the
     settings are shuffled: a machine that is slower for minutes then slows both sides of a ratio.

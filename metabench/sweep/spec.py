@@ -14,7 +14,7 @@ from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.models.base import MODELS
 from metabench.registry import Registry
-from metabench.sweep.cell import AXES, MEASURES, Cell
+from metabench.sweep.cell import AXES, MEASURES, USUAL_MEASURES, Cell
 from metabench.tasks.base import TASKS
 from metabench.training import BatchNorm
 
@@ -213,7 +213,7 @@ def _kind(wanted: type) -> str:
 def _grid_cells(
     grid: Mapping[str, Any], defaults: Mapping[str, Any], override: Mapping[str, Any], threads: int
 ) -> Iterator[Cell]:
-    measure = _measures(grid.get("measure", defaults.get("measure", list(MEASURES))))
+    measure = _measures(grid.get("measure", defaults.get("measure", list(USUAL_MEASURES))))
     given = {k: v for k, v in {**defaults, **grid, **override}.items() if k in AXES}
     if "algorithm" not in given or "task" not in given:
         raise UserError("every [[grid]] needs the axes 'algorithm' and 'task'")

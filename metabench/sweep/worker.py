@@ -23,6 +23,7 @@ from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, Timing, measure_time
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
 from metabench.measure.memory import measure_memory
+from metabench.measure.roofline import measure_peaks, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.sweep.cell import Cell
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
@@ -71,6 +72,9 @@ def measure_cell(
         run, wait = workload.repeatable(meta)
         run()
         record({"memory": asdict(measure_memory(lambda: (run(), wait()), device, workload.engine.foreign))})
+    if "work" in cell.measure:
+        record({"phase": "work"})
+        record({"work": _work(workload, meta)})
     if "quality" in cell.measure:
         record({"phase": "quality"})
         held_out = TASKS.get(cell.task).build(cell.eval_shape, data_dir)
@@ -113,6 +117,15 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any]:
         "noisy": step_timing.noisy,
         "note": step_timing.note,
     }
+
+
+def _work(workload: Workload, meta: Params) -> dict[str, Any]:
+    """The operations of a meta-iteration, and what the machine can do at the most, now and with as many threads."""
+    cell, like = workload.cell, next(iter(meta.values()))
+    episodes = sampler(cell, workload.distribution, like)()
+    flops = in_precision(cell, step_flops)(workload.stage(1.0), episodes, meta)
+    dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
+    return {"flops": flops, "peaks": asdict(measure_peaks(cell.threads, dtype, like.device))}
 
 
 def _summary(timing: Timing) -> dict[str, Any]:

@@ -253,6 +253,23 @@ def test_peers_stand_with_their_version_beside_the_fastest_engine_of_ours(run_of
     assert peers["higher"] == "–"
 
 
+def test_rates_are_loops_operations_by_each_engines_time(run_of, row):
+    """4 GFLOP in 2 s on loop and in 1 s on vmap; the machine could do 20 GFLOP/s."""
+
+    def timed(engine, seconds):
+        made = row(engine=engine, measure=["time", "work"])
+        made["time"] |= {"step": made["time"]["step"] | {"samples": [seconds] * 20, "median": seconds}}
+        return made
+
+    for noisy, mark in ((False, ""), (True, " *")):
+        peaks = {"matmul": 1e10, "convolution": 2e10, "bandwidth": 1e9, "noisy": noisy}
+        folder = run_of([timed("loop", 2.0) | {"work": {"flops": 4e9, "peaks": peaks}}, timed("vmap", 1.0)])
+        table = only(tables_of(folder, "Achieved rate"))
+        rates = {r["engine"]: r["rate"] for r in records(table)}
+        assert rates == {"loop": f"2 GFLOP/s, 10 %{mark}", "vmap": f"4 GFLOP/s, 20 %{mark}"}
+        assert any("noisy" in note for note in table.notes) == noisy
+
+
 def test_all_rows_that_are_not_ok_stand_in_the_last_table_with_their_whole_reason(synthetic):
     table = only(tables_of(synthetic, "Rows that are not ok"))
     assert table.title == "Rows that are not ok: 19 of 117"

@@ -11,6 +11,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.autodiff import TAPE
 from metabench.engines.base import ENGINES, Engine
 from metabench.errors import Unsupported
+from metabench.measure.roofline import Peaks, step_flops
 from metabench.outer import MetaOptimizer
 from metabench.sweep import worker
 from metabench.sweep.spec import parse_sweep
@@ -225,6 +226,19 @@ def test_bfloat16_on_an_engine_that_autocast_does_not_reach_is_unsupported():
     cell = cell_of(precision="bfloat16", engine="vmap")
     with pytest.raises(Unsupported, match="autocast does not reach all that vmap runs"):
         measure_cell(cell, {}, None, lambda part: None)
+
+
+def test_work_is_that_of_loop_beside_what_the_machine_can_do(monkeypatch):
+    """A pass of a task through the network takes 2·10·1680 operations; an iteration, between 5 and 20 passes."""
+    monkeypatch.setattr(worker, "measure_peaks", lambda threads, dtype, device: Peaks(1e9, 2e9, 3e9, False))
+    parts = {}
+    measure_cell(cell_of(measure=["work"], inner_steps=1, engine="vmap"), {}, None, parts.update)
+    assert parts["work"]["peaks"] == {"matmul": 1e9, "convolution": 2e9, "bandwidth": 3e9, "noisy": False}
+    workload = Workload(cell_of(inner_steps=1), SINUSOID)
+    meta = initial_meta(workload.cell, workload.algorithm)
+    episodes = SINUSOID.sample("train", 2, torch.Generator())
+    assert parts["work"]["flops"] == step_flops(workload.algorithm, episodes, meta)
+    assert 2 * 5 * 2 * 10 * 1680 < parts["work"]["flops"] < 2 * 20 * 2 * 10 * 1680
 
 
 def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch):
