@@ -1,0 +1,172 @@
+"""Whole meta-iterations: directions, clipping and outer update in one compiled function, and what crosses over."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jax import Array
+from torch import Tensor
+
+from metabench.engines.peers.jax.functions import Arrays, Batch, Episodes, Functions
+from metabench.models.base import Model
+from metabench.models.conv4 import Conv4
+from metabench.outer import Outer
+from metabench.tensors import Params, Task
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+"""Of torch's Adam."""
+CLIP_EPSILON = 1e-6
+"""Of `clip_grad_norm_`."""
+
+
+class Moments(NamedTuple):
+    """What Adam remembers."""
+
+    mean: Arrays
+    square: Arrays
+    updates: Array
+
+
+State: TypeAlias = Moments | None
+Compiled: TypeAlias = Callable[[Arrays, State, Episodes, float], tuple[Arrays, State, Array]]
+
+
+@lru_cache(maxsize=4)
+def compiled(functions: Functions, clip: float, precision: str) -> Compiled:
+    """`(meta, state, episodes, rate) -> (meta, state, loss)`, which takes over the memory of `meta` and `state`.
+
+    It is Adam's update where there is its state, and else plain descent. The rate is no constant: with a schedule it
+    would be compiled anew, and with a rate of zero nothing would be left to compute.
+    """
+
+    def iteration(meta: Arrays, state: State, episodes: Episodes, rate: float) -> tuple[Arrays, State, Array]:
+        with jax.default_matmul_precision(precision):
+            direction, loss = functions.direction(meta, episodes)
+        if clip:
+            norm = jnp.sqrt(jnp.stack([jnp.sum(d**2) for d in direction.values()]).sum())
+            scale = jnp.minimum(1.0, clip / (norm + CLIP_EPSILON))
+            direction = {name: scale * d for name, d in direction.items()}
+        if state:
+            return *_adam(meta, state, direction, rate), loss
+        return {name: p - rate * direction[name] for name, p in meta.items()}, None, loss
+
+    jitted: Compiled = jax.jit(iteration, donate_argnums=(0, 1))
+    return jitted
+
+
+def _adam(meta: Arrays, state: Moments, direction: Arrays, rate: float) -> tuple[Arrays, Moments]:
+    """Kingma and Ba 2015, arXiv 1412.6980, alg. 1, with ε where torch has it: outside the root."""
+    updates = state.updates + 1
+    mean = {name: BETA1 * state.mean[name] + (1 - BETA1) * d for name, d in direction.items()}
+    square = {name: BETA2 * state.square[name] + (1 - BETA2) * d**2 for name, d in direction.items()}
+    unbias1, unbias2 = 1 / (1 - BETA1**updates), 1 / (1 - BETA2**updates)
+
+    def step(name: str) -> Array:
+        return unbias1 * mean[name] / (jnp.sqrt(unbias2 * square[name]) + EPSILON)
+
+    return {name: p - rate * step(name) for name, p in meta.items()}, Moments(mean, square, updates)
+
+
+class Iterations:
+    """Meta-parameters and what the outer optimiser remembers, on JAX's device. `run` begins work and returns."""
+
+    def __init__(self, functions: Functions, meta: Params, outer: Outer, device: jax.Device) -> None:
+        self.model, self.outer, self.device = functions.algorithm.learner.model, outer, device
+        self.like = next(iter(meta.values()))
+        # JAX on a GPU rounds factors to 10 bits unless it is told not to, as torch is where float32 is asked for.
+        rounds = device.platform == "gpu" and torch.backends.cuda.matmul.allow_tf32
+        precision = "tensorfloat32" if rounds else "float32"
+        self.iterate = compiled(functions, outer.clip, precision)
+        self.done = 0
+        self.arrays = self._params(meta)
+        self.state: State = None
+        if outer.optimizer == "adam":
+            mean, square = ({name: torch.zeros_like(p) for name, p in meta.items()} for _ in range(2))
+            none = torch.zeros((), dtype=torch.int32)
+            self.state = Moments(self._params(mean), self._params(square), self._array(none))
+
+    def take(self, episodes: Task) -> Episodes:
+        support, query = (Batch(self._inputs(x), self._array(y)) for x, y in (episodes.support, episodes.query))
+        return Episodes(support, query)
+
+    def run(self, episodes: Episodes) -> dict[str, Array]:
+        rate = self.outer.lr * self.outer.factor(self.done)
+        self.done += 1
+        with self._precisely():
+            self.arrays, self.state, loss = self.iterate(self.arrays, self.state, episodes, rate)
+        return {"loss": loss}
+
+    def wait(self) -> None:
+        for array in self.arrays.values():
+            array.block_until_ready()
+
+    @property
+    def meta(self) -> Params:
+        # Copied: the next iteration writes into JAX's memory.
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()}
+        return {name: as_torch(self.model, name, p).to(self.like.device) for name, p in tensors.items()}
+
+    @meta.setter
+    def meta(self, meta: Params) -> None:
+        self.arrays = self._params(meta)
+
+    def _precisely(self) -> AbstractContextManager[None]:
+        """Where the meta-parameters are of float64, the context outside which JAX would make float32 of them.
+
+        For this thread and for as long as it is entered; what is compiled inside is kept apart.
+        """
+        if self.like.dtype != torch.float64:
+            return nullcontext()
+        # In JAX itself since 0.8, where it used to be no longer.
+        home: Any = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
+        doubles: AbstractContextManager[None] = home.enable_x64(True)
+        return doubles
+
+    def _params(self, params: Params) -> Arrays:
+        return {name: self._array(as_jax(self.model, name, p)) for name, p in params.items()}
+
+    def _inputs(self, x: Tensor) -> Array:
+        """Images (tasks, examples, channels, height, width) with their channels last; anything else as it is."""
+        return self._array(x.movedim(2, -1) if isinstance(self.model, Conv4) else x)
+
+    def _array(self, tensor: Tensor) -> Array:
+        # Copied: JAX would keep the memory of a tensor on the CPU, whatever is written there later.
+        with self._precisely():
+            array: Array = jax.device_put(tensor.cpu().numpy().copy(order="C"), self.device)
+        return array
+
+
+def as_jax(model: Model, name: str, p: Tensor) -> Tensor:
+    """Kernels (outputs, inputs, height, width) as HWIO, and dense weights (outputs, inputs) as (inputs, outputs).
+
+    Where the head's inputs are a flattened map, its channels come last then, as in `functions.features`.
+    """
+    if p.dim() == 1:
+        return p
+    kernel = p.reshape(p.shape[0], -1, *_window(model, name, p)).permute(2, 3, 1, 0)
+    return kernel if p.dim() == 4 else kernel.flatten(0, 2)
+
+
+def as_torch(model: Model, name: str, p: Tensor) -> Tensor:
+    """What `as_jax` was given."""
+    if p.dim() == 1:
+        return p
+    kernel = p if p.dim() == 4 else p.reshape(*_window(model, name, p), -1, p.shape[-1])
+    kernel = kernel.permute(3, 2, 0, 1).contiguous()
+    return kernel if p.dim() == 4 else kernel.flatten(1)
+
+
+def _window(model: Model, name: str, p: Tensor) -> tuple[int, int]:
+    """Height and breadth of what a weight sees of each channel."""
+    if p.dim() == 4:
+        return 3, 3
+    if isinstance(model, Conv4) and model.max_pool and name.endswith("head.weight"):
+        _, height, breadth = model.input_shape
+        return height >> model.pooled, breadth >> model.pooled
+    return 1, 1
