@@ -81,8 +81,8 @@ def test_nothing_is_lost_between_calls_and_samples(monkeypatch):
     measured = []
     real = clock._cpu_block
 
-    def watch(call, block):
-        measured.append((block, real(call, block)))
+    def watch(wait, call, block):
+        measured.append((block, real(wait, call, block)))
         return measured[-1][1]
 
     monkeypatch.setattr(clock, "_cpu_block", watch)
