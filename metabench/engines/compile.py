@@ -139,7 +139,6 @@ def build_for_single_tasks(algorithm: Algorithm) -> Step:
     def direction(meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
         names, (sx, sy), (qx, qy) = list(meta), task.support, task.query
         inputs = [*meta.values(), *(tensor.contiguous() for tensor in (sx, sy, qx, qy, task.classes))]
-        _need_compiler(inputs[0].device)
 
         def graph_of(inputs: list[Tensor]) -> list[Tensor]:
             *params, sx, sy, qx, qy, classes = inputs
@@ -149,6 +148,7 @@ def build_for_single_tasks(algorithm: Algorithm) -> Step:
 
         signature = _signature(inputs)
         if signature not in graphs:
+            _need_compiler(inputs[0].device)
             graphs[signature] = compiled(graph_of, inputs)
         *found, loss = graphs[signature](inputs)
         return dict(zip(names, found, strict=True)), {"loss": loss}

@@ -94,7 +94,7 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
         raise Unsupported("native is made of the processor's instructions: on a GPU use compile")
     if not compiler():
         raise Unsupported("native needs a C++ compiler, and there is no g++ and no clang++: install one, or set CXX")
-    if len(like.shape) > 2 or any(p.dim() > 2 for p in meta.values()):
+    if any(p.dim() > 2 for p in meta.values()):
         raise Unsupported("native is for dense layers: it has no convolutions")
     if algorithm.checkpoint:
         raise Unsupported("native keeps what its compiler chooses: checkpoint has no say; use loop")
