@@ -11,11 +11,11 @@ from typing import Any
 
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported, UserError
-from metabench.measure.load import load_warning
+from metabench.measure.conditions import warnings_now
 from metabench.report.bundles import Bundle, Peak, bundles, status, time_key
 from metabench.report.engines import LOOP
 from metabench.report.figures import NOTHING, bytes_text, duration_text, time_text, trim, with_interval
-from metabench.report.ratios import ROUNDS_TO_RESAMPLE, Interval, Ratio, ratio_interval
+from metabench.report.ratios import ROUNDS_TO_TELL, Interval, Ratio, ratio_interval
 from metabench.report.tables import Table, setting, without_empty_columns
 from metabench.rows import Row
 from metabench.sweep.process import run_cell
@@ -93,7 +93,7 @@ def parse_size(text: str) -> int:
 def sweep_of(axes: Mapping[str, Any], engines: str, rounds: int, time_limit_s: float, cores: int) -> Sweep:
     """A cell for each of the engines (names with commas between; empty or `all`: every one)."""
     chosen = ENGINES.names() if engines in ("", "all") else [name.strip() for name in engines.split(",")]
-    settings = {"rounds": rounds, "time_limit_s": time_limit_s, "time_budget_s": 1.0}
+    settings = {"rounds": rounds, "noise_pairs": 0, "time_limit_s": time_limit_s, "time_budget_s": 1.0}
     grid = {**axes, "engine": chosen, "measure": ["time", "memory"]}
     return parse_sweep("advise", {"run": settings, "grid": [grid]}, "", cores)
 
@@ -102,8 +102,8 @@ def measure(sweep: Sweep, data_dir: Path | None, progress: Progress) -> Iterator
     """A row for each engine and round, as soon as it is measured. Raises `UserError` where the data cannot be had."""
     with suppress(Unsupported):  # each cell says so in its row
         TASKS.get(sweep.cells[0].task).build(sweep.cells[0].shape, data_dir)
-    if load := load_warning():
-        progress.warn(load)
+    for sentence in warnings_now({cell.device for cell in sweep.cells}):
+        progress.warn(sentence)
     jobs = plan(sweep)
     progress.begin(len(jobs), 0)
     for job in jobs:
@@ -140,7 +140,7 @@ def _choice(timed: Sequence[Candidate]) -> Choice | None:
         return None
     best, *others = timed
     # The interval of three rounds has in it how processes differ.
-    unseen = PROCESS_NOISE if len(best.samples) < ROUNDS_TO_RESAMPLE else 0.0
+    unseen = PROCESS_NOISE if len(best.samples) < ROUNDS_TO_TELL else 0.0
     ratios = {c.engine: ratio_interval(c.samples, best.samples) for c in others}
     tied = tuple(engine for engine, ratio in ratios.items() if ratio is None or ratio.low <= 1 + unseen)
     plain = next((c for c in others if c.compile_s is None), None) if best.compile_s else None

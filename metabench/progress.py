@@ -54,7 +54,8 @@ class ConsoleProgress:
         self.bar.update(self.task, completed=self.number)
         cell = Cell.from_json(measurement.cell)
         outcome = _figures(measurement) if measurement.status == "ok" else f"{measurement.status}: {measurement.reason}"
-        self._line(f"[{self.number}/{self.total}] {cell.describe()}: {outcome} ({measurement.seconds:.1f} s)")
+        what = cell.describe() + (" (reference)" if measurement.reference else "")
+        self._line(f"[{self.number}/{self.total}] {what}: {outcome} ({measurement.seconds:.1f} s)")
         for sentence in measurement.warnings:
             self.warn(sentence)
 

@@ -11,11 +11,13 @@ from statistics import median
 
 import torch
 
-from metabench.measure.statistics import Summary, summarise
+from metabench.measure.statistics import Summary, known_within, summarise
+from metabench.trend import Trend, trend
 
 MIN_SAMPLES = 6  # fewer give no 95 % interval of the median
 STABLE = 0.05  # warm-up ends when the medians of two successive windows differ by less than this share
 WINDOW = 3
+LOOK_GROWTH = 1.5  # the interval is looked at after so many times as many samples as the last time
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ class Budget:
     seconds: float = 2.0
     block_seconds: float = 0.01
     relative_width: float = 0.01
-    """Sampling stops once half the width of the median's 95 % interval is below this share of the median…"""
+    """Sampling stops once the median is known to ± this share of itself…"""
     min_samples: int = 20
     """…and there are this many samples."""
     noisy_width: float = 0.05
-    """At the end of the budget, an interval wider than this is called noisy."""
+    """A 95 % interval of the median wider than ± this share is called noisy, and so is a drift by more."""
 
 
 @dataclass(frozen=True)
@@ -57,37 +59,52 @@ def measure_time(
         first = run_block(call, 1)
         block = _calibrate(call, run_block, budget)
         _warm_up(call, run_block, block, budget)
-        samples: list[float] = []
-        deadline = time.perf_counter() + budget.seconds
-        while not _enough(samples, deadline, budget):
-            samples.append(run_block(call, block))
+        samples = _sample(call, run_block, block, budget)
     summary = summarise(samples, block)
-    noisy = summary.n < MIN_SAMPLES or summary.relative_width > budget.noisy_width
-    return Timing(summary, first, noisy, _note(summary) if noisy else "")
+    note = _note(summary, trend(samples), budget)
+    return Timing(summary, first, bool(note), note)
 
 
-def _enough(samples: list[float], deadline: float, budget: Budget) -> bool:
+def _sample(call: Callable[[], object], run_block: Callable[..., float], block: int, budget: Budget) -> list[float]:
+    """Blocks until the median is known well enough, or for the budget."""
+    samples: list[float] = []
+    deadline = time.perf_counter() + budget.seconds
+    # Each look is a chance to stop at a lucky moment, so there are few, at numbers of samples that grow.
+    look = budget.min_samples
+    while not _spent(samples, deadline, budget):
+        samples.append(run_block(call, block))
+        if len(samples) == look:
+            if known_within(samples, budget.relative_width):
+                break
+            look = math.ceil(look * LOOK_GROWTH)
+    return samples
+
+
+def _spent(samples: list[float], deadline: float, budget: Budget) -> bool:
     now = time.perf_counter()
     if len(samples) < MIN_SAMPLES:
         # A very slow call gets twice the budget to reach an interval at all, then is reported as noisy.
         return now > deadline + budget.seconds and bool(samples)
-    if now > deadline:
-        return True
-    # The interval is looked at now and then only, so that looking costs nothing and does not pick a lucky moment.
-    return (
-        len(samples) >= budget.min_samples
-        and len(samples) % budget.min_samples == 0
-        and summarise(samples).relative_width < budget.relative_width
-    )
+    return now > deadline
 
 
-def _note(summary: Summary) -> str:
+def _note(summary: Summary, drift: Trend, budget: Budget) -> str:
+    """What makes the figure doubtful, and what to do about it; empty if nothing does."""
     if summary.n < MIN_SAMPLES:
         return f"only {summary.n} samples fitted the time budget: raise time_budget_s"
-    return (
-        f"the interval is ±{100 * summary.relative_width:.0f} % of the median: "
-        "close other programs or raise time_budget_s"
-    )
+    if drift.exceeds(1 + budget.noisy_width):
+        share = f"{100 * abs(drift.change - 1):.0f} %"
+        if drift.change > 1:
+            return f"the time rose by {share} while it was measured: let the machine cool down, and measure again"
+        return (
+            f"the time fell by {share} while it was measured: raise time_budget_s, of which a quarter is for warming up"
+        )
+    if summary.relative_width > budget.noisy_width:
+        return (
+            f"the interval is ±{100 * summary.relative_width:.0f} % of the median: "
+            "close other programs or raise time_budget_s"
+        )
+    return ""
 
 
 def _calibrate(call: Callable[[], object], run_block: Callable[..., float], budget: Budget) -> int:

@@ -51,7 +51,7 @@ def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> dict[str, Any]:
         "gpus": gpus,
         "cuda": cuda,
         "load": _load(known_pids),
-        "power": _power(),
+        "power": power(),
         "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
         "packages": _packages(),
         "torch": _torch(),
@@ -158,7 +158,8 @@ def _system() -> dict[str, Any]:
     }
 
 
-def _power() -> dict[str, Any]:
+def power() -> dict[str, Any]:
+    """Battery and governor: what decides on the processor's clock."""
     battery = _try(lambda: psutil.sensors_battery())
     return {
         "plugged_in": battery and battery.power_plugged,

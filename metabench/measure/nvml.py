@@ -11,6 +11,26 @@ Finding: TypeAlias = tuple[int | None, str]
 """Bytes, or None where they cannot be known; and the method, or the reason."""
 
 
+def gpu_processes() -> int | None:
+    """How many processes compute on the first GPU that is visible, this one left out; None where it cannot be known.
+
+    Asked of NVML alone: torch would become one of them.
+    """
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no library, no driver, no permission: each its own class, and all mean the same
+        return None
+    try:
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(_visible_handle(pynvml, 0))
+        return len([process for process in processes if process.pid != os.getpid()])
+    except Exception:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def nvml_bytes(device: torch.device) -> Finding:
     """What this process holds on the CUDA `device` now, by NVML."""
     try:
@@ -48,6 +68,11 @@ def _nvml_handle(pynvml: Any, index: int) -> Any:
                 return pynvml.nvmlDeviceGetHandleByUUID(f"{prefix}-{uuid}")
             except pynvml.NVMLError:
                 continue
+    return _visible_handle(pynvml, index)
+
+
+def _visible_handle(pynvml: Any, index: int) -> Any:
+    """The same by the environment's list, or by NVML's own order."""
     visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
     entry = visible[index] if index < len(visible) else str(index)
     return pynvml.nvmlDeviceGetHandleByIndex(int(entry)) if entry.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(entry)

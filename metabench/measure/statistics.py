@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, ndtri
 
 CONFIDENCE = 0.95
+STOPPING_CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,30 @@ def summarise(samples: Sequence[float], block: int = 1) -> Summary:
     return Summary(float(median), low, high, float(three_quarters - quarter), len(ordered), block, tuple(samples))
 
 
-def median_interval(ordered: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of the median from the order statistics of sorted samples.
+def median_interval(ordered: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The interval of the median, of 95 % or another confidence, from the order statistics of sorted samples.
 
     The k-th smallest and the k-th largest, with the largest k for which P(Binomial(n, 1/2) < k) <= 2.5 %. Fewer
     than six samples cannot reach 95 %: their range is given (n = 5 covers 93.75 %).
     """
     n = len(ordered)
     k = 0
-    while bdtr(k, n, 0.5) <= (1 - CONFIDENCE) / 2:
+    while bdtr(k, n, 0.5) <= (1 - confidence) / 2:
         k += 1
     k = max(k, 1)
     return float(ordered[k - 1]), float(ordered[n - k])
+
+
+def known_within(samples: Sequence[float], share: float) -> bool:
+    """Whether the median is known to ± `share` of itself, well enough to stop sampling.
+
+    It is asked of the 99 % interval, scaled to 95 % as for a normal law: were it the interval that is reported, chance
+    closeness of the two samples that bound it would end the sampling, and it would cover less than it says.
+    """
+    ordered = np.sort(np.asarray(samples, dtype=float))
+    low, high = median_interval(ordered, STOPPING_CONFIDENCE)
+    scale = float(ndtri((1 + CONFIDENCE) / 2) / ndtri((1 + STOPPING_CONFIDENCE) / 2))
+    return scale * (high - low) / 2 < share * float(np.median(ordered))
 
 
 @dataclass(frozen=True)

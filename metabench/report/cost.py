@@ -1,7 +1,8 @@
 """What an algorithm costs against MAML, and what it gives for it: a table for each setting."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from metabench.report.bundles import (
@@ -17,7 +18,8 @@ from metabench.report.bundles import (
     training_key,
     varying,
 )
-from metabench.report.figures import NOTHING, bytes_text, duration_text, quality_text, time_text, trim, with_interval
+from metabench.report.figures import NOTHING, bytes_text, duration_text, quality_text, time_text, trim
+from metabench.report.noise import NoiseFloor, ratio_text, same_notes
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import (
     TECHNIQUE_AXES,
@@ -55,7 +57,7 @@ class _Line:
 _Column: TypeAlias = tuple[str, Callable[[_Line], str]]
 
 
-def cost_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def cost_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """For each setting: the cells that were to measure quality, their quality step by step, and all other cells."""
     cost = {time_key(bundle.cell): bundle for bundle in bundles(rows, time_key)}
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
@@ -75,10 +77,10 @@ def cost_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
         others = [_Line(cost[key], cost[key], None) for key in keys if key not in shown]
         references = [cost[key] for key in keys if cost[key].algorithm == REFERENCE]
         if asking:
-            with_quality.append(_table("Cost and quality", asking, references, data))
+            with_quality.append(_table("Cost and quality", asking, references, data, floor))
             with_quality += _by_step(asking, data)
         if others:
-            without.append(_table("Cost", others, references, data))
+            without.append(_table("Cost", others, references, data, floor))
     return Section("Cost and quality", (*with_quality, *without))
 
 
@@ -89,7 +91,13 @@ def _group_order(cell: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any
     return (cell["task"], cell["ways"], cell["shots"], size, cell["model"], engine != "loop", engine, rest)
 
 
-def _table(kind: str, lines: Sequence[_Line], references: Sequence[Bundle], data: Mapping[str, str]) -> Table:
+def _table(
+    kind: str,
+    lines: Sequence[_Line],
+    references: Sequence[Bundle],
+    data: Mapping[str, str],
+    floor: NoiseFloor | None,
+) -> Table:
     sizes = _size_axes(lines[0].own.cell)
     cells = [line.own.cell for line in lines]
     changing = varying(cells, sizes)
@@ -102,7 +110,7 @@ def _table(kind: str, lines: Sequence[_Line], references: Sequence[Bundle], data
     columns += [
         ("status", lambda line: status_and_reason(line.own)),
         ("step time", lambda line: step_text(line.cost)),
-        (f"time ÷ {REFERENCE}", lambda line: _against(line, references, sizes, time_ratio)),
+        (f"time ÷ {REFERENCE}", lambda line: _against(line, references, sizes, partial(time_ratio, floor=floor))),
         ("peak memory", lambda line: bytes_text(line.cost.peak.bytes) if line.cost.peak else NOTHING),
         (f"memory ÷ {REFERENCE}", lambda line: _against(line, references, sizes, memory_ratio)),
     ]
@@ -175,12 +183,12 @@ def _against(
     return text if matched or text == NOTHING else f"{text} †"
 
 
-def time_ratio(bundle: Bundle, reference: Bundle) -> str:
+def time_ratio(bundle: Bundle, reference: Bundle, floor: NoiseFloor | None) -> str:
     """How many times as long one takes as the other, formed within rounds, with its interval."""
     if bundle is reference:
         return "1" if bundle.samples else NOTHING
     ratio = ratio_interval(bundle.samples, reference.samples)
-    return with_interval(ratio) if ratio else NOTHING
+    return ratio_text(ratio, floor) if ratio else NOTHING
 
 
 def memory_ratio(bundle: Bundle, reference: Bundle) -> str:
@@ -215,13 +223,14 @@ def _seeds(line: _Line) -> str:
 
 
 def _notes(
-    lines: Sequence[_Line], references: Sequence[Bundle], sizes: Sequence[str], shown: Iterable[Sequence[str]]
+    lines: Sequence[_Line], references: Sequence[Bundle], sizes: Sequence[str], shown: Sequence[Sequence[str]]
 ) -> list[str]:
     notes = []
     fallback = _unmatched(references)
     if fallback and any(text.endswith("†") for row in shown for text in row):
         at = setting(fallback.cell, sizes, {})
         notes.append(f"† not matched: divided by {REFERENCE} at {at}.")
+    notes += same_notes(shown)
     if any(line.quality and line.quality.seeds > 1 for line in lines):
         notes.append("Quality: the mean over training seeds; ± holds how seeds differ and that tasks are a sample.")
     elif any(line.quality for line in lines):

@@ -8,6 +8,7 @@ from metabench.report.cost import cost_section
 from metabench.report.engines import engines_section
 from metabench.report.frame import Run
 from metabench.report.growth import growth_section
+from metabench.report.noise import drift_warning, floor_text, noise_floor, references_section
 from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting
 from metabench.report.techniques import techniques_section
 from metabench.rows import Row
@@ -40,15 +41,17 @@ class Document:
 
 def document(run: Run) -> Document:
     """All tables of a run. Every row of the run stands in one of them."""
-    rows, data = run.measurements, _data_names(run.measurements)
+    rows, data, floor = run.measurements, _data_names(run.measurements), noise_floor(run.references)
     sections = (
-        cost_section(rows, data),
-        techniques_section(rows, data),
-        growth_section(rows, data),
-        engines_section(rows, data),
+        cost_section(rows, data, floor),
+        techniques_section(rows, data, floor),
+        growth_section(rows, data, floor),
+        engines_section(rows, data, floor),
+        references_section(run.references, data),
         Section("Rows that are not ok", (not_ok(rows, data),)),
     )
-    warnings = (*run.warnings, *_warnings(rows))
+    drifted = drift_warning(run.references)
+    warnings = (*run.warnings, *_warnings(rows), *([drifted] if drifted else []))
     return Document(f"Tables of {run.sweep}", _facts(run), warnings, tuple(s for s in sections if s.tables))
 
 
@@ -101,6 +104,8 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         "data": "; ".join(f"{name} (sha256 {', '.join(hashes)})" for name, hashes in data.items()) or "none",
         "cells": f"{cells} in {rounds} {'round' if rounds == 1 else 'rounds'}; rows by status: {counts or 'none'}",
     }
+    if any("time" in row["cell"].get("measure", ()) for row in rows):
+        facts["noise floor"] = floor_text(run.references, rounds)
     return tuple(facts.items())
 
 

@@ -1,5 +1,6 @@
 """How much faster each engine is than `loop`, the reference, and the fastest of ours than each peer."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple, TypeAlias
@@ -15,7 +16,8 @@ from metabench.report.bundles import (
     time_key,
     varying,
 )
-from metabench.report.figures import NOTHING, duration_text, error_text, time_text, with_interval
+from metabench.report.figures import NOTHING, duration_text, error_text, time_text
+from metabench.report.noise import SAME, NoiseFloor, differs, ratio_text, same_notes
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, setting, without_empty_columns
 from metabench.rows import Row
@@ -36,7 +38,7 @@ class Line(NamedTuple):
     at: dict[Point, Bundle]
 
 
-def engines_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def engines_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """Tables for each setting in which anything was run with `loop` and with another engine."""
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles(rows, time_key):
@@ -50,7 +52,7 @@ def engines_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
         compared = [bundle for bundle in group if LOOP in works[_work(bundle)] and len(works[_work(bundle)]) > 1]
         compared.sort(key=lambda bundle: sizes.get(bundle.cell["model"], 0))
         if compared:
-            tables += _tables(compared, data)
+            tables += _tables(compared, data, floor)
     return Section("Engines against loop", tuple(tables))
 
 
@@ -59,7 +61,7 @@ def _work(bundle: Bundle) -> tuple[Any, ...]:
     return tuple(pair for pair in time_key(bundle.cell) if pair[0] != "engine")
 
 
-def _tables(group: Sequence[Bundle], data: Mapping[str, str]) -> Iterator[Table]:
+def _tables(group: Sequence[Bundle], data: Mapping[str, str], floor: NoiseFloor | None) -> Iterator[Table]:
     cells = [bundle.cell for bundle in group]
     left_out = {"algorithm", "engine", "model", "outer", "seed", "measure", *GROUP_AXES, *TRAINING_AXES}
     axes = [axis for axis in cells[0] if axis not in left_out]
@@ -74,21 +76,27 @@ def _tables(group: Sequence[Bundle], data: Mapping[str, str]) -> Iterator[Table]
     fixed = [axis for axis in axes if axis not in sizes]
     where = setting(cells[0], (*GROUP_AXES, *([] if "model" in labels else ["model"]), *fixed), data)
     points = list(dict.fromkeys(point for line in lines.values() for point in line.at))
-    yield _against_loop(where, labels, list(lines.values()), points, sizes, data)
+    yield _against_loop(where, labels, list(lines.values()), points, sizes, data, floor)
     if any(_library(line) for line in lines.values()):
-        yield _against_peers(where, labels, list(lines.values()), points, sizes, data)
+        yield _against_peers(where, labels, list(lines.values()), points, sizes, data, floor)
     if any(_work_of(line.at[point]) for line in lines.values() for point in line.at):
         yield _rates(where, labels, list(lines.values()), points, sizes, data)
 
 
 def _against_loop(
-    where: str, labels: list[str], lines: list[Line], points: list[Point], sizes: list[str], data: Mapping[str, str]
+    where: str,
+    labels: list[str],
+    lines: list[Line],
+    points: list[Point],
+    sizes: list[str],
+    data: Mapping[str, str],
+    floor: NoiseFloor | None,
 ) -> Table:
     loops = {line.label: line for line in lines if line.engine == LOOP}
 
     def figure(line: Line, point: Point) -> str:
         bundle, loop = line.at[point], loops[line.label].at[point]
-        return _time(bundle) if line.engine == LOOP else _speed_up(loop, bundle)
+        return _time(bundle) if line.engine == LOOP else _speed_up(loop, bundle, floor)
 
     columns = _columns([*labels, "engine", "library", "error", "compiling"], points, sizes, data)
     rows = [
@@ -109,27 +117,30 @@ def _against_loop(
         "Time of one meta-iteration on loop; how many times faster the other engines do the same, with 95 % intervals.",
         columns,
         body,
-        tuple([*notes, PARTIAL_NOTE] if _partial(body) else notes),
+        (*notes, *same_notes(body), *([PARTIAL_NOTE] if _partial(body) else [])),
     )
 
 
 def _against_peers(
-    where: str, labels: list[str], lines: list[Line], points: list[Point], sizes: list[str], data: Mapping[str, str]
+    where: str,
+    labels: list[str],
+    lines: list[Line],
+    points: list[Point],
+    sizes: list[str],
+    data: Mapping[str, str],
+    floor: NoiseFloor | None,
 ) -> Table:
-    ours: dict[tuple[tuple[str, ...], Point], Bundle] = {}
+    ours: dict[tuple[tuple[str, ...], Point], list[Bundle]] = {}
     for line in lines:
         for point, bundle in line.at.items():
-            best = ours.get((line.label, point))
-            if (
-                bundle.step
-                and not _library(line)
-                and (not best or not best.step or bundle.step.value < best.step.value)
-            ):
-                ours[line.label, point] = bundle
+            if bundle.step and not _library(line):
+                ours.setdefault((line.label, point), []).append(bundle)
 
     def figure(line: Line, point: Point) -> str:
-        best = ours.get((line.label, point))
-        return f"{_speed_up(line.at[point], best)} ({best.cell['engine']})" if best and line.at[point].step else NOTHING
+        engines = sorted(ours.get((line.label, point), []), key=_seconds)
+        if not engines or not line.at[point].step:
+            return NOTHING
+        return f"{_speed_up(line.at[point], engines[0], floor)} ({_fastest(engines, floor)})"
 
     columns = _columns([*labels, "peer"], points, sizes, data)
     rows = tuple((*line.label, _peer(line), *_cells(line, points, figure)) for line in lines if _library(line))
@@ -138,7 +149,7 @@ def _against_peers(
         "How many times faster the fastest engine of ours (named in brackets) does the same, with 95 % intervals.",
         columns,
         rows,
-        (PARTIAL_NOTE,) if _partial(rows) else (),
+        (*same_notes(rows), *([PARTIAL_NOTE] if _partial(rows) else [])),
     )
 
 
@@ -212,11 +223,23 @@ def _time(loop: Bundle) -> str:
     return _marked(loop, time_text(loop.step)) if loop.step else _word(loop)
 
 
-def _speed_up(loop: Bundle, other: Bundle) -> str:
+def _seconds(bundle: Bundle) -> float:
+    return bundle.step.value if bundle.step else math.inf
+
+
+def _fastest(engines: Sequence[Bundle], floor: NoiseFloor | None) -> str:
+    """The first, and in a run with a noise floor those that do not differ from it."""
+    best, *others = engines
+    ratios = [(other, ratio_interval(other.samples, best.samples)) for other in others] if floor else []
+    alike = [other for other, ratio in ratios if ratio and not differs(ratio, floor)]
+    return f"{SAME} ".join(str(bundle.cell["engine"]) for bundle in [best, *alike])
+
+
+def _speed_up(loop: Bundle, other: Bundle, floor: NoiseFloor | None) -> str:
     if not other.samples:
         return _word(other)
     ratio = ratio_interval(loop.samples, other.samples)
-    return _marked(other, with_interval(ratio)) if ratio else NO_LOOP
+    return _marked(other, ratio_text(ratio, floor)) if ratio else NO_LOOP
 
 
 def _marked(bundle: Bundle, figure: str) -> str:

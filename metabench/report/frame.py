@@ -41,9 +41,12 @@ class Run:
     sweep: str
     """The name of the sweep; the folder's name where the run does not say."""
     measurements: tuple[Row, ...]
+    """Of its cells: those of the reference are not among them."""
     environment: dict[str, Any]
     warnings: tuple[str, ...]
     """Sentences: what was noticed while reading, and what the run itself warned of."""
+    references: tuple[Row, ...] = ()
+    """The same cell timed again and again, for the noise floor alone."""
 
 
 def read_run(folder: Path) -> Run:
@@ -59,7 +62,9 @@ def read_run(folder: Path) -> Run:
         noticed.append(f"{ENVIRONMENT} is missing: it is not known on which machine this was measured.")
     name = folder.resolve().name
     sweep = environment.get("sweep", {}).get("name", name)
-    return Run(name, sweep, tuple(rows), environment, (*noticed, *environment.get("warnings", [])))
+    cells = tuple(row for row in rows if not row.get("reference"))
+    references = tuple(row for row in rows if row.get("reference"))
+    return Run(name, sweep, cells, environment, (*noticed, *environment.get("warnings", [])), references)
 
 
 def to_frame(run: Run) -> pd.DataFrame:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from metabench.report.bundles import Bundle, bundles, is_partial, model_sizes, status, telling_apart, time_key
-from metabench.report.figures import NOTHING, bytes_text, time_text, trim, with_interval
+from metabench.report.figures import NOTHING, bytes_text, time_text, trim
+from metabench.report.noise import NoiseFloor, ratio_text, same_notes
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import (
     PARTIAL,
@@ -46,7 +48,7 @@ class _Measure:
     """How many times the first bundle's figure is the second's."""
 
 
-def growth_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def growth_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """For each axis and setting with a line of two values or more: a table of times and one of memory."""
     cost = bundles(rows, time_key)
     sizes = model_sizes(rows)
@@ -58,7 +60,7 @@ def growth_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
         for group in settings.values():
             lines = _lines(group, axis)
             if lines:
-                tables += [_table(measure, lines, axis, sizes, data) for measure in _measures(lines)]
+                tables += [_table(measure, lines, axis, sizes, data) for measure in _measures(lines, floor)]
     return Section("Growth", tuple(tables))
 
 
@@ -76,11 +78,12 @@ def _lines(group: Sequence[Bundle], axis: str) -> list[Line]:
     return sorted(found, key=lambda line: min(bundle.rank for bundle in line.values()))
 
 
-def _measures(lines: Sequence[Line]) -> list[_Measure]:
+def _measures(lines: Sequence[Line], floor: NoiseFloor | None) -> list[_Measure]:
     every = [bundle for line in lines for bundle in line.values()]
     found = []
     if any(bundle.asked_for("time") for bundle in every):
-        found.append(_Measure("Time", "Time of one meta-iteration with its 95 % interval.", _time_text, _time_factor))
+        says = "Time of one meta-iteration with its 95 % interval."
+        found.append(_Measure("Time", says, _time_text, partial(_time_factor, floor=floor)))
     methods = dict.fromkeys(bundle.peak.method for bundle in every if bundle.peak)
     if methods:
         says = f"Peak memory of one meta-iteration, by: {'; '.join(methods)}."
@@ -111,6 +114,7 @@ def _table(
         f"{value} ({sizes[value]:,})" if isinstance(value, str) and value in sizes else str(value) for value in values
     ]
     notes = [f"growth: the figure at {values[-1]} over the one at {values[0]}, or as stated."]
+    notes += same_notes(body)
     if axis == "model":
         notes.append("In brackets: meta-parameters, of the algorithm that has the fewest.")
     if any(PARTIAL in text for row in body for text in row):
@@ -142,9 +146,9 @@ def _time_text(bundle: Bundle) -> str | None:
     return time_text(bundle.step) if bundle.step else None
 
 
-def _time_factor(large: Bundle, small: Bundle) -> str:
+def _time_factor(large: Bundle, small: Bundle, floor: NoiseFloor | None) -> str:
     ratio = ratio_interval(large.samples, small.samples)
-    return with_interval(ratio) if ratio else NOTHING
+    return ratio_text(ratio, floor) if ratio else NOTHING
 
 
 def _memory_text(bundle: Bundle) -> str | None:

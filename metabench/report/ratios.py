@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
-ROUNDS_TO_RESAMPLE = 3  # two rounds say too little about how rounds vary
+ROUNDS_TO_TELL = 3  # two rounds say too little about how rounds vary
 
 
 @dataclass(frozen=True)
@@ -35,40 +35,36 @@ def ratio_interval(
     """The ratio of two times whose samples are given by round; None without a round that both have samples of.
 
     In each common round the ratio of the medians, so that whatever slows both sides of a round alike cancels out;
-    over the rounds their geometric mean. The interval is a percentile bootstrap with `seed`: samples are drawn anew
-    within each round and side, and with three rounds or more the rounds are drawn anew too, so that the interval
-    then contains how much processes differ. A bootstrap of so few rounds is too narrow (three would cover 80 %, not
-    95 %), so its logarithm is stretched around the value as Student's interval exceeds that bootstrap's.
-    Samples must be positive.
+    over the rounds their geometric mean. From three rounds on the interval is Student's, of the rounds' logarithms: it
+    holds how much processes differ, and the noise within them, which is in the medians already. With fewer rounds it is
+    a percentile bootstrap with `seed`, samples drawn anew within each round and side, and holds the noise within a
+    process alone. Samples must be positive.
     """
     rounds = sorted(number for number in numerator.keys() & denominator.keys() if numerator[number])
     rounds = [number for number in rounds if denominator[number]]
     if not rounds:
         return None
-    generator = np.random.default_rng(seed)
-    centre = float(np.mean([math.log(np.median(numerator[r]) / np.median(denominator[r])) for r in rounds]))
-    draws = np.stack(
-        [_drawn_log_medians(numerator[r], generator) - _drawn_log_medians(denominator[r], generator) for r in rounds]
-    )  # (rounds, RESAMPLES)
-    stretch = 1.0
-    if len(rounds) >= ROUNDS_TO_RESAMPLE:
-        draws = np.take_along_axis(draws, generator.integers(len(rounds), size=draws.shape), axis=0)
-        stretch = _stretch(len(rounds))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = stretch * (np.quantile(draws.mean(axis=0), [tail, 1 - tail]) - centre)
+    logs = np.array([math.log(np.median(numerator[r]) / np.median(denominator[r])) for r in rounds])
+    centre = float(logs.mean())
+    if len(rounds) >= ROUNDS_TO_TELL:
+        half = student(len(rounds) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(rounds))
+        low, high = -half, half
+    else:
+        generator = np.random.default_rng(seed)
+        draws = [
+            _drawn_log_medians(numerator[r], generator) - _drawn_log_medians(denominator[r], generator) for r in rounds
+        ]
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(np.mean(draws, axis=0), [tail, 1 - tail]) - centre
     # the value is of all samples, the draws are not: it may stand just outside of them
     return Ratio(
         math.exp(centre), math.exp(centre + min(float(low), 0.0)), math.exp(centre + max(float(high), 0.0)), len(rounds)
     )
 
 
-def _stretch(rounds: int) -> float:
-    """How much wider Student's interval of a mean is than the one that a bootstrap of so few values gives.
-
-    Student's quantile for the normal one, and √(n / (n - 1)) because drawing anew loses that share of the variance.
-    """
-    upper = (1 + CONFIDENCE) / 2
-    return float(stdtrit(rounds - 1, upper) / ndtri(upper)) * math.sqrt(rounds / (rounds - 1))
+def student(freedom: int) -> float:
+    """How many estimated deviations half a 95 % interval is wide, by Student's law of so many degrees of freedom."""
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _drawn_log_medians(samples: Sequence[float], generator: np.random.Generator) -> np.ndarray:
@@ -81,8 +77,8 @@ def _drawn_log_medians(samples: Sequence[float], generator: np.random.Generator)
 def time_interval(samples: Mapping[int, Sequence[float]]) -> Interval | None:
     """A time in seconds from its samples by round: the geometric mean of the rounds' medians.
 
-    The same mean as for ratios, so that the times of a table agree with its ratios, and the same bootstrap: a time
-    is its ratio to one second. (A median of medians could lie outside the interval of a geometric mean.)
+    The same mean as for ratios, so that the times of a table agree with its ratios, and the same interval: a time is
+    its ratio to one second. (A median of medians could lie outside the interval of a geometric mean.)
     """
     ratio = ratio_interval(samples, {number: [1.0] for number in samples})
     return Interval(ratio.value, ratio.low, ratio.high) if ratio else None
@@ -99,7 +95,6 @@ def over_seeds(scores: Sequence[Interval]) -> Interval:
         return scores[0]
     values = np.array([score.value for score in scores])
     tasks = float(np.mean([((score.high - score.low) / 2) ** 2 for score in scores]))
-    quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
-    seeds = quantile * float(values.std(ddof=1)) / math.sqrt(len(values))
+    seeds = student(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     half, centre = math.sqrt(seeds**2 + tasks), float(values.mean())
     return Interval(centre, centre - half, centre + half)

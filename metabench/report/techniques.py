@@ -22,6 +22,7 @@ from metabench.report.bundles import (
 )
 from metabench.report.cost import METRIC_WORDS, memory_ratio, step_text, time_ratio
 from metabench.report.figures import NOTHING, bytes_text, quality_text
+from metabench.report.noise import NoiseFloor, same_notes
 from metabench.report.ratios import Interval, over_seeds
 from metabench.report.tables import (
     TECHNIQUE_AXES,
@@ -55,7 +56,7 @@ class _Line:
 _Column: TypeAlias = tuple[str, Callable[[_Line], str]]
 
 
-def techniques_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def techniques_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """A table for each setting in which anything was measured both with a technique and without any."""
     cost = bundles(rows, time_key)
     trained = [bundle for bundle in bundles(rows, training_key) if bundle.asked_for("quality")]
@@ -68,7 +69,7 @@ def techniques_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
                 line = _Line(own, bundle, without.get(_work(bundle.cell)), quality(own), _gain(own, trained))
                 groups.setdefault(tuple(own.cell.get(axis) for axis in GROUP_AXES), []).append(line)
     matched = [group for group in groups.values() if any(line.without for line in group)]
-    return Section("Techniques", tuple(_table(group, data) for group in matched))
+    return Section("Techniques", tuple(_table(group, data, floor) for group in matched))
 
 
 def _work(cell: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -106,7 +107,7 @@ def _difference(score: Interval, other: Interval) -> Interval:
     return Interval(centre, centre - half, centre + half)
 
 
-def _table(lines: list[_Line], data: Mapping[str, str]) -> Table:
+def _table(lines: list[_Line], data: Mapping[str, str], floor: NoiseFloor | None) -> Table:
     lines.sort(key=lambda line: (line.own.rank, techniques(line.own.cell), order(line.own.cell)))
     cells = [line.own.cell for line in lines]
     left_out = {"algorithm", "engine", "outer", "seed", "measure", *GROUP_AXES, *TRAINING_AXES, *TECHNIQUE_AXES}
@@ -123,7 +124,7 @@ def _table(lines: list[_Line], data: Mapping[str, str]) -> Table:
     ]
     measured: list[_Column] = [
         ("step time", lambda line: step_text(line.cost)),
-        ("time ÷ without", lambda line: time_ratio(line.cost, line.without) if line.without else NOTHING),
+        ("time ÷ without", lambda line: time_ratio(line.cost, line.without, floor) if line.without else NOTHING),
         ("peak memory", lambda line: bytes_text(line.cost.peak.bytes) if line.cost.peak else NOTHING),
         ("memory ÷ without", lambda line: memory_ratio(line.cost, line.without) if line.without else NOTHING),
         *_quality_columns(lines),
@@ -137,7 +138,7 @@ def _table(lines: list[_Line], data: Mapping[str, str]) -> Table:
         "Against the same cell with no technique at all, with 95 % intervals; ratios of times are formed in a round.",
         kept,
         shown,
-        tuple(_notes(lines)),
+        (*same_notes(shown), *_notes(lines)),
     )
 
 

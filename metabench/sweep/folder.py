@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ class RunFolder:
 
     def append(self, measurement: Measurement) -> None:
         """Add a row with one write and wait until it is on disk."""
-        line = json.dumps(asdict(measurement), allow_nan=False) + "\n"
+        line = json.dumps(measurement.to_json(), allow_nan=False) + "\n"
         with writing(self.measurements):
             handle = os.open(self.measurements, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:

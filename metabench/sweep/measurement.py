@@ -1,6 +1,6 @@
 """What was observed in a cell: one line of `measurements.jsonl`. See docs/method.md for the schema."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from metabench.rows import SCHEMA
@@ -34,3 +34,12 @@ class Measurement:
     warnings: list[str] = field(default_factory=list)
     traceback: str = ""
     schema: int = SCHEMA
+    reference: dict[str, Any] | None = None
+    """`pair` and `side` of a measurement for the noise floor, which counts for no cell."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary; `reference` is in it only where there is one."""
+        row = asdict(self)
+        if self.reference is None:
+            del row["reference"]
+        return row

@@ -1,9 +1,9 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -13,13 +13,14 @@ import torch
 
 from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported, UserError
-from metabench.measure.load import NOTABLE_CORES, load_between, load_warning, look
+from metabench.measure.conditions import disturbances, observe, warnings_now
 from metabench.measure.machine import fingerprint, short_name
 from metabench.models.base import MODELS
 from metabench.sweep.cell import Cell, is_larger
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.measurement import Measurement
 from metabench.sweep.process import run_cell
+from metabench.sweep.reference import SIDES, Reference, pairs_for, reference_cell, spread
 from metabench.sweep.spec import Settings, Sweep
 from metabench.tasks.base import TASKS
 from metabench.tasks.omniglot import DataMissing
@@ -31,6 +32,13 @@ class Job:
 
     cell: Cell
     round: int
+    reference: Reference | None = None
+    """Set where the cell stands for itself no more: it is timed for the noise floor, its round being the pair."""
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What tells it from all other jobs of a sweep."""
+        return (self.cell.id, self.round, self.reference.side if self.reference else "")
 
 
 class Progress(Protocol):
@@ -46,7 +54,8 @@ def plan(sweep: Sweep) -> list[Job]:
     """All jobs, in rounds, each round in an order of its own; only the first measures more than time.
 
     What will be compared (algorithms and engines in one setting) is measured together, in shuffled order, and the
-    settings are shuffled: a machine that is slower for minutes then slows both sides of a ratio.
+    settings are shuffled: a machine that is slower for minutes then slows both sides of a ratio. Between them, at even
+    intervals, the pairs of the reference.
     """
     jobs: list[Job] = []
     for number in range(sweep.settings.rounds):
@@ -62,7 +71,16 @@ def plan(sweep: Sweep) -> list[Job]:
         for together in shuffled:
             generator.shuffle(together)
             jobs += [Job(cell, number) for cell in together]
-    return jobs
+    return spread(jobs, _reference_jobs(sweep, jobs))
+
+
+def _reference_jobs(sweep: Sweep, jobs: Sequence[Job]) -> list[list[Job]]:
+    cell = reference_cell(sweep.cells)
+    if cell is None:
+        return []
+    cell = replace(cell, measure=("time",))
+    pairs = pairs_for(sweep.settings.noise_pairs, sum("time" in job.cell.measure for job in jobs))
+    return [[Job(cell, pair, Reference(pair, side)) for side in SIDES] for pair in range(pairs)]
 
 
 def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, progress: Progress) -> None:
@@ -71,10 +89,10 @@ def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, p
     with open_run_folder(out) as folder:
         rows = _begin(folder, sweep, resume)
         _describe_machine(folder, sweep, stand_in, warnings, progress)
-        done = {(row["id"], row["round"]) for row in rows}
+        done = {(row["id"], row["round"], (row.get("reference") or {}).get("side", "")) for row in rows}
         out_of_memory = [Cell.from_json(row["cell"]) for row in rows if row["status"] == "oom"]
         jobs = plan(sweep)
-        left = [job for job in jobs if (job.cell.id, job.round) not in done]
+        left = [job for job in jobs if job.key not in done]
         progress.begin(len(jobs), len(jobs) - len(left))
         for job, measurement in _measurements(left, sweep.settings, data_dir, out_of_memory, progress):
             if measurement.status == "oom":
@@ -92,9 +110,16 @@ def _measurements(
     """
     together = [job for job in jobs if settings.side_by_side > 1 and job.cell.measure == ("quality",)]
     together.sort(key=lambda job: job.cell.seed)
+    failed = ""
     for job in jobs:
-        if job not in together:
-            progress.cell(job.cell)
+        if job in together:
+            continue
+        progress.cell(job.cell)
+        if job.reference:
+            found = _skipped(job, failed) if failed else _measure(job, settings, data_dir, out_of_memory)
+            failed = failed or (f"the reference was {found.status} before" if found.status != "ok" else "")
+            yield job, replace(found, reference=asdict(job.reference))
+        else:
             yield job, _measure(job, settings, data_dir, out_of_memory)
     stop = Event()
     with ThreadPoolExecutor(settings.side_by_side or 1) as pool:
@@ -168,9 +193,9 @@ def _describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: 
             f"'{folder.path}' was begun on {before['stand_in'] or 'the real data'} and would go on with "
             f"{stand_in or 'the real data'}: start a new run"
         )
-    load = load_warning()
-    found = [*before.get("warnings", []), *warnings, *([f"{_now()}: {load}"] if load else [])]
-    for sentence in [*warnings, *([load] if load else [])]:
+    state = warnings_now({cell.device for cell in sweep.cells})
+    found = [*before.get("warnings", []), *warnings, *(f"{_now()}: {sentence}" for sentence in state)]
+    for sentence in [*warnings, *state]:
         progress.warn(sentence)
     parts: Mapping[str, Any] = {
         "summary": summary,
@@ -189,20 +214,18 @@ def _measure(job: Job, settings: Settings, data_dir: Path | None, out_of_memory:
     failed = next((cell for cell in out_of_memory if is_larger(job.cell, cell, size)), None)
     if failed is None:
         return _watched(job, settings, data_dir)
-    reason = f"memory ran out already at {failed.describe()}"
+    return _skipped(job, f"memory ran out already at {failed.describe()}")
+
+
+def _skipped(job: Job, reason: str) -> Measurement:
     return Measurement(job.cell.id, job.round, "skipped", reason, job.cell.to_json(), _now(), 0.0)
 
 
 def _watched(job: Job, settings: Settings, data_dir: Path | None) -> Measurement:
-    """Measure a cell and note when other programs kept the processor from it."""
-    before = look()
+    """Measure a cell and note what made its timing doubtful."""
+    before = observe(job.cell.device)
     measurement = run_cell(job.cell, job.round, settings, data_dir)
-    load = load_between(before, look())
-    if load.others <= NOTABLE_CORES:
-        return measurement
-    return replace(
-        measurement, warnings=[f"other programs used more than {100 * NOTABLE_CORES:.0f} % of a core meanwhile"]
-    )
+    return replace(measurement, warnings=disturbances(before, observe(), measurement.time))
 
 
 def _model_size(name: str, cell: Cell, data_dir: Path | None) -> int:

@@ -21,6 +21,7 @@ import torch
 from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, Timing, measure_time
+from metabench.measure.conditions import clock_mhz
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
 from metabench.measure.memory import measure_memory
 from metabench.measure.roofline import measure_peaks, step_flops
@@ -103,7 +104,9 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any]:
     kept = workload.engine.kept or (lambda: 0)
     before = kept()
     run, wait = workload.repeatable(meta)
+    clock = [clock_mhz()]
     step_timing = measure_time(run, device, budget, wait)
+    clock.append(clock_mhz())
     compile_cache = "warm" if 0 < before == kept() else "cold"
     sample = sampler(cell, workload.distribution, next(iter(meta.values())))
     sampling = measure_time(sample, device, SAMPLING_BUDGET)
@@ -116,6 +119,7 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any]:
         "first_step_s": step_timing.first,
         "noisy": step_timing.noisy,
         "note": step_timing.note,
+        "clock_mhz": clock,
     }
 
 

@@ -88,6 +88,7 @@ def test_a_report_needs_no_torch_and_nothing_that_measures(folder):
     loaded = json.loads(done.stdout)
     assert "torch" not in loaded
     assert all(
-        name in ("metabench", "metabench.errors", "metabench.rows") or name.startswith("metabench.report")
+        name in ("metabench", "metabench.errors", "metabench.rows", "metabench.trend")
+        or name.startswith("metabench.report")
         for name in loaded
     )

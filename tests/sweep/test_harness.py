@@ -16,6 +16,7 @@ import pytest
 TINY = """
 title = "tiny"
 [run]
+noise_pairs = 0
 time_budget_s = 0.05
 time_limit_s = {limit}
 side_by_side = {together}

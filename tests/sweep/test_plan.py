@@ -7,6 +7,7 @@ from metabench.sweep.spec import parse_sweep
 TEXT = """
 [run]
 rounds = 3
+noise_pairs = 0
 order_seed = {seed}
 [[grid]]
 task = "sinusoid"

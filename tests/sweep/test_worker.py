@@ -176,6 +176,7 @@ TECHNIQUES = {
 SWEEP = """
 title = "techniques"
 [run]
+noise_pairs = 0
 time_budget_s = 0.05
 curve_points = 1
 threads = 1
