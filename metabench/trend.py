@@ -35,7 +35,7 @@ def trend(values: Sequence[float]) -> Trend:
     first, second = np.triu_indices(n, 1)
     steps = series[second] - series[first]
     score = abs(float(np.sign(steps).sum()))
-    # Kendall's normal approximation with its correction for continuity: within 0.01 of the exact chance from n = 4 on.
+    # Kendall's normal approximation, corrected for continuity: a little above the exact chance where that is small.
     deviation = math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     chance = min(1.0, 2 * float(ndtr(-(score - 1) / deviation)))
     slope = float(np.median(steps / (second - first)))

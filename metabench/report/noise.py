@@ -83,7 +83,8 @@ def floor_text(references: Sequence[Row], rounds: int) -> str:
     """The floor in words, for the header of a run of so many rounds."""
     floor = noise_floor(references)
     if floor is None:
-        return "not measured" + (f": {references[-1]['reason']}" if references and references[-1].get("reason") else "")
+        why = next((str(row["reason"]) for row in references if row.get("reason")), "")
+        return f"not measured: {why}" if why else "not measured"
     words = f"two processes that time the same cell differ by up to a factor of {_factor(floor.ratio)}"
     if rounds > 1:
         words += f", and by up to {_factor(floor.over(rounds))} in the mean over {rounds} rounds"

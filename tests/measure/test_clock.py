@@ -1,10 +1,13 @@
 """The clock is tested on a simulated one: calls advance it by recorded durations, nothing is really timed."""
 
 import gc
-from itertools import cycle
+from contextlib import nullcontext
+from itertools import chain, cycle
 
+import numpy as np
 import pytest
 import torch
+from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
 
 from metabench.measure import clock
 from metabench.measure.clock import Budget, measure_time
@@ -73,6 +76,70 @@ def test_a_very_slow_call_ends_at_twice_the_budget(monkeypatch):
     assert timing.summary.n < 6
     assert timing.noisy
     assert f"only {timing.summary.n} samples" in timing.note
+
+
+def replay(monkeypatch, seconds, budget=0.0):
+    """What the clock says of samples that come in this order, after the first call and the choice of a block; the
+    budget is as long as all of them, or as given."""
+    world = SimulatedTime(monkeypatch, chain(seconds[:1] * 2, seconds, cycle(seconds)))
+    monkeypatch.setattr(clock, "_warm_up", lambda *_: None)
+    return measure_time(world.call, CPU, Budget(seconds=budget or 0.999 * sum(seconds), block_seconds=min(seconds) / 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "says"),
+    [
+        ("rising", 0, "the time rose by"),
+        ("stepping", 0, "the time rose by"),
+        ("falling", 0, "the time fell by"),
+        ("few", 0, "the interval is ±"),
+        ("few", 0.1, "samples fitted the time budget"),
+    ],
+)
+def test_recorded_samples_that_are_doubtful_are_noisy_and_the_note_says_what_to_do(monkeypatch, name, budget, says):
+    timing = replay(monkeypatch, recorded_once(name), budget)
+    assert timing.noisy and says in timing.note
+    assert any(advice in timing.note for advice in ("raise time_budget_s", "close other programs", "cool down"))
+
+
+def test_recorded_samples_that_are_calm_are_not_noisy(monkeypatch):
+    for seconds in recorded("maml").values():
+        timing = replay(monkeypatch, seconds)
+        assert not timing.noisy and timing.note == ""
+
+
+def test_one_outlier_changes_nothing(monkeypatch):
+    seconds = [0.05 + 0.0001 * (i * 7 % 20) for i in range(40)]
+    struck = [*seconds[:10], 5.0, *seconds[11:]]
+    calm, hit = (replay(monkeypatch, series) for series in (seconds, struck))
+    assert max(hit.summary.samples) == 5.0 and not hit.noisy
+    assert hit.summary.median == pytest.approx(calm.summary.median, rel=0.003)
+
+
+@pytest.mark.parametrize(("law", "most"), [("lognormal", 400), ("skewed", 400), ("lognormal", 60)])
+def test_the_interval_covers_what_it_says_although_sampling_stops_by_it(monkeypatch, law, most):
+    """2 000 runs through the real stopping rule, ended by the interval's width or by a budget of `most` samples."""
+    monkeypatch.setattr(clock, "no_garbage_collection", nullcontext)
+    monkeypatch.setattr(clock, "_warm_up", lambda *_: None)
+    monkeypatch.setattr(clock, "_calibrate", lambda *_: 1)
+    draw, truth = LAWS[law]
+    generator = np.random.default_rng(11)
+    covered, numbers = 0, []
+    for _ in range(RUNS):
+        world = SimulatedTime(monkeypatch, chain([1.0], draw(generator, (2 * most,)).tolist()))
+        summary = measure_time(world.call, CPU, Budget(seconds=most * truth)).summary
+        covered += summary.low <= truth <= summary.high
+        numbers.append(summary.n)
+    assert TARGET[0] <= covered / RUNS <= TARGET[1]
+    assert most < 100 or np.mean([n in (68, 102, 153, 230) for n in numbers]) > 0.5  # most ended by the width
+
+
+def test_looks_are_few_and_grow(monkeypatch):
+    looked = []
+    monkeypatch.setattr(clock, "known_within", lambda samples, share: looked.append(len(samples)))
+    world = SimulatedTime(monkeypatch, cycle([0.1, 0.2]))
+    measure_time(world.call, CPU, Budget(seconds=40))
+    assert looked == [20, 30, 45, 68, 102, 153, 230]
 
 
 def test_nothing_is_lost_between_calls_and_samples(monkeypatch):

@@ -173,6 +173,18 @@ def figures(row: Row, generator: random.Random, noise: float) -> Row:
     return found
 
 
+def make_pairs(*pairs: tuple[float, float]) -> list[Row]:
+    """The reference's rows: CELL timed in two processes, which take so many times as long as it truly does."""
+    rows = []
+    for pair, sides in enumerate(pairs):
+        for side, factor in zip("ab", sides, strict=True):
+            row = make_row(noise=0.0, measure=["time"])
+            samples = [seconds * factor for seconds in row["time"]["step"]["samples"]]
+            row["time"]["step"] = summary(samples)
+            rows.append(row | {"round": pair, "reference": {"pair": pair, "side": side}})
+    return rows
+
+
 def synthetic_rows() -> list[Row]:
     """Four algorithms, two engines, three rounds and seeds, lines along every axis, and every status."""
     rows: list[Row] = []
@@ -221,6 +233,12 @@ def write_run(folder: Path, rows: Iterable[Row], environment: Row | None = None)
 def row() -> Callable[..., Row]:
     """Makes one measurement: see `make_row`."""
     return make_row
+
+
+@pytest.fixture
+def pairs() -> Callable[..., list[Row]]:
+    """Makes the rows of a reference: see `make_pairs`."""
+    return make_pairs
 
 
 @pytest.fixture

@@ -58,6 +58,14 @@ def test_a_broken_line_elsewhere_is_named(run_of, row):
         assert "line 2 of" in sentence
 
 
+def test_the_reference_is_in_no_frame(run_of, row, pairs):
+    run = read_run(run_of([*pairs((1.0, 1.1), (1.0, 1.0)), row()]))
+    assert (len(run.measurements), len(run.references)) == (1, 4)
+    assert len(to_frame(run)) == 1
+    assert set(samples_frame(run)["seconds"]) == {s for k in ("step", "sampling") for s in row()["time"][k]["samples"]}
+    assert read_run(run_of([row()])).references == ()
+
+
 def test_environment_missing_or_corrupt(run_of, row):
     folder = run_of([row()])
     (folder / "environment.json").unlink()
