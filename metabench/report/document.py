@@ -123,7 +123,10 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
         warnings.append(f"{_count(repeated, 'row')} of a cell and round that is there already: all are used.")
     if noisy:
         cells = len({row["id"] for row in noisy})
-        warnings.append(f"{_count(len(noisy), 'time')} of {_count(cells, 'cell')} noisy: their intervals are wide.")
+        warnings.append(
+            f"{_count(len(noisy), 'time')} of {_count(cells, 'cell')} noisy, by a wide interval or a drift: close "
+            "other programs, raise time_budget_s, add rounds (results.csv says in time_note what each needs)."
+        )
     return warnings
 
 
