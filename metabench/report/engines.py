@@ -38,6 +38,22 @@ class Line(NamedTuple):
     at: dict[Point, Bundle]
 
 
+class Layout(NamedTuple):
+    """What the tables of one setting share."""
+
+    where: str
+    labels: list[str]
+    lines: list[Line]
+    points: list[Point]
+    sizes: list[str]
+    data: Mapping[str, str]
+
+    def columns(self, *others: str, only: str = "speed-up") -> tuple[str, ...]:
+        """Labels, others, and a phrase for each point; `only` where there is but one."""
+        phrases = [setting(dict(point), self.sizes, self.data) for point in self.points] if self.sizes else [only]
+        return (*self.labels, *others, *phrases)
+
+
 def engines_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """Tables for each setting in which anything was run with `loop` and with another engine."""
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
@@ -76,32 +92,25 @@ def _tables(group: Sequence[Bundle], data: Mapping[str, str], floor: NoiseFloor 
     fixed = [axis for axis in axes if axis not in sizes]
     where = setting(cells[0], (*GROUP_AXES, *([] if "model" in labels else ["model"]), *fixed), data)
     points = list(dict.fromkeys(point for line in lines.values() for point in line.at))
-    yield _against_loop(where, labels, list(lines.values()), points, sizes, data, floor)
-    if any(_library(line) for line in lines.values()):
-        yield _against_peers(where, labels, list(lines.values()), points, sizes, data, floor)
-    if any(_work_of(line.at[point]) for line in lines.values() for point in line.at):
-        yield _rates(where, labels, list(lines.values()), points, sizes, data)
+    layout = Layout(where, labels, list(lines.values()), points, sizes, data)
+    yield _against_loop(layout, floor)
+    if any(_library(line) for line in layout.lines):
+        yield _against_peers(layout, floor)
+    if any(_work_of(line.at[point]) for line in layout.lines for point in line.at):
+        yield _rates(layout)
 
 
-def _against_loop(
-    where: str,
-    labels: list[str],
-    lines: list[Line],
-    points: list[Point],
-    sizes: list[str],
-    data: Mapping[str, str],
-    floor: NoiseFloor | None,
-) -> Table:
-    loops = {line.label: line for line in lines if line.engine == LOOP}
+def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
+    loops = {line.label: line for line in layout.lines if line.engine == LOOP}
 
     def figure(line: Line, point: Point) -> str:
         bundle, loop = line.at[point], loops[line.label].at[point]
         return _time(bundle) if line.engine == LOOP else _speed_up(loop, bundle, floor)
 
-    columns = _columns([*labels, "engine", "library", "error", "compiling"], points, sizes, data)
+    columns = layout.columns("engine", "library", "error", "compiling")
     rows = [
-        (*line.label, line.engine, _library(line), _error(line), _compiling(line), *_cells(line, points, figure))
-        for line in lines
+        (*line.label, line.engine, _library(line), _error(line), _compiling(line), *_cells(line, layout.points, figure))
+        for line in layout.lines
     ]
     columns, body = without_empty_columns(columns, rows, ("library", "compiling"))
     notes = [
@@ -113,7 +122,7 @@ def _against_loop(
             "Compiling: what the first iteration takes longer than later ones; median over those whose cache was cold."
         )
     return Table(
-        f"Engines against loop: {where}",
+        f"Engines against loop: {layout.where}",
         "Time of one meta-iteration on loop; how many times faster the other engines do the same, with 95 % intervals.",
         columns,
         body,
@@ -121,17 +130,9 @@ def _against_loop(
     )
 
 
-def _against_peers(
-    where: str,
-    labels: list[str],
-    lines: list[Line],
-    points: list[Point],
-    sizes: list[str],
-    data: Mapping[str, str],
-    floor: NoiseFloor | None,
-) -> Table:
+def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
     ours: dict[tuple[tuple[str, ...], Point], list[Bundle]] = {}
-    for line in lines:
+    for line in layout.lines:
         for point, bundle in line.at.items():
             if bundle.step and not _library(line):
                 ours.setdefault((line.label, point), []).append(bundle)
@@ -142,10 +143,12 @@ def _against_peers(
             return NOTHING
         return f"{_speed_up(line.at[point], engines[0], floor)} ({_fastest(engines, floor)})"
 
-    columns = _columns([*labels, "peer"], points, sizes, data)
-    rows = tuple((*line.label, _peer(line), *_cells(line, points, figure)) for line in lines if _library(line))
+    columns = layout.columns("peer")
+    rows = tuple(
+        (*line.label, _peer(line), *_cells(line, layout.points, figure)) for line in layout.lines if _library(line)
+    )
     return Table(
-        f"The fastest engine against each peer: {where}",
+        f"The fastest engine against each peer: {layout.where}",
         "How many times faster the fastest engine of ours (named in brackets) does the same, with 95 % intervals.",
         columns,
         rows,
@@ -153,10 +156,10 @@ def _against_peers(
     )
 
 
-def _rates(
-    where: str, labels: list[str], lines: list[Line], points: list[Point], sizes: list[str], data: Mapping[str, str]
-) -> Table:
-    works = {(line.label, point): work for line in lines for point in line.at if (work := _work_of(line.at[point]))}
+def _rates(layout: Layout) -> Table:
+    works = {
+        (line.label, point): work for line in layout.lines for point in line.at if (work := _work_of(line.at[point]))
+    }
 
     def figure(line: Line, point: Point) -> str:
         work, step = works.get((line.label, point)), line.at[point].step
@@ -166,7 +169,7 @@ def _rates(
         share = rate / max(peaks["matmul"], peaks["convolution"])
         return f"{rate / 1e9:.3g} GFLOP/s, {100 * share:.2g} %{NOISY if peaks['noisy'] else ''}"
 
-    rows = tuple((*line.label, line.engine, *_cells(line, points, figure)) for line in lines)
+    rows = tuple((*line.label, line.engine, *_cells(line, layout.points, figure)) for line in layout.lines)
     notes = [
         "The operations are those of loop's matrix products and convolutions, as torch counts them, whatever way an "
         "engine takes to the same direction."
@@ -174,10 +177,10 @@ def _rates(
     if any(NOISY in text for row in rows for text in row):
         notes.append(f"{NOISY}: the peak was measured while its timings were noisy; the share is no better than that.")
     return Table(
-        f"Achieved rate: {where}",
+        f"Achieved rate: {layout.where}",
         "Floating-point operations per second, and their share of the highest rate that a large matrix product or "
         "convolution reached in the same process with the same threads.",
-        _columns([*labels, "engine"], points, sizes, data, "rate"),
+        layout.columns("engine", only="rate"),
         rows,
         tuple(notes),
     )
@@ -185,13 +188,6 @@ def _rates(
 
 def _work_of(bundle: Bundle) -> Mapping[str, Any] | None:
     return next((row["work"] for row in bundle.rows if row.get("work")), None)
-
-
-def _columns(
-    labels: list[str], points: list[Point], sizes: list[str], data: Mapping[str, str], only: str = "speed-up"
-) -> tuple[str, ...]:
-    """Labels, and a phrase for each point; `only` where there is but one."""
-    return (*labels, *([setting(dict(point), sizes, data) for point in points] if sizes else [only]))
 
 
 def _cells(line: Line, points: list[Point], figure: Callable[[Line, Point], str]) -> tuple[str, ...]:
