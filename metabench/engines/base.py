@@ -61,7 +61,8 @@ class Engine:
     autocasts: bool = True
     """Whether torch.autocast reaches what it runs: where it does not, bfloat16 would be float32 in part."""
     foreign: bool = False
-    """Whether its arrays live outside torch's allocator: then resident memory alone can be measured."""
+    """Whether torch's allocator does not count what it uses (another library's arrays, or those of a captured graph):
+    then the memory of the process alone can be measured."""
 
 
 ENGINES: Registry[Engine] = Registry("engine", "metabench.engines")

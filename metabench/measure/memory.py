@@ -24,6 +24,7 @@ from metabench.measure.nvml import Finding, nvml_bytes
 Step = Callable[[], object]
 
 SAMPLING_SECONDS = 0.001
+FOREIGN: Finding = (None, "unavailable (arrays outside torch's allocator)")
 RESET_SLACK_BYTES = 4 << 20  # the kernel keeps its page counts per processor, and sums them up lazily
 
 
@@ -57,7 +58,8 @@ class Event(NamedTuple):
 def measure_memory(step: Step, device: torch.device, foreign: bool = False) -> Memory:
     """The peak memory of `step` on `device`; calls it twice on a CPU, once elsewhere.
 
-    `foreign` says that the step's arrays are another library's: of those, only the process as a whole knows.
+    `foreign` says that torch's allocator does not count what the step uses: another library's arrays, or those of a
+    captured CUDA graph. Of these, only the process as a whole knows.
 
     The caller warms up: call the step once before, or first-use costs (lazy initialisation, compilation, cuDNN's
     selection of an algorithm) are counted too. The result of the step counts as live to its end.
@@ -72,10 +74,10 @@ def measure_memory(step: Step, device: torch.device, foreign: bool = False) -> M
     Raises whatever the step raises.
     """
     if device.type == "cuda":
-        return _measure_cuda(step, device)
+        return _measure_cuda(step, device, foreign)
     off_gpu = "not measured (not a CUDA device)"
     resident = resident_peak(step)
-    tracked: Finding = (None, "unavailable (arrays outside torch's allocator)")
+    tracked: Finding = FOREIGN
     if not foreign:
         tracked = (
             tracked_peak(step) if device.type == "cpu" else (None, f"unavailable (no tracking on '{device.type}')")
@@ -83,7 +85,7 @@ def measure_memory(step: Step, device: torch.device, foreign: bool = False) -> M
     return Memory(*tracked, *resident, None, None, None, off_gpu)
 
 
-def _measure_cuda(step: Step, device: torch.device) -> Memory:
+def _measure_cuda(step: Step, device: torch.device, foreign: bool) -> Memory:
     cuda = torch.cuda
     with no_garbage_collection():
         cuda.synchronize(device)
@@ -96,15 +98,10 @@ def _measure_cuda(step: Step, device: torch.device) -> Memory:
         # The caching allocator has returned nothing to the driver yet, so the process's use is still that of the peak.
         nvml = nvml_bytes(device)
         del result
-    return Memory(
-        allocated - before,
-        "CUDA peak allocated above the start",
-        None,
-        "not measured (CUDA device)",
-        allocated,
-        reserved,
-        *nvml,
-    )
+    off_cpu = "not measured (CUDA device)"
+    if foreign:
+        return Memory(*FOREIGN, None, off_cpu, None, None, *nvml)
+    return Memory(allocated - before, "CUDA peak allocated above the start", None, off_cpu, allocated, reserved, *nvml)
 
 
 # --- tracked: the allocator's own events -----------------------------------------------------------------------------

@@ -411,6 +411,15 @@ def test_a_cuda_step_is_measured_from_a_fresh_peak(monkeypatch: pytest.MonkeyPat
     assert gc.isenabled()
 
 
+def test_of_arrays_outside_torchs_allocator_the_gpus_own_count_alone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch)
+    FakeNvml(monkeypatch, GPU_aaaa_bbbb_0=[(ME, 3 << 20)])
+    found = measure_memory(cuda.step, GPU0, foreign=True)
+    assert (found.tracked_bytes, found.cuda_allocated_bytes, found.cuda_reserved_bytes) == (None, None, None)
+    assert "outside torch's allocator" in found.tracked_method
+    assert (found.nvml_bytes, found.nvml_method) == (3 << 20, READ)
+
+
 def test_nvml_finds_the_gpu_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda(monkeypatch)
     nvml = FakeNvml(monkeypatch, GPU_aaaa_bbbb_0=[(ME, 2 << 20)], MIG_aaaa_bbbb_1=[(ME, 4 << 20), (ME, 1 << 20)])
