@@ -41,7 +41,7 @@ class Document:
 
 def document(run: Run) -> Document:
     """All tables of a run. Every row of the run stands in one of them."""
-    rows, data, floor = run.measurements, _data_names(run.measurements), noise_floor(run.references)
+    rows, data, floor = run.measurements, data_names(run.measurements), noise_floor(run.references)
     sections = (
         cost_section(rows, data, floor),
         techniques_section(rows, data, floor),
@@ -80,7 +80,7 @@ def not_ok(rows: Sequence[Row], data: Mapping[str, str]) -> Table:
     return Table(title, says, ("implementation", "setting", "rounds", "status", "reason", "cell"), body)
 
 
-def _data_names(rows: Sequence[Row]) -> dict[str, str]:
+def data_names(rows: Sequence[Row]) -> dict[str, str]:
     """The name of the data behind each task distribution, from any row that got as far as loading it."""
     return {row["cell"]["task"]: row["data"]["name"] for row in rows if row.get("data")}
 

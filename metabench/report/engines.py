@@ -53,14 +53,24 @@ class Layout(NamedTuple):
         phrases = [setting(dict(point), self.sizes, self.data) for point in self.points] if self.sizes else [only]
         return (*self.labels, *others, *phrases)
 
+    def loop_at(self, line: Line, point: Point) -> Bundle:
+        """What a line is measured against."""
+        return next(other for other in self.lines if other.engine == LOOP and other.label == line.label).at[point]
+
 
 def engines_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """Tables for each setting in which anything was run with `loop` and with another engine."""
+    return Section(
+        "Engines against loop", tuple(table for layout in layouts(rows, data) for table in _tables(layout, floor))
+    )
+
+
+def layouts(rows: Sequence[Row], data: Mapping[str, str]) -> Iterator[Layout]:
+    """One for each setting in which anything was run with `loop` and with another engine."""
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles(rows, time_key):
         groups.setdefault(tuple(bundle.cell.get(axis) for axis in GROUP_AXES), []).append(bundle)
     sizes = model_sizes(rows)
-    tables: list[Table] = []
     for group in groups.values():
         works: dict[tuple[Any, ...], set[str]] = {}
         for bundle in group:
@@ -68,8 +78,7 @@ def engines_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFl
         compared = [bundle for bundle in group if LOOP in works[_work(bundle)] and len(works[_work(bundle)]) > 1]
         compared.sort(key=lambda bundle: sizes.get(bundle.cell["model"], 0))
         if compared:
-            tables += _tables(compared, data, floor)
-    return Section("Engines against loop", tuple(tables))
+            yield _layout(compared, data)
 
 
 def _work(bundle: Bundle) -> tuple[Any, ...]:
@@ -77,7 +86,7 @@ def _work(bundle: Bundle) -> tuple[Any, ...]:
     return tuple(pair for pair in time_key(bundle.cell) if pair[0] != "engine")
 
 
-def _tables(group: Sequence[Bundle], data: Mapping[str, str], floor: NoiseFloor | None) -> Iterator[Table]:
+def _layout(group: Sequence[Bundle], data: Mapping[str, str]) -> Layout:
     cells = [bundle.cell for bundle in group]
     left_out = {"algorithm", "engine", "model", "outer", "seed", "measure", *GROUP_AXES, *TRAINING_AXES}
     axes = [axis for axis in cells[0] if axis not in left_out]
@@ -92,24 +101,25 @@ def _tables(group: Sequence[Bundle], data: Mapping[str, str], floor: NoiseFloor 
     fixed = [axis for axis in axes if axis not in sizes]
     where = setting(cells[0], (*GROUP_AXES, *([] if "model" in labels else ["model"]), *fixed), data)
     points = list(dict.fromkeys(point for line in lines.values() for point in line.at))
-    layout = Layout(where, labels, list(lines.values()), points, sizes, data)
+    return Layout(where, labels, list(lines.values()), points, sizes, data)
+
+
+def _tables(layout: Layout, floor: NoiseFloor | None) -> Iterator[Table]:
     yield _against_loop(layout, floor)
-    if any(_library(line) for line in layout.lines):
+    if any(library(line) for line in layout.lines):
         yield _against_peers(layout, floor)
     if any(_work_of(line.at[point]) for line in layout.lines for point in line.at):
         yield _rates(layout)
 
 
 def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
-    loops = {line.label: line for line in layout.lines if line.engine == LOOP}
-
     def figure(line: Line, point: Point) -> str:
-        bundle, loop = line.at[point], loops[line.label].at[point]
+        bundle, loop = line.at[point], layout.loop_at(line, point)
         return _time(bundle) if line.engine == LOOP else _speed_up(loop, bundle, floor)
 
     columns = layout.columns("engine", "library", "error", "compiling")
     rows = [
-        (*line.label, line.engine, _library(line), _error(line), _compiling(line), *_cells(line, layout.points, figure))
+        (*line.label, line.engine, library(line), _error(line), _compiling(line), *_cells(line, layout.points, figure))
         for line in layout.lines
     ]
     columns, body = without_empty_columns(columns, rows, ("library", "compiling"))
@@ -134,7 +144,7 @@ def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
     ours: dict[tuple[tuple[str, ...], Point], list[Bundle]] = {}
     for line in layout.lines:
         for point, bundle in line.at.items():
-            if bundle.step and not _library(line):
+            if bundle.step and not library(line):
                 ours.setdefault((line.label, point), []).append(bundle)
 
     def figure(line: Line, point: Point) -> str:
@@ -145,7 +155,7 @@ def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
 
     columns = layout.columns("peer")
     rows = tuple(
-        (*line.label, _peer(line), *_cells(line, layout.points, figure)) for line in layout.lines if _library(line)
+        (*line.label, _peer(line), *_cells(line, layout.points, figure)) for line in layout.lines if library(line)
     )
     return Table(
         f"The fastest engine against each peer: {layout.where}",
@@ -198,15 +208,15 @@ def _partial(rows: Sequence[Sequence[str]]) -> bool:
     return any(PARTIAL in text for row in rows for text in row)
 
 
-def _library(line: Line) -> str:
+def library(line: Line) -> str:
     """Name and version of what does the work, if it is not torch."""
     return next((row["library"] for bundle in line.at.values() for row in bundle.rows if row.get("library")), "")
 
 
 def _peer(line: Line) -> str:
     """Its library, and which of that library's engines it is if there may be several."""
-    library = _library(line)
-    return library if library.split(" ")[0] == line.engine else f"{line.engine} ({library})"
+    name = library(line)
+    return name if name.split(" ")[0] == line.engine else f"{line.engine} ({name})"
 
 
 def _compiling(line: Line) -> str:

@@ -15,7 +15,7 @@ from metabench.report.document import as_markdown, as_text, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.write import write_report
 
-FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md")
+FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "plots/engines.svg", "plots/engines.png")
 
 
 def present(column):
@@ -44,7 +44,8 @@ def test_the_files_hold_the_frames_and_tables(folder):
         assert len(read) == len(frame) > 0
         for column in frame.columns:
             assert present(read[column]) == present(frame[column]), (name, column)
-    assert {file.name for file in folder.iterdir()} == {*before, *FILES}
+    written = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert written == {*before, *FILES}
     assert all((folder / name).read_bytes() == content for name, content in before.items())
 
 
@@ -62,16 +63,22 @@ def test_a_file_that_cannot_be_written(folder):
     assert not list(folder.glob(".*.tmp"))
 
 
+def test_a_run_with_nothing_to_draw_has_no_folder_of_pictures(run_of, row):
+    folder = run_of([row()])
+    write_report(folder)
+    assert not (folder / "plots").exists()
+
+
 def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(folder, monkeypatch):
     write_report(folder)
     old = (folder / "results.csv").read_bytes()
 
-    def full(self, text, **_):
-        with self.open("w") as file:
-            file.write(text[:10])
+    def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match="No space left on device"):
         write_report(folder)
     assert (folder / "results.csv").read_bytes() == old

@@ -1,0 +1,159 @@
+"""How many times as fast as `loop` each engine and each peer is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, inf, log
+from statistics import fmean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from metabench.report.bundles import Bundle, status
+from metabench.report.engines import LOOP, Layout, Line, Point, layouts, library
+from metabench.report.figures import NOTHING, duration_text, trim
+from metabench.report.plots.style import FAINT, INK, WIDTH, engine_colour, styled
+from metabench.report.ratios import Ratio, ratio_interval
+from metabench.report.tables import setting
+from metabench.rows import Row
+
+COLUMNS = 3
+HEAD_INCHES, GROUP_INCHES, PANEL_INCHES, BAR_INCHES, FOOT_INCHES = 0.35, 0.35, 0.85, 0.25, 0.5
+LEFT = 0.01
+ROOM = 6.0
+"""How many times as far as the longest bar an axis goes, so that its figure has room beside it."""
+TITLE = "One meta-iteration: how many times as fast as on loop"
+SAYS = (
+    "Lines are 95 % intervals; left of 1× is slower than loop. "
+    "Bold: metabench's own engines; with a version: other libraries."
+)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One implementation; `word` says what happened where there is no speed-up."""
+
+    label: str
+    engine: str
+    ours: bool
+    speed_up: Ratio | None
+    word: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The implementations at one size of work."""
+
+    title: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The sizes of work in one setting; the same implementations in the same order in every panel."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+def engine_groups(rows: Sequence[Row], data: Mapping[str, str]) -> list[Group]:
+    """What is drawn, the fastest implementation first: a group for each setting with a speed-up over `loop`."""
+    groups = [_group(layout, data) for layout in layouts(rows, data)]
+    return [group for group in groups if any(bar.speed_up for panel in group.panels for bar in panel.bars)]
+
+
+def _group(layout: Layout, data: Mapping[str, str]) -> Group:
+    lines = sorted((line for line in layout.lines if line.engine != LOOP), key=lambda line: -_typical(layout, line))
+    of = {line.label for line in lines}
+    panels = tuple(
+        Panel(
+            _title(layout, point, data, len(of) == 1), tuple(_bar(layout, line, point, len(of) > 1) for line in lines)
+        )
+        for point in layout.points
+    )
+    return Group(f"{' '.join(*of)} on {layout.where}" if len(of) == 1 else layout.where, panels)
+
+
+def _bar(layout: Layout, line: Line, point: Point, labelled: bool) -> Bar:
+    name = library(line) if library(line).startswith(f"{line.engine} ") else line.engine
+    label = " ".join([*(line.label if labelled else ()), name])
+    bundle = line.at.get(point)
+    word = status(bundle) if bundle and not bundle.samples else NOTHING
+    return Bar(label, line.engine, not library(line), _speed_up(layout, line, point), word)
+
+
+def _title(layout: Layout, point: Point, data: Mapping[str, str], alone: bool) -> str:
+    """The sizes; and how long `loop` takes, where it is one algorithm on one model."""
+    phrase = setting(dict(point), layout.sizes, data)
+    step = next((line.at[point].step for line in layout.lines if line.engine == LOOP and point in line.at), None)
+    parts = [phrase, f"loop: {duration_text(step.value)}" if alone and step else ""]
+    return "\n".join(part for part in parts if part)
+
+
+def _speed_up(layout: Layout, line: Line, point: Point) -> Ratio | None:
+    bundle: Bundle | None = line.at.get(point)
+    return ratio_interval(layout.loop_at(line, point).samples, bundle.samples) if bundle else None
+
+
+def _typical(layout: Layout, line: Line) -> float:
+    """The mean logarithm of its speed-ups."""
+    ratios = [ratio for point in line.at if (ratio := _speed_up(layout, line, point))]
+    return fmean(log(ratio.value) for ratio in ratios) if ratios else -inf
+
+
+def draw_engines(groups: Sequence[Group], machine: str) -> Figure:
+    """Bars from 1× on a logarithmic axis, a panel for each size of work."""
+    with styled():
+        columns = min(COLUMNS, max(len(group.panels) for group in groups))
+        heights = [
+            GROUP_INCHES + ceil(len(group.panels) / columns) * (PANEL_INCHES + BAR_INCHES * len(group.panels[0].bars))
+            for group in groups
+        ]
+        heights = [HEAD_INCHES, *heights, FOOT_INCHES]
+        figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+        head, *parts, foot = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
+        head.text(LEFT, 0.4, TITLE, fontsize=13, fontweight="bold", va="center")
+        for group, part in zip(groups, parts, strict=True):
+            _draw_group(group, columns, part)
+        foot.text(LEFT, 0.5, f"{SAYS}\n{machine}", fontsize=8, color=FAINT, va="center")
+        return figure
+
+
+def _draw_group(group: Group, columns: int, part: SubFigure) -> None:
+    part.suptitle(group.title, fontsize=10, x=LEFT, ha="left")
+    grid = part.subplots(ceil(len(group.panels) / columns), columns, squeeze=False).flat
+    for axes in grid[len(group.panels) :]:
+        axes.set_visible(False)
+    ratios = [bar.speed_up for panel in group.panels for bar in panel.bars if bar.speed_up]
+    low, high = min(1.0, *(r.low for r in ratios)), max(1.0, *(r.high for r in ratios))
+    for number, (axes, panel) in enumerate(zip(grid, group.panels, strict=False)):
+        _draw_panel(panel, axes)
+        axes.set_xlim(low / 1.3, high * ROOM)
+        if number % columns:
+            axes.set_yticklabels([])
+        if number + columns >= len(group.panels):  # none below it
+            axes.set_xlabel("times as fast as loop")
+
+
+def _draw_panel(panel: Panel, axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, numticks=8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="x")
+    axes.axvline(1, color=INK, linewidth=1)
+    axes.set_title(panel.title, loc="left")
+    for row, bar in enumerate(panel.bars):
+        if ratio := bar.speed_up:
+            axes.barh(row, ratio.value - 1, left=1, height=0.7, color=engine_colour(bar.engine))
+            axes.plot([ratio.low, ratio.high], [row, row], color=INK, linewidth=1, solid_capstyle="butt")
+            text, end = f"{trim(ratio.value, ratio.low, ratio.high)}×", max(1.0, ratio.high)
+        else:
+            text, end = bar.word, 1.0
+        axes.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(range(len(panel.bars)))
+    labels = axes.set_yticklabels([bar.label for bar in panel.bars])
+    for label, bar in zip(labels, panel.bars, strict=True):
+        label.set_fontweight("bold" if bar.ours else "normal")
+    axes.set_ylim(len(panel.bars) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
