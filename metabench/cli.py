@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -183,7 +184,8 @@ def verify(
 
     from metabench.algorithms.base import ALGORITHMS
     from metabench.engines.base import ENGINES, in_process
-    from metabench.measure.verification import SETTINGS, comply, verify
+    from metabench.measure.verification import CONTRACT_SETTINGS, SETTINGS, comply, verify
+    from metabench.progress import GrowingTable
 
     torch.set_num_threads(1)  # all is so small here that threads would wait for each other
 
@@ -193,22 +195,26 @@ def verify(
         ALGORITHMS.get(name)
     for name in chosen:
         ENGINES.get(name)
-    rows: list[list[str]] = []
+    longest = max(len(f"{name}{what}") for name in algorithms for what in (": contract", *("/" + e for e in chosen)))
+    headers = ("implementation", "setting", "against loop", "loop against differences", "seconds", "verdict")
+    table = GrowingTable(headers, (longest, max(len(str(setting)) for setting in SETTINGS), 0, 0, 0))
     words: list[str] = []
     for name in algorithms:
-        for v in verify([name], chosen, SETTINGS):
-            setting = f"{v.setting.task}, {v.setting.model}, inner steps: {v.setting.inner_steps}"
-            errors = [f"{v.gate.engine_error:.1e}", f"{v.gate.definition_error:.1e}"] if v.gate else ["", ""]
-            rows.append([v.implementation, setting, *errors, v.word if v.word == "ok" else f"{v.word}: {v.reason}"])
+        for setting, engine in product(SETTINGS, chosen):
+            table.begin(f"{name}/{engine}", str(setting))
+            (v,) = verify([name], [engine], [setting])
+            errors = (f"{v.gate.engine_error:.1e}", f"{v.gate.definition_error:.1e}") if v.gate else ("", "")
+            table.end(*errors, f"{table.seconds:.1f}", v.word if v.word == "ok" else f"{v.word}: {v.reason}")
             words.append(v.word)
-        for c in comply([name]):
-            setting = f"{c.setting.task}, {c.setting.model}"
-            faults = [finding for finding in c.findings if finding.word == "incorrect"]
-            rows += [[f"{name}: {f.clause}", setting, "", "", f"incorrect: {f.reason}"] for f in faults]
-            rows.append([f"{name}: contract", setting, "", "", c.summary])
+        for setting in CONTRACT_SETTINGS:
+            where = f"{setting.task}, {setting.model}"
+            table.begin(f"{name}: contract", where)
+            (c,) = comply([name], [setting])
+            table.end("", "", f"{table.seconds:.1f}", c.summary)
+            for f in c.findings:
+                if f.word == "incorrect":
+                    table.end(f"{name}: {f.clause}", where, "", "", "", f"incorrect: {f.reason}")
             words += [finding.word for finding in c.findings] or ["unsupported"]
-    headers = ["implementation", "setting", "against loop", "loop against differences", "verdict"]
-    print(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
     checks = sum(word != "unsupported" for word in words)
     if wrong := words.count("incorrect"):
         _fail(f"{wrong} of {checks} checks failed", 1)

@@ -1,6 +1,9 @@
-"""How a running sweep shows itself: a bar with the time left on a terminal, plain lines elsewhere."""
+"""How what takes long shows itself: a sweep by a bar with the time left on a terminal and plain lines elsewhere, checks
+by a table that grows."""
 
 import sys
+import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -77,3 +80,36 @@ def _figures(measurement: Measurement) -> str:
     if measurement.quality:
         parts.append(f"{measurement.quality['metric']} {measurement.quality['value']:.3f}")
     return ", ".join(parts) or "ok"
+
+
+class GrowingTable:
+    """On standard output, row by row: what is being done, and beside it, when that is done, what came of it."""
+
+    def __init__(self, columns: Sequence[str], widths: Sequence[int]) -> None:
+        """Prints the head. The last column takes as much as it needs."""
+        self.widths = [max(len(column), width) for column, width in zip(columns, widths, strict=False)]
+        self.at = 0
+        self.end(*columns)
+        self.end(*("-" * width for width in self.widths), "-" * len(columns[-1]))
+
+    def begin(self, *cells: str) -> None:
+        """The first cells of a row."""
+        self.started = time.perf_counter()
+        self._put(cells)
+
+    def end(self, *cells: str) -> None:
+        """The others."""
+        self._put(cells)
+        print(flush=True)
+        self.at = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the row began."""
+        return time.perf_counter() - self.started
+
+    def _put(self, cells: Sequence[str]) -> None:
+        for cell in cells:
+            width = self.widths[self.at] if self.at < len(self.widths) else 0
+            print("  " * (self.at > 0) + cell.ljust(width), end="", flush=True)
+            self.at += 1

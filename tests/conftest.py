@@ -29,7 +29,8 @@ def metabench(tmp_path: Path, plugin: Path) -> Callable[..., subprocess.Complete
     """Runs the command line in an empty folder, with the plug-in installed."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1", "COLUMNS": "300", **environment}
+        path = os.pathsep.join([str(plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
+        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "300", **environment}
         return subprocess.run(
             [sys.executable, "-m", "metabench", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True
         )

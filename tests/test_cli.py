@@ -109,7 +109,7 @@ def test_verify_passes_what_is_right_from_outside_the_tree_too(metabench):
     assert result.returncode == 0, result.stderr
     rows = [re.split(r"  +", line) for line in result.stdout.splitlines()]
     for name in ("maml", "plugged"):
-        assert [row[-1] for row in rows if row[0] == f"{name}/vmap"] == ["ok"] * 6
+        assert [row[-1] for row in rows if row[0] == f"{name}/vmap"] == ["ok"] * 7
         contract = [row[1:] for row in rows if row[0] == f"{name}: contract"]
         assert [row[0] for row in contract] == ["sinusoid, mlp-40x2", "glyphs, conv4-16"]
         assert all(re.fullmatch(r"ok: \d+(, unsupported: 1)? clauses", row[-1]) for row in contract)
@@ -124,7 +124,7 @@ def test_verify_names_what_is_wrong(metabench):
     assert all("finite differences" in verdict for verdict in verdicts["forgetful-maml/loop"])
     assert all("first_order changes nothing" in verdict for verdict in verdicts["forgetful-maml: first order"])
     for name in ("restless", "stubborn"):
-        assert verdicts[f"{name}/loop"] == ["ok"] * 6
+        assert verdicts[f"{name}/loop"] == ["ok"] * 7
         assert all("incorrect: 1" in verdict for verdict in verdicts[f"{name}: contract"])
     assert "which adapted_names does not name" in verdicts["restless: frozen"][0]
     assert "adapts as sgd does" in verdicts["stubborn: inner optimizer"][0]

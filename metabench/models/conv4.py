@@ -1,10 +1,12 @@
-"""The four-block convolutional network of few-shot learning, in its published forms.
+"""The four-block convolutional network of few-shot learning, in its published forms, and a smaller one.
 
 `conv4-W`: stride-2 convolutions and a spatial mean, the Omniglot network of MAML's authors (Finn et al. 2017, §5.2).
 `conv4-W-maxpool`: stride 1 with 2x2 max-pooling (Vinyals et al. 2016; Snell et al. 2017).
 Both with a `-nonorm` variant. W is the number of filters.
 `conv4-64-halfpool`: max-pooling in the first two blocks alone, which leaves maps for what compares maps (Sung et al.
 2018, arXiv 1711.06025, §3.4). Their first two convolutions are not padded: 28x28 images give them 5x5 maps, here 7x7.
+`conv2-8`: two blocks of the strided network, and its `-nonorm` variant: no published form, but all that a proof of an
+engine needs, and compiled in half the time.
 """
 
 from dataclasses import dataclass
@@ -37,12 +39,14 @@ class Conv4:
     normalise: bool
     pooled: int = BLOCKS
     """How many blocks, from the first on, halve the map where `max_pool` is chosen."""
+    blocks: int = BLOCKS
 
     head_names = frozenset({"head.weight", "head.bias"})
 
     @property
     def modulated(self) -> tuple[str, ...]:
-        return ("norm3.weight", "norm3.bias") if self.normalise else ("conv3.bias",)
+        i = self.blocks - 1
+        return (f"norm{i}.weight", f"norm{i}.bias") if self.normalise else (f"conv{i}.bias",)
 
     @property
     def batch_statistics(self) -> bool:
@@ -51,7 +55,7 @@ class Conv4:
     def init(self, generator: torch.Generator) -> Params:
         params: Params = {}
         channels = self.input_shape[0]
-        for i in range(1, BLOCKS + 1):
+        for i in range(1, self.blocks + 1):
             params[f"conv{i}.weight"] = glorot((self.width, channels, 3, 3), generator)
             if self.normalise:
                 params[f"norm{i}.weight"] = torch.ones(self.width)
@@ -66,7 +70,8 @@ class Conv4:
         if not self.max_pool:
             return self.width
         _, height, width = self.input_shape
-        return self.width * (height >> self.pooled) * (width >> self.pooled)
+        halvings = min(self.pooled, self.blocks)
+        return self.width * (height >> halvings) * (width >> halvings)
 
     def features(self, params: Params, x: Tensor) -> Tensor:
         x = self.feature_map(params, x)
@@ -85,8 +90,8 @@ class Conv4:
         return F.linear(features, params["head.weight"], params["head.bias"])
 
     def _blocks(self, params: Params, x: Tensor, seen: Params | None) -> Tensor:
-        """The four blocks; puts the statistics of the batch into `seen` where that is asked for."""
-        for i in range(1, BLOCKS + 1):
+        """All blocks; puts the statistics of the batch into `seen` where that is asked for."""
+        for i in range(1, self.blocks + 1):
             stride = 1 if self.max_pool else 2
             x = F.conv2d(x, params[f"conv{i}.weight"], params.get(f"conv{i}.bias"), stride=stride, padding=1)
             if self.normalise:
@@ -112,12 +117,19 @@ def batch_norm(x: Tensor, params: Params, name: str) -> Tensor:
 
 
 def _build(
-    input_shape: tuple[int, ...], outputs: int, *, width: int, max_pool: bool, normalise: bool, pooled: int = BLOCKS
+    input_shape: tuple[int, ...],
+    outputs: int,
+    *,
+    width: int,
+    max_pool: bool,
+    normalise: bool,
+    pooled: int = BLOCKS,
+    blocks: int = BLOCKS,
 ) -> Model:
     if len(input_shape) != 3:
         raise Unsupported(f"conv4 needs images (channels, height, width), not inputs of shape {input_shape}")
     channels, height, breadth = input_shape
-    return Conv4((channels, height, breadth), outputs, width, max_pool, normalise, pooled)
+    return Conv4((channels, height, breadth), outputs, width, max_pool, normalise, pooled, blocks)
 
 
 for _width in (16, 32, 64, 128):
@@ -126,3 +138,6 @@ for _width in (16, 32, 64, 128):
             _name = f"conv4-{_width}" + ("-maxpool" if _pool else "") + ("" if _norm else "-nonorm")
             MODELS.register(_name)(partial(_build, width=_width, max_pool=_pool, normalise=_norm))
 MODELS.register("conv4-64-halfpool")(partial(_build, width=64, max_pool=True, normalise=True, pooled=2))
+for _norm in (True, False):
+    _name = "conv2-8" + ("" if _norm else "-nonorm")
+    MODELS.register(_name)(partial(_build, width=8, max_pool=False, normalise=_norm, blocks=2))

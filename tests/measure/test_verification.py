@@ -5,6 +5,7 @@ import pytest
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.maml import MAML
 from metabench.measure.verification import CONTRACT_SETTINGS, SETTINGS, Compliance, comply, verify
+from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS
 
 
@@ -32,9 +33,13 @@ def test_every_algorithm_passes_the_gate_on_every_engine(name):
         assert verdict.word == ("ok" if mine else "unsupported"), verdict.reason
 
 
-def test_settings_have_one_and_several_inner_steps_of_each_kind_of_task():
-    for task in ("sinusoid", "glyphs"):
-        assert {s.inner_steps for s in SETTINGS if s.task == task} == {1, 5}
+def test_settings_have_one_and_several_inner_steps_with_and_without_batch_norm():
+    steps = {}
+    for setting in SETTINGS:
+        images = setting.task == "glyphs"
+        model = MODELS.get(setting.model)((1, 28, 28) if images else (1,), 5 if images else 1)
+        steps.setdefault((setting.task, model.batch_statistics), set()).add(setting.inner_steps)
+    assert steps == {("sinusoid", False): {1, 5}, ("glyphs", True): {1, 5}, ("glyphs", False): {1, 5}}
     assert [s.task for s in CONTRACT_SETTINGS] == ["sinusoid", "glyphs"]
 
 

@@ -20,7 +20,7 @@ from metabench.algorithms.fomaml import FOMAML
 from metabench.algorithms.meta_sgd import MetaSGD
 from metabench.algorithms.reptile import Reptile
 from metabench.models.base import Model
-from metabench.models.conv4 import BLOCKS, Conv4
+from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 
 Arrays: TypeAlias = dict[str, Array]
@@ -99,7 +99,7 @@ def features(model: Model, images: Images, params: Arrays, x: Array) -> Array:
             x = jax.nn.relu(x @ params[f"hidden{i}.weight"] + params[f"hidden{i}.bias"])
         return x
     assert isinstance(model, Conv4)
-    for i in range(1, BLOCKS + 1):
+    for i in range(1, model.blocks + 1):
         x = images.convolve(x, params[f"conv{i}.weight"], 1 if model.max_pool else 2)
         if model.normalise:
             mean, variance = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
