@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from metabench.report.cost import cost_section
 from metabench.report.engines import engines_section
 from metabench.report.frame import Run
+from metabench.report.frontier import frontier_section
 from metabench.report.growth import growth_section
 from metabench.report.noise import drift_warning, floor_text, noise_floor, references_section
 from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting
@@ -45,6 +46,7 @@ def document(run: Run) -> Document:
     sections = (
         cost_section(rows, data, floor),
         techniques_section(rows, data, floor),
+        frontier_section(rows, data),
         growth_section(rows, data, floor),
         engines_section(rows, data, floor),
         references_section(run.references, data),
