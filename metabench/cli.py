@@ -113,7 +113,7 @@ def _check_device(devices: set[str]) -> None:
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write results.csv, samples.csv, curves.csv and tables.md of a run anew, and print its tables."""
+    """Write results.csv, samples.csv, curves.csv, tables.md and plots/ of a run anew, and print its tables."""
     from metabench.report.write import write_report
 
     print(write_report(run))

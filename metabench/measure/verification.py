@@ -39,8 +39,8 @@ SETTINGS = (
     Setting("sinusoid", _POINTS, "mlp-40x2", 1, 0.01),
     Setting("sinusoid", _POINTS, "mlp-40x2", 5, 0.01),
     Setting("glyphs", _IMAGES, "conv4-16", 1, 0.4),
-    Setting("glyphs", _IMAGES, "conv4-16-maxpool", 1, 0.4),
     Setting("glyphs", _IMAGES, "conv2-8", 5, 0.4),
+    Setting("glyphs", _IMAGES, "conv2-8-maxpool", 1, 0.4),
     Setting("glyphs", _IMAGES, "conv2-8-nonorm", 1, 0.4),
     Setting("glyphs", _IMAGES, "conv2-8-nonorm", 5, 0.4),
 )

@@ -5,8 +5,8 @@
 Both with a `-nonorm` variant. W is the number of filters.
 `conv4-64-halfpool`: max-pooling in the first two blocks alone, which leaves maps for what compares maps (Sung et al.
 2018, arXiv 1711.06025, §3.4). Their first two convolutions are not padded: 28x28 images give them 5x5 maps, here 7x7.
-`conv2-8`: two blocks of the strided network, and its `-nonorm` variant: no published form, but all that a proof of an
-engine needs, and compiled in half the time.
+`conv2-8`: two blocks, also `-maxpool` and `-nonorm`: no published form, but all that a proof of an engine needs, and
+compiled in half the time.
 """
 
 from dataclasses import dataclass
@@ -138,6 +138,5 @@ for _width in (16, 32, 64, 128):
             _name = f"conv4-{_width}" + ("-maxpool" if _pool else "") + ("" if _norm else "-nonorm")
             MODELS.register(_name)(partial(_build, width=_width, max_pool=_pool, normalise=_norm))
 MODELS.register("conv4-64-halfpool")(partial(_build, width=64, max_pool=True, normalise=True, pooled=2))
-for _norm in (True, False):
-    _name = "conv2-8" + ("" if _norm else "-nonorm")
-    MODELS.register(_name)(partial(_build, width=8, max_pool=False, normalise=_norm, blocks=2))
+for _name, _pool, _norm in (("", False, True), ("-maxpool", True, True), ("-nonorm", False, False)):
+    MODELS.register(f"conv2-8{_name}")(partial(_build, width=8, max_pool=_pool, normalise=_norm, blocks=2))
