@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from metabench.report.bundles import Bundle, status
 from metabench.report.engines import LOOP, Layout, Line, Point, layouts, library
 from metabench.report.figures import NOTHING, duration_text, trim
+from metabench.report.noise import SAME, NoiseFloor, differs
 from metabench.report.plots.style import FAINT, INK, WIDTH, engine_colour, styled
 from metabench.report.ratios import Ratio, ratio_interval
 from metabench.report.tables import setting
@@ -31,7 +32,7 @@ SAYS = (
 
 @dataclass(frozen=True)
 class Bar:
-    """One implementation; `word` says what happened where there is no speed-up."""
+    """One implementation; `word` says what happened where there is no speed-up, or that it is none."""
 
     label: str
     engine: str
@@ -56,35 +57,37 @@ class Group:
     panels: tuple[Panel, ...]
 
 
-def engine_groups(rows: Sequence[Row], data: Mapping[str, str]) -> list[Group]:
+def engine_groups(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> list[Group]:
     """What is drawn, the fastest implementation first: a group for each setting with a speed-up over `loop`."""
-    groups = [_group(layout, data) for layout in layouts(rows, data)]
+    groups = [_group(layout, floor) for layout in layouts(rows, data)]
     return [group for group in groups if any(bar.speed_up for panel in group.panels for bar in panel.bars)]
 
 
-def _group(layout: Layout, data: Mapping[str, str]) -> Group:
+def _group(layout: Layout, floor: NoiseFloor | None) -> Group:
     lines = sorted((line for line in layout.lines if line.engine != LOOP), key=lambda line: -_typical(layout, line))
     of = {line.label for line in lines}
+    alone = len(of) == 1
     panels = tuple(
-        Panel(
-            _title(layout, point, data, len(of) == 1), tuple(_bar(layout, line, point, len(of) > 1) for line in lines)
-        )
+        Panel(_title(layout, point, alone), tuple(_bar(layout, line, point, not alone, floor) for line in lines))
         for point in layout.points
     )
-    return Group(f"{' '.join(*of)} on {layout.where}" if len(of) == 1 else layout.where, panels)
+    return Group(f"{' '.join(*of)} on {layout.where}" if alone else layout.where, panels)
 
 
-def _bar(layout: Layout, line: Line, point: Point, labelled: bool) -> Bar:
+def _bar(layout: Layout, line: Line, point: Point, labelled: bool, floor: NoiseFloor | None) -> Bar:
     name = library(line) if library(line).startswith(f"{line.engine} ") else line.engine
     label = " ".join([*(line.label if labelled else ()), name])
-    bundle = line.at.get(point)
-    word = status(bundle) if bundle and not bundle.samples else NOTHING
-    return Bar(label, line.engine, not library(line), _speed_up(layout, line, point), word)
+    bundle, ratio = line.at.get(point), _speed_up(layout, line, point)
+    if ratio:
+        word = SAME if floor and not differs(ratio, floor) else ""
+    else:
+        word = status(bundle) if bundle and not bundle.samples else NOTHING
+    return Bar(label, line.engine, not library(line), ratio, word)
 
 
-def _title(layout: Layout, point: Point, data: Mapping[str, str], alone: bool) -> str:
+def _title(layout: Layout, point: Point, alone: bool) -> str:
     """The sizes; and how long `loop` takes, where it is one algorithm on one model."""
-    phrase = setting(dict(point), layout.sizes, data)
+    phrase = setting(dict(point), layout.sizes, layout.data)
     step = next((line.at[point].step for line in layout.lines if line.engine == LOOP and point in line.at), None)
     parts = [phrase, f"loop: {duration_text(step.value)}" if alone and step else ""]
     return "\n".join(part for part in parts if part)
@@ -115,7 +118,10 @@ def draw_engines(groups: Sequence[Group], machine: str) -> Figure:
         head.text(LEFT, 0.4, TITLE, fontsize=13, fontweight="bold", va="center")
         for group, part in zip(groups, parts, strict=True):
             _draw_group(group, columns, part)
-        foot.text(LEFT, 0.5, f"{SAYS}\n{machine}", fontsize=8, color=FAINT, va="center")
+        same = any(bar.word == SAME for group in groups for panel in group.panels for bar in panel.bars)
+        foot.text(
+            LEFT, 0.5, f"{SAYS}{' ≈: no difference.' if same else ''}\n{machine}", fontsize=8, color=FAINT, va="center"
+        )
         return figure
 
 
@@ -147,7 +153,7 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
         if ratio := bar.speed_up:
             axes.barh(row, ratio.value - 1, left=1, height=0.7, color=engine_colour(bar.engine))
             axes.plot([ratio.low, ratio.high], [row, row], color=INK, linewidth=1, solid_capstyle="butt")
-            text, end = f"{trim(ratio.value, ratio.low, ratio.high)}×", max(1.0, ratio.high)
+            text, end = f"{trim(ratio.value, ratio.low, ratio.high)}×{bar.word}", max(1.0, ratio.high)
         else:
             text, end = bar.word, 1.0
         axes.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)

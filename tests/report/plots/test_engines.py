@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from metabench.report.frame import read_run, samples_frame, to_frame
+from metabench.report.noise import NoiseFloor
 from metabench.report.plots.engines import draw_engines, engine_groups
 from metabench.report.plots.style import engine_colour
 
@@ -15,7 +16,7 @@ JAX = {"engine": "jax", "algorithm": "maml"}
 
 
 def groups_of(folder):
-    return engine_groups(read_run(folder).measurements, {})
+    return engine_groups(read_run(folder).measurements, {}, None)
 
 
 @pytest.fixture
@@ -114,6 +115,17 @@ def texts_of(figure):
             found += [tick.label1 for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
             found += [axes._left_title, axes.xaxis.label, *axes.get_yticklabels(), *axes.texts]
     return [text for text in dict.fromkeys(found) if text.get_text()]
+
+
+def test_what_is_no_difference_says_so(peers):
+    rows = read_run(peers).measurements
+    (group,) = engine_groups(rows, {}, NoiseFloor(2.0, pairs=8))  # over three rounds it hides 1.49 times
+    assert {bar.word for bar in group.panels[0].bars if bar.speed_up} == {""}
+    (group,) = engine_groups(rows, {}, NoiseFloor(1e3, pairs=8))
+    assert {bar.word for bar in group.panels[0].bars if bar.speed_up} == {" ≈"}
+    figure = draw_engines([group], "a machine")
+    assert [text.get_text()[-3:] for text in figure.get_axes()[0].texts[:2]] == ["× ≈", "× ≈"]
+    assert "≈: no difference" in figure.subfigs[-1].texts[0].get_text()
 
 
 def test_several_algorithms_stand_in_one_panel(synthetic):
