@@ -165,25 +165,25 @@ def test_a_processor_is_refused():
         ENGINES.get("cudagraph").build(made)(perturbed(made), points())
 
 
-def test_what_cannot_be_captured_is_refused_with_its_reason(log, monkeypatch):
+@pytest.mark.parametrize(
+    ("raised", "told", "sentence"),
+    [
+        (
+            RuntimeError("operation not permitted when stream is capturing\nmore"),
+            Unsupported,
+            "^cudagraph cannot capture this meta-iteration: operation not permitted when stream is capturing$",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "^CUDA out of memory$"),
+    ],
+    ids=["cannot be captured", "memory runs out"],
+)
+def test_what_goes_wrong_in_a_capture_is_told(log, monkeypatch, raised, told, sentence):
     @contextmanager
     def graph(which, stream):
         yield
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        raise raised
 
     monkeypatch.setattr(torch.cuda, "graph", graph)
     made = ALGORITHMS.get("maml")(SMOOTH, 0.05, 2)
-    with pytest.raises(Unsupported, match="cannot capture this meta-iteration: operation not permitted when stream is"):
-        ENGINES.get("cudagraph").build(made)(perturbed(made), points())
-
-
-def test_memory_running_out_in_a_capture_is_no_refusal(log, monkeypatch):
-    @contextmanager
-    def graph(which, stream):
-        yield
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(torch.cuda, "graph", graph)
-    made = ALGORITHMS.get("maml")(SMOOTH, 0.05, 2)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(told, match=sentence):
         ENGINES.get("cudagraph").build(made)(perturbed(made), points())
