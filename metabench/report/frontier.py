@@ -40,6 +40,8 @@ NOTES = {
     "keeps is not known: neither on a frontier nor against one.",
 }
 ON_ALL, ON_OWN, OFF = "●", "○", ""
+SAYS = f"{ON_ALL}: nothing that does the same work is both faster and smaller, as measured"
+SAYS_OWN = f"; {ON_OWN}: nothing that also computes the same direction (every technique but checkpointing changes it)."
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,7 @@ def _table(entries: Sequence[Entry], data: Mapping[str, str]) -> Table:
     fixed = [axis for axis in axes if axis not in (*sizes, "algorithm")]
     return Table(
         f"Time against memory: {setting(cells[0], (*GROUP_AXES, *fixed), data)}",
-        f"{ON_ALL}: nothing that does the same work is both faster and smaller, as measured; {ON_OWN}: nothing that "
-        "also computes the same direction (every technique but checkpointing changes it).",
+        SAYS + (SAYS_OWN if "technique" in kept else "."),
         kept,
         shown,
         tuple(notes),
