@@ -25,7 +25,7 @@ peers: $(READY) ## add the libraries that run beside our engines: higher, learn2
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --no-deps --use-pep517 \
 		--config-settings=--build-option=build_ext learn2learn==0.2.0
 
-bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, engines, smoke or a TOML file)
+bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, engines, engines-images, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)
 
 smoke: $(READY) ## run every part once, in under a minute

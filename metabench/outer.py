@@ -14,6 +14,11 @@ COSINE_FLOOR = 0.01
 HALVING_PERIOD = 2000
 """Iterations after which `halving` halves the rate: the schedule of Prototypical networks."""
 
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+"""Of torch's Adam."""
+CLIP_EPSILON = 1e-6
+"""Of torch's `clip_grad_norm_`."""
+
 
 @dataclass(frozen=True)
 class Outer:

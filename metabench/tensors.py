@@ -1,5 +1,6 @@
 """The words that everything else is said in: named tensors, batches, tasks."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -25,6 +26,18 @@ class Task(NamedTuple):
     classes: Tensor
     """(ways,) int64: which class of the whole split each way is, a quarter turn making another class. Methods that
     train on all classes jointly look at it, and no others; zeros where classes have no identity."""
+
+
+def tensors_of(task: Task) -> list[Tensor]:
+    """The five tensors of a task or an episode batch, each of them contiguous; `task_of` puts them together again."""
+    (sx, sy), (qx, qy), classes = task
+    return [tensor.contiguous() for tensor in (sx, sy, qx, qy, classes)]
+
+
+def task_of(tensors: Sequence[Tensor]) -> Task:
+    """What `tensors_of` took apart."""
+    sx, sy, qx, qy, classes = tensors
+    return Task(Batch(sx, sy), Batch(qx, qy), classes)
 
 
 def task_at(episodes: Task, index: int | list[int]) -> Task:

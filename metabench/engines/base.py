@@ -32,6 +32,11 @@ class Iteration(Protocol):
         ...
 
     @property
+    def held(self) -> int:
+        """Bytes that it works in and keeps from one iteration to the next, beyond parameters and moments."""
+        ...
+
+    @property
     def meta(self) -> Params:
         """The meta-parameters as they are now; setting them begins anew, but for what an outer optimiser remembers."""
         ...
@@ -91,6 +96,10 @@ class Stepwise:
     def wait(self) -> None:
         if next(iter(self.meta.values())).device.type == "cuda":
             torch.cuda.synchronize()
+
+    @property
+    def held(self) -> int:
+        return 0
 
     @property
     def meta(self) -> Params:

@@ -9,8 +9,6 @@ traces the direction of a single task and goes through them one by one: better f
 grouped ones.
 """
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,16 +21,13 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
 from metabench.engines import vmap
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, by_unit_descent, mean_over_tasks
-from metabench.engines.tracing import traced
+from metabench.engines.compiler import compiler
+from metabench.engines.tracing import direction_of_tensors, traced
 from metabench.errors import Unsupported
-from metabench.outer import Outer
-from metabench.tensors import Batch, Params, Task
+from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
+from metabench.tensors import Params, Task, task_of, tensors_of
 
 Graph: TypeAlias = Callable[[list[Tensor]], list[Tensor]]
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-"""Of torch's Adam."""
-CLIP_EPSILON = 1e-6
-"""Of torch's `clip_grad_norm_`."""
 
 
 def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
@@ -57,8 +52,7 @@ class Iterations:
         self.graphs: dict[object, Graph] = {}
 
     def take(self, episodes: Task) -> list[Tensor]:
-        (sx, sy), (qx, qy), classes = episodes
-        return [tensor.contiguous() for tensor in (sx, sy, qx, qy, classes)]
+        return tensors_of(episodes)
 
     def run(self, episodes: list[Tensor]) -> dict[str, Tensor]:
         if self.count and (self.outer.decay != "none" or self.outer.warmup):
@@ -76,6 +70,10 @@ class Iterations:
             torch.cuda.synchronize()
 
     @property
+    def held(self) -> int:
+        return 0
+
+    @property
     def meta(self) -> Params:
         return dict(zip(self.names, self.params, strict=True))
 
@@ -88,10 +86,8 @@ class Iterations:
         """What is compiled: writes to the first of its inputs."""
         n = len(self.params)
         (done, rate), params, rest = inputs[:2], inputs[2 : 2 + n], inputs[2 + n :]
-        moments, (sx, sy, qx, qy, classes) = rest[:-5], rest[-5:]
-        direction, metrics = self.step(
-            dict(zip(self.names, params, strict=True)), Task(Batch(sx, sy), Batch(qx, qy), classes)
-        )
+        moments, episodes = rest[:-5], task_of(rest[-5:])
+        direction, metrics = self.step(dict(zip(self.names, params, strict=True)), episodes)
         gradients = _clipped([direction[name] for name in self.names], self.outer.clip)
         if moments:
             _adam(params, gradients, moments[:n], moments[n:], done, rate)
@@ -137,21 +133,13 @@ def build_for_single_tasks(algorithm: Algorithm) -> Step:
     graphs: dict[object, Graph] = {}
 
     def direction(meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
-        names, (sx, sy), (qx, qy) = list(meta), task.support, task.query
-        inputs = [*meta.values(), *(tensor.contiguous() for tensor in (sx, sy, qx, qy, task.classes))]
-
-        def graph_of(inputs: list[Tensor]) -> list[Tensor]:
-            *params, sx, sy, qx, qy, classes = inputs
-            named = dict(zip(names, params, strict=True))
-            found, metrics = algorithm.task_direction(named, Task(Batch(sx, sy), Batch(qx, qy), classes))
-            return [*(found[name] for name in names), metrics["loss"]]
-
+        inputs = [*meta.values(), *tensors_of(task)]
         signature = _signature(inputs)
         if signature not in graphs:
             _need_compiler(inputs[0].device)
-            graphs[signature] = compiled(graph_of, inputs)
+            graphs[signature] = compiled(direction_of_tensors(algorithm, list(meta)), inputs)
         *found, loss = graphs[signature](inputs)
-        return dict(zip(names, found, strict=True)), {"loss": loss}
+        return dict(zip(meta, found, strict=True)), {"loss": loss}
 
     return mean_over_tasks(direction)
 
@@ -163,7 +151,7 @@ def compiled(function: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tens
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._subclasses import FakeTensorMode
 
-    graph = traced(lambda *tensors: function(list(tensors)), inputs)
+    graph = traced(function, inputs)
     mode = FakeTensorMode()
     with torch.no_grad(), tracing(TracingContext(mode)):
         return compile_fx_inner(graph, [mode.from_tensor(tensor) for tensor in inputs])
@@ -181,8 +169,8 @@ def _signature(inputs: list[Tensor]) -> object:
 
 
 def _need_compiler(device: torch.device) -> None:
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise Unsupported("compile needs a C++ compiler, and there is no g++ and no clang++: install one, or set CXX")
+    if device.type == "cpu":
+        compiler("compile")
 
 
 ENGINES.register("compile")(

@@ -1,16 +1,34 @@
 """A function of tensors as a graph of plain operations, for what compiles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import GraphModule
 
+from metabench.algorithms.base import Algorithm
+from metabench.tensors import task_of
 
-def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> GraphModule:
+
+def direction_of_tensors(algorithm: Algorithm, names: Sequence[str]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """`(meta-parameters in the order of names, tensors of a task) -> (direction in that order, loss)`."""
+
+    def function(inputs: list[Tensor]) -> list[Tensor]:
+        meta = dict(zip(names, inputs, strict=False))
+        direction, metrics = algorithm.task_direction(meta, task_of(inputs[len(names) :]))
+        return [*(direction[name] for name in names), metrics["loss"]]
+
+    return function
+
+
+def traced(
+    function: Callable[[list[Tensor]], list[Tensor]], inputs: Sequence[Tensor], kept: Iterable[OpOverload] = ()
+) -> GraphModule:
     """What `function` does to inputs like these: gradients resolved, and in Inductor's few primitive operations.
 
+    Operations in `kept` stay as they are.
     What it writes to its inputs becomes copies at the end of the graph; within, nothing is written to. (Inductor takes
     no heed of what a graph writes to on its way, as batch norm's decomposition does: the second-order gradient through
     it would be wrong.)
@@ -23,8 +41,9 @@ def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
 
     with torch.no_grad():
         copies = [tensor.clone() for tensor in inputs]  # tracing runs the function
-        differentiated = make_fx(function)(*copies)
-        graph = make_fx(torch.func.functionalize(differentiated), decomposition_table=select_decomp_table())(*copies)
+        differentiated = make_fx(lambda *tensors: function(list(tensors)))(*copies)
+        table = {name: rule for name, rule in select_decomp_table().items() if name not in set(kept)}
+        graph = make_fx(torch.func.functionalize(differentiated), decomposition_table=table)(*copies)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, Timing, measure_time
 from metabench.measure.conditions import clock_mhz
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
-from metabench.measure.memory import measure_memory
+from metabench.measure.memory import Memory, measure_memory
 from metabench.measure.roofline import measure_peaks, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.sweep.cell import Cell
@@ -70,9 +70,7 @@ def measure_cell(
         record({"time": _time(workload, meta, Budget(seconds=settings["time_budget_s"]))})
     if "memory" in cell.measure:
         record({"phase": "memory"})
-        run, wait = workload.repeatable(meta)
-        run()
-        record({"memory": asdict(measure_memory(lambda: (run(), wait()), device, workload.engine.foreign))})
+        record({"memory": asdict(_memory(workload, meta))})
     if "work" in cell.measure:
         record({"phase": "work"})
         record({"work": _work(workload, meta)})
@@ -103,9 +101,9 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any]:
     cell, device = workload.cell, torch.device(workload.cell.device)
     kept = workload.engine.kept or (lambda: 0)
     before = kept()
-    run, wait = workload.repeatable(meta)
+    run, iteration = workload.repeatable(meta)
     clock = [clock_mhz()]
-    step_timing = measure_time(run, device, budget, wait)
+    step_timing = measure_time(run, device, budget, iteration.wait)
     clock.append(clock_mhz())
     compile_cache = "warm" if 0 < before == kept() else "cold"
     sample = sampler(cell, workload.distribution, next(iter(meta.values())))
@@ -121,6 +119,23 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any]:
         "note": step_timing.note,
         "clock_mhz": clock,
     }
+
+
+def _memory(workload: Workload, meta: Params) -> Memory:
+    """What a meta-iteration takes, with what the engine has taken once to work in."""
+    run, iteration = workload.repeatable(meta)
+    run()
+    device = torch.device(workload.cell.device)
+
+    def step() -> None:
+        run()
+        iteration.wait()
+
+    peak = measure_memory(step, device, workload.engine.foreign)
+    if peak.tracked_bytes is None or not iteration.held:
+        return peak
+    method = f"{peak.tracked_method}, and what the engine keeps to work in"
+    return replace(peak, tracked_bytes=peak.tracked_bytes + iteration.held, tracked_method=method)
 
 
 def _work(workload: Workload, meta: Params) -> dict[str, Any]:

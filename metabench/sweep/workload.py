@@ -79,8 +79,8 @@ class Workload:
     def _step(self, progress: float) -> Step:
         return in_precision(self.cell, self.build(self.stage(progress)))
 
-    def repeatable(self, meta: Params) -> tuple[Callable[[], object], Callable[[], None]]:
-        """One meta-iteration on episodes that are on the device already, and what waits for all that were begun.
+    def repeatable(self, meta: Params) -> tuple[Callable[[], object], Iteration]:
+        """One meta-iteration on episodes that are on the device already, and whose iteration it is.
 
         The outer rate is zero: the same work is done, but the parameters, and with them the work of the next call,
         stay as they are, however often it is called.
@@ -95,7 +95,7 @@ class Workload:
             iteration.run(pool[turn % EPISODE_POOL])
             turn += 1
 
-        return run, iteration.wait
+        return run, iteration
 
 
 def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:

@@ -1,4 +1,4 @@
-"""`native`: a meta-iteration as one C++ function, made for an algorithm on a network of small dense layers.
+"""`native`: a meta-iteration as one C++ function, made for an algorithm, its network and the shape of its tasks.
 
 The direction of a task is traced and written out as loops of known sizes (`code`), compiled by the C++ compiler at
 hand, and run for all tasks of the meta-batch, spread over the threads; the outer update follows in the same call. A
@@ -7,13 +7,12 @@ without leaving the function.
 """
 
 import ctypes
-import hashlib
+import mmap
 import operator
-import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,14 +25,18 @@ from torch.fx import GraphModule, Node
 from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
-from metabench.engines.native.code import Program, Value, row_major
+from metabench.engines.compiler import compiler
+from metabench.engines.native.code import Program
+from metabench.engines.native.images import KEPT
+from metabench.engines.native.loops import WHOLE_NUMBERS
 from metabench.engines.native.operations import OPERATIONS
-from metabench.engines.tracing import traced
-from metabench.errors import Unsupported, in_short
-from metabench.outer import Outer
-from metabench.tensors import Batch, Params, Task
+from metabench.engines.native.value import Value, row_major
+from metabench.engines.tracing import direction_of_tensors, traced
+from metabench.errors import Unsupported
+from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
+from metabench.tensors import Params, Task, tensors_of
 
-KERNEL = Path(__file__).with_name("kernel.cpp")
+KERNELS = [Path(__file__).with_name(name) for name in ("elements.cpp", "products.cpp", "convolutions.cpp")]
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 ASSOCIATIVE = ("-fassociative-math", "-fno-signed-zeros")
 """Sums may be taken in another order: so do all libraries of linear algebra."""
@@ -70,18 +73,18 @@ extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episode
     for (int i = 0; i < {parameters}; ++i) {{ sums[i] *= share; norm += sums[i] * sums[i]; }}
     *loss = sums[{parameters}] * share;
     if (clip > 0) {{
-        const T factor = std::min(T(1), T(clip / (std::sqrt(double(norm)) + 1e-6)));
+        const T factor = std::min(T(1), T(clip / (std::sqrt(double(norm)) + {clip_epsilon})));
         for (int i = 0; i < {parameters}; ++i) sums[i] *= factor;
     }}
     if (!mean) {{
         for (int i = 0; i < {parameters}; ++i) theta[i] -= T(rate) * sums[i];
         return;
     }}
-    const T size = T(rate / (1 - std::pow(0.9, done + 1))), root = T(std::sqrt(1 - std::pow(0.999, done + 1)));
+    const T size = T(rate / (1 - std::pow({beta1}, done + 1))), root = T(std::sqrt(1 - std::pow({beta2}, done + 1)));
     for (int i = 0; i < {parameters}; ++i) {{
-        mean[i] += T(1 - 0.9) * (sums[i] - mean[i]);
-        square[i] = T(0.999) * square[i] + T(1 - 0.999) * sums[i] * sums[i];
-        theta[i] -= size * mean[i] / (std::sqrt(square[i]) / root + T(1e-8));
+        mean[i] += T(1 - {beta1}) * (sums[i] - mean[i]);
+        square[i] = T({beta2}) * square[i] + T(1 - {beta2}) * sums[i] * sums[i];
+        theta[i] -= size * mean[i] / (std::sqrt(square[i]) / root + T({epsilon}));
     }}
 }}
 """
@@ -92,10 +95,7 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     like = next(iter(meta.values()))
     if like.device.type != "cpu":
         raise Unsupported("native is made of the processor's instructions: on a GPU use compile")
-    if not compiler():
-        raise Unsupported("native needs a C++ compiler, and there is no g++ and no clang++: install one, or set CXX")
-    if any(p.dim() > 2 for p in meta.values()):
-        raise Unsupported("native is for dense layers: it has no convolutions")
+    compiler("native")
     if algorithm.checkpoint:
         raise Unsupported("native keeps what its compiler chooses: checkpoint has no say; use loop")
     return Iterations(replace(algorithm, autodiff=FUNCTIONAL), meta, outer)
@@ -105,10 +105,9 @@ class Episodes:
     """An episode batch, and where its tensors lie."""
 
     def __init__(self, episodes: Task) -> None:
-        (sx, sy), (qx, qy), classes = episodes
-        self.tensors = [tensor.contiguous() for tensor in (sx, sy, qx, qy, classes)]
+        self.tensors = tensors_of(episodes)
         self.pointers = (ctypes.c_void_p * len(self.tensors))(*(tensor.data_ptr() for tensor in self.tensors))
-        self.tasks = sx.shape[0]
+        self.tasks = len(episodes.classes)
         self.signature = tuple((tensor.shape[1:], tensor.dtype) for tensor in self.tensors)
 
 
@@ -143,6 +142,10 @@ class Iterations:
         """A call returns when it is done."""
 
     @property
+    def held(self) -> int:
+        return sum(function.work.nbytes for function in self.functions.values())
+
+    @property
     def meta(self) -> Params:
         parts = torch.split(self.theta, [shape.numel() for shape in self.shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
@@ -158,22 +161,15 @@ class Function:
     def __init__(self, algorithm: Algorithm, meta: Params, episodes: Episodes) -> None:
         names, threads = list(meta), torch.get_num_threads()
         dtype = next(iter(meta.values())).dtype
-
-        def direction(*inputs: Tensor) -> list[Tensor]:
-            *params, sx, sy, qx, qy, classes = inputs
-            task = Task(Batch(sx, sy), Batch(qx, qy), classes)
-            found, metrics = algorithm.task_direction(dict(zip(names, params, strict=True)), task)
-            return [*(found[name] for name in names), metrics["loss"]]
-
         inputs = [*(p.contiguous() for p in meta.values()), *(tensor[0] for tensor in episodes.tensors)]
-        body, scratch = written(traced(direction, inputs), inputs, len(names))
+        body, scratch = written(traced(direction_of_tensors(algorithm, names), inputs, KEPT), inputs, len(names))
         parameters = sum(p.numel() for p in meta.values())
         width = -(-(parameters + 1) // 16) * 16
         starts = [sum(p.numel() for p in inputs[:i]) for i in range(len(names))]
-        self.source = "\n".join(
+        source = "\n".join(
             [
                 f"typedef {C_TYPES[dtype]} T;",
-                KERNEL.read_text(encoding="utf-8"),
+                *(kernel.read_text(encoding="utf-8") for kernel in KERNELS),
                 ITERATE.format(
                     direction=DIRECTION,
                     meta=", ".join(f"theta + {start}" for start in starts),
@@ -183,12 +179,16 @@ class Function:
                     scratch=scratch,
                     width=width,
                     parameters=parameters,
+                    beta1=BETA1,
+                    beta2=BETA2,
+                    epsilon=EPSILON,
+                    clip_epsilon=CLIP_EPSILON,
                 ),
                 body,
             ]
         )
-        self.work = torch.empty(threads * (scratch + width), dtype=dtype)
-        self.iterate = ctypes.CDLL(str(compiled(self.source))).iterate
+        self.work = memory(threads * (scratch + width), dtype)
+        self.iterate = compiled(source, FLAGS).iterate
         pointer, real = ctypes.c_void_p, ctypes.c_double
         self.iterate.argtypes = [*[pointer] * 5, real, real, real, ctypes.c_int, ctypes.POINTER(real)]
         self.iterate.restype = None
@@ -203,10 +203,11 @@ def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, 
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     for i, (node, tensor) in enumerate(zip(placeholders, inputs, strict=True)):
         shape = tuple(tensor.shape)
-        values[node] = Value(f"in{i}", shape, row_major(shape))
-        kind = "int64_t" if tensor.dtype == torch.int64 else "T"
+        whole = tensor.dtype == torch.int64
+        name, kind = (f"{WHOLE_NUMBERS}{i}", "int64_t") if whole else (f"in{i}", "T")
+        values[node] = Value(name, shape, row_major(shape))
         loads.append(
-            f"const {kind}* const in{i} = (const {kind}*){f'meta[{i}]' if i < names else f'task[{i - names}]'};"
+            f"const {kind}* const {name} = (const {kind}*){f'meta[{i}]' if i < names else f'task[{i - names}]'};"
         )
     for node in graph.graph.nodes:
         if node.op == "call_function":
@@ -215,11 +216,12 @@ def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, 
     at = 0
     for value in _filled(output.args[0], values):
         shape = value.shape
-        program.loop(Value(f"(out + {at})", shape, row_major(shape)), [value], "{0} += {1};".format)
+        program.loop(Value("out", shape, row_major(shape), at), [value], sign="+=")
         at += int(torch.Size(shape).numel())
     buffers, scratch = program.allocate()
-    lines = ["    " + line for line in [*loads, *buffers, *program.lines]]
-    return "\n".join([f"{DIRECTION} {{", *lines, "}"]), scratch
+    functions = program.functions()
+    lines = [f"    {line}" for line in [*loads, *buffers, *program.lines]]
+    return "\n".join([*functions, f"{DIRECTION} {{", *lines, "}"]), scratch
 
 
 def _operation(node: Node) -> Callable[..., Any]:
@@ -233,34 +235,33 @@ def _filled(arguments: Any, values: dict[Node, Any]) -> Any:
     return torch.fx.node.map_arg(arguments, lambda node: values[node])
 
 
-def compiler() -> str | None:
-    """The C++ compiler at hand."""
-    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+def memory(numbers: int, dtype: torch.dtype) -> Tensor:
+    """Room for so many numbers, in large pages where the system has them: looking up small ones takes time."""
+    size = numbers * dtype.itemsize
+    room = mmap.mmap(-1, size)
+    if hasattr(room, "madvise") and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):
+            room.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(room, dtype=dtype)
 
 
 @lru_cache
-def folder() -> Path:
-    """Where compiled functions are kept for as long as the process lives."""
-    return Path(tempfile.mkdtemp(prefix="metabench-native-"))
-
-
-def compiled(source: str) -> Path:
+def compiled(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
     """The library of a source; raises `Unsupported` with the compiler's first complaint."""
-    name = folder() / hashlib.sha256(source.encode()).hexdigest()[:16]
-    library = name.with_suffix(".so")
-    if not library.exists():
-        name.with_suffix(".cpp").write_text(source, encoding="utf-8")
-        command = [str(compiler()), *FLAGS, *ASSOCIATIVE, str(name.with_suffix(".cpp")), "-o", str(library)]
+    with tempfile.TemporaryDirectory(prefix="metabench-") as folder:
+        file, library = Path(folder) / "iterate.cpp", Path(folder) / "iterate.so"
+        file.write_text(source, encoding="utf-8")
+        command = [compiler("native"), *flags, *ASSOCIATIVE, str(file), "-o", str(library)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
-            complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr)
-            raise Unsupported(f"the C++ compiler does not take native's code: {in_short(ValueError(complaint))}")
-    return library
+            complaint = next((line for line in result.stderr.splitlines() if "error: " in line), "error: no message")
+            raise Unsupported(f"the C++ compiler does not take native's code: {complaint.partition('error: ')[2]}")
+        return ctypes.CDLL(str(library))  # which stays in memory when its file is gone
 
 
 ENGINES.register("native")(
     Engine(
-        "a whole meta-iteration as one C++ function of dense layers",
+        "a whole meta-iteration as one C++ function, made for the network and the tasks",
         by_unit_descent(start),
         start,
         compiles=True,

@@ -1,79 +1,84 @@
-"""C++ for a graph of small tensors of known sizes: a loop for each operation, all in one function.
+"""C++ for a graph of tensors of known sizes: a loop for each operation, all in one function.
 
-Whatever has the size of a few-shot task on a small network fits into a processor's cache. Then fusing loops gains
-nothing; what costs is to call each of them. Here nothing is called, every size is a constant of the compiler, and
-matrix products keep their sums in registers.
+What fits into a processor's cache is computed and kept, an operation at a time: nothing is called, every size is a
+constant of the compiler, and matrix products keep their sums in registers. What does not fit costs its way to memory;
+there an operation on elements is a formula, which stands in the loops of all that read it, and sums over the same
+elements share a loop.
 """
 
 import math
-import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
 
+from metabench.engines.native.loops import Sums, assigned, elements, innermost, merged, nest
+from metabench.engines.native.value import (
+    Value,
+    broadcast,
+    constant,
+    dense,
+    formula_of,
+    layout,
+    of_dimensions,
+    order,
+    row_major,
+    strides_in,
+)
 
-@dataclass(frozen=True)
-class Value:
-    """A view into a buffer (`base`), or a constant."""
-
-    base: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    offset: int = 0
-    constant: float | None = None
-
-    @property
-    def contiguous(self) -> bool:
-        return self.constant is None and self.strides == row_major(self.shape)
-
-    def at(self, indices: Sequence[str]) -> str:
-        """The C++ of an element."""
-        if self.constant is not None:
-            return literal(self.constant)
-        terms = [f"{i}*{s}" for i, s, n in zip(indices, self.strides, self.shape, strict=True) if s and n > 1]
-        return f"{self.base}[{'+'.join([*terms, str(self.offset)])}]"
-
-
-def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of a contiguous tensor."""
-    return tuple(accumulate(reversed(shape[1:]), operator.mul, initial=1))[::-1] if shape else ()
-
-
-def literal(number: float) -> str:
-    """A number in C++."""
-    if math.isnan(number):
-        return 'T(__builtin_nan(""))'
-    if math.isinf(number):
-        return "T(-__builtin_inf())" if number < 0 else "T(__builtin_inf())"
-    return f"T({float(number)!r})"
+LARGE = 4096
+"""Elements of a tensor that is better computed again than read again: 16 KiB of float32."""
+CALLS = ("product<", "convolution<")
+LONGEST_FORMULA = 1200
+MOST_OPERANDS = 24
 
 
 class Program:
     """Statements, and the buffers that they write; buffers whose values are not needed any more are used again."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.lines: list[str | Sums] = []
         self.sizes: dict[str, int] = {}
         self.uses: dict[str, tuple[int, int]] = {}  # first and last line
-        self.copies: dict[Value, Value] = {}
+        self.written: dict[str, int] = {}  # last line that writes it
+        self.touched: list[dict[str, None]] = []  # by line: what it reads and writes
+        self.copies: dict[tuple[Value, tuple[int, ...]], Value] = {}
+        self.counts: dict[int, Value] = {}
 
-    def buffer(self, shape: Sequence[int]) -> Value:
-        """A new one."""
+    def buffer(self, shape: Sequence[int], strides: Sequence[int] | None = None) -> Value:
+        """A new one; row by row if no strides are given."""
         name = f"b{len(self.sizes)}"
         self.sizes[name] = math.prod(shape)
-        return Value(name, tuple(shape), row_major(shape))
+        return Value(name, tuple(shape), tuple(row_major(shape) if strides is None else strides))
 
-    def emit(self, line: str, *values: Value) -> None:
-        """A statement, and all values that it reads or writes."""
-        number = len(self.lines)
-        self.lines.append(line)
-        for value in values:
-            if value.base in self.sizes:
-                self.uses[value.base] = (self.uses.get(value.base, (number, 0))[0], number)
+    def emit(self, line: str | Sums, out: Value | Sequence[Value], *values: Value, at: int | None = None) -> None:
+        """A statement with what it writes and what it reads."""
+        number = len(self.lines) if at is None else at
+        if number == len(self.lines):
+            self.lines.append(line)
+            self.touched.append({})
+        targets = [out] if isinstance(out, Value) else list(out)
+        self.written.update((target.base, number) for target in targets)
+        for part in (*targets, *(part for value in values for part in value.parts)):
+            if part.base:
+                self.touched[number][part.base] = None
+            if part.base in self.sizes:
+                first, last = self.uses.get(part.base, (number, number))
+                self.uses[part.base] = (min(first, number), max(last, number))
 
-    def emit_nest(self, shape: Sequence[int], indices: Sequence[str], body: str, *values: Value) -> None:
-        """A statement inside loops."""
-        self.emit(nest(shape, indices, body), *values)
+    def emit_nest(self, out: Value, body: str, *values: Value) -> None:
+        """A statement for every index `i0`, `i1`, … of `out`, in the order in which that lies in memory."""
+        indices = [f"i{d}" for d in range(len(out.shape))]
+        dims = order(out)
+        self.emit(nest([out.shape[d] for d in dims], [indices[d] for d in dims], body), out, *values)
+
+    def functions(self) -> list[str]:
+        """A function for each loop over a large buffer, which then is called: compilers do better on short ones."""
+        found = []
+        for number, (line, touched) in enumerate(zip(self.lines, self.touched, strict=True)):
+            if not str(line).startswith(CALLS) and any(self.sizes.get(name, 0) >= LARGE for name in touched):
+                types = ", ".join(f"typename A{i}" for i in range(len(touched)))
+                names = ", ".join(f"A{i}* __restrict {name}" for i, name in enumerate(touched))
+                found.append(f"template <{types}> ALONE static void loop{number}({names}) {{ {line} }}")
+                self.lines[number] = f"loop{number}({', '.join(touched)});"
+        return found
 
     def allocate(self) -> tuple[list[str], int]:
         """Declarations of the buffers, and how many numbers they take together."""
@@ -92,46 +97,112 @@ class Program:
         return declarations, most
 
     def pointwise(self, shape: Sequence[int], operands: Sequence[Value], expression: Callable[..., str]) -> Value:
-        """One loop nest over `shape`; operands are broadcast to it. What is made of transposed matrices is one."""
-        whole = [v for v in operands if v.constant is None and v.shape == tuple(shape) and math.prod(shape) > 1]
-        if len(shape) == 2 and whole and all(v.strides == row_major(shape[::-1])[::-1] for v in whole):
-            out = transposed(self.buffer(shape[::-1]))
-        else:
-            out = self.buffer(shape)
-        self.loop(out, operands, lambda target, *items: f"{target} = {expression(*items)};")
+        """`expression` of every element; operands are broadcast to `shape`. If that is large, nothing is done yet."""
+        shape = tuple(shape)
+        if math.prod(shape) >= LARGE:
+            formula = formula_of(expression, shape, operands)
+            if len(formula.formula) <= LONGEST_FORMULA and len(formula.operands) <= MOST_OPERANDS:
+                return formula
+            return self.pointwise(shape, [self.real(operand) for operand in operands], expression)
+        out = self.buffer(shape, layout(shape, operands))
+        self.loop(out, operands, expression)
         return out
 
-    def loop(self, out: Value, operands: Sequence[Value], statement: Callable[..., str]) -> None:
-        """`statement` for every element of `out`."""
-        values = [out, *(broadcast(value, out.shape) for value in operands)]
-        order = sorted(range(len(out.shape)), key=lambda d: -out.strides[d])  # as the output lies in memory
-        shape, strides = merged([out.shape[d] for d in order], [[value.strides[d] for d in order] for value in values])
-        values = [replace(value, shape=shape, strides=s) for value, s in zip(values, strides, strict=True)]
+    def real(self, value: Value) -> Value:
+        """The value in a buffer, if it was but a formula."""
+        return self.copy(value, order(value) if dense(value) else None) if value.formula else value
+
+    def loop(
+        self, out: Value, operands: Sequence[Value], expression: Callable[..., str] = "{0}".format, sign: str = "="
+    ) -> None:
+        """`expression` for every element of `out`."""
+        values = [broadcast(value, out.shape) for value in operands]
+        dims = order(out)
+        shape, (target, *turned) = merged([of_dimensions(value, dims) for value in (out, *values)])
         indices = [f"i{d}" for d in range(len(shape))]
-        self.emit(nest(shape, indices, statement(*(value.at(indices) for value in values))), *values)
+        inner = innermost([target, *turned]) if out.size >= LARGE else None
+        loads, items = elements(turned, indices, inner)
+        body = f"{loads} {assigned(target.at(indices), expression(*items), inner, sign)}"
+        self.emit(nest(shape, indices, body, inner is not None), out, *values)
 
-    def reduce(self, value: Value, dims: Sequence[int], keep: bool, first: float, statement: str) -> Value:
-        """`statement` ("{0} += {1};") over `dims`, which become the outermost loops."""
-        dims = [d % len(value.shape) for d in dims] or list(range(len(value.shape)))
-        kept = [d for d in range(len(value.shape)) if d not in dims]
+    def total(self, value: Value, dims: Sequence[int], keep: bool) -> Value:
+        """The sum over `dims`, which become the outermost loops.
+
+        That of a large tensor joins the loops of an earlier one over the same elements, if all is there by then.
+        """
+        summed = {d % len(value.shape) for d in dims} or set(range(len(value.shape)))
+        loops = order(value)
+        over, kept = [d for d in loops if d in summed], [d for d in loops if d not in summed]
+        left = [d for d in range(len(value.shape)) if d not in summed]
+        shape = [value.shape[d] for d in left]
+        out = self.buffer(shape, strides_in(shape, [left.index(d) for d in kept]))
+        wanted = Sums(tuple(value.shape[d] for d in over), tuple(value.shape[d] for d in kept), (*over, *kept))
+        number = self._alike(wanted, value) if value.size >= LARGE else None
+        line = wanted if number is None else self.lines[number]
+        assert isinstance(line, Sums)
+        line.sums.append((of_dimensions(out, [left.index(d) for d in kept]), of_dimensions(value, line.dims)))
+        self.emit(line, out, value, at=number)
+        return (
+            of_dimensions(out, [None if d in summed else left.index(d) for d in range(len(value.shape))])
+            if keep
+            else out
+        )
+
+    def _alike(self, wanted: Sums, value: Value) -> int | None:
+        """The last line with the loops of `wanted`, if all that `value` is made of is there before it."""
+        ready = max((self.written.get(part.base, -1) for part in value.parts), default=-1)
+        for number in range(len(self.lines) - 1, ready, -1):
+            line = self.lines[number]
+            if isinstance(line, Sums) and (line.over, line.kept, line.dims) == (wanted.over, wanted.kept, wanted.dims):
+                return number
+        return None
+
+    def largest(self, value: Value, dims: Sequence[int], keep: bool) -> Value:
+        """The largest element over `dims`."""
+        value, gone = self.real(value), {d % len(value.shape) for d in dims} or set(range(len(value.shape)))
+        kept = [d for d in range(len(value.shape)) if d not in gone]
         out = self.buffer([value.shape[d] for d in kept])
-        self.loop(out, [], lambda target: f"{target} = {literal(first)};")
-        order = [*dims, *kept]
+        self.loop(out, [constant(-math.inf)])
+        loops = [*sorted(gone), *kept]
         indices = [f"i{d}" for d in range(len(value.shape))]
-        body = statement.format(out.at([indices[d] for d in kept]), value.at(indices))
-        self.emit(nest([value.shape[d] for d in order], [indices[d] for d in order], body), out, value)
-        shape = [1 if d in dims else n for d, n in enumerate(value.shape)] if keep else out.shape
-        return Value(out.base, tuple(shape), row_major(shape))
+        best, item = out.at([indices[d] for d in kept]), value.at(indices)
+        body = f"{best} = {best} < {item} ? {item} : {best};"
+        self.emit(nest([value.shape[d] for d in loops], [indices[d] for d in loops], body), out, value)
+        return (
+            of_dimensions(out, [None if d in gone else kept.index(d) for d in range(len(value.shape))]) if keep else out
+        )
 
-    def copy(self, value: Value) -> Value:
-        """The same in a contiguous buffer of its own."""
-        if value not in self.copies:
-            self.copies[value] = self.buffer(value.shape)
-            self.loop(self.copies[value], [value], "{0} = {1};".format)
-        return self.copies[value]
+    def copy(self, value: Value, dims: Sequence[int] | None = None) -> Value:
+        """The same in a buffer of its own, whose dimensions lie in that order: row by row if it is left out."""
+        dims = tuple(range(len(value.shape)) if dims is None else dims)
+        if (value, dims) not in self.copies:
+            copy = self.buffer(value.shape, strides_in(value.shape, dims))
+            self.copies[value, dims] = copy
+            self.loop(copy, [value])
+        return self.copies[value, dims]
+
+    def copy_of(self, value: Value) -> Value:
+        """A buffer of its own that may be written to."""
+        out = self.buffer(value.shape)
+        self.loop(out, [value])
+        return out
+
+    def arranged(self, value: Value, dims: Sequence[int]) -> Value:
+        """The value with its dimensions in that order in memory: as it is, or a copy."""
+        strides = strides_in(value.shape, dims)
+        there = all(n == 1 or s == t for n, s, t in zip(value.shape, value.strides, strides, strict=True))
+        return value if value.stored and not value.divided and there else self.copy(value, dims)
+
+    def count(self, length: int) -> Value:
+        """The numbers from 0 to length - 1."""
+        if length not in self.counts:
+            self.counts[length] = self.buffer((length,))
+            self.emit_nest(self.counts[length], f"{self.counts[length].at(['i0'])} = T(i0);")
+        return self.counts[length]
 
     def product(self, a: Value, b: Value) -> Value:
         """(M, K) times (K, N)."""
+        a, b = self.real(a), self.real(b)
         (m, k), n = a.shape, b.shape[1]
         if a.constant is not None:
             a = self.copy(a)
@@ -145,41 +216,6 @@ class Program:
         return out
 
 
-def nest(shape: Sequence[int], indices: Sequence[str], body: str) -> str:
-    """Loops around a statement."""
-    loops = [f"for (int {i} = 0; {i} < {n}; ++{i})" for i, n in zip(indices, shape, strict=True) if n > 1]
-    for i, n in zip(indices, shape, strict=True):
-        if n == 1:
-            body = f"constexpr int {i} = 0; {body}" if i in body else body
-    return f"{' '.join(loops)} {{ {body} }}"
-
-
-def merged(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-    """The same elements in as few dimensions as all strides allow."""
-    kept = [d for d, n in enumerate(shape) if n != 1]
-    sizes: list[int] = []
-    steps: list[list[int]] = [[] for _ in strides]
-    for d in kept:
-        if sizes and all(mine[-1] == each[d] * shape[d] for mine, each in zip(steps, strides, strict=True)):
-            sizes[-1] *= shape[d]
-            for mine, each in zip(steps, strides, strict=True):
-                mine[-1] = each[d]
-        else:
-            sizes.append(shape[d])
-            for mine, each in zip(steps, strides, strict=True):
-                mine.append(each[d])
-    return tuple(sizes), [tuple(mine) for mine in steps]
-
-
-def broadcast(value: Value, shape: Sequence[int]) -> Value:
-    """The value as a view of that shape."""
-    lead = len(shape) - len(value.shape)
-    strides = [0] * lead + [
-        s if n == shape[lead + d] else 0 for d, (n, s) in enumerate(zip(value.shape, value.strides, strict=True))
-    ]
-    return replace(value, shape=tuple(shape), strides=tuple(0 if shape[d] == 1 else s for d, s in enumerate(strides)))
-
-
 def transposed(value: Value) -> Value:
     """The view with its two dimensions exchanged."""
-    return replace(value, shape=value.shape[::-1], strides=value.strides[::-1])
+    return of_dimensions(value, (1, 0))

@@ -2,12 +2,22 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
 
-from metabench.engines.native.code import Program, Value, broadcast, row_major
+from metabench.engines.native.code import Program
+from metabench.engines.native.images import IMAGE_OPERATIONS
+from metabench.engines.native.loops import nest
+from metabench.engines.native.value import (
+    Value,
+    broadcast,
+    constant,
+    layout,
+    narrowed,
+    of_dimensions,
+    reshaped,
+)
 
 Operation: TypeAlias = Callable[..., Any]
 """`(program, *arguments of the torch operation) -> Value`, or a list of them."""
@@ -18,34 +28,26 @@ POINTWISE: dict[str, str] = {
     "mul": "{0} * {1}",
     "div": "{0} / {1}",
     "neg": "-{0}",
-    "relu": "{0} <= 0 ? T(0) : {0}",
-    "exp": "std::exp({0})",
-    "log": "std::log({0})",
-    "log1p": "std::log1p({0})",
-    "sqrt": "std::sqrt({0})",
-    "tanh": "std::tanh({0})",
-    "sigmoid": "1 / (1 + std::exp(-{0}))",
-    "abs": "std::abs({0})",
-    "sign": "T(({0} > 0) - ({0} < 0))",
-    "le": "T({0} <= {1})",
-    "lt": "T({0} < {1})",
-    "ge": "T({0} >= {1})",
-    "gt": "T({0} > {1})",
-    "eq": "T({0} == {1})",
-    "ne": "T({0} != {1})",
-    "where": "{0} != 0 ? {1} : {2}",
-    "clamp_min": "{0} < {1} ? {1} : {0}",
+    "relu": "where(le({0}, T(0)), T(0), {0})",
+    "exp": "exp_of({0})",
+    "log": "log_of({0})",
+    "log1p": "log1p_of({0})",
+    "sqrt": "sqrt_of({0})",
+    "rsqrt": "1 / sqrt_of({0})",
+    "tanh": "tanh_of({0})",
+    "sigmoid": "1 / (1 + exp_of(-{0}))",
+    "abs": "abs_of({0})",
+    "sign": "T(gt({0}, T(0))) - T(lt({0}, T(0)))",
+    **{name: f"T({name}({{0}}, {{1}}))" for name in ("le", "lt", "ge", "gt", "eq", "ne")},
+    "where": "where({0}, {1}, {2})",
+    "clamp_min": "where(lt({0}, {1}), {1}, {0})",
 }
 """Truth is 1, and indices are numbers like others: all that occur are small enough to be exact."""
 SAME = ("clone", "alias", "detach", "convert_element_type")
 
 
-def _constant(number: float, shape: Sequence[int] = ()) -> Value:
-    return Value("", tuple(shape), (0,) * len(shape), constant=float(number))
-
-
 def _value_of(argument: Any) -> Value:
-    return argument if isinstance(argument, Value) else _constant(argument)
+    return argument if isinstance(argument, Value) else constant(argument)
 
 
 def _together(values: Sequence[Value]) -> tuple[int, ...]:
@@ -67,20 +69,18 @@ def _power(program: Program, base: Any, exponent: Any) -> Value:
     if exponent == 2:
         return program.pointwise(base.shape, [base], "{0} * {0}".format)
     values = [_value_of(base), _value_of(exponent)]
-    return program.pointwise(_together(values), values, "std::pow({0}, {1})".format)
+    return program.pointwise(_together(values), values, "pow_of({0}, {1})".format)
 
 
 def _view(program: Program, value: Value, shape: Sequence[int]) -> Value:
-    size = math.prod(value.shape)
     known = math.prod(n for n in shape if n != -1)
-    shape = tuple(size // known if n == -1 else n for n in shape)
-    if value.constant is not None:
-        return _constant(value.constant, shape)
-    return replace(value if value.contiguous else program.copy(value), shape=shape, strides=row_major(shape))
+    shape = tuple(value.size // known if n == -1 else n for n in shape)
+    view = reshaped(value, shape)
+    return reshaped(program.copy(value), shape) if view is None else view  # type: ignore[return-value]
 
 
 def _permute(program: Program, value: Value, dims: Sequence[int]) -> Value:
-    return replace(value, shape=tuple(value.shape[d] for d in dims), strides=tuple(value.strides[d] for d in dims))
+    return of_dimensions(value, [d % len(value.shape) for d in dims])
 
 
 def _expand(program: Program, value: Value, shape: Sequence[int]) -> Value:
@@ -89,34 +89,29 @@ def _expand(program: Program, value: Value, shape: Sequence[int]) -> Value:
 
 
 def _unsqueeze(program: Program, value: Value, dim: int) -> Value:
-    dim %= len(value.shape) + 1
-    shape, strides = list(value.shape), list(value.strides)
-    shape.insert(dim, 1)
-    strides.insert(dim, 1)
-    return replace(value, shape=tuple(shape), strides=tuple(strides))
+    dims: list[int | None] = list(range(len(value.shape)))
+    dims.insert(dim % (len(dims) + 1), None)
+    return of_dimensions(value, dims)
 
 
 def _squeeze(program: Program, value: Value, dims: int | Sequence[int]) -> Value:
     gone = {d % len(value.shape) for d in ([dims] if isinstance(dims, int) else dims)}
-    kept = [d for d, n in enumerate(value.shape) if not (d in gone and n == 1)]
-    return _permute(program, value, kept)
+    return of_dimensions(value, [d for d, n in enumerate(value.shape) if not (d in gone and n == 1)])
 
 
 def _select(program: Program, value: Value, dim: int, index: int) -> Value:
     dim, index = dim % len(value.shape), index % value.shape[dim]
-    kept = [d for d in range(len(value.shape)) if d != dim]
-    return replace(_permute(program, value, kept), offset=value.offset + index * value.strides[dim])
+    one = _narrow(program, value, dim, index, index + 1)
+    return of_dimensions(one, [d for d in range(len(value.shape)) if d != dim])
 
 
 def _narrow(
     program: Program, value: Value, dim: int = 0, start: int | None = 0, end: int | None = None, step: int = 1
 ) -> Value:
-    dim, size = dim % len(value.shape), value.shape[dim]
-    begin, stop, step = slice(start, end, step).indices(size)
-    shape, strides = list(value.shape), list(value.strides)
-    shape[dim], strides[dim] = len(range(begin, stop, step)), strides[dim] * step
-    offset = value.offset + begin * value.strides[dim]
-    return replace(value, shape=tuple(shape), strides=tuple(strides), offset=offset)
+    dim %= len(value.shape)
+    if any(part.divided for part in value.parts):
+        value = program.real(value)
+    return narrowed(value, dim, *slice(start, end, step).indices(value.shape[dim]))
 
 
 def _split(program: Program, value: Value, sizes: int | Sequence[int], dim: int = 0) -> list[Value]:
@@ -137,23 +132,34 @@ def _concatenate(program: Program, values: Sequence[Value], dim: int = 0) -> Val
     out, start = program.buffer(shape), 0
     for value in values:
         part = _narrow(program, out, dim, start, start + value.shape[dim])
-        program.loop(part, [value], "{0} = {1};".format)
+        program.loop(part, [value])
         start += value.shape[dim]
     return out
 
 
 def _total(program: Program, value: Value, dims: Sequence[int] = (), keepdim: bool = False, **_: Any) -> Value:
-    return program.reduce(value, dims or (), keepdim, 0.0, "{0} += {1};")
+    return program.total(value, dims or (), keepdim)
 
 
 def _mean(program: Program, value: Value, dims: Sequence[int] = (), keepdim: bool = False, **_: Any) -> Value:
     summed = _total(program, value, dims, keepdim)
-    count = math.prod(value.shape) // math.prod(summed.shape)
+    count = value.size // summed.size
     return program.pointwise(summed.shape, [summed], f"{{0}} / T({count})".format)
 
 
+def _variance_and_mean(
+    program: Program, value: Value, dims: Sequence[int] = (), *, correction: float = 1, keepdim: bool = False
+) -> list[Value]:
+    centre = _mean(program, value, dims, True)
+    squares = program.pointwise(value.shape, [value, centre], "({0} - {1}) * ({0} - {1})".format)
+    summed = _total(program, squares, dims, keepdim)
+    count = value.size // summed.size - correction
+    variance = program.pointwise(summed.shape, [summed], f"{{0}} / T({count})".format)
+    return [variance, centre if keepdim else _squeeze(program, centre, dims or list(range(len(value.shape))))]
+
+
 def _largest(program: Program, value: Value, dims: Sequence[int] = (), keepdim: bool = False) -> Value:
-    return program.reduce(value, dims, keepdim, -math.inf, "{0} = {0} < {1} ? {1} : {0};")
+    return program.largest(value, dims, keepdim)
 
 
 def _biased_product(program: Program, bias: Value, a: Value, b: Value, beta: float = 1, alpha: float = 1) -> Value:
@@ -162,44 +168,46 @@ def _biased_product(program: Program, bias: Value, a: Value, b: Value, beta: flo
 
 
 def _gather(program: Program, value: Value, dim: int, index: Value) -> Value:
-    out = program.buffer(index.shape)
+    value, index = program.real(value), program.real(index)
+    out = program.buffer(index.shape, layout(index.shape, [index]))
     indices = [f"i{d}" for d in range(len(index.shape))]
     place = [f"(int){index.at(indices)}" if d == dim % len(index.shape) else i for d, i in enumerate(indices)]
-    program.emit_nest(index.shape, indices, f"{out.at(indices)} = {value.at(place)};", out, value, index)
+    program.emit_nest(out, f"{out.at(indices)} = {value.at(place)};", value, index)
     return out
 
 
 def _scatter(program: Program, value: Value, dim: int, index: Value, number: float) -> Value:
-    out = program.pointwise(value.shape, [value], "{0}".format)
+    out, index = program.copy_of(value), program.real(index)
     indices = [f"i{d}" for d in range(len(index.shape))]
     place = [f"(int){index.at(indices)}" if d == dim % len(index.shape) else i for d, i in enumerate(indices)]
-    program.emit_nest(index.shape, indices, f"{out.at(place)} = T({number});", out, index)
+    program.emit(nest(index.shape, indices, f"{out.at(place)} = T({number});"), out, index)
     return out
 
 
 def _select_scatter(program: Program, value: Value, source: Value, dim: int, index: int) -> Value:
-    out = program.pointwise(value.shape, [value], "{0}".format)
-    program.loop(_select(program, out, dim, index), [source], "{0} = {1};".format)
+    out = program.copy_of(value)
+    program.loop(_select(program, out, dim, index), [source])
     return out
 
 
 def _index(program: Program, value: Value, indices: Sequence[Value]) -> Value:
-    (rows,) = indices  # along the first dimension alone
+    (rows,) = map(program.real, indices)  # along the first dimension alone
+    value = program.real(value)
     shape = (*rows.shape, *value.shape[1:])
     out = program.buffer(shape)
     names = [f"i{d}" for d in range(len(shape))]
     place = [f"(int){rows.at(names[: len(rows.shape)])}", *names[len(rows.shape) :]]
-    program.emit_nest(shape, names, f"{out.at(names)} = {value.at(place)};", out, value, rows)
+    program.emit_nest(out, f"{out.at(names)} = {value.at(place)};", value, rows)
     return out
 
 
 def _iota(program: Program, length: int, *, start: int = 0, step: int = 1, **_: Any) -> Value:
-    out = program.buffer((length,))
-    program.emit_nest((length,), ["i0"], f"{out.at(['i0'])} = T({start} + {step} * i0);", out)
-    return out
+    numbers = program.count(length)
+    return program.pointwise((length,), [numbers], f"T({start}) + T({step}) * {{0}}".format)
 
 
 OPERATIONS: dict[str, Operation] = {
+    **IMAGE_OPERATIONS,
     **{name: _pointwise(template) for name, template in POINTWISE.items()},
     **{name: lambda program, value, *_, **__: value for name in SAME},
     "pow": _power,
@@ -215,6 +223,7 @@ OPERATIONS: dict[str, Operation] = {
     "cat": _concatenate,
     "sum": _total,
     "mean": _mean,
+    "var_mean": _variance_and_mean,
     "amax": _largest,
     "gather": _gather,
     "scatter": _scatter,
@@ -223,7 +232,7 @@ OPERATIONS: dict[str, Operation] = {
     "iota": _iota,
     "mm": lambda program, a, b: program.product(a, b),
     "addmm": _biased_product,
-    "full": lambda program, shape, number, **_: _constant(number, shape),
-    "scalar_tensor": lambda program, number, **_: _constant(number),
+    "full": lambda program, shape, number, **_: constant(number, shape),
+    "scalar_tensor": lambda program, number, **_: constant(number),
     "getitem": lambda program, values, i: values[i],
 }

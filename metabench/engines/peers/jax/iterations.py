@@ -16,13 +16,8 @@ from torch import Tensor
 from metabench.engines.peers.jax.functions import Arrays, Batch, Episodes, Functions
 from metabench.models.base import Model
 from metabench.models.conv4 import Conv4
-from metabench.outer import Outer
+from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.tensors import Params, Task
-
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-"""Of torch's Adam."""
-CLIP_EPSILON = 1e-6
-"""Of `clip_grad_norm_`."""
 
 
 class Moments(NamedTuple):
@@ -105,6 +100,10 @@ class Iterations:
     def wait(self) -> None:
         for array in self.arrays.values():
             array.block_until_ready()
+
+    @property
+    def held(self) -> int:
+        return 0
 
     @property
     def meta(self) -> Params:

@@ -1,10 +1,4 @@
-// What comes before every generated function: matrix products of sizes known to the compiler.
-// T is defined before: float or double.
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <omp.h>
+// Matrix products of sizes known to the compiler.
 
 // The widest vector that fits into N numbers, of at most 64 bytes.
 constexpr int width_for(int n) {

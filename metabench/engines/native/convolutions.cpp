@@ -1,0 +1,212 @@
+// Convolutions of images with their channels in line (N, H, W, C), and of weights (KH, KW, CI, CO).
+// All are sums of matrix products, one for each place of the kernel and piece of a row.
+
+// R rows by V vectors of c += a b, held in registers; c's rows are C0 apart.
+template <int R, int V, int W, int K, int A0, int B0, int C0>
+static inline __attribute__((always_inline)) void more(const T* a, const T* b, T* c) {
+    typedef typename Vector<W>::type Vec;
+    Vec sums[R][V];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) sums[r][v] = *(const Vec*)(c + r * C0 + v * W);
+    for (int k = 0; k < K; ++k) {
+        Vec row[V];
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(b + k * B0 + v * W);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const T left = a[r * A0 + k];
+#pragma GCC unroll 16
+            for (int v = 0; v < V; ++v) sums[r][v] += left * row[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) *(Vec*)(c + r * C0 + v * W) = sums[r][v];
+}
+
+template <int V, int W, int K, int A0, int B0, int C0>
+static inline void pixels(const T* a, const T* b, T* c, int count) {
+    for (int blocks = (count + 5) / 6; blocks > 0; --blocks) {
+        const int r = (count + blocks - 1) / blocks;  // as even as can be
+        switch (r) {
+            case 6: more<6, V, W, K, A0, B0, C0>(a, b, c); break;
+            case 5: more<5, V, W, K, A0, B0, C0>(a, b, c); break;
+            case 4: more<4, V, W, K, A0, B0, C0>(a, b, c); break;
+            case 3: more<3, V, W, K, A0, B0, C0>(a, b, c); break;
+            case 2: more<2, V, W, K, A0, B0, C0>(a, b, c); break;
+            default: more<1, V, W, K, A0, B0, C0>(a, b, c);
+        }
+        a += r * A0, c += r * C0, count -= r;
+    }
+}
+
+// c (count, N) += a (count, K) b (K, N): of pixels that are A0 and C0 apart.
+template <int N, int K, int A0, int C0, int B0 = N, int LEFT = N>
+static inline void run_of_pixels(const T* a, const T* b, T* c, int count) {
+    if constexpr (LEFT > 0) {
+        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 4);
+        pixels<V, W, K, A0, B0, C0>(a, b, c, count);
+        run_of_pixels<N, K, A0, C0, B0, LEFT - V * W>(a, b + V * W, c + V * W, count);
+    }
+}
+
+// R rows by V vectors of c += aᵀ b over `rows` runs of `count` pixels.
+template <int R, int V, int W, int A0, int A1, int B0, int B1, int C0>
+static inline __attribute__((always_inline)) void outer_block(const T* a, const T* b, T* c, int rows, int count) {
+    typedef typename Vector<W>::type Vec;
+    Vec sums[R][V];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) sums[r][v] = *(const Vec*)(c + r * C0 + v * W);
+    for (int i = 0; i < rows; ++i)
+        for (int k = 0; k < count; ++k) {
+            Vec row[V];
+#pragma GCC unroll 16
+            for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(b + i * B1 + k * B0 + v * W);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) {
+                const T left = a[i * A1 + k * A0 + r];
+#pragma GCC unroll 16
+                for (int v = 0; v < V; ++v) sums[r][v] += left * row[v];
+            }
+        }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) *(Vec*)(c + r * C0 + v * W) = sums[r][v];
+}
+
+template <int M, int N, int A0, int A1, int B0, int B1, int LEFT = N>
+static inline void outer_sum(const T* a, const T* b, T* c, int rows, int count) {
+    if constexpr (LEFT > 0) {
+        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 4), R = rows_for(M, 6);
+        int m = 0;
+        for (; m + R <= M; m += R) outer_block<R, V, W, A0, A1, B0, B1, N>(a + m, b, c + m * N, rows, count);
+        if constexpr (M % R != 0) outer_block<M % R, V, W, A0, A1, B0, B1, N>(a + m, b, c + m * N, rows, count);
+        outer_sum<M, N, A0, A1, B0, B1, LEFT - V * W>(a, b + V * W, c + V * W, rows, count);
+    }
+}
+
+// Which places of a row (or column) of outputs a place k of the kernel reaches inputs from.
+template <int IN, int OUT, int S, int D, int P> struct Reach {
+    static constexpr int from(int k) { const int gap = P - k * D; return gap <= 0 ? 0 : (gap + S - 1) / S; }
+    static constexpr int to(int k) { const int last = IN - 1 + P - k * D; return last < 0 ? 0 : std::min(OUT, last / S + 1); }
+};
+
+constexpr int CHUNK = 64;  // pixels whose inputs and outputs stay in the first cache together with one place of the kernel
+
+// R outputs by V vectors of an image with one channel and its borders: all places of the kernel at once.
+template <int R, int V, int W, int CO, int LINE, int KH, int KW, int S, int D>
+static inline __attribute__((always_inline)) void outputs_of_one(const T* image, const T* w, T* y) {
+    typedef typename Vector<W>::type Vec;
+    Vec sums[R][V] = {};
+#pragma GCC unroll 9
+    for (int k = 0; k < KH * KW; ++k) {
+        Vec row[V];
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(w + k * CO + v * W);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const T left = image[k / KW * D * LINE + k % KW * D + r * S];
+#pragma GCC unroll 16
+            for (int v = 0; v < V; ++v) sums[r][v] += left * row[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) *(Vec*)(y + r * CO + v * W) = sums[r][v];
+}
+
+// The weights of all places, V vectors of them, from an image with one channel and its borders.
+template <int V, int W, int CO, int LINE, int OH, int OW, int KH, int KW, int S, int D>
+static inline __attribute__((always_inline)) void weights_of_one(const T* image, const T* y, T* w) {
+    typedef typename Vector<W>::type Vec;
+    Vec sums[KH * KW][V];
+#pragma GCC unroll 16
+    for (int k = 0; k < KH * KW; ++k)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) sums[k][v] = *(const Vec*)(w + k * CO + v * W);
+    for (int oh = 0; oh < OH; ++oh)
+        for (int ow = 0; ow < OW; ++ow) {
+            const T* const corner = image + oh * S * LINE + ow * S;
+            Vec row[V];
+#pragma GCC unroll 16
+            for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(y + (oh * OW + ow) * CO + v * W);
+#pragma GCC unroll 16
+            for (int k = 0; k < KH * KW; ++k) {
+                const T left = corner[k / KW * D * LINE + k % KW * D];
+#pragma GCC unroll 16
+                for (int v = 0; v < V; ++v) sums[k][v] += left * row[v];
+            }
+        }
+#pragma GCC unroll 16
+    for (int k = 0; k < KH * KW; ++k)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) *(Vec*)(w + k * CO + v * W) = sums[k][v];
+}
+
+enum Role { OUTPUT, INPUT, WEIGHT };
+
+// One of the three of a convolution from the other two: y (N, OH, OW, CO), x (N, H, W, CI) or w (KH, KW, CI, CO).
+// For x the weights are (KH, KW, CO, CI).
+template <Role role, int N, int H, int W, int CI, int OH, int OW, int CO, int KH, int KW, int S, int D, int P>
+ALONE static void convolution(const T* first, const T* second, T* __restrict result) {
+    typedef Reach<H, OH, S, D, P> Rows;
+    typedef Reach<W, OW, S, D, P> Columns;
+    constexpr int STEP = std::max(1, CHUNK / OW), LINES = N * OH;
+    constexpr int SIZE = role == OUTPUT ? N * OH * OW * CO : role == INPUT ? N * H * W * CI : KH * KW * CI * CO;
+    std::memset(result, 0, sizeof(T) * SIZE);
+    constexpr int VECTOR = width_for(CO), WIDE = std::min(4, CO / VECTOR), SIDE = std::min(2, CO / VECTOR);
+    if constexpr (role != INPUT && CI == 1 && KH * KW <= 9 && CO % (VECTOR * WIDE) == 0) {
+        constexpr int LINE = std::max((OW - 1) * S + (KW - 1) * D + 1, W + P), COLUMN = (OH - 1) * S + (KH - 1) * D + 1;
+        T image[std::max(COLUMN, H + P) * LINE] = {};  // with borders
+        for (int n = 0; n < N; ++n) {
+            for (int h = 0; h < H; ++h) std::memcpy(image + (h + P) * LINE + P, first + (n * H + h) * W, sizeof(T) * W);
+            const int64_t out = int64_t(n) * OH * OW * CO;
+            if constexpr (role == WEIGHT)
+                for (int co = 0; co < CO; co += SIDE * VECTOR)
+                    weights_of_one<SIDE, VECTOR, CO, LINE, OH, OW, KH, KW, S, D>(image, second + out + co, result + co);
+            else
+                for (int co = 0; co < CO; co += WIDE * VECTOR)
+                    for (int oh = 0; oh < OH; ++oh) {
+                        constexpr int R = rows_for(OW, 6);
+                        const T* const line = image + oh * S * LINE;
+                        T* const y = result + out + oh * OW * CO + co;
+                        int ow = 0;
+                        for (; ow + R <= OW; ow += R)
+                            outputs_of_one<R, WIDE, VECTOR, CO, LINE, KH, KW, S, D>(line + ow * S, second + co, y + ow * CO);
+                        if constexpr (OW % R != 0)
+                            outputs_of_one<OW % R, WIDE, VECTOR, CO, LINE, KH, KW, S, D>(line + ow * S, second + co, y + ow * CO);
+                    }
+        }
+        return;
+    }
+    for (int begin = 0; begin < LINES; begin += STEP) {
+        const int end = std::min(begin + STEP, LINES);
+        for (int kh = 0; kh < KH; ++kh)
+            for (int kw = 0; kw < KW; ++kw) {
+                const int low = Columns::from(kw), count = Columns::to(kw) - low, tap = (kh * KW + kw) * CI * CO;
+                if (count <= 0) continue;
+                for (int line = begin; line < end; ++line) {
+                    const int oh = line % OH, h = oh * S + kh * D - P;
+                    if (h < 0 || h >= H) continue;
+                    const int64_t in = (int64_t(line / OH * H + h) * W + low * S + kw * D - P) * CI;
+                    const int64_t out = (int64_t(line) * OW + low) * CO;
+                    if constexpr (role == OUTPUT)
+                        run_of_pixels<CO, CI, S * CI, CO>(first + in, second + tap, result + out, count);
+                    if constexpr (role == INPUT)
+                        run_of_pixels<CI, CO, CO, S * CI>(first + out, second + tap, result + in, count);
+                    if constexpr (role == WEIGHT) {
+                        const int most = std::min(Rows::to(kh) - oh, end - line);  // lines of this image in the chunk
+                        outer_sum<CI, CO, S * CI, S * W * CI, CO, OW * CO>(first + in, second + out, result + tap, most, count);
+                        line += most - 1;
+                    }
+                }
+            }
+    }
+}

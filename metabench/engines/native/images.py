@@ -1,0 +1,208 @@
+"""Convolution and pooling of images, which lie with their channels in line: (N, H, W, C).
+
+Shapes are torch's, (N, C, H, W); strides say how the elements lie. Weights (CO, CI, KH, KW) lie as (KH, KW, CI, CO).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import torch
+
+from metabench.engines.native.code import Program
+from metabench.engines.native.loops import assigned, elements, innermost, nest
+from metabench.engines.native.value import UNDIVIDED, Value, broadcast, mapped, of_dimensions, strides_in
+from metabench.errors import Unsupported
+
+Operation: TypeAlias = Callable[..., Any]
+Pair: TypeAlias = Sequence[int]
+
+KEPT = (torch.ops.aten.max_pool2d_with_indices.default, torch.ops.aten.max_pool2d_with_indices_backward.default)
+"""What tracing leaves whole."""
+IMAGES = (0, 2, 3, 1)
+WEIGHTS = (2, 3, 1, 0)
+TURNED_WEIGHTS = (2, 3, 0, 1)
+
+
+def _convolution(
+    program: Program,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    transposed: bool,
+    output_padding: Pair,
+    groups: int,
+) -> Value:
+    if groups != 1:
+        raise Unsupported("native has no grouped convolutions: use loop or compile-tasks")
+    sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
+    out_channels = weight.shape[1] if transposed else weight.shape[0]
+    extents = [
+        (n - 1) * s - 2 * p + d * (k - 1) + 1 + extra if transposed else (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d, extra in zip(
+            x.shape[2:], weight.shape[2:], stride, padding, dilation, output_padding, strict=True
+        )
+    ]
+    shape = (x.shape[0], out_channels, *extents)
+    if transposed:
+        out = _inputs(program, x, weight, shape, sizes)
+    elif _in_line(x, 0) and _in_line(weight, 0):  # a gradient of weights: batch and channels have changed places
+        swapped = _Sizes(sizes.dilation, sizes.padding, sizes.stride)
+        out = _weights(program, of_dimensions(x, (1, 0, 2, 3)), of_dimensions(weight, (1, 0, 2, 3)), shape[2:], swapped)
+        out = of_dimensions(out, (1, 0, 2, 3))
+    else:
+        out = _outputs(program, x, weight, shape, sizes)
+    if bias is None:
+        return out
+    return program.pointwise(out.shape, [out, of_dimensions(bias, (None, 0, None, None))], "{0} + {1}".format)
+
+
+def _convolution_backward(
+    program: Program,
+    gradient: Value,
+    x: Value,
+    weight: Value,
+    bias_sizes: Any,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    transposed: bool,
+    output_padding: Pair,
+    groups: int,
+    wanted: Sequence[bool],
+) -> list[Value | None]:
+    if transposed or groups != 1:
+        raise Unsupported("native has no gradient of grouped or transposed convolutions: use loop or compile-tasks")
+    sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
+    of_x, of_weight, of_bias = wanted
+    return [
+        _inputs(program, gradient, weight, x.shape, sizes) if of_x else None,
+        _weights(program, x, gradient, weight.shape[2:], sizes) if of_weight else None,
+        program.total(gradient, (0, 2, 3), False) if of_bias else None,
+    ]
+
+
+class _Sizes:
+    """Stride, padding and dilation, the same both ways."""
+
+    def __init__(self, stride: int, padding: int, dilation: int) -> None:
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+
+
+def _same(pair: Pair) -> int:
+    if len(set(pair)) > 1:
+        raise Unsupported("native has no convolutions that differ between height and width: use loop or compile-tasks")
+    return pair[0]
+
+
+def _in_line(value: Value, dim: int) -> bool:
+    return value.shape[dim] > 1 and value.strides[dim] == 1
+
+
+def _outputs(program: Program, x: Value, weight: Value, shape: Sequence[int], sizes: _Sizes) -> Value:
+    x, weight = program.arranged(x, IMAGES), program.arranged(weight, WEIGHTS)
+    return _call(program, "OUTPUT", x, weight, x.shape, shape, weight.shape[2:], sizes, shape, IMAGES)
+
+
+def _inputs(program: Program, y: Value, weight: Value, shape: Sequence[int], sizes: _Sizes) -> Value:
+    y, weight = program.arranged(y, IMAGES), program.arranged(weight, TURNED_WEIGHTS)
+    return _call(program, "INPUT", y, weight, shape, y.shape, weight.shape[2:], sizes, shape, IMAGES)
+
+
+def _weights(program: Program, x: Value, y: Value, kernel: Sequence[int], sizes: _Sizes) -> Value:
+    x, y = program.arranged(x, IMAGES), program.arranged(y, IMAGES)
+    shape = (y.shape[1], x.shape[1], *kernel)
+    return _call(program, "WEIGHT", x, y, x.shape, y.shape, kernel, sizes, shape, WEIGHTS)
+
+
+def _call(
+    program: Program,
+    role: str,
+    first: Value,
+    second: Value,
+    x: Sequence[int],
+    y: Sequence[int],
+    kernel: Sequence[int],
+    sizes: _Sizes,
+    shape: Sequence[int],
+    dims: Sequence[int],
+) -> Value:
+    out = program.buffer(shape, strides_in(shape, dims))
+    numbers = [x[0], *x[2:], x[1], *y[2:], y[1], *kernel, sizes.stride, sizes.dilation, sizes.padding]
+    operands = ", ".join(f"{value.base} + {value.offset}" for value in (first, second))
+    line = f"convolution<{', '.join([role, *map(str, numbers)])}>({operands}, {out.base});"
+    program.emit(line, out, first, second)
+    return out
+
+
+def _max_pool(
+    program: Program, x: Value, kernel: Pair, stride: Pair = (), padding: Pair = (0,), dilation: Pair = (1,), *_: Any
+) -> list[Value]:
+    """Values, and the place of each in its image of H * W."""
+    size = _window(kernel, stride, padding, dilation)
+    n, c, h, w = x.shape
+    shape = (n, c, h // size, w // size)
+    values, places = (program.buffer(shape, strides_in(shape, IMAGES)) for _ in range(2))
+    here = ["i0", "i1", "i2", "i3"]
+    inner = 1 if innermost([of_dimensions(each, IMAGES) for each in (x, values)]) is not None else None
+    body = ""
+    for i in range(size):
+        for j in range(size):
+            loads, (element,) = elements([x], ["i0", "i1", f"({size}*i2+{i})", f"({size}*i3+{j})"], inner)
+            number = f"T(({size}*i2+{i})*{w}+{size}*i3+{j})"
+            take = "const auto better = either(gt(item, best), ne(item, item)); "
+            take += f"best = where(better, item, best); place = where(better, {number}, place);"
+            body += f"{{ {loads} const T item = {element}; {take if body else f'best = item; place = {number};'} }} "
+    ends = [assigned(each.at(here), item, inner) for each, item in ((values, "best"), (places, "place"))]
+    loop = nest(
+        [shape[d] for d in IMAGES],
+        [here[d] for d in IMAGES],
+        f"T best, place; {body}{' '.join(ends)}",
+        inner is not None,
+    )
+    program.emit(loop, [values, places], x)
+    return [values, places]
+
+
+def _max_pool_backward(
+    program: Program,
+    gradient: Value,
+    x: Value,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    ceil: bool,
+    places: Value,
+) -> Value:
+    """As a formula: an element has the gradient of its window if it is the one that was taken."""
+    size = _window(kernel, stride, padding, dilation)
+    _, _, h, w = x.shape
+    spread = [_spread(program.real(value), x.shape, size) for value in (gradient, places)]
+    numbers = program.count(h * w)
+    here = broadcast(replace(numbers, shape=(1, 1, h, w), strides=(0, 0, w, 1)), x.shape)
+    return program.pointwise(x.shape, [*spread, here], "where(eq({1}, {2}), {0}, T(0))".format)
+
+
+def _spread(value: Value, shape: tuple[int, ...], size: int) -> Value:
+    """Each element of (N, C, H / size, W / size) wherever its window reaches, the last ones beyond it, too."""
+    _, _, h, w = value.shape
+    divided = (UNDIVIDED, UNDIVIDED, (size, h - 1), (size, w - 1))
+    return mapped(value, lambda each: replace(each, shape=shape, divided=divided))
+
+
+def _window(kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> int:
+    if len({*kernel, *stride}) > 1 or set(padding) != {0} or set(dilation) != {1}:
+        raise Unsupported("native has no pooling whose windows overlap or are padded: use loop or compile-tasks")
+    return kernel[0]
+
+
+IMAGE_OPERATIONS: dict[str, Operation] = {
+    "convolution": _convolution,
+    "convolution_backward": _convolution_backward,
+    "max_pool2d_with_indices": _max_pool,
+    "max_pool2d_with_indices_backward": _max_pool_backward,
+}

@@ -1,0 +1,179 @@
+"""Convolutions and pooling of `native`."""
+
+import shutil
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.algorithms.maml import MAML
+from metabench.engines import loop, native
+from metabench.engines.base import ENGINES
+from metabench.engines.native import code
+from metabench.errors import Unsupported
+from metabench.measure.gate import nudge, relative_error
+from metabench.models.conv4 import Conv4
+from metabench.tensors import Batch, Task
+
+pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+WAYS = 3
+
+
+@pytest.fixture(autouse=True)
+def compiled_in_a_hurry(monkeypatch):
+    """What comes out is the same."""
+    monkeypatch.setattr(native, "FLAGS", ("-O1", *native.FLAGS[1:]))
+
+
+@dataclass(frozen=True)
+class Net:
+    """Two convolutions whose sizes can be chosen, with what may stand between them."""
+
+    width: int
+    stride: int = 1
+    padding: int = 1
+    dilation: int = 1
+    kernel: int = 3
+    channels: int = 1
+    pool: int = 0
+    bias: bool = False
+    outputs: int = WAYS
+    batch_statistics: ClassVar[bool] = False
+    head_names: ClassVar[frozenset[str]] = frozenset({"head.weight", "head.bias"})
+
+    def init(self, generator):
+        shapes = {
+            "conv1.weight": (self.width, self.channels, self.kernel, self.kernel),
+            "conv2.weight": (self.width, self.width, self.kernel, self.kernel),
+            "head.weight": (self.outputs, self.width),
+            "head.bias": (self.outputs,),
+        }
+        if self.bias:
+            shapes |= {"conv1.bias": (self.width,)}
+        return {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+    def features(self, params, x):
+        for i in (1, 2):
+            weight, bias = params[f"conv{i}.weight"], params.get(f"conv{i}.bias")
+            x = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation)
+            x = F.max_pool2d(x, self.pool) if self.pool and i == 1 else torch.tanh(x)
+        return x.mean((2, 3))
+
+    def head(self, params, features):
+        return F.linear(features, params["head.weight"], params["head.bias"])
+
+
+def task(channels, size, tasks=2, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(3)
+
+    def batch(examples):
+        x = torch.randn(tasks, examples, channels, *size, generator=generator, dtype=dtype)
+        return Batch(x, torch.arange(examples).remainder(WAYS).expand(tasks, examples))
+
+    return Task(batch(WAYS), batch(2 * WAYS), torch.zeros(tasks, WAYS, dtype=torch.int64))
+
+
+def error(net, size=(9, 8), algorithm="maml", episodes=None):
+    made = ALGORITHMS.get(algorithm)(Learner(net, "classification"), 0.1, 1)
+    meta = nudge(made.init(torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2))
+    meta = {name: p.double() for name, p in meta.items()}
+    episodes = episodes or task(net.channels, size)
+    direction, metrics = ENGINES.get("native").build(made)(meta, episodes)
+    truth, true_metrics = loop.build(made)(meta, episodes)
+    assert float(metrics["loss"]) == pytest.approx(float(true_metrics["loss"]), rel=1e-12)
+    return relative_error(direction, truth)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        Net(4),
+        Net(5, stride=2),
+        Net(3, padding=0),
+        Net(3, padding=2, stride=2),
+        Net(2, dilation=2, padding=2),
+        Net(3, kernel=1, padding=0),
+        Net(3, kernel=2),
+        Net(3, channels=2),
+        Net(3, pool=2),
+        Net(3, pool=3, bias=True),
+    ],
+    ids=str,
+)
+def test_convolutions_of_every_kind_are_exact(net, monkeypatch):
+    """With every tensor counted as large, so that operations on elements are formulas."""
+    monkeypatch.setattr(code, "LARGE", 1)
+    assert error(net) < 1e-12
+
+
+@pytest.mark.parametrize("net", [Net(3, pool=2, bias=True), Net(4, stride=2)], ids=str)
+def test_what_is_small_is_written_down_at_once(net):
+    assert error(net) < 1e-12
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_the_networks_of_the_field_are_exact(pool):
+    """16 channels: whole vectors of numbers."""
+    assert error(Conv4((1, 28, 28), WAYS, 16, pool, True), episodes=task(1, (28, 28))) < 1e-11
+
+
+@pytest.mark.parametrize("algorithm", ["fomaml", "reptile", "anil", "meta-sgd", "imaml", "prototypical"])
+def test_other_algorithms_on_images(algorithm, monkeypatch):
+    monkeypatch.setattr(code, "LARGE", 64)
+    assert error(Net(4, pool=2), algorithm=algorithm) < 1e-10
+
+
+def test_of_equal_elements_the_first_is_taken_as_torch_does():
+    flat = task(1, (8, 8))
+    flat = replace_images(flat, torch.round)
+    assert error(Net(3, pool=2), episodes=flat) < 1e-12
+
+
+def test_not_a_number_is_taken():
+    made = MAML(Learner(Net(3, pool=2), "classification"), 0.1, 1)
+    meta = {name: p.double() for name, p in made.init(torch.Generator().manual_seed(1)).items()}
+    broken = replace_images(task(1, (8, 8)), lambda x: torch.where(x > 2, torch.nan, x))
+    assert ENGINES.get("native").build(made)(meta, broken)[1]["loss"].isnan()
+
+
+def replace_images(episodes, function):
+    (sx, sy), (qx, qy), classes = episodes
+    return Task(Batch(function(sx), sy), Batch(function(qx), qy), classes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, w: F.conv2d(x, w[:, :1], groups=2), "no grouped convolutions"),
+        (lambda x, w: F.conv2d(x, w, stride=(1, 2)), "differ between height and width"),
+        (lambda x, w: F.max_pool2d(x, 3, 2), "overlap"),
+    ],
+)
+def test_what_it_cannot_carry_is_said(change, words):
+    @dataclass(frozen=True)
+    class Other(Net):
+        def features(self, params, x):
+            return change(x, params["conv1.weight"]).mean((2, 3)) @ params["head.weight"].T
+
+        def head(self, params, features):
+            return features[:, : self.outputs] + params["head.bias"]
+
+    with pytest.raises(Unsupported, match=words):
+        error(replace(Other(2, channels=2), width=2))
+
+
+def test_large_tensors_are_computed_where_they_are_read():
+    """A formula is no buffer; sums over the same elements share their loops."""
+    program, size = code.Program(), (8, 16, 32)
+    a, b = (native.Value(name, size, native.row_major(size)) for name in ("in0", "in1"))
+    product_ = program.pointwise(size, [a, b], "{0} * {1}".format)
+    both = program.pointwise(size, [product_, a], "{0} + {1}".format)
+    assert not program.lines and both.operands == (a, b)
+    sums = [program.total(each, (0, 1), False) for each in (both, product_)]
+    assert len(program.lines) == 1 and [out.shape for out in sums] == [(32,), (32,)]
+    later = program.real(both)
+    program.total(later, (0, 1), False)  # reads what is written after that line
+    assert len(program.lines) == 3
