@@ -37,11 +37,12 @@ class Document:
     """Name and value: machine, data, rows."""
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
+    how_to_read: tuple[str, ...] = HOW_TO_READ
 
 
 def document(run: Run) -> Document:
     """All tables of a run. Every row of the run stands in one of them."""
-    rows, data, floor = run.measurements, _data_names(run.measurements), noise_floor(run.references)
+    rows, data, floor = run.measurements, data_names(run.measurements), noise_floor(run.references)
     sections = (
         cost_section(rows, data, floor),
         techniques_section(rows, data, floor),
@@ -80,7 +81,7 @@ def not_ok(rows: Sequence[Row], data: Mapping[str, str]) -> Table:
     return Table(title, says, ("implementation", "setting", "rounds", "status", "reason", "cell"), body)
 
 
-def _data_names(rows: Sequence[Row]) -> dict[str, str]:
+def data_names(rows: Sequence[Row]) -> dict[str, str]:
     """The name of the data behind each task distribution, from any row that got as far as loading it."""
     return {row["cell"]["task"]: row["data"]["name"] for row in rows if row.get("data")}
 
@@ -139,7 +140,7 @@ def as_markdown(shown: Document) -> str:
     parts = [f"# {escaped(shown.title)}"]
     parts.append("\n".join(f"- **{name}**: {escaped(value)}" for name, value in shown.facts))
     parts += ["\n".join(f"- **warning**: {escaped(sentence)}" for sentence in shown.warnings)] if shown.warnings else []
-    parts.append("\n".join(HOW_TO_READ))
+    parts.append("\n".join(shown.how_to_read))
     for section in shown.sections:
         parts.append(f"## {section.title}")
         parts += [markdown(table).rstrip("\n") for table in section.tables]

@@ -1,10 +1,19 @@
 """The gate: what makes a comparison fail."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from metabench.errors import UserError
 from metabench.report.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell for which the gate fails, and why."""
+
+    cell: Mapping[str, Any]
+    reason: str
 
 
 def parse_share(text: str) -> float:
@@ -19,21 +28,21 @@ def parse_share(text: str) -> float:
     return share
 
 
-def failures(found: Comparison, fail_above: float) -> list[tuple[Mapping[str, Any], str]]:
-    """The cells for which the gate fails, and why: what is slower or larger by more than the share `fail_above`, scores
-    that are worse, and cells that were ok and give nothing any more.
+def failures(found: Comparison, fail_above: float) -> list[Failure]:
+    """What is slower or larger by more than the share `fail_above`; scores that are worse; cells that were ok and give
+    nothing any more.
 
     Times of different machines say nothing of what was changed, and are left out.
     """
-    failed: list[tuple[Mapping[str, Any], str]] = []
+    failed = []
     for change in found.cells:
         time, memory = change.time, change.memory
         if time and time.verdict == "slower" and time.ratio.value > 1 + fail_above and found.same_machine:
-            low, high = time.ratio.low, time.ratio.high
-            failed.append((change.cell, f"its time is {time.ratio.value:.2f} [{low:.2f}, {high:.2f}] times the base's"))
+            figures = f"{time.ratio.value:.2f} [{time.ratio.low:.2f}, {time.ratio.high:.2f}]"
+            failed.append(Failure(change.cell, f"its time is {figures} times the base's"))
         if memory and memory.new > memory.base * (1 + fail_above):
-            failed.append((change.cell, f"its peak memory rose from {memory.base} to {memory.new} bytes"))
+            failed.append(Failure(change.cell, f"its peak memory rose from {memory.base} to {memory.new} bytes"))
         if change.lost:
-            failed.append((change.cell, f"it was {change.statuses[0]} and is {change.statuses[1]}"))
-    failed += [(change.cell, "its score is worse") for change in found.quality if change.verdict == "worse"]
-    return failed
+            failed.append(Failure(change.cell, f"it was {change.statuses[0]} and is {change.statuses[1]}"))
+    worse = [change.cell for change in found.quality if change.verdict == "worse"]
+    return [*failed, *(Failure(cell, "its score is worse") for cell in worse)]
