@@ -14,7 +14,7 @@ import typer
 from tabulate import tabulate
 
 from metabench import __version__
-from metabench.comparing import compare
+from metabench.comparing import compare, history
 from metabench.errors import Unsupported, UserError, unknown
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(compare)
+app.command()(history)
 data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 

@@ -104,3 +104,23 @@ def _measured(
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
+
+
+def history(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for history.md, history.csv and plots/.")] = None,
+) -> None:
+    """How the time of each cell went from revision to revision: a table a machine, a plot a cell, change points."""
+    from metabench.report.frame import read_run
+    from metabench.report.history import find_runs, histories, history_table
+    from metabench.report.history_write import write_history
+    from metabench.report.provenance import revision_commit
+    from metabench.report.tables import plain
+    from metabench.sweep.worktrees import commit_dates
+
+    read = [read_run(folder) for folder in find_runs(runs)]
+    found = histories(read, commit_dates(Path(), {commit for run in read if (commit := revision_commit(run))}))
+    print("\n\n".join(plain(history_table(each)) for each in found))
+    if out:
+        plots = write_history(found, out)
+        print(f"\nhistory: {out / 'history.md'}, {out / 'history.csv'}, {len(plots)} plots")

@@ -97,9 +97,9 @@ def compare(base: Run, new: Run) -> Comparison:
         cells=tuple(_cell_change(name, *sides, times.get(name)) for name, sides in pairs.items()),
         quality=quality_changes(base.measurements, new.measurements),
         groups=tuple(group_changes(list(pairs.values()))),
-        base_only=tuple(before[name].cell for name in before.keys() - after.keys()),
-        new_only=tuple(after[name].cell for name in after.keys() - before.keys()),
-        warnings=conditions.sentences,
+        base_only=tuple(bundle.cell for name, bundle in before.items() if name not in after),
+        new_only=tuple(bundle.cell for name, bundle in after.items() if name not in before),
+        warnings=(*conditions.sentences, *(() if pairs else ("the runs have no cell in common",))),
     )
 
 

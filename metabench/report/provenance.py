@@ -29,12 +29,23 @@ def machine_name(environment: Mapping[str, Any]) -> str:
     return ", ".join([*parts, *(str(gpu.get("name")) for gpu in machine.get("gpus") or [])])
 
 
+def revision_commit(run: Run) -> str | None:
+    """The commit of metabench that measured a run, if it is known."""
+    commit = ((run.environment.get("machine") or {}).get("metabench") or {}).get("commit")
+    return str(commit) if commit else None
+
+
 def revision_name(run: Run) -> str:
-    """The revision of metabench that measured a run, short; the run's own name where it is not known."""
-    code = (run.environment.get("machine") or {}).get("metabench") or {}
-    if not code.get("commit"):
+    """The same, short; the run's own name where it is not known."""
+    commit = revision_commit(run)
+    if commit is None:
         return run.name
-    return str(code["commit"])[:SHORT_COMMIT] + (" and changes" if code.get("dirty") else "")
+    return commit[:SHORT_COMMIT] + (" and changes" if run.environment["machine"]["metabench"].get("dirty") else "")
+
+
+def measured_at(run: Run) -> str:
+    """When a run began, UTC, ISO 8601; empty where it is not known."""
+    return min((str(row["started"]) for row in run.measurements if row.get("started")), default="")
 
 
 def pairing(environment: Mapping[str, Any]) -> str | None:

@@ -22,13 +22,15 @@ def write_report(folder: Path) -> str:
         "tables.md": as_markdown(shown),
     }
     for name, text in files.items():
-        _replace(folder / name, text)
+        replace_text(folder / name, text)
     return as_text(shown)
 
 
-def _replace(file: Path, text: str) -> None:
+def replace_text(file: Path, text: str) -> None:
+    """Write a text file whole or leave it as it was; its folder is made if need be. Raises `UserError`."""
     temporary = file.with_name(f".{file.name}.tmp")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8", newline="")
         temporary.replace(file)
     except OSError as error:

@@ -45,10 +45,10 @@ def run_cell(
         folder = Path(name)
         job = {"cell": cell.to_json(), "settings": asdict(settings), "data_dir": str(data_dir) if data_dir else None}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        code, messages = _execute(folder, _environment(cell.threads, code), code, settings.time_limit_s, stop)
+        exit_code, messages = _execute(folder, _environment(cell.threads, code), code, settings.time_limit_s, stop)
         result_file = folder / "result.json"
         result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
-    status, reason = _outcome(code, messages, result, settings.time_limit_s)
+    status, reason = _outcome(exit_code, messages, result, settings.time_limit_s)
     return Measurement(
         id=cell.id,
         round=round_number,
@@ -71,14 +71,14 @@ def _execute(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables, cwd=code, start_new_session=True
         )
         try:
-            code: int | None = process.wait(timeout=limit) if stop is None else _wait(process, limit, stop)
+            exit_code: int | None = process.wait(timeout=limit) if stop is None else _wait(process, limit, stop)
         except subprocess.TimeoutExpired:
-            code = None
+            exit_code = None
         finally:
             # Also on Ctrl-C. The group, because a worker may have started processes of its own.
             _end(process)
         log.seek(0)
-        return code, log.read().decode(errors="replace")[-4000:]
+        return exit_code, log.read().decode(errors="replace")[-4000:]
 
 
 def _wait(process: subprocess.Popen[bytes], limit: float, stop: Event) -> int:

@@ -180,6 +180,7 @@ def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str
 
 
 def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress) -> None:
+    """Write what is known of the machine and of the run; refuses to go on with a run of another machine or data."""
     machine = fingerprint(max(cell.threads for cell in sweep.cells))
     summary = short_name(machine)
     before = folder.read_environment()

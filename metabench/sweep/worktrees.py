@@ -3,8 +3,8 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,15 @@ def find_revision(repository: Path, name: str) -> Revision:
         raise unknown("revision", name, ["HEAD", *listed.split()]) from None
     commit, _, date = found.partition(" ")
     return Revision(name, commit, date)
+
+
+def commit_dates(repository: Path, commits: Iterable[str]) -> dict[str, str]:
+    """When those of the commits that the repository knows were made, as sortable text; empty without a repository."""
+    dates = {}
+    for commit in commits:
+        with suppress(UserError):
+            dates[commit] = _git(repository, "show", "--no-patch", "--format=%ct", "--end-of-options", commit).zfill(12)
+    return dates
 
 
 def is_dirty(repository: Path) -> bool:
