@@ -7,7 +7,7 @@ import numpy as np
 
 SHORTEST = 2
 """How many measurements a level needs: a single one that stands out is an outlier, or not confirmed yet."""
-PENALTY = 4.0
+PENALTY = 5.0
 """What a step must explain of the residual, in deviations of the noise."""
 NORMAL_HALF = 1.96  # half a 95 % interval, in deviations
 NORMAL_MEDIAN = 0.6745  # the median of the distance to the mean, in deviations

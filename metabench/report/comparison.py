@@ -81,7 +81,7 @@ class Comparison:
 def compare(base: Run, new: Run) -> Comparison:
     """Compare two runs; cells are the same where they have the same id."""
     paired = pairing(base.environment) is not None and pairing(base.environment) == pairing(new.environment)
-    before, after = _cells(base), _cells(new)
+    before, after = cells_of(base), cells_of(new)
     common = sorted(before.keys() & after.keys(), key=lambda name: order(before[name].cell))
     pairs = {name: (before[name], after[name]) for name in common}
     floors = [floor for run in (base, new) if (floor := floor_of(run.references))]
@@ -103,7 +103,7 @@ def compare(base: Run, new: Run) -> Comparison:
     )
 
 
-def _cells(run: Run) -> dict[str, Bundle]:
+def cells_of(run: Run) -> dict[str, Bundle]:
     """The rounds of each cell, by its id."""
     return {
         bundle.rows[0]["id"]: bundle for bundle in bundles(run.measurements, lambda cell: axes_but(cell, "measure"))

@@ -39,12 +39,13 @@ def cell_text(cell: Mapping[str, Any], axes: Iterable[str] = CELL_AXES, data: Ma
 def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Document:
     """All tables of a comparison; what makes the gate fail first."""
     cells = [change.cell for change in found.cells]
-    axes = _axes(cells)
+    axes, fixed = differing_axes(cells)
     data = data_names((*found.base.measurements, *found.new.measurements))
+    common = setting(cells[0], fixed, data) if cells else ""
     sections = (
         _section("Gate", _failures(failed, data)),
         _section("Geometric means", _groups(found)),
-        _section("Time", _times(found, axes, data)),
+        _section("Time", _times(found, f"Time: {common}", axes, data)),
         _section("Memory", _memory(found, axes, data)),
         _section("Quality", _quality(found.quality, data)),
         _section("Statuses that differ", _statuses(found.cells, data)),
@@ -74,8 +75,15 @@ def _facts(found: Comparison) -> tuple[tuple[str, str], ...]:
         "measured": how,
         "noise floor": floor,
         "times": counts or "none",
+        "peak memory": _memory_text(found),
     }
     return tuple(facts.items())
+
+
+def _memory_text(found: Comparison) -> str:
+    weighed = [change.memory for change in found.cells if change.memory]
+    changed = sum(memory.verdict != "the same" for memory in weighed)
+    return f"{changed} of {len(weighed)} cells changed, the others by not a byte" if weighed else "not measured in both"
 
 
 def _failures(failed: Sequence[Failure], data: Mapping[str, str]) -> Table:
@@ -97,7 +105,7 @@ def _groups(found: Comparison) -> Table:
     return Table("Geometric means of the ratios of times", says, ("group", "ratio", "cells", "rounds"), body)
 
 
-def _times(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:
+def _times(found: Comparison, title: str, axes: Sequence[str], data: Mapping[str, str]) -> Table:
     timed = [(change.cell, change.time) for change in found.cells if change.time]
     timed.sort(key=lambda pair: FIRST_VERDICTS.index(pair[1].verdict))
     body = tuple(
@@ -114,7 +122,7 @@ def _times(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> T
     )
     columns = ("implementation", "setting", "base", "new", "ratio", "p", "rounds", "verdict")
     says = "Time of a meta-iteration; p is corrected for the number of cells."
-    return Table("Time", says, columns, body, tuple(_time_notes([time for _, time in timed])))
+    return Table(title, says, columns, body, tuple(_time_notes([time for _, time in timed])))
 
 
 def _time_notes(times: Sequence[TimeChange]) -> list[str]:
@@ -126,10 +134,11 @@ def _time_notes(times: Sequence[TimeChange]) -> list[str]:
     ]
 
 
-def _axes(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """On which the cells differ; the shape of a task is told whole."""
+def differing_axes(cells: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """The axes on which cells differ, and the others; the shape of a task is told whole."""
     found = varying(cells, CELL_AXES)
-    return [axis for axis in CELL_AXES if axis in found or (axis in SHAPE and not SHAPE.isdisjoint(found))]
+    differing = [axis for axis in CELL_AXES if axis in found or (axis in SHAPE and not SHAPE.isdisjoint(found))]
+    return differing, [axis for axis in CELL_AXES if axis not in differing]
 
 
 def _labels(cell: Mapping[str, Any], axes: Sequence[str], data: Mapping[str, str]) -> tuple[str, str]:
@@ -150,12 +159,12 @@ def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> 
         )
         for cell, memory in changed
     )
-    says = f"Peak memory of a meta-iteration: {len(changed)} of {len(weighed)} cells changed, the others by not a byte."
+    says = f"Peak memory of a meta-iteration: {_memory_text(found)}."
     return Table("Memory", says, ("implementation", "setting", "base", "new", "change", "ratio", "verdict"), body)
 
 
 def _quality(changes: Sequence[QualityChange], data: Mapping[str, str]) -> Table:
-    axes = [axis for axis in _axes([change.cell for change in changes]) if axis != "seed"]
+    axes = [axis for axis in differing_axes([change.cell for change in changes])[0] if axis != "seed"]
     ordered = sorted(changes, key=lambda change: FIRST_VERDICTS.index(change.verdict))
     body = tuple(
         (

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from metabench.errors import UserError
-from metabench.report.bundles import Bundle, axes_but, bundles, order, status
+from metabench.report.bundles import Bundle, order, status
 from metabench.report.changepoints import change_points
-from metabench.report.comparison_tables import CELL_AXES
-from metabench.report.figures import time_text
+from metabench.report.comparison import cells_of
+from metabench.report.comparison_tables import CELL_AXES, differing_axes
+from metabench.report.figures import NOTHING, time_text
 from metabench.report.frame import Run
 from metabench.report.noise import noise_floor
 from metabench.report.provenance import machine_name, measured_at, revision_commit, revision_name
@@ -90,10 +91,16 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 def histories(runs: Iterable[Run], dates: Mapping[str, str]) -> list[MachineHistory]:
     """The history on each machine. `dates` are of commits: where all are known they order the runs, else the runs' own
-    do; runs of one commit follow each other as they were measured."""
+    do; runs of one commit follow each other as they were measured. Runs without any time are left out.
+
+    Raises `UserError` where no run has any.
+    """
     by_machine: dict[str, list[Run]] = {}
     for run in runs:
-        by_machine.setdefault(machine_name(run.environment), []).append(run)
+        if any(row.get("time") for row in run.measurements):
+            by_machine.setdefault(machine_name(run.environment), []).append(run)
+    if not by_machine:
+        raise UserError("no time was measured in any of these runs: there is no history to tell")
     return [_history(machine, runs, dates) for machine, runs in sorted(by_machine.items())]
 
 
@@ -107,14 +114,10 @@ def _history(machine: str, runs: list[Run], dates: Mapping[str, str]) -> Machine
     )
     floors = [math.log(found.ratio) for run in runs if (found := noise_floor(run.references))]
     floor = median(floors) if floors else 0.0
-    cells = [{bundle.rows[0]["id"]: bundle for bundle in bundles(run.measurements, _cell_key)} for run in runs]
+    cells = [cells_of(run) for run in runs]
     shown = {name: bundle for found in cells for name, bundle in found.items() if bundle.asked_for("time")}
     lines = [_line(name, [found.get(name) for found in cells], floor) for name in shown]
     return MachineHistory(machine, columns, tuple(sorted(lines, key=lambda line: order(line.cell))))
-
-
-def _cell_key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
-    return axes_but(cell, "measure")
 
 
 def _line(name: str, found: Sequence[Bundle | None], floor: float) -> Line:
@@ -129,12 +132,14 @@ def _line(name: str, found: Sequence[Bundle | None], floor: float) -> Line:
 
 def history_table(found: MachineHistory) -> Table:
     """A row a cell, a column a revision."""
+    cells = [line.cell for line in found.lines]
+    axes, fixed = differing_axes(cells)
     body = tuple(
-        (f"{line.cell['algorithm']}/{line.cell['engine']}", setting(line.cell, CELL_AXES, {}), *_texts(line))
+        (f"{line.cell['algorithm']}/{line.cell['engine']}", setting(line.cell, axes, {}) or NOTHING, *_texts(line))
         for line in found.lines
     )
     columns = ("implementation", "setting", *(column.label for column in found.columns))
-    says = "Time of a meta-iteration, with its 95 % interval, by revision."
+    says = f"Time of a meta-iteration, with its 95 % interval, by revision: {setting(cells[0], fixed, {})}."
     return Table(f"History on {found.machine}", says, columns, body, (NOTE,))
 
 
