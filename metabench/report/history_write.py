@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from metabench.report.comparison_tables import cell_text
+from metabench.report.figures import TIME_UNITS
 from metabench.report.history import Line, MachineHistory, history_frame, history_table
 from metabench.report.tables import markdown
 from metabench.report.write import replace_text
@@ -16,7 +17,6 @@ from metabench.report.write import replace_text
 PLOTS = "plots"
 LINE_COLOUR, STEP_COLOUR, LEVEL_COLOUR = "#0072B2", "#D55E00", "#000000"  # Okabe and Ito: told apart by everyone
 MOST_LABELS = 12  # more would overlap
-UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 def write_history(found: Sequence[MachineHistory], out: Path) -> list[Path]:
@@ -44,7 +44,7 @@ def _plain(*parts: object) -> str:
 def plot(history: MachineHistory, line: Line) -> str:
     """A small SVG: time with its interval against revision, levels, and where they change."""
     timed = [(i, time) for i, time in enumerate(line.times) if time]
-    scale, unit = next((pair for pair in UNITS if timed[0][1].value >= pair[0]), UNITS[-1])
+    scale, unit = next((pair for pair in TIME_UNITS if timed[0][1].value >= pair[0]), TIME_UNITS[-1])
     with rc_context({"svg.hashsalt": "metabench", "svg.fonttype": "none", "font.size": 7, "text.parse_math": False}):
         figure = Figure(figsize=(5, 2.4), layout="constrained")
         axes = figure.subplots()

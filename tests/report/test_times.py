@@ -12,8 +12,7 @@ from metabench.report.bundles import Bundle
 from metabench.report.noise import NoiseFloor
 from metabench.report.ratios import Interval
 from metabench.report.times import fastest, floor_of, group_changes, level, time_changes, time_verdict
-
-ROUNDS = 36
+from metabench.sweep.revisions import ROUNDS
 
 RESULTS = Path(__file__).parents[2] / "results" / "epyc-2core"
 THRESHOLD = 1.05
