@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 
 from metabench.report.bundles import Bundle
 from metabench.report.noise import NoiseFloor
+from metabench.report.ranks import LEVEL
 from metabench.report.ratios import Interval
 from metabench.report.times import fastest, floor_of, group_changes, level, time_changes, time_verdict
 from metabench.sweep.revisions import ROUNDS
@@ -78,10 +80,21 @@ def fails(change) -> bool:
     return change.verdict == "slower" and change.ratio.value > THRESHOLD
 
 
-def test_a_slow_down_of_a_tenth_is_found_in_this_machines_noise():
-    """At the default number of rounds, one slow cell among several."""
-    found = [fails(changes["0"]) for changes in replay("default", ROUNDS, 1.1, runs=300)]
-    assert np.mean(found) >= 0.95
+@pytest.mark.parametrize(("sweep", "share"), [("default", 0.95), ("engines", 0.75)])
+def test_a_slow_down_of_a_tenth_is_found_in_this_machines_noise(sweep, share):
+    """At the default number of rounds, one slow cell among several; while the engines were measured, it was worse."""
+    found = [fails(changes["0"]) for changes in replay(sweep, ROUNDS, 1.1, runs=300)]
+    assert np.mean(found) >= share
+
+
+def test_samples_are_not_rounds():
+    """Why no test is made over all samples: in the same noise it finds a difference almost wherever there is none."""
+    processes, generator = recorded("default"), np.random.default_rng(2)
+    alarms = 0
+    for _ in range(100):
+        sides = [np.concatenate([processes[i] for i in generator.integers(len(processes), size=3)]) for _ in "ab"]
+        alarms += mannwhitneyu(*sides).pvalue <= LEVEL
+    assert alarms > 50
 
 
 @pytest.mark.parametrize("sweep", ["default", "engines"])

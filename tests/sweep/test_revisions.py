@@ -12,10 +12,11 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.sweep import revisions
+from metabench.sweep.builtin import find_sweep
 from metabench.sweep.cell import Cell
 from metabench.sweep.measurement import Measurement
-from metabench.sweep.revisions import measure_revisions, pairs
-from metabench.sweep.spec import Sweep, parse_sweep
+from metabench.sweep.revisions import ROUNDS, measure_revisions, pairs
+from metabench.sweep.spec import Sweep, load_sweep, parse_sweep
 from repositories import commit, git, start
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,11 @@ def test_every_cell_is_timed_in_every_round_on_both_sides_in_turn():
     ]
     assert {turn.side for pair in references for turn in pair} == {0}
     assert pairs(sweep("maml", "anil"), 6) == planned
+
+
+def test_the_smoke_sweep_by_default():
+    smoke = load_sweep(find_sweep("smoke"), {}, 1)
+    assert 2 * len(pairs(smoke, ROUNDS)) == 456  # as the README says
 
 
 def test_who_goes_first_is_drawn():
