@@ -2,15 +2,13 @@
 
 import random
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from metabench.errors import UserError
-from metabench.sweep.cell import Cell
 from metabench.sweep.folder import RunFolder, open_run_folder
-from metabench.sweep.process import run_cell
-from metabench.sweep.runner import Progress, begin, describe_machine, with_data
+from metabench.sweep.reference import SIDES, Reference, reference_cell
+from metabench.sweep.runner import Job, Progress, begin, describe_machine, watched, with_data
 from metabench.sweep.spec import Sweep
 from metabench.sweep.worktrees import Revision, checked_out, find_revision, is_dirty
 
@@ -22,37 +20,36 @@ NOTE = "# Measured by `metabench compare --rev`, which decides on the number of 
 
 @dataclass(frozen=True)
 class Turn:
-    """One process: a cell in one round, by the code of one side."""
+    """One process: a job, by the code of one side."""
 
-    cell: Cell
-    round: int
+    job: Job
     side: int
-    reference: dict[str, Any] | None = None
-    """`pair` and `side` of a measurement for the noise floor."""
 
     @property
     def key(self) -> tuple[int, str, int, str]:
         """What tells it from all other turns."""
-        return self.side, self.cell.id, self.round, (self.reference or {}).get("side", "")
+        return self.side, *self.job.key
 
 
-def pairs(sweep: Sweep, rounds: int) -> list[tuple[Turn, Turn]]:
+def turn_pairs(sweep: Sweep, rounds: int) -> list[tuple[Turn, Turn]]:
     """All pairs of turns in the order of measuring: cells, and the sides of a pair, in seeded random order.
 
-    Only the first round measures more than time. The reference is the first cell to be timed: both turns by the base.
+    Only the first round measures more than time. Both turns of a pair of the reference are by the base.
     """
     generator = random.Random(sweep.settings.order_seed)
     timed = [replace(cell, measure=("time",)) for cell in sweep.cells if "time" in cell.measure]
+    reference = reference_cell(timed)
     planned: list[tuple[Turn, Turn]] = []
     for number in range(rounds):
         cells = list(sweep.cells) if number == 0 else list(timed)
         generator.shuffle(cells)
         for cell in cells:
             first = generator.randrange(2)
-            planned.append((Turn(cell, number, first), Turn(cell, number, 1 - first)))
-        if timed and number % ROUNDS_A_REFERENCE == 0:
+            job = Job(cell, number)
+            planned.append((Turn(job, first), Turn(job, 1 - first)))
+        if reference and number % ROUNDS_A_REFERENCE == 0:
             pair = number // ROUNDS_A_REFERENCE
-            a, b = (Turn(timed[0], pair, 0, {"pair": pair, "side": side}) for side in "ab")
+            a, b = (Turn(Job(reference, pair, Reference(pair, side)), 0) for side in SIDES)
             planned.append((a, b))
     return planned
 
@@ -91,24 +88,26 @@ def measure_revisions(
             describe_machine(folder, sweep, stand_in, warnings, progress)
             _describe_revision(folder, revision, pairing=f"{base.commit} {new.commit}")
         code = stack.enter_context(checked_out(repository, (base, new)))
-        turns = [turn for pair in pairs(sweep, rounds) for turn in pair]
+        turns = [turn for pair in turn_pairs(sweep, rounds) for turn in pair]
         progress.begin(len(turns), sum(turn.key in done for turn in turns))
         for turn in turns:
             # What failed on one side has nothing to be compared with on the other: its pair is the last one.
-            if turn.key in done or (turn.cell.id in failed and not _begun(turn, done)):
+            job = turn.job
+            if turn.key in done or (job.cell.id in failed and not _begun(turn, done)):
                 continue
-            progress.cell(turn.cell)
-            found = run_cell(turn.cell, turn.round, sweep.settings, data_dir, code=code[turn.side])
-            folders[turn.side].append(replace(found, reference=turn.reference))
+            progress.cell(job.cell)
+            found = watched(job, sweep.settings, data_dir, code[turn.side])
+            found = replace(found, reference=asdict(job.reference) if job.reference else None)
+            folders[turn.side].append(found)
             done.add(turn.key)
-            failed |= {turn.cell.id} if found.status != "ok" else set()
+            failed |= {job.cell.id} if found.status != "ok" else set()
             progress.finished(found)
     return paths
 
 
 def _begun(turn: Turn, done: set[tuple[int, str, int, str]]) -> bool:
     """Whether the other side of a turn's pair is there."""
-    return turn.reference is None and replace(turn, side=1 - turn.side).key in done
+    return turn.job.reference is None and replace(turn, side=1 - turn.side).key in done
 
 
 def _describe_revision(folder: RunFolder, revision: Revision, pairing: str) -> None:

@@ -214,7 +214,7 @@ def _measure(job: Job, settings: Settings, data_dir: Path | None, out_of_memory:
 
     failed = next((cell for cell in out_of_memory if is_larger(job.cell, cell, size)), None)
     if failed is None:
-        return _watched(job, settings, data_dir)
+        return watched(job, settings, data_dir)
     return _skipped(job, f"memory ran out already at {failed.describe()}")
 
 
@@ -222,10 +222,10 @@ def _skipped(job: Job, reason: str) -> Measurement:
     return Measurement(job.cell.id, job.round, "skipped", reason, job.cell.to_json(), _now(), 0.0)
 
 
-def _watched(job: Job, settings: Settings, data_dir: Path | None) -> Measurement:
-    """Measure a cell and note what made its timing doubtful."""
+def watched(job: Job, settings: Settings, data_dir: Path | None, code: Path | None = None) -> Measurement:
+    """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
     before = observe(job.cell.device)
-    measurement = run_cell(job.cell, job.round, settings, data_dir)
+    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code)
     return replace(measurement, warnings=disturbances(before, observe(), measurement.time))
 
 

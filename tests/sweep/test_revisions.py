@@ -15,7 +15,8 @@ from metabench.sweep import revisions
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.cell import Cell
 from metabench.sweep.measurement import Measurement
-from metabench.sweep.revisions import ROUNDS, measure_revisions, pairs
+from metabench.sweep.reference import Reference
+from metabench.sweep.revisions import ROUNDS, measure_revisions, turn_pairs
 from metabench.sweep.spec import Sweep, load_sweep, parse_sweep
 from repositories import commit, git, start
 
@@ -44,33 +45,33 @@ class Silent:
 
 
 def test_every_cell_is_timed_in_every_round_on_both_sides_in_turn():
-    planned = pairs(sweep("maml", "anil"), 6)
-    cells = [pair for pair in planned if not pair[0].reference]
-    assert all({turn.side for turn in pair} == {0, 1} for pair in cells)
-    assert all((a.cell, a.round) == (b.cell, b.round) for a, b in cells)
+    planned = turn_pairs(sweep("maml", "anil"), 6)
+    cells = [(a.job, b.job) for a, b in planned if not a.job.reference]
+    assert all({a.side, b.side} == {0, 1} for a, b in planned if not a.job.reference)
+    assert all(a == b for a, b in cells)
     counts = Counter((a.cell.algorithm, a.cell.seed) for a, _ in cells)
     assert counts == {("maml", 0): 6, ("anil", 0): 6, ("maml", 1): 1}
     assert [a.round for a, _ in cells] == sorted(a.round for a, _ in cells)
     assert {a.cell.measure for a, _ in cells if a.round} == {("time",)}
     assert {a.cell.measure for a, _ in cells if not a.round} == {("time", "memory", "quality"), ("quality",)}
-    references = [pair for pair in planned if pair[0].reference]
-    assert [[turn.reference for turn in pair] for pair in references] == [
-        [{"pair": pair, "side": side} for side in "ab"] for pair in range(2)
+    references = [pair for pair in planned if pair[0].job.reference]
+    assert [[turn.job.reference for turn in pair] for pair in references] == [
+        [Reference(pair, "a"), Reference(pair, "b")] for pair in range(2)
     ]
     assert {turn.side for pair in references for turn in pair} == {0}
-    assert pairs(sweep("maml", "anil"), 6) == planned
+    assert turn_pairs(sweep("maml", "anil"), 6) == planned
 
 
 def test_the_smoke_sweep_by_default():
     smoke = load_sweep(find_sweep("smoke"), {}, 1)
-    assert 2 * len(pairs(smoke, ROUNDS)) == 456  # as the README says
+    assert 2 * len(turn_pairs(smoke, ROUNDS)) == 456  # as the README says
 
 
 def test_who_goes_first_is_drawn():
-    first = Counter(a.side for a, _ in pairs(sweep("maml", "anil"), 40) if not a.reference)
-    assert min(first.values()) > 25
-    orders = {tuple(a.cell.algorithm for a, _ in pairs(sweep("maml", "anil"), 20) if a.round == n) for n in range(1, 9)}
-    assert len(orders) > 1
+    planned = [first for first, _ in turn_pairs(sweep("maml", "anil"), 40) if not first.job.reference]
+    assert min(Counter(first.side for first in planned).values()) > 25
+    orders = Counter(first.job.cell.algorithm for first in planned[3::2])  # of the two of a round
+    assert min(orders.values()) > 10
 
 
 @pytest.fixture
@@ -89,13 +90,14 @@ def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(reposi
     seen: list[tuple[str, str, int]] = []
     stop_after = 5
 
-    def run_cell(cell, number, settings, data_dir, *, code):
+    def watched(job, settings, data_dir, code):
+        cell, number = job.cell, job.round
         if len(seen) == stop_after:
             raise KeyboardInterrupt
         seen.append(((code / "file").read_text(), cell.id, number))
         return Measurement(cell.id, number, "ok", "", cell.to_json(), "2026-01-01T00:00:00Z", 0.1)
 
-    monkeypatch.setattr(revisions, "run_cell", run_cell)
+    monkeypatch.setattr(revisions, "watched", watched)
     small = sweep("maml", "anil")
 
     def measure(resume: bool) -> tuple[Path, Path]:
@@ -127,12 +129,13 @@ def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(reposi
 
 
 def test_what_fails_on_one_side_is_measured_once_more_on_the_other_and_then_no_more(repository, tmp_path, monkeypatch):
-    def run_cell(cell, number, settings, data_dir, *, code):
+    def watched(job, settings, data_dir, code):
+        cell, number = job.cell, job.round
         broken = (code / "file").read_text() == "1" and cell.algorithm == "anil"
         status, reason = ("crashed", "cannot read the job") if broken else ("ok", "")
         return Measurement(cell.id, number, status, reason, cell.to_json(), "2026-01-01T00:00:00Z", 0.1)
 
-    monkeypatch.setattr(revisions, "run_cell", run_cell)
+    monkeypatch.setattr(revisions, "watched", watched)
     (repository / "file").write_text("changed")
     progress = Silent()
     base, new = measure_revisions(
