@@ -15,6 +15,7 @@ import typer
 from tabulate import tabulate
 
 from metabench import __version__
+from metabench.comparing import compare, history
 from metabench.errors import Unsupported, UserError, unknown
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
@@ -25,6 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(compare)
+app.command()(history)
 data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 

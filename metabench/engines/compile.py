@@ -28,19 +28,23 @@ from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.tensors import Params, Task, task_of, tensors_of
 
 Graph: TypeAlias = Callable[[list[Tensor]], list[Tensor]]
+Make: TypeAlias = Callable[[Graph, list[Tensor], list[Tensor]], Graph]
+"""`(function of all inputs, state that it updates, episodes) -> what does the same for these and all like them`."""
 
 
 def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     """Whole iterations as one graph, compiled by the first of them."""
     _need_compiler(next(iter(meta.values())).device)
-    return Iterations(vmap.build(algorithm), meta, outer)
+    return Iterations(
+        vmap.build(algorithm), meta, outer, lambda function, state, episodes: compiled(function, [*state, *episodes])
+    )
 
 
 class Iterations:
-    """Meta-parameters, moments and their count, which the graph updates in place."""
+    """Meta-parameters, moments and their count, which the graph that `make` gives updates in place."""
 
-    def __init__(self, step: Step, meta: Params, outer: Outer) -> None:
-        self.step, self.outer = step, outer
+    def __init__(self, step: Step, meta: Params, outer: Outer, make: Make) -> None:
+        self.step, self.outer, self.make = step, outer, make
         self.names = list(meta)
         self.params = [p.clone(memory_format=torch.contiguous_format) for p in meta.values()]
         self.moments = [torch.zeros_like(p) for p in self.params * 2] if outer.optimizer == "adam" else []
@@ -58,11 +62,10 @@ class Iterations:
         if self.count and (self.outer.decay != "none" or self.outer.warmup):
             self.rate.fill_(self.outer.lr * self.outer.factor(self.count))
         self.count += 1
-        inputs = [self.done, self.rate, *self.params, *self.moments, *episodes]
-        signature = _signature(episodes)
+        state, signature = [self.done, self.rate, *self.params, *self.moments], _signature(episodes)
         if signature not in self.graphs:
-            self.graphs[signature] = compiled(self._iterate, inputs)
-        (loss,) = self.graphs[signature](inputs)
+            self.graphs[signature] = self.make(self._iterate, state, episodes)
+        (loss,) = self.graphs[signature]([*state, *episodes])
         return {"loss": loss}
 
     def wait(self) -> None:
@@ -144,7 +147,7 @@ def build_for_single_tasks(algorithm: Algorithm) -> Step:
     return mean_over_tasks(direction)
 
 
-def compiled(function: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tensor]) -> Graph:
+def compiled(function: Graph, inputs: list[Tensor]) -> Graph:
     """`function` for inputs like these, by Inductor; what it writes to must be among them."""
     # Importing the compiler takes seconds, which the other engines need not spend.
     from torch._guards import TracingContext, tracing

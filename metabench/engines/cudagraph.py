@@ -5,14 +5,13 @@ meta-iteration (the vmapped direction, clipping and the outer update) at once. T
 change: the meta-parameters and moments, updated in place, and buffers that the episodes are copied into.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
-from metabench.engines import compile, vmap
+from metabench.engines import vmap
 from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
+from metabench.engines.compile import Graph, Iterations
 from metabench.errors import Unsupported, in_short
 from metabench.outer import Outer
 from metabench.tensors import Params
@@ -23,23 +22,10 @@ WARM_UP = 3
 
 def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     """Whole iterations; the first one of each shape of episodes is captured."""
-    return Iterations(vmap.build(algorithm), meta, outer)
+    return Iterations(vmap.build(algorithm), meta, outer, captured)
 
 
-class Iterations(compile.Iterations):
-    """Those of `compile`, whose graph is captured where that one's is compiled."""
-
-    def run(self, episodes: list[Tensor]) -> dict[str, Tensor]:
-        signature = compile._signature(episodes)
-        if signature not in self.graphs:
-            state = [self.done, self.rate, *self.params, *self.moments]
-            self.graphs[signature] = captured(self._iterate, state, episodes)
-        return super().run(episodes)
-
-
-def captured(
-    function: Callable[[list[Tensor]], list[Tensor]], state: list[Tensor], episodes: list[Tensor]
-) -> compile.Graph:
+def captured(function: Graph, state: list[Tensor], episodes: list[Tensor]) -> Graph:
     """`function` of state and episodes as a CUDA graph: it updates this very state, and takes any episodes like these.
 
     Raises `Unsupported` off CUDA, and for what cannot be captured: where the processor waits for a number, for one.

@@ -38,6 +38,7 @@ class Document:
     """Name and value: machine, data, rows."""
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
+    how_to_read: tuple[str, ...] = HOW_TO_READ
 
 
 def document(run: Run) -> Document:
@@ -141,7 +142,7 @@ def as_markdown(shown: Document) -> str:
     parts = [f"# {escaped(shown.title)}"]
     parts.append("\n".join(f"- **{name}**: {escaped(value)}" for name, value in shown.facts))
     parts += ["\n".join(f"- **warning**: {escaped(sentence)}" for sentence in shown.warnings)] if shown.warnings else []
-    parts.append("\n".join(HOW_TO_READ))
+    parts.append("\n".join(shown.how_to_read))
     for section in shown.sections:
         parts.append(f"## {section.title}")
         parts += [markdown(table).rstrip("\n") for table in section.tables]

@@ -84,6 +84,13 @@ def time_interval(samples: Mapping[int, Sequence[float]]) -> Interval | None:
     return Interval(ratio.value, ratio.low, ratio.high) if ratio else None
 
 
+def difference(score: Interval, other: Interval) -> Interval:
+    """A score minus another, whose intervals are added as those of independent scores."""
+    half = math.hypot((score.high - score.low) / 2, (other.high - other.low) / 2)
+    centre = score.value - other.value
+    return Interval(centre, centre - half, centre + half)
+
+
 def over_seeds(scores: Sequence[Interval]) -> Interval:
     """The mean of the scores of training seeds, each with its interval over held-out tasks; at least one score.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot
 from typing import Any, TypeAlias
 
 from metabench.report.bundles import (
@@ -23,7 +22,7 @@ from metabench.report.bundles import (
 from metabench.report.cost import METRIC_WORDS, memory_ratio, step_text, time_ratio
 from metabench.report.figures import NOTHING, bytes_text, quality_text
 from metabench.report.noise import NoiseFloor, same_notes
-from metabench.report.ratios import Interval, over_seeds
+from metabench.report.ratios import Interval, difference, over_seeds
 from metabench.report.tables import (
     TECHNIQUE_AXES,
     Section,
@@ -92,19 +91,13 @@ def _gain(own: Bundle, trained: Sequence[Bundle]) -> Interval | None:
     if not others:
         return None
     scores, against = scores_by_seed(own), scores_by_seed(others[0])
-    found = [_difference(scores[seed], against[seed]) for seed in sorted(scores.keys() & against.keys())]
+    found = [difference(scores[seed], against[seed]) for seed in sorted(scores.keys() & against.keys())]
     return over_seeds(found) if found else None
 
 
 def _training(cell: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Any, ...]:
     free = () if cell.get("inner_optimizer") == other.get("inner_optimizer") else ("inner_lr",)
     return axes_but(cell, "seed", "measure", *TECHNIQUE_AXES, *free)
-
-
-def _difference(score: Interval, other: Interval) -> Interval:
-    half = hypot((score.high - score.low) / 2, (other.high - other.low) / 2)
-    centre = score.value - other.value
-    return Interval(centre, centre - half, centre + half)
 
 
 def _table(lines: list[_Line], data: Mapping[str, str], floor: NoiseFloor | None) -> Table:

@@ -27,14 +27,15 @@ def write_report(folder: Path) -> str:
     files = {folder / name: text.encode() for name, text in texts.items()}
     files |= {folder / PLOTS / name: content for name, content in pictures(run).items()}
     for file, content in files.items():
-        _replace(file, content)
+        replace_file(file, content)
     return as_text(shown)
 
 
-def _replace(file: Path, content: bytes) -> None:
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file whole or leave it as it was; its folder is made if need be. Raises `UserError`."""
     temporary = file.with_name(f".{file.name}.tmp")
     try:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
         temporary.replace(file)
     except OSError as error:

@@ -27,10 +27,16 @@ POLL_S = 0.2  # how soon a request to stop is heard
 
 
 def run_cell(
-    cell: Cell, round_number: int, settings: Settings, data_dir: Path | None, stop: Event | None = None
+    cell: Cell,
+    round_number: int,
+    settings: Settings,
+    data_dir: Path | None,
+    stop: Event | None = None,
+    code: Path | None = None,
 ) -> Measurement:
     """Measure `cell` in a process of its own. Whatever ends the process becomes the measurement's status.
 
+    `code` is a folder with other sources, which take the place of those that run now.
     Raises `KeyboardInterrupt` once `stop` is set: cells that run side by side do so in threads, which hear no Ctrl-C.
     """
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -39,10 +45,10 @@ def run_cell(
         folder = Path(name)
         job = {"cell": cell.to_json(), "settings": asdict(settings), "data_dir": str(data_dir) if data_dir else None}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        code, messages = _execute(folder, cell.threads, settings.time_limit_s, stop)
+        exit_code, messages = _execute(folder, _environment(cell.threads, code), code, settings.time_limit_s, stop)
         result_file = folder / "result.json"
         result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
-    status, reason = _outcome(code, messages, result, settings.time_limit_s)
+    status, reason = _outcome(exit_code, messages, result, settings.time_limit_s)
     return Measurement(
         id=cell.id,
         round=round_number,
@@ -55,22 +61,24 @@ def run_cell(
     )
 
 
-def _execute(folder: Path, threads: int, limit: float, stop: Event | None) -> tuple[int | None, str]:
+def _execute(
+    folder: Path, variables: Mapping[str, str], code: Path | None, limit: float, stop: Event | None
+) -> tuple[int | None, str]:
     """Run the worker; gives its exit code (None: the time limit ended it) and the end of its messages."""
     command = [sys.executable, "-m", "metabench.sweep.worker", str(folder / "job.json"), str(folder / "result.json")]
     with (folder / "messages").open("w+b") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(threads), start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables, cwd=code, start_new_session=True
         )
         try:
-            code: int | None = process.wait(timeout=limit) if stop is None else _wait(process, limit, stop)
+            exit_code: int | None = process.wait(timeout=limit) if stop is None else _wait(process, limit, stop)
         except subprocess.TimeoutExpired:
-            code = None
+            exit_code = None
         finally:
             # Also on Ctrl-C. The group, because a worker may have started processes of its own.
             _end(process)
         log.seek(0)
-        return code, log.read().decode(errors="replace")[-4000:]
+        return exit_code, log.read().decode(errors="replace")[-4000:]
 
 
 def _wait(process: subprocess.Popen[bytes], limit: float, stop: Event) -> int:
@@ -91,8 +99,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _environment(threads: int) -> Mapping[str, str]:
-    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+def _environment(threads: int, code: Path | None) -> Mapping[str, str]:
+    variables = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    if code:
+        variables["PYTHONPATH"] = os.pathsep.join([str(code), str(code / "src"), variables.get("PYTHONPATH", "")])
+    return variables
 
 
 def _outcome(code: int | None, messages: str, result: dict[str, Any], limit: float) -> tuple[Status, str]:

@@ -85,10 +85,10 @@ def _reference_jobs(sweep: Sweep, jobs: Sequence[Job]) -> list[list[Job]]:
 
 def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, progress: Progress) -> None:
     """Run what is not in `out` yet. Raises `UserError`; on KeyboardInterrupt the folder can be resumed."""
-    sweep, stand_in, warnings = _with_data(sweep, data_dir)
+    sweep, stand_in, warnings = with_data(sweep, data_dir)
     with open_run_folder(out) as folder:
-        rows = _begin(folder, sweep, resume)
-        _describe_machine(folder, sweep, stand_in, warnings, progress)
+        rows = begin(folder, sweep, resume)
+        describe_machine(folder, sweep, stand_in, warnings, progress)
         done = {(row["id"], row["round"], (row.get("reference") or {}).get("side", "")) for row in rows}
         out_of_memory = [Cell.from_json(row["cell"]) for row in rows if row["status"] == "oom"]
         jobs = plan(sweep)
@@ -139,7 +139,7 @@ def _train_only(job: Job, settings: Settings, data_dir: Path | None, stop: Event
     return run_cell(job.cell, job.round, settings, data_dir, stop)
 
 
-def _begin(folder: RunFolder, sweep: Sweep, resume: bool) -> list[dict[str, Any]]:
+def begin(folder: RunFolder, sweep: Sweep, resume: bool) -> list[dict[str, Any]]:
     """Check that the folder is this sweep's and give the rows that it holds already."""
     text = folder.read_sweep()
     if text is None:
@@ -155,7 +155,7 @@ def _begin(folder: RunFolder, sweep: Sweep, resume: bool) -> list[dict[str, Any]
     return folder.read()
 
 
-def _with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str]]:
+def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str]]:
     """Prepare every task distribution once, before any cell; where Omniglot cannot be had, its stand-in if allowed.
 
     Gives the sweep with the tasks that will be measured, the stand-in used (or ""), and what to tell the user.
@@ -179,7 +179,8 @@ def _with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[st
     return sweep, used, warnings
 
 
-def _describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress) -> None:
+def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress) -> None:
+    """Write what is known of the machine and of the run; refuses to go on with a run of another machine or data."""
     machine = fingerprint(max(cell.threads for cell in sweep.cells))
     summary = short_name(machine)
     before = folder.read_environment()
@@ -213,7 +214,7 @@ def _measure(job: Job, settings: Settings, data_dir: Path | None, out_of_memory:
 
     failed = next((cell for cell in out_of_memory if is_larger(job.cell, cell, size)), None)
     if failed is None:
-        return _watched(job, settings, data_dir)
+        return watched(job, settings, data_dir)
     return _skipped(job, f"memory ran out already at {failed.describe()}")
 
 
@@ -221,10 +222,10 @@ def _skipped(job: Job, reason: str) -> Measurement:
     return Measurement(job.cell.id, job.round, "skipped", reason, job.cell.to_json(), _now(), 0.0)
 
 
-def _watched(job: Job, settings: Settings, data_dir: Path | None) -> Measurement:
-    """Measure a cell and note what made its timing doubtful."""
+def watched(job: Job, settings: Settings, data_dir: Path | None, code: Path | None = None) -> Measurement:
+    """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
     before = observe(job.cell.device)
-    measurement = run_cell(job.cell, job.round, settings, data_dir)
+    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code)
     return replace(measurement, warnings=disturbances(before, observe(), measurement.time))
 
 

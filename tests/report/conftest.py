@@ -244,7 +244,7 @@ def pairs() -> Callable[..., list[Row]]:
 @pytest.fixture
 def run_of(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run folder of the given rows."""
-    return lambda rows, environment=None: write_run(tmp_path / "run", rows, environment)
+    return lambda rows, environment=None, name="run": write_run(tmp_path / name, rows, environment)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,126 @@
+"""The commands that look at more than one run: `compare` and `history`."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metabench.errors import UserError
+
+Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
+
+
+def compare(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Two run folders: the base, and the new one.")] = None,
+    rev: Annotated[
+        list[str] | None, typer.Option(help="Twice: revisions to check out and measure in turn, the base first.")
+    ] = None,
+    sweep: Annotated[str, typer.Option(help="With --rev: what to measure.")] = "smoke",
+    rounds: Annotated[int | None, typer.Option(help="With --rev: pairs of processes that time each cell.")] = None,
+    out: Out = None,
+    resume: Resume = False,
+    data_dir: Annotated[Path | None, typer.Option(envvar="METABENCH_DATA", help="Folder with Omniglot.")] = None,
+    fail_above: Annotated[str, typer.Option(help="Exit with 1 where a change for the worse is above it: 5%.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
+) -> None:
+    """Compare two runs, or two git revisions: faster, slower, the same, or cannot tell, and by how much."""
+    from metabench.report import document
+    from metabench.report.comparison import compare as compare_runs
+    from metabench.report.comparison_tables import cell_text, comparison_document, comparison_json
+    from metabench.report.frame import read_run
+    from metabench.report.gate import failures, parse_share
+
+    share = parse_share(fail_above) if fail_above else None
+    if bool(rev) == bool(runs):
+        raise UserError("compare takes two run folders, or --rev twice: metabench compare --rev main --rev HEAD")
+    if rev:
+        base, new = _measured(rev, sweep, rounds, out, resume, data_dir)
+    elif runs and len(runs) == 2:
+        base, new = runs
+    else:
+        raise UserError(f"compare takes two run folders, not {len(runs or [])}")
+    new_run = read_run(new)
+    if share is not None and not base.exists():
+        print(f"metabench: there is no baseline '{base}' to compare with: the gate passes", file=sys.stderr)
+        return
+    found = compare_runs(read_run(base), new_run)
+    failed = [] if share is None else failures(found, share)
+    shown = comparison_document(found, failed)
+    if as_json:
+        print(json.dumps(comparison_json(found, failed), indent=2, allow_nan=False))
+    else:
+        print(document.as_markdown(shown) if as_markdown else document.as_text(shown))
+    for sentence in found.warnings if as_json else ():
+        print(f"metabench: {sentence}", file=sys.stderr)
+    if share is not None and not found.same_machine:
+        print("metabench: times of different machines do not make the gate fail", file=sys.stderr)
+    for failure in failed:
+        print(f"metabench: {cell_text(failure.cell)}: {failure.reason}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _measured(
+    names: list[str], sweep: str, rounds: int | None, out: Path | None, resume: bool, data_dir: Path | None
+) -> tuple[Path, Path]:
+    """The folders of two revisions, measured as far as they were not."""
+    import signal
+
+    from metabench.measure.machine import physical_cores
+    from metabench.progress import ConsoleProgress
+    from metabench.sweep.builtin import find_sweep
+    from metabench.sweep.revisions import ROUNDS, measure_revisions
+    from metabench.sweep.spec import load_sweep
+
+    if len(names) != 2:
+        raise UserError(f"compare takes --rev twice, not {len(names)} times: metabench compare --rev main --rev HEAD")
+    if rounds is not None and rounds < 1:
+        raise UserError("--rounds takes whole numbers of 1 or more")
+    if resume and out is None:
+        raise UserError("--resume needs --out with the folder to go on with")
+    loaded = load_sweep(find_sweep(sweep), {}, physical_cores())
+    folder = out or Path("runs") / f"compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with ConsoleProgress() as progress:
+            return measure_revisions(
+                (names[0], names[1]),
+                loaded,
+                rounds or ROUNDS,
+                folder,
+                resume=resume,
+                data_dir=data_dir,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        print(
+            f"metabench: interrupted; what was measured is in '{folder}'. Go on with the same command and "
+            f"--out {folder} --resume",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+
+
+def history(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for history.md, history.csv and plots/.")] = None,
+) -> None:
+    """How the time of each cell went from revision to revision: a table a machine, a plot a cell, change points."""
+    from metabench.report.frame import read_run
+    from metabench.report.history import find_runs, histories, history_table
+    from metabench.report.history_write import write_history
+    from metabench.report.provenance import revision_commit
+    from metabench.report.tables import plain
+    from metabench.sweep.worktrees import commit_dates
+
+    read = [read_run(folder) for folder in find_runs(runs)]
+    found = histories(read, commit_dates(Path(), {commit for run in read if (commit := revision_commit(run))}))
+    print("\n\n".join(plain(history_table(each)) for each in found))
+    if out:
+        plots = write_history(found, out)
+        print(f"\nhistory: {out / 'history.md'}, {out / 'history.csv'}, {len(plots)} plots")

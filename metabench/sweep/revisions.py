@@ -1,0 +1,119 @@
+"""Two git revisions, measured in pairs: for each cell and round one right after the other, each by its own code."""
+
+import random
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from metabench.errors import UserError
+from metabench.sweep.folder import RunFolder, open_run_folder
+from metabench.sweep.reference import SIDES, Reference, reference_cell
+from metabench.sweep.runner import Job, Progress, begin, describe_machine, watched, with_data
+from metabench.sweep.spec import Sweep
+from metabench.sweep.worktrees import Revision, checked_out, find_revision, is_dirty
+
+ROUNDS = 36
+"""By default. As few as find a slow-down of a tenth 95 times in 100 in the noise of the committed default sweep."""
+ROUNDS_A_REFERENCE = 3  # in every third round the base times the reference as two
+NOTE = "# Measured by `metabench compare --rev`, which decides on the number of rounds.\n"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One process: a job, by the code of one side."""
+
+    job: Job
+    side: int
+
+    @property
+    def key(self) -> tuple[int, str, int, str]:
+        """What tells it from all other turns."""
+        return self.side, *self.job.key
+
+
+def turn_pairs(sweep: Sweep, rounds: int) -> list[tuple[Turn, Turn]]:
+    """All pairs of turns in the order of measuring: cells, and the sides of a pair, in seeded random order.
+
+    Only the first round measures more than time. Both turns of a pair of the reference are by the base.
+    """
+    generator = random.Random(sweep.settings.order_seed)
+    timed = [replace(cell, measure=("time",)) for cell in sweep.cells if "time" in cell.measure]
+    reference = reference_cell(timed)
+    planned: list[tuple[Turn, Turn]] = []
+    for number in range(rounds):
+        cells = list(sweep.cells) if number == 0 else list(timed)
+        generator.shuffle(cells)
+        for cell in cells:
+            first = generator.randrange(2)
+            job = Job(cell, number)
+            planned.append((Turn(job, first), Turn(job, 1 - first)))
+        if reference and number % ROUNDS_A_REFERENCE == 0:
+            pair = number // ROUNDS_A_REFERENCE
+            a, b = (Turn(Job(reference, pair, Reference(pair, side)), 0) for side in SIDES)
+            planned.append((a, b))
+    return planned
+
+
+def measure_revisions(
+    names: tuple[str, str],
+    sweep: Sweep,
+    rounds: int,
+    out: Path,
+    *,
+    resume: bool,
+    data_dir: Path | None,
+    progress: Progress,
+    repository: Path = Path(),
+) -> tuple[Path, Path]:
+    """Measure both revisions of the repository that `repository` lies in; gives their run folders within `out`.
+
+    On KeyboardInterrupt the folders can be resumed, and nothing is left checked out. Raises `UserError`.
+    """
+    base, new = (find_revision(repository, name) for name in names)
+    if is_dirty(repository):
+        progress.warn("files differ from HEAD: what is committed is measured, and not what is in the working tree")
+    if out.exists() and not resume:
+        raise UserError(f"'{out}' is there already: add --resume to go on with it, or choose another --out")
+    data_dir = data_dir.resolve() if data_dir else None  # the processes run in folders of their own
+    sweep, stand_in, warnings = with_data(replace(sweep, text=NOTE + sweep.text), data_dir)
+    paths = (out / f"base-{base.short}", out / f"new-{new.short}")
+    with ExitStack() as stack:
+        folders = [stack.enter_context(open_run_folder(path)) for path in paths]
+        done: set[tuple[int, str, int, str]] = set()
+        failed: set[str] = set()
+        for side, (folder, revision) in enumerate(zip(folders, (base, new), strict=True)):
+            for row in begin(folder, sweep, resume):
+                done.add((side, row["id"], row["round"], (row.get("reference") or {}).get("side", "")))
+                failed |= {row["id"]} if row["status"] != "ok" else set()
+            describe_machine(folder, sweep, stand_in, warnings, progress)
+            _describe_revision(folder, revision, pairing=f"{base.commit} {new.commit}")
+        code = stack.enter_context(checked_out(repository, (base, new)))
+        turns = [turn for pair in turn_pairs(sweep, rounds) for turn in pair]
+        progress.begin(len(turns), sum(turn.key in done for turn in turns))
+        for turn in turns:
+            # What failed on one side has nothing to be compared with on the other: its pair is the last one.
+            job = turn.job
+            if turn.key in done or (job.cell.id in failed and not _begun(turn, done)):
+                continue
+            progress.cell(job.cell)
+            found = watched(job, sweep.settings, data_dir, code[turn.side])
+            found = replace(found, reference=asdict(job.reference) if job.reference else None)
+            folders[turn.side].append(found)
+            done.add(turn.key)
+            failed |= {job.cell.id} if found.status != "ok" else set()
+            progress.finished(found)
+    return paths
+
+
+def _begun(turn: Turn, done: set[tuple[int, str, int, str]]) -> bool:
+    """Whether the other side of a turn's pair is there."""
+    return turn.job.reference is None and replace(turn, side=1 - turn.side).key in done
+
+
+def _describe_revision(folder: RunFolder, revision: Revision, pairing: str) -> None:
+    """Say in the run's environment whose code it measured: not that of the program that runs."""
+    environment = folder.read_environment()
+    environment["machine"]["metabench"] = {"commit": revision.commit, "dirty": False}
+    environment["revision"] = {"name": revision.name, "date": revision.date}
+    environment["pairing"] = pairing
+    folder.write_environment(environment)

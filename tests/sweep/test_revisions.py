@@ -1,0 +1,173 @@
+"""Two revisions measured in turn: the plan, interruption and resuming, and once for real."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from metabench.errors import UserError
+from metabench.sweep import revisions
+from metabench.sweep.builtin import find_sweep
+from metabench.sweep.cell import Cell
+from metabench.sweep.measurement import Measurement
+from metabench.sweep.reference import Reference
+from metabench.sweep.revisions import ROUNDS, measure_revisions, turn_pairs
+from metabench.sweep.spec import Sweep, load_sweep, parse_sweep
+from repositories import commit, git, start
+
+ROOT = Path(__file__).parents[2]
+GRID = {"task": "sinusoid", "engine": "vmap", "inner_steps": 1, "iterations": 3}
+
+
+def sweep(*algorithms: str) -> Sweep:
+    grid = {**GRID, "algorithm": list(algorithms)}
+    quality = {**GRID, "algorithm": "maml", "seed": 1, "measure": "quality"}
+    return parse_sweep("tiny", {"grid": [grid, quality]}, "text\n", 1)
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.total = 0
+
+    def begin(self, total: int, done: int) -> None:
+        self.total = total - done
+
+    def cell(self, cell: Cell) -> None: ...
+    def finished(self, measurement: Measurement) -> None: ...
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+
+def test_every_cell_is_timed_in_every_round_on_both_sides_in_turn():
+    planned = turn_pairs(sweep("maml", "anil"), 6)
+    cells = [(a.job, b.job) for a, b in planned if not a.job.reference]
+    assert all({a.side, b.side} == {0, 1} for a, b in planned if not a.job.reference)
+    assert all(a == b for a, b in cells)
+    counts = Counter((a.cell.algorithm, a.cell.seed) for a, _ in cells)
+    assert counts == {("maml", 0): 6, ("anil", 0): 6, ("maml", 1): 1}
+    assert [a.round for a, _ in cells] == sorted(a.round for a, _ in cells)
+    assert {a.cell.measure for a, _ in cells if a.round} == {("time",)}
+    assert {a.cell.measure for a, _ in cells if not a.round} == {("time", "memory", "quality"), ("quality",)}
+    references = [pair for pair in planned if pair[0].job.reference]
+    assert [[turn.job.reference for turn in pair] for pair in references] == [
+        [Reference(pair, "a"), Reference(pair, "b")] for pair in range(2)
+    ]
+    assert {turn.side for pair in references for turn in pair} == {0}
+    assert turn_pairs(sweep("maml", "anil"), 6) == planned
+
+
+def test_the_smoke_sweep_by_default():
+    smoke = load_sweep(find_sweep("smoke"), {}, 1)
+    assert 2 * len(turn_pairs(smoke, ROUNDS)) == 456  # as the README says
+
+
+def test_who_goes_first_is_drawn():
+    planned = [first for first, _ in turn_pairs(sweep("maml", "anil"), 40) if not first.job.reference]
+    assert min(Counter(first.side for first in planned).values()) > 25
+    orders = Counter(first.job.cell.algorithm for first in planned[3::2])  # of the two of a round
+    assert min(orders.values()) > 10
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = start(tmp_path / "repository")
+    for number in range(2):
+        commit(folder, {"file": str(number)})
+    return folder
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "measurements.jsonl").read_text().splitlines()]
+
+
+def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(repository, tmp_path, monkeypatch):
+    seen: list[tuple[str, str, int]] = []
+    stop_after = 5
+
+    def watched(job, settings, data_dir, code):
+        cell, number = job.cell, job.round
+        if len(seen) == stop_after:
+            raise KeyboardInterrupt
+        seen.append(((code / "file").read_text(), cell.id, number))
+        return Measurement(cell.id, number, "ok", "", cell.to_json(), "2026-01-01T00:00:00Z", 0.1)
+
+    monkeypatch.setattr(revisions, "watched", watched)
+    small = sweep("maml", "anil")
+
+    def measure(resume: bool) -> tuple[Path, Path]:
+        return measure_revisions(
+            ("HEAD~1", "HEAD"), small, 4, tmp_path / "out", resume=resume, data_dir=None, progress=Silent(),
+            repository=repository,
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(resume=False)
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
+    stop_after = 10**6
+    with pytest.raises(UserError, match="add --resume"):
+        measure(resume=False)
+    base, new = measure(resume=True)
+    keys = [(row["id"], row["round"], str(row.get("reference"))) for row in rows(base)]
+    assert len(keys) == len(set(keys)) == 9 + 4  # and two pairs of the reference
+    assert len(rows(new)) == 9
+    # each side by its own code
+    assert Counter(text for text, *_ in seen) == {"0": 13, "1": 9}
+    for path, revision in ((base, "HEAD~1"), (new, "HEAD")):
+        environment = json.loads((path / "environment.json").read_text())
+        assert environment["machine"]["metabench"] == {
+            "commit": git(repository, "rev-parse", revision).strip(),
+            "dirty": False,
+        }
+        assert environment["pairing"].split() == git(repository, "rev-list", "--reverse", "HEAD").split()
+        assert (path / "sweep.toml").read_text().endswith("text\n")
+
+
+def test_what_fails_on_one_side_is_measured_once_more_on_the_other_and_then_no_more(repository, tmp_path, monkeypatch):
+    def watched(job, settings, data_dir, code):
+        cell, number = job.cell, job.round
+        broken = (code / "file").read_text() == "1" and cell.algorithm == "anil"
+        status, reason = ("crashed", "cannot read the job") if broken else ("ok", "")
+        return Measurement(cell.id, number, status, reason, cell.to_json(), "2026-01-01T00:00:00Z", 0.1)
+
+    monkeypatch.setattr(revisions, "watched", watched)
+    (repository / "file").write_text("changed")
+    progress = Silent()
+    base, new = measure_revisions(
+        ("HEAD~1", "HEAD"), sweep("maml", "anil"), 5, tmp_path / "out", resume=False, data_dir=None, progress=progress,
+        repository=repository,
+    )  # fmt: skip
+    for path, status in ((base, "ok"), (new, "crashed")):
+        assert [row["status"] for row in rows(path) if row["cell"]["algorithm"] == "anil"] == [status]
+    timed = [row for row in rows(new) if (row["cell"]["algorithm"], row["cell"]["seed"]) == ("maml", 0)]
+    assert [row["round"] for row in timed] == list(range(5))
+    assert any("what is committed is measured" in sentence for sentence in progress.warnings)
+
+
+def test_two_revisions_of_this_tree_for_real(tmp_path):
+    """The new one cannot measure: a finding, and a failure of the gate. Each worker is of its own revision's code."""
+    repository = start(tmp_path / "repository")
+    shutil.copytree(ROOT / "metabench", repository / "metabench", ignore=shutil.ignore_patterns("__pycache__"))
+    sweep_file = '[run]\ntime_budget_s = 0.05\n[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\nmeasure = "time"\n'
+    commit(repository, {"tiny.toml": sweep_file})
+    worker = (repository / "metabench" / "sweep" / "worker.py").read_text(encoding="utf-8")
+    broken = worker.replace('record({"phase": "timing"})', 'raise ValueError("of this revision")')
+    assert broken != worker
+    commit(repository, {"metabench/sweep/worker.py": broken})
+    command = [sys.executable, "-P", "-m", "metabench", "compare", "--rev", "main~1", "--rev", "main"]
+    command += ["--sweep", "tiny.toml", "--rounds", "1", "--out", "out", "--fail-above", "5%", "--markdown"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    (base,) = (repository / "out").glob("base-*")
+    (new,) = (repository / "out").glob("new-*")
+    assert [row["status"] for row in rows(base)] == ["ok"]
+    assert [(row["status"], row["reason"]) for row in rows(new)] == [("crashed", "ValueError: of this revision")]
+    assert "it was ok and is crashed" in done.stderr
+    assert "Statuses that differ" in done.stdout
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
