@@ -91,7 +91,7 @@ def run(monkeypatch, tmp_path):
     """Runs a sweep without processes: cells of `loop` take 1, 2, … ms, one after the other, those of `vmap` fail."""
     taken = itertools.count(1)
 
-    def run_cell(cell, number, settings, data_dir):
+    def run_cell(cell, number, settings, data_dir, **_):
         if cell.engine == "vmap":
             return Measurement(cell.id, number, "crashed", "it fell", cell.to_json(), "", 0.1)
         step = summarise([next(taken) / 1000] * 6)
