@@ -1,16 +1,14 @@
 """Which engine to take for a setting: each is measured briefly in a process of its own, the figures put in words."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from metabench.engines.base import ENGINES
-from metabench.errors import Unsupported, UserError
+from metabench.errors import Unsupported
 from metabench.measure.conditions import warnings_now
 from metabench.report.bundles import Bundle, Peak, bundles, status, time_key
 from metabench.report.engines import LOOP
@@ -33,8 +31,6 @@ PEAKS = {
     "nvml_bytes": ("on the GPU", "all that the process held there, CUDA's own context included"),
 }
 """Measures of memory, the one that says most first: its word, and what it is."""
-FOREIGN_PEAKS = ("resident_bytes", "nvml_bytes")  # of arrays outside torch's allocator, which counts none of them
-SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(i?))?B\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,15 +77,6 @@ class Advice:
     fastest_within_limit: Choice | None
 
 
-def parse_size(text: str) -> int:
-    """Bytes of `500MiB` or `2GB`; raises `UserError`."""
-    number, letter, binary = found.groups() if (found := SIZE.fullmatch(text)) else ("0", "", "")
-    size = int(Decimal(number) * (1024 if binary else 1000) ** (" KMGT".index(letter.upper()) if letter else 0))
-    if not size:
-        raise UserError(f"'{text}' is not a size of memory: give a number and its unit, such as 500MiB, 2GB or 1.5GiB")
-    return size
-
-
 def sweep_of(axes: Mapping[str, Any], engines: str, rounds: int, time_limit_s: float, cores: int) -> Sweep:
     """A cell for each of the engines (names with commas between; empty or `all`: every one)."""
     chosen = ENGINES.names() if engines in ("", "all") else [name.strip() for name in engines.split(",")]
@@ -129,8 +116,7 @@ def _candidate(bundle: Bundle) -> Candidate:
     reason = next((row["reason"] for row in bundle.rows if row["reason"]), "")
     time: Row = next((row["time"] for row in bundle.rows if row.get("time")), {})
     memory: Row = next((row["memory"] for row in bundle.rows if row.get("memory")), {})
-    kinds = FOREIGN_PEAKS if engine in ENGINES and ENGINES.get(engine).foreign else tuple(PEAKS)
-    peak = next((Peak(memory[kind], PEAKS[kind][0]) for kind in kinds if memory.get(kind) is not None), None)
+    peak = next((Peak(memory[kind], PEAKS[kind][0]) for kind in PEAKS if memory.get(kind) is not None), None)
     compiling = (time["compile_s"], time["compile_cache"]) if time.get("compile_cache") else (None, "")
     return Candidate(engine, status(bundle), reason, bundle.step, bundle.noisy, bundle.samples, peak, *compiling)
 

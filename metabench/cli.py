@@ -17,6 +17,7 @@ from tabulate import tabulate
 from metabench import __version__
 from metabench.comparing import compare, history
 from metabench.errors import Unsupported, UserError, unknown
+from metabench.text import printable
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
 
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    print(f"metabench: {sentence}", file=sys.stderr)
+    print(f"metabench: {printable(sentence)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -83,6 +84,7 @@ def run(
     from metabench.measure.machine import physical_cores
     from metabench.progress import ConsoleProgress
     from metabench.sweep.builtin import find_sweep
+    from metabench.sweep.interruption import interruptible
     from metabench.sweep.runner import run_sweep
     from metabench.sweep.spec import load_sweep, parse_override
 
@@ -94,16 +96,16 @@ def run(
     loaded = load_sweep(find_sweep(sweep), overrides, physical_cores())
     _check_device({cell.device for cell in loaded.cells})
     folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    again = ["metabench", "run", sweep, "--out", str(folder), "--resume"]
+    again += ["--data-dir", str(data_dir)] if data_dir else []
+    again += ["--device", device] if device else []
+    again += [part for text in assign or [] for part in ("--set", text)]
+    go_on = f"Go on with: {shlex.join(again)}"
     try:
-        with ConsoleProgress() as progress:
-            run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress)
+        with interruptible(go_on) as stop, ConsoleProgress() as progress:
+            run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop)
     except KeyboardInterrupt:
-        again = ["metabench", "run", sweep, "--out", str(folder), "--resume"]
-        again += ["--data-dir", str(data_dir)] if data_dir else []
-        again += ["--device", device] if device else []
-        again += [part for text in assign or [] for part in ("--set", text)]
-        _fail(f"interrupted; all finished cells are in '{folder}'. Go on with: {shlex.join(again)}", 130)
+        _fail(f"interrupted; all finished cells are in '{folder}'. {go_on}", 130)
     report(folder)
 
 
@@ -120,7 +122,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     from metabench.report.write import write_report
 
     print(write_report(run))
-    print(f"\nrun folder: {run}")
+    print(f"\nrun folder: {printable(str(run))}")
 
 
 @app.command()
@@ -145,11 +147,12 @@ def advise(
 ) -> None:
     """Measure the engines briefly in one setting, and name the fastest, and the fastest within a memory limit."""
     from metabench import advise as adviser
+    from metabench.measure.limit import parse_size
     from metabench.measure.machine import fingerprint, physical_cores, short_name
     from metabench.progress import ConsoleProgress
     from metabench.report.tables import plain
 
-    limit = adviser.parse_size(memory_limit) if memory_limit is not None else None
+    limit = parse_size(memory_limit) if memory_limit is not None else None
     axes = {"algorithm": algorithm, "task": task, "model": model, "inner_steps": inner_steps, "meta_batch": meta_batch}
     axes |= {"ways": ways, "shots": shots, "query": query, "precision": precision, "device": device, "threads": threads}
     given = {axis: value for axis, value in axes.items() if value is not None}

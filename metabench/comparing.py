@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from metabench.errors import UserError
+from metabench.text import printable
 
 Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
 Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
@@ -56,11 +57,11 @@ def compare(
     else:
         print(document.as_markdown(shown) if as_markdown else document.as_text(shown))
     for sentence in found.warnings if as_json else ():
-        print(f"metabench: {sentence}", file=sys.stderr)
+        print(f"metabench: {printable(sentence)}", file=sys.stderr)
     if share is not None and not found.same_machine:
         print("metabench: times of different machines do not make the gate fail", file=sys.stderr)
     for failure in failed:
-        print(f"metabench: {cell_text(failure.cell)}: {failure.reason}", file=sys.stderr)
+        print(f"metabench: {printable(cell_text(failure.cell))}: {printable(failure.reason)}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
 
@@ -69,11 +70,10 @@ def _measured(
     names: list[str], sweep: str, rounds: int | None, out: Path | None, resume: bool, data_dir: Path | None
 ) -> tuple[Path, Path]:
     """The folders of two revisions, measured as far as they were not."""
-    import signal
-
     from metabench.measure.machine import physical_cores
     from metabench.progress import ConsoleProgress
     from metabench.sweep.builtin import find_sweep
+    from metabench.sweep.interruption import interruptible
     from metabench.sweep.revisions import ROUNDS, measure_revisions
     from metabench.sweep.spec import load_sweep
 
@@ -85,9 +85,9 @@ def _measured(
         raise UserError("--resume needs --out with the folder to go on with")
     loaded = load_sweep(find_sweep(sweep), {}, physical_cores())
     folder = out or Path("runs") / f"compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    go_on = f"Go on with the same command and --out {folder} --resume"
     try:
-        with ConsoleProgress() as progress:
+        with interruptible(go_on) as stop, ConsoleProgress() as progress:
             return measure_revisions(
                 (names[0], names[1]),
                 loaded,
@@ -96,13 +96,10 @@ def _measured(
                 resume=resume,
                 data_dir=data_dir,
                 progress=progress,
+                stop=stop,
             )
     except KeyboardInterrupt:
-        print(
-            f"metabench: interrupted; what was measured is in '{folder}'. Go on with the same command and "
-            f"--out {folder} --resume",
-            file=sys.stderr,
-        )
+        print(f"metabench: interrupted; what was measured is in '{folder}'. {go_on}", file=sys.stderr)
         raise typer.Exit(130) from None
 
 

@@ -3,9 +3,16 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from metabench.text import sentence
+
+LONGEST_NAME = 200
+
 
 class UserError(Exception):
     """A mistake or a missing thing that the user can mend: shown as one sentence, exit code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(sentence(message))  # it may quote a file or a name that anyone wrote
 
 
 class Unsupported(Exception):
@@ -14,7 +21,7 @@ class Unsupported(Exception):
 
 def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name that is not in `valid`, with the nearest valid choice."""
-    choices = sorted(valid)
+    choices, name = sorted(valid), name[:LONGEST_NAME]
     near = get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices) or '(none)'}"
     return UserError(f"unknown {kind} '{name}': {hint}")

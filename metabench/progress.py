@@ -13,6 +13,7 @@ from rich.progress import Progress as RichProgress
 
 from metabench.sweep.cell import Cell
 from metabench.sweep.measurement import Measurement
+from metabench.text import printable
 
 
 class ConsoleProgress:
@@ -66,7 +67,8 @@ class ConsoleProgress:
         self._line(f"warning: {sentence}")
 
     def _line(self, text: str) -> None:
-        # Never wrapped and never interpreted: reasons may hold square brackets.
+        # Never wrapped and never interpreted: reasons may hold square brackets, or steer a terminal.
+        text = printable(text)
         if self.console.is_terminal:
             self.console.print(text, markup=False, soft_wrap=True)
         else:

@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from metabench import progress
-from metabench.progress import GrowingTable
+from metabench.progress import ConsoleProgress, GrowingTable
 
 
 @pytest.fixture
@@ -23,3 +23,9 @@ def test_a_row_shows_first_what_is_being_done_and_then_what_came_of_it(capsys, c
     assert capsys.readouterr().out == "  3.0      a long verdict\n"
     table.end("two", "", "well")
     assert capsys.readouterr().out == "two              well\n"
+
+
+def test_what_a_cell_says_steers_no_terminal(capsys):
+    with ConsoleProgress() as shown:
+        shown.warn("\x1b[2J\x1b]0;owned\x07 two\nlines")
+    assert capsys.readouterr().err == "warning: \\x1b[2J\\x1b]0;owned\\x07 two\\nlines\n"

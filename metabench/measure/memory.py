@@ -201,7 +201,7 @@ def resident_peak(step: Step) -> Finding:
         before = _reset_peak()
         if before is not None:
             result = step()
-            peak = _status_bytes("VmHWM")
+            peak = status_bytes("VmHWM")
             del result
             return max(0, peak - before), f"peak resident set from Linux, {trimmed}"
         return _sampled_growth(step), f"resident set sampled every {SAMPLING_SECONDS * 1e3:g} ms, {trimmed}"
@@ -223,14 +223,15 @@ def _reset_peak() -> int | None:
     """Make Linux forget the peak resident set; the resident bytes now, or None where that does not work."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        before = _status_bytes("VmRSS")
+        before = status_bytes("VmRSS")
         # Some sandboxes take the write and do nothing.
-        return before if _status_bytes("VmHWM") - before <= RESET_SLACK_BYTES else None
+        return before if status_bytes("VmHWM") - before <= RESET_SLACK_BYTES else None
     except (OSError, ValueError):
         return None
 
 
-def _status_bytes(field: str) -> int:
+def status_bytes(field: str) -> int:
+    """A size that Linux gives for this process, such as `VmRSS`. Raises OSError, ValueError."""
     found = re.search(rf"^{field}:\s*(\d+) kB$", Path("/proc/self/status").read_text(errors="replace"), re.MULTILINE)
     if found is None:
         raise ValueError(f"no {field}")

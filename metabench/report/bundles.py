@@ -8,6 +8,7 @@ from typing import Any
 from metabench.report.ratios import Interval, over_seeds, time_interval
 from metabench.report.tables import techniques
 from metabench.rows import Row
+from metabench.schema import STATUSES
 
 TRAINING_AXES = (
     *("preset", "inner_lr", "outer_lr", "outer_decay", "outer_warmup", "iterations"),
@@ -16,8 +17,6 @@ TRAINING_AXES = (
 """Axes that change what is learned, and not what a meta-iteration costs."""
 FIRST_ALGORITHMS = ("maml", "fomaml", "reptile", "anil")
 REASON_LENGTH = 40  # the whole reason stands in the table of rows that are not ok
-STATUSES = ("incorrect", "oom", "crashed", "timeout", "diverged", "unsupported", "skipped")
-"""Other than ok; the one that says most stands first."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def status(bundle: Bundle) -> str:
     bad = [row["status"] for row in bundle.rows if row["status"] != "ok"]
     if not bad:
         return "ok"
-    words = ", ".join(sorted(set(bad), key=lambda word: (STATUSES.index(word) if word in STATUSES else -1, word)))
+    words = ", ".join(sorted(set(bad), key=STATUSES.index))
     return words if len(bad) == len(bundle.rows) else f"{words} ({len(bad)} of {len(bundle.rows)} rows)"
 
 

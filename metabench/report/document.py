@@ -13,6 +13,7 @@ from metabench.report.noise import drift_warning, floor_text, noise_floor, refer
 from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting
 from metabench.report.techniques import techniques_section
 from metabench.rows import Row
+from metabench.text import one_line
 
 HASH_LENGTH = 12
 HOW_TO_READ = (
@@ -152,7 +153,8 @@ def as_markdown(shown: Document) -> str:
 def as_text(shown: Document) -> str:
     """The same for a terminal, without the instructions for reading."""
     width = max(len(name) for name, _ in shown.facts)
-    parts = [shown.title + "\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in shown.facts)]
-    parts += ["\n".join(f"warning: {sentence}" for sentence in shown.warnings)] if shown.warnings else []
+    facts = [f"  {name:<{width}}  {one_line(value)}" for name, value in shown.facts]
+    parts = ["\n".join([one_line(shown.title), *facts])]
+    parts += ["\n".join(f"warning: {one_line(said)}" for said in shown.warnings)] if shown.warnings else []
     parts += [plain(table) for section in shown.sections for table in section.tables]
     return "\n\n".join(parts)

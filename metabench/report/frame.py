@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from metabench.errors import UserError
-from metabench.rows import ENVIRONMENT, MEASUREMENTS, Row, read_environment, read_rows
+from metabench.rows import ENVIRONMENT, MEASUREMENTS, Row, in_words, read_environment, read_rows
 
 MEMORY_COLUMNS = (
     "tracked_bytes",
@@ -50,13 +50,18 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run folder. A last line that a kill left unfinished is left out with a warning.
+    """Read a run folder. A line that is not a measurement is left out, with a warning that names it.
 
-    Raises `UserError`: no such folder, no measurements in it, a line that is not a measurement, a newer schema.
+    Raises `UserError`: no such folder, no measurements in it, a newer schema.
     """
     if not folder.is_dir():
         raise UserError(f"there is no run folder '{folder}'")
-    rows, noticed = read_rows(folder / MEASUREMENTS)
+    rows, damages = read_rows(folder / MEASUREMENTS)
+    noticed = in_words(damages)
+    if damages and not rows:
+        raise UserError(f"'{folder}' holds no measurement at all: {noticed[0]}")
+    if damages:
+        noticed.append("Resume the run to measure what was left out.")
     environment = read_environment(folder / ENVIRONMENT)
     if not environment:
         noticed.append(f"{ENVIRONMENT} is missing: it is not known on which machine this was measured.")

@@ -7,8 +7,11 @@ from typing import Any
 
 from tabulate import tabulate
 
+from metabench.text import one_line
+
 TERMINAL_CELL = 60  # characters, after which the text of a cell goes on in the next line
-MARKDOWN_SPECIAL = re.compile(r"([\\|<*_`~])")
+MARKDOWN_SPECIAL = re.compile(r"([\\|<*_`~$]|&(?=[#\w])|\](?=[(\[:])|:(?=//)|(?<=www)\.)", re.ASCII)
+"""What would not be shown as written: marks, tags and entities, formulas, links. Intervals stay readable."""
 PARTIAL = " ‡"
 PARTIAL_NOTE = "‡ Some rounds or seeds failed: see the rows that are not ok."
 AXIS_WORDS = {"inner_steps": "inner steps", "meta_batch": "meta-batch", "inner_lr": "inner lr", "outer_lr": "outer lr"}
@@ -45,7 +48,7 @@ class Section:
 
 
 def markdown(table: Table) -> str:
-    """GitHub Markdown, ending in a line break. A failure's reason may hold any character: all are shown as written."""
+    """GitHub Markdown, ending in a line break. A failure's reason may hold any character: none has a meaning."""
     header, *body = [[escaped(text) for text in line] for line in (table.columns, *table.rows)]
     grid = tabulate(body, headers=header, tablefmt="github", disable_numparse=True)
     parts = [f"### {escaped(table.title)}", escaped(table.says), grid if table.rows else ""]
@@ -56,22 +59,19 @@ def markdown(table: Table) -> str:
 def plain(table: Table) -> str:
     """The same for a terminal."""
     grid = tabulate(
-        [[_one_line(text) for text in row] for row in table.rows],
-        headers=table.columns,
+        [[one_line(text) for text in row] for row in table.rows],
+        headers=[one_line(text) for text in table.columns],
         tablefmt="simple_outline",
         disable_numparse=True,
         maxcolwidths=TERMINAL_CELL,
     )
-    return "\n".join(part for part in (table.title, table.says, grid if table.rows else "", *table.notes) if part)
+    title, says, *notes = map(one_line, (table.title, table.says, *table.notes))
+    return "\n".join(part for part in (title, says, grid if table.rows else "", *notes) if part)
 
 
 def escaped(text: str) -> str:
     """One line of Markdown that shows `text` as written."""
-    return MARKDOWN_SPECIAL.sub(r"\\\1", _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return MARKDOWN_SPECIAL.sub(r"\\\1", one_line(text))
 
 
 def axis_word(axis: str) -> str:

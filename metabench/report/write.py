@@ -1,9 +1,8 @@
 """Writes what is derived from a run into its folder."""
 
-from contextlib import suppress
 from pathlib import Path
 
-from metabench.errors import UserError
+from metabench.files import replace_file
 from metabench.report.document import as_markdown, as_text, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.plots import pictures
@@ -29,16 +28,3 @@ def write_report(folder: Path) -> str:
     for file, content in files.items():
         replace_file(file, content)
     return as_text(shown)
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write a file whole or leave it as it was; its folder is made if need be. Raises `UserError`."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(file)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write '{file}': {error.strerror or error}") from None

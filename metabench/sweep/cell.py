@@ -1,7 +1,6 @@
 """One point of a sweep, and everything that is derived from it alone."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, TypeAlias
@@ -9,6 +8,7 @@ from typing import Any, Literal, Self, TypeAlias
 from metabench.algorithms.inner_loop import InnerOptimizer
 from metabench.algorithms.presets import Decay
 from metabench.outer import Outer
+from metabench.schema import identity
 from metabench.tasks.base import EpisodeShape
 from metabench.training import BatchNorm
 
@@ -61,8 +61,7 @@ class Cell:
     @property
     def id(self) -> str:
         """16 hexadecimal digits that depend on everything but what is measured."""
-        identity = {name: value for name, value in asdict(self).items() if name != "measure"}
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        return identity(asdict(self))
 
     @property
     def implementation(self) -> str:

@@ -2,16 +2,34 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from metabench.errors import UserError
-from metabench.rows import ENVIRONMENT, MEASUREMENTS, SWEEP, Row, read_environment, read_rows
+from metabench.files import MEBIBYTE, append, read_text, replace_file, replacing, writing
+from metabench.rows import (
+    ENVIRONMENT,
+    MEASUREMENTS,
+    MOST_SWEEP,
+    SWEEP,
+    Row,
+    in_words,
+    parse_json,
+    read_environment,
+    read_rows,
+)
 from metabench.sweep.measurement import Measurement
+
+BROKEN = "broken-lines.txt"
+"""Where lines that are not measurements are moved when a run is resumed."""
+LOCK = ".lock"
+OWNER = ".owner.json"
 
 
 class RunFolder:
@@ -24,32 +42,29 @@ class RunFolder:
     def measurements(self) -> Path:
         return self.path / MEASUREMENTS
 
-    def read(self) -> list[Row]:
-        """All rows written so far; raises `UserError` for a row that is not one."""
-        return read_rows(self.measurements)[0] if self.measurements.exists() else []
-
     def append(self, measurement: Measurement) -> None:
-        """Add a row with one write and wait until it is on disk."""
-        line = json.dumps(measurement.to_json(), allow_nan=False) + "\n"
-        with writing(self.measurements):
-            handle = os.open(self.measurements, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(handle, line.encode())
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        """Add a row and wait until it is on disk; the file stays as it was when the disk refuses."""
+        append(self.measurements, json.dumps(measurement.to_json(), allow_nan=False).encode() + b"\n")
 
-    def mend(self) -> bool:
-        """Cut off a last row that a kill left unfinished; tells whether there was one."""
+    def recover(self) -> tuple[list[Row], list[str]]:
+        """All rows written so far; what is damaged is moved to `broken-lines.txt`, and sentences say so.
+
+        Raises `UserError` for what cannot be read, and for a newer schema.
+        """
         if not self.measurements.exists():
-            return False
+            return [], []
+        rows, damages = read_rows(self.measurements)
         content = self.measurements.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole == content:
-            return False
-        with writing(self.measurements), self.measurements.open("r+b") as file:
-            file.truncate(len(whole))
-        return True
+        if damages:
+            append(self.path / BROKEN, b"".join(content[d.start : d.end].rstrip(b"\n") + b"\n" for d in damages))
+            edges = [0, *(edge for d in damages for edge in (d.start, d.end)), len(content)]
+            content = b"".join(content[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
+        whole = content if content.endswith(b"\n") or not content else content + b"\n"
+        if damages or whole != content:
+            with replacing(self.measurements) as stream:
+                stream.write(whole)
+        moved = [f"What was left out stands in {BROKEN}, and is measured again."] if damages else []
+        return rows, [*in_words(damages), *moved]
 
     def read_environment(self) -> dict[str, Any]:
         """The machine and the warnings of the run so far."""
@@ -57,46 +72,50 @@ class RunFolder:
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Replace the description of the machine."""
-        self._replace(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        replace_file(self.path / ENVIRONMENT, json.dumps(environment, indent=2).encode() + b"\n")
 
     def read_sweep(self) -> str | None:
         """The sweep file as run, if there is one yet."""
-        file = self.path / SWEEP
-        return file.read_text(encoding="utf-8") if file.exists() else None
+        try:
+            return read_text(self.path / SWEEP, MOST_SWEEP)
+        except FileNotFoundError:
+            return None
 
     def write_sweep(self, text: str) -> None:
         """Keep the sweep file as run."""
-        self._replace(SWEEP, text)
-
-    def _replace(self, name: str, text: str) -> None:
-        file = self.path / name
-        temporary = file.with_suffix(".tmp")
-        with writing(file):
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(file)
+        replace_file(self.path / SWEEP, text.encode())
 
 
 @contextmanager
 def open_run_folder(path: Path) -> Iterator[RunFolder]:
-    """Create the folder if need be and hold it for one writer."""
+    """Create the folder if need be and hold it for one writer; who that is stands beside the lock."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / ".lock")
+        lock = FileLock(path / LOCK)
     with writing(path):
         try:
             lock.acquire(timeout=0)
         except Timeout:  # is an OSError too
-            raise UserError(f"another metabench is writing to '{path}': wait, or choose another --out") from None
+            raise UserError(
+                f"another metabench is writing to '{path}'{_owner(path / OWNER)}: wait, or choose another --out"
+            ) from None
+        except NotImplementedError:
+            raise UserError(f"'{path}' lies on a file system that knows no locks: choose another --out") from None
     try:
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        replace_file(path / OWNER, json.dumps(owner).encode())
         yield RunFolder(path)
     finally:
+        with suppress(OSError):
+            (path / OWNER).unlink()
         lock.release()
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal into a sentence about `path`."""
+def _owner(file: Path) -> str:
+    """Who holds the folder, as far as that can be read: the file may be half a moment old, or of a killed process."""
     try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write to '{path}': {error.strerror or error}") from None
+        owner = parse_json(read_text(file, MEBIBYTE))
+        return f" (process {owner['pid']:d} on {owner['host']}, since {owner['since']} UTC)"
+    except (OSError, UserError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,11 +1,10 @@
 """What was observed in a cell: one line of `measurements.jsonl`. See docs/method.md for the schema."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from metabench.rows import SCHEMA
-
-Status: TypeAlias = Literal["ok", "incorrect", "diverged", "oom", "timeout", "crashed", "unsupported", "skipped"]
+from metabench.schema import Status
 
 
 @dataclass(frozen=True)

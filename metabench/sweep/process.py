@@ -15,8 +15,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from metabench.errors import UserError
+from metabench.measure.limit import ran_out
+from metabench.schema import Status
 from metabench.sweep.cell import Cell
-from metabench.sweep.measurement import Measurement, Status
+from metabench.sweep.measurement import Measurement
 from metabench.sweep.spec import Settings
 
 PARTS = ("data", "parameters", "library", "gate", "time", "memory", "work", "quality", "traceback")
@@ -24,6 +27,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 POLL_S = 0.2  # how soon a request to stop is heard
+LAST_MESSAGES = 4000  # bytes of what a process has written
 
 
 def run_cell(
@@ -37,17 +41,21 @@ def run_cell(
     """Measure `cell` in a process of its own. Whatever ends the process becomes the measurement's status.
 
     `code` is a folder with other sources, which take the place of those that run now.
-    Raises `KeyboardInterrupt` once `stop` is set: cells that run side by side do so in threads, which hear no Ctrl-C.
+    Raises `KeyboardInterrupt` once `stop` is set: cells that run side by side do so in threads, which hear no Ctrl-C;
+    `UserError` where there is no room for the process or its files.
     """
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     begin = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="metabench-") as name:
-        folder = Path(name)
-        job = {"cell": cell.to_json(), "settings": asdict(settings), "data_dir": str(data_dir) if data_dir else None}
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        exit_code, messages = _execute(folder, _environment(cell.threads, code), code, settings.time_limit_s, stop)
-        result_file = folder / "result.json"
-        result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
+    job = {"cell": cell.to_json(), "settings": asdict(settings), "data_dir": str(data_dir) if data_dir else None}
+    try:
+        with tempfile.TemporaryDirectory(prefix="metabench-") as name:
+            folder = Path(name)
+            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+            exit_code, messages = _execute(folder, _environment(cell.threads, code), code, settings.time_limit_s, stop)
+            result_file = folder / "result.json"
+            result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
+    except OSError as error:
+        raise UserError(f"a cell's process cannot be started or heard: {error}") from None
     status, reason = _outcome(exit_code, messages, result, settings.time_limit_s)
     return Measurement(
         id=cell.id,
@@ -77,8 +85,8 @@ def _execute(
         finally:
             # Also on Ctrl-C. The group, because a worker may have started processes of its own.
             _end(process)
-        log.seek(0)
-        return exit_code, log.read().decode(errors="replace")[-4000:]
+        log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_MESSAGES))
+        return exit_code, log.read().decode(errors="replace")
 
 
 def _wait(process: subprocess.Popen[bytes], limit: float, stop: Event) -> int:
@@ -114,6 +122,8 @@ def _outcome(code: int | None, messages: str, result: dict[str, Any], limit: flo
         return result["status"], result["reason"]
     if code == -signal.SIGKILL:
         return "oom", f"killed in phase '{phase}', most likely by the system for want of memory"
+    if ran_out(messages) and code < 0:
+        return "oom", f"ended in phase '{phase}' for want of memory"
     last_line = messages.strip().splitlines()[-1] if messages.strip() else "no message"
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return "crashed", f"ended in phase '{phase}' with {how}: {last_line}"

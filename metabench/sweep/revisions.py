@@ -4,6 +4,7 @@ import random
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event
 
 from metabench.errors import UserError
 from metabench.sweep.folder import RunFolder, open_run_folder
@@ -64,10 +65,12 @@ def measure_revisions(
     data_dir: Path | None,
     progress: Progress,
     repository: Path = Path(),
+    stop: Event | None = None,
 ) -> tuple[Path, Path]:
     """Measure both revisions of the repository that `repository` lies in; gives their run folders within `out`.
 
-    On KeyboardInterrupt the folders can be resumed, and nothing is left checked out. Raises `UserError`.
+    On KeyboardInterrupt the folders can be resumed, and nothing is left checked out. Once `stop` is set no process
+    begins any more; if any is left then, that is a KeyboardInterrupt. Raises `UserError`.
     """
     base, new = (find_revision(repository, name) for name in names)
     if is_dirty(repository):
@@ -82,10 +85,11 @@ def measure_revisions(
         done: set[tuple[int, str, int, str]] = set()
         failed: set[str] = set()
         for side, (folder, revision) in enumerate(zip(folders, (base, new), strict=True)):
-            for row in begin(folder, sweep, resume):
+            rows, mended = begin(folder, sweep, resume)
+            for row in rows:
                 done.add((side, row["id"], row["round"], (row.get("reference") or {}).get("side", "")))
                 failed |= {row["id"]} if row["status"] != "ok" else set()
-            describe_machine(folder, sweep, stand_in, warnings, progress)
+            describe_machine(folder, sweep, stand_in, [*mended, *warnings], progress)
             _describe_revision(folder, revision, pairing=f"{base.commit} {new.commit}")
         code = stack.enter_context(checked_out(repository, (base, new)))
         turns = [turn for pair in turn_pairs(sweep, rounds) for turn in pair]
@@ -95,6 +99,8 @@ def measure_revisions(
             job = turn.job
             if turn.key in done or (job.cell.id in failed and not _begun(turn, done)):
                 continue
+            if stop and stop.is_set():
+                raise KeyboardInterrupt
             progress.cell(job.cell)
             found = watched(job, sweep.settings, data_dir, code[turn.side])
             found = replace(found, reference=asdict(job.reference) if job.reference else None)

@@ -16,6 +16,7 @@ from metabench.errors import Unsupported, UserError
 from metabench.measure.conditions import disturbances, observe, warnings_now
 from metabench.measure.machine import fingerprint, short_name
 from metabench.models.base import MODELS
+from metabench.rows import Row
 from metabench.sweep.cell import Cell, is_larger
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.measurement import Measurement
@@ -83,18 +84,25 @@ def _reference_jobs(sweep: Sweep, jobs: Sequence[Job]) -> list[list[Job]]:
     return [[Job(cell, pair, Reference(pair, side)) for side in SIDES] for pair in range(pairs)]
 
 
-def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, progress: Progress) -> None:
-    """Run what is not in `out` yet. Raises `UserError`; on KeyboardInterrupt the folder can be resumed."""
+def run_sweep(
+    sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, progress: Progress, stop: Event | None = None
+) -> None:
+    """Run what is not in `out` yet. Raises `UserError`; on KeyboardInterrupt the folder can be resumed.
+
+    Once `stop` is set no cell begins any more; if any is left then, that is a KeyboardInterrupt.
+    """
+    stop = stop or Event()
     sweep, stand_in, warnings = with_data(sweep, data_dir)
     with open_run_folder(out) as folder:
-        rows = begin(folder, sweep, resume)
-        describe_machine(folder, sweep, stand_in, warnings, progress)
+        rows, mended = begin(folder, sweep, resume)
+        describe_machine(folder, sweep, stand_in, [*mended, *warnings], progress)
         done = {(row["id"], row["round"], (row.get("reference") or {}).get("side", "")) for row in rows}
-        out_of_memory = [Cell.from_json(row["cell"]) for row in rows if row["status"] == "oom"]
+        cells = {cell.id: cell for cell in sweep.cells}
+        out_of_memory = [cells[row["id"]] for row in rows if row["status"] == "oom" and row["id"] in cells]
         jobs = plan(sweep)
         left = [job for job in jobs if job.key not in done]
         progress.begin(len(jobs), len(jobs) - len(left))
-        for job, measurement in _measurements(left, sweep.settings, data_dir, out_of_memory, progress):
+        for job, measurement in _measurements(left, sweep.settings, data_dir, out_of_memory, progress, stop):
             if measurement.status == "oom":
                 out_of_memory.append(job.cell)
             folder.append(measurement)
@@ -102,7 +110,12 @@ def run_sweep(sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, p
 
 
 def _measurements(
-    jobs: list[Job], settings: Settings, data_dir: Path | None, out_of_memory: list[Cell], progress: Progress
+    jobs: list[Job],
+    settings: Settings,
+    data_dir: Path | None,
+    out_of_memory: list[Cell],
+    progress: Progress,
+    stop: Event,
 ) -> Iterator[tuple[Job, Measurement]]:
     """One after the other what is timed or weighed; then, side by side if the sweep says so, what is trained alone.
 
@@ -114,6 +127,8 @@ def _measurements(
     for job in jobs:
         if job in together:
             continue
+        if stop.is_set():
+            raise KeyboardInterrupt
         progress.cell(job.cell)
         if job.reference:
             found = _skipped(job, failed) if failed else _measure(job, settings, data_dir, out_of_memory)
@@ -121,38 +136,42 @@ def _measurements(
             yield job, replace(found, reference=asdict(job.reference))
         else:
             yield job, _measure(job, settings, data_dir, out_of_memory)
-    stop = Event()
+
+    def train(job: Job) -> Measurement | None:
+        # What others do to the processor makes no difference to a score, so nothing is said of it.
+        if stop.is_set():
+            return None
+        progress.cell(job.cell)
+        return run_cell(job.cell, job.round, settings, data_dir, end)
+
+    end = Event()
     with ThreadPoolExecutor(settings.side_by_side or 1) as pool:
-        running = {pool.submit(_train_only, job, settings, data_dir, stop, progress): job for job in together}
+        running = {pool.submit(train, job): job for job in together}
         try:
             for future in as_completed(running):
-                yield running[future], future.result()
+                if measurement := future.result():
+                    yield running[future], measurement
+            if any(future.result() is None for future in running):
+                raise KeyboardInterrupt
         finally:
-            # Also on Ctrl-C: what runs is ended, and what waits does not begin.
-            stop.set()
+            # Also at once, on a second Ctrl-C: what runs is ended, and what waits does not begin.
+            end.set()
             pool.shutdown(cancel_futures=True)
 
 
-def _train_only(job: Job, settings: Settings, data_dir: Path | None, stop: Event, progress: Progress) -> Measurement:
-    # What others do to the processor makes no difference to a score, so nothing is said of it.
-    progress.cell(job.cell)
-    return run_cell(job.cell, job.round, settings, data_dir, stop)
-
-
-def begin(folder: RunFolder, sweep: Sweep, resume: bool) -> list[dict[str, Any]]:
-    """Check that the folder is this sweep's and give the rows that it holds already."""
+def begin(folder: RunFolder, sweep: Sweep, resume: bool) -> tuple[list[Row], list[str]]:
+    """Check that the folder is this sweep's; gives the rows that it holds already, and what was mended."""
     text = folder.read_sweep()
     if text is None:
         if folder.measurements.exists():
             raise UserError(f"'{folder.path}' has measurements but no sweep.toml: choose another --out")
         folder.write_sweep(sweep.text)
-        return []
+        return [], []
     if not resume:
         raise UserError(f"'{folder.path}' holds a run already: add --resume to go on with it, or choose another --out")
     if text != sweep.text:
         raise UserError(f"'{folder.path}' holds a run of another sweep: resume it with the same file and --set")
-    folder.mend()
-    return folder.read()
+    return folder.recover()
 
 
 def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str]]:
@@ -184,14 +203,14 @@ def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: l
     machine = fingerprint(max(cell.threads for cell in sweep.cells))
     summary = short_name(machine)
     before = folder.read_environment()
-    if before and before["summary"] != summary:
+    if before and before.get("summary") != summary:
         raise UserError(
-            f"'{folder.path}' was measured on another machine or with other versions ({before['summary']}): "
-            "start a new run"
+            f"'{folder.path}' was measured on another machine or with other versions "
+            f"({before.get('summary', 'not known')}): start a new run"
         )
-    if before and before["stand_in"] != stand_in:
+    if before and before.get("stand_in") != stand_in:
         raise UserError(
-            f"'{folder.path}' was begun on {before['stand_in'] or 'the real data'} and would go on with "
+            f"'{folder.path}' was begun on {before.get('stand_in') or 'the real data'} and would go on with "
             f"{stand_in or 'the real data'}: start a new run"
         )
     state = warnings_now({cell.device for cell in sweep.cells})
@@ -231,8 +250,8 @@ def watched(job: Job, settings: Settings, data_dir: Path | None, code: Path | No
 
 def _model_size(name: str, cell: Cell, data_dir: Path | None) -> int:
     """How many numbers the model's parameters hold on the cell's task; 0 where it cannot be built."""
-    distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
     try:
+        distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
         model = MODELS.get(name)(distribution.input_shape, distribution.outputs)
     except Unsupported:
         return 0

@@ -1,54 +1,26 @@
 """Sweep files: TOML to cells, with every mistake named."""
 
 import itertools
+import math
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.algorithms.inner_loop import INNER_OPTIMIZERS
-from metabench.algorithms.presets import Decay, most_specific
-from metabench.engines.base import ENGINES
+from metabench.algorithms.presets import most_specific
 from metabench.errors import UserError, unknown
-from metabench.models.base import MODELS
-from metabench.registry import Registry
+from metabench.files import read_text
+from metabench.measure.limit import parse_size
+from metabench.rows import MOST_SWEEP
+from metabench.schema import LARGEST_WHOLE
+from metabench.sweep.axes import RATES, check, named, quoted
 from metabench.sweep.cell import AXES, MEASURES, USUAL_MEASURES, Cell
 from metabench.tasks.base import TASKS
-from metabench.training import BatchNorm
 
-REGISTRIES: Mapping[str, Registry[Any]] = {
-    "algorithm": ALGORITHMS,
-    "engine": ENGINES,
-    "task": TASKS,
-    "model": MODELS,
-}
-WORDS: Mapping[str, tuple[str, ...]] = {
-    "precision": ("float32", "float64", "bfloat16", "tf32"),
-    "device": ("cpu", "cuda"),
-    "inner_optimizer": INNER_OPTIMIZERS,
-    "batch_norm": get_args(BatchNorm),
-    "outer": ("adam", "sgd"),
-    "outer_decay": get_args(Decay),
-}
-SMALLEST: Mapping[str, int] = {
-    "inner_steps": 0,
-    "meta_batch": 1,
-    "ways": 1,
-    "shots": 1,
-    "query": 1,
-    "seed": 0,
-    "eval_steps": 0,
-    "iterations": 0,
-    "eval_tasks": 2,
-    "eval_query": 1,
-    "threads": 1,
-    "train_ways": 0,
-    "train_shots": 0,
-    "outer_warmup": 0,
-}
-RATES = ("inner_lr", "outer_lr")
+MOST_CELLS = 20_000
+"""Of a sweep, its rounds included: with a process of some seconds each, the work of days."""
 FALLBACK: Mapping[str, Any] = {
     "engine": "loop",
     "shots": 1,
@@ -93,6 +65,8 @@ class Settings:
     """After which a cell's process is ended."""
     time_budget_s: float = 2.0
     """For the samples of a step."""
+    memory_limit: str = ""
+    """What a cell may take beyond what its process holds when all is loaded, such as `2GiB`; empty: what there is."""
     threads: int = 0
     """For every cell; 0 means one for each physical core."""
     side_by_side: int = 1
@@ -119,19 +93,20 @@ class Sweep:
 def load_sweep(path: Path, overrides: Mapping[str, list[Any]], cores: int) -> Sweep:
     """Read a sweep file; `overrides` replace an axis in every grid. Raises `UserError` for whatever is wrong."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read sweep file '{path}': {error}") from None
-    try:
+        text = read_text(path, MOST_SWEEP)
         document = tomllib.loads(text)
-        if overrides:
-            if "override" in document:
-                raise UserError(f"'{path.name}' has an [override] table already: edit that instead of using --set")
-            text = text.rstrip() + "\n\n[override]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in overrides.items())
-            document["override"] = dict(overrides)
-        return parse_sweep(path.stem, document, text, cores)
-    except tomllib.TOMLDecodeError as error:
+    except FileNotFoundError:
+        raise UserError(f"there is no sweep file '{path}'") from None
+    except ValueError as error:
         raise UserError(f"'{path.name}' is not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"'{path.name}' is not valid TOML: it is nested too deep") from None
+    if overrides:
+        if "override" in document:
+            raise UserError(f"'{path.name}' has an [override] table already: edit that instead of using --set")
+        text = text.rstrip() + "\n\n[override]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in overrides.items())
+        document["override"] = dict(overrides)
+    return parse_sweep(path.stem, document, text, cores)
 
 
 def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -> Sweep:
@@ -145,13 +120,28 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
     grids = document.get("grid")
     if not isinstance(grids, list) or not grids:
         raise UserError("the sweep file has no [[grid]]: add at least one, with its axes")
+    spans = [_axes(_table(grid, "grid"), defaults, override) for grid in grids]
+    _check_number([settings.rounds * math.prod(map(len, axes.values())) for each in spans for axes in each])
     cells: dict[str, Cell] = {}
     for grid in grids:
         for cell in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads or cores):
-            cells[cell.id] = cells[cell.id].with_measures_of(cell) if cell.id in cells else cell
+            key = cell.id
+            cells[key] = cells[key].with_measures_of(cell) if key in cells else cell
     if not cells:
         raise UserError("the sweep has no cells: its excludes leave nothing")
-    return Sweep(name, str(document.get("title", name)), text, settings, tuple(cells.values()))
+    title = document.get("title", name)
+    if not isinstance(title, str):
+        raise UserError("'title' in the sweep file must be text")
+    return Sweep(name, title, text, settings, tuple(cells.values()))
+
+
+def _check_number(products: list[int]) -> None:
+    """Refuse what would never end, before any of its cells is made."""
+    if sum(products) > MOST_CELLS:
+        raise UserError(
+            f"the sweep spans {sum(products):,} cells and rounds, more than the {MOST_CELLS:,} that a run can have: "
+            "give its axes fewer values"
+        )
 
 
 def parse_override(assignment: str) -> tuple[str, list[Any]]:
@@ -198,13 +188,15 @@ def _settings(table: Any) -> Settings:
             raise unknown("setting in [run]", key, types)
         wanted = types[key]
         good = isinstance(value, (int, float) if wanted is float else wanted) and not isinstance(value, bool)
-        if not good or (wanted is not str and value < 0):
-            raise UserError(f"setting '{key}' in [run] must be a {_kind(wanted)}, not {value!r}")
+        if not good or (wanted is not str and not 0 <= value <= LARGEST_WHOLE):
+            raise UserError(f"setting '{key}' in [run] must be a {_kind(wanted)}, not {quoted(value)}")
     settings = Settings(**table)
     if settings.rounds < 1:
         raise UserError("setting 'rounds' in [run] must be at least 1")
     if settings.stand_in:
         TASKS.get(settings.stand_in)
+    if settings.memory_limit:
+        parse_size(settings.memory_limit)
     return settings
 
 
@@ -216,16 +208,23 @@ def _grid_cells(
     grid: Mapping[str, Any], defaults: Mapping[str, Any], override: Mapping[str, Any], threads: int
 ) -> Iterator[Cell]:
     measure = _measures(grid.get("measure", defaults.get("measure", list(USUAL_MEASURES))))
+    excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
+    for number, axes in enumerate(_axes(grid, defaults, override)):
+        for point in _product(axes):
+            cell = _resolve(point, threads, measure)
+            if number or not any(all(getattr(cell, k) in v for k, v in exclude.items()) for exclude in excludes):
+                yield cell
+
+
+def _axes(
+    grid: Mapping[str, Any], defaults: Mapping[str, Any], override: Mapping[str, Any]
+) -> list[dict[str, list[Any]]]:
+    """The values of every axis of a grid, and of each of its includes."""
     given = {k: v for k, v in {**defaults, **grid, **override}.items() if k in AXES}
     if "algorithm" not in given or "task" not in given:
         raise UserError("every [[grid]] needs the axes 'algorithm' and 'task'")
-    excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
     includes = [_table(entry, "include") for entry in _entries(grid, "include")]
-    for axes in ({}, *includes):
-        for point in _product({**given, **axes, **override} if axes else given):
-            cell = _resolve(point, threads, measure)
-            if axes or not any(all(getattr(cell, k) in v for k, v in exclude.items()) for exclude in excludes):
-                yield cell
+    return [_listed(given), *(_listed({**given, **axes, **override}) for axes in includes)]
 
 
 def _entries(grid: Mapping[str, Any], key: str) -> list[Any]:
@@ -239,45 +238,14 @@ def _listed(table: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {key: value if isinstance(value, list) else [value] for key, value in table.items()}
 
 
-def _product(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    listed = _listed(axes)
-    for key, values in listed.items():
+def _product(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for key, values in axes.items():
         if not values:
             raise UserError(f"axis '{key}' is an empty list")
         for value in values:
-            _check(key, value)
-    for point in itertools.product(*listed.values()):
-        yield dict(zip(listed, point, strict=True))
-
-
-def _check(axis: str, value: Any) -> None:
-    """Raise `UserError` unless `value` can stand on `axis`."""
-    if axis in REGISTRIES:
-        if not isinstance(value, str):
-            raise UserError(f"axis '{axis}' takes names, not {value!r}")
-        REGISTRIES[axis].get(value)
-    elif axis in WORDS:
-        if value not in WORDS[axis]:
-            raise unknown(axis, str(value), WORDS[axis])
-    elif axis in SMALLEST:
-        if not isinstance(value, int) or isinstance(value, bool) or value < SMALLEST[axis]:
-            raise UserError(f"axis '{axis}' takes whole numbers of {SMALLEST[axis]} or more, not {value!r}")
-    elif axis in RATES:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-            raise UserError(f"axis '{axis}' takes positive numbers, not {value!r}")
-    elif axis == "checkpoint":
-        if not isinstance(value, bool):
-            raise UserError(f"axis 'checkpoint' takes true or false, not {value!r}")
-    elif axis == "outer_clip":
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-            raise UserError(f"axis 'outer_clip' takes the largest norm, or 0 for none, not {value!r}")
-    elif axis == "first_order":
-        if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise UserError(f"axis 'first_order' takes a share of the iterations from 0 to 1, or true, not {value!r}")
-    elif axis == "preset":
-        names = {key.split("/")[0] for _, algorithm in ALGORITHMS for key in algorithm.presets}
-        if value not in names:
-            raise unknown("preset", str(value), names)
+            check(key, value)
+    for point in itertools.product(*axes.values()):
+        yield dict(zip(axes, point, strict=True))
 
 
 def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> Cell:
@@ -305,9 +273,9 @@ def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> C
     return Cell(**filled, measure=measure)
 
 
-def _measures(value: Iterable[Any]) -> tuple[Any, ...]:
-    names = [value] if isinstance(value, str) else list(value)
+def _measures(value: Any) -> tuple[Any, ...]:
+    names = value if isinstance(value, list) else [value]
     for name in names:
         if name not in MEASURES:
-            raise unknown("measure", str(name), MEASURES)
+            raise unknown("measure", named(name), MEASURES)
     return tuple(m for m in MEASURES if m in names)

@@ -4,9 +4,11 @@ Reads a job (JSON), proves the implementation right, measures what is asked for,
 phase, so that whatever ends the process, the parent knows how far it came.
 """
 
+import ctypes
 import json
 import math
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -23,16 +25,21 @@ from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, Timing, measure_time
 from metabench.measure.conditions import clock_mhz
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
+from metabench.measure.limit import lift_limit, limit_memory, parse_size, ran_out
 from metabench.measure.memory import Memory, measure_memory
 from metabench.measure.roofline import measure_peaks, step_flops
 from metabench.measure.statistics import mean_interval
+from metabench.schema import LARGEST
 from metabench.sweep.cell import Cell
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
 from metabench.tasks.base import TASKS, Split, TaskDistribution
 from metabench.tensors import Params
+from metabench.text import sentence
 from metabench.training import Diverged, evaluate, population_statistics, train
 
 VALIDATION_TASKS = 100
+LONGEST_TRACE = 20_000
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 POPULATION_TASKS = 100  # training tasks whose statistics stand for the population's
 SAMPLING_BUDGET = Budget(seconds=0.2)
 
@@ -53,6 +60,8 @@ def measure_cell(
     provenance = distribution.provenance
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
     workload = Workload(cell, distribution)
+    if limit := settings.get("memory_limit"):  # the settings of an older version, which measures this one, lack it
+        limit_memory(parse_size(limit), device, workload.engine.foreign)
     if library := workload.engine.library:
         record({"library": _version(library)})
     meta = initial_meta(cell, workload.algorithm)
@@ -177,7 +186,7 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
         raise Diverged("the score of a held-out task is not finite")
     by_step = [mean_interval(column.numpy()) for column in scores.T]
     final = by_step[-1]
-    if not all(math.isfinite(m.low) and math.isfinite(m.high) for m in by_step):
+    if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
         raise Diverged("the scores of held-out tasks are too large for an interval")
     return {
         "metric": "accuracy" if distribution.kind == "classification" else "mse",
@@ -208,9 +217,15 @@ def status_of(error: BaseException) -> str:
         return "incorrect"
     if isinstance(error, Diverged):
         return "diverged"
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or ran_out(str(error)):
         return "oom"
     return "crashed"
+
+
+def _die_with_parent() -> None:
+    """The same where Linux sees to it, even while native code holds the interpreter's lock and no thread can run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _follow_parent() -> None:
@@ -224,6 +239,7 @@ def _follow_parent() -> None:
 def main() -> None:
     """Entry point of the process."""
     job_file, result_file = Path(sys.argv[1]), Path(sys.argv[2])
+    _die_with_parent()
     threading.Thread(target=_follow_parent, daemon=True).start()
     job = json.loads(job_file.read_text(encoding="utf-8"))
     cell = Cell.from_json(job["cell"])
@@ -244,10 +260,11 @@ def main() -> None:
         measure_cell(cell, job["settings"], Path(job["data_dir"]) if job["data_dir"] else None, record)
         record({"status": "ok"})
     except Exception as error:
+        lift_limit()
         status = status_of(error)
         kind = f"{type(error).__name__}: " if status == "crashed" else ""
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        trace = traceback.format_exc() if status == "crashed" else ""
+        first_line = sentence((str(error).strip() or "no message").splitlines()[0])
+        trace = traceback.format_exc()[-LONGEST_TRACE:] if status == "crashed" else ""
         record({"status": status, "reason": f"{kind}{first_line}", "traceback": trace})
     os._exit(0)  # all is on disk, and torch takes a third of a second to tidy up
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from metabench.errors import UserError
+from metabench.files import MEBIBYTE, check_plain
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import (
@@ -43,6 +44,7 @@ NAME = "omniglot"
 EXPECTED: Mapping[str, int] = {"images_background": 964, "images_evaluation": 659}
 """The two parts of Omniglot and how many characters each holds."""
 MAX_PNG_BYTES = 64 * 1024  # the largest real one has 522 bytes
+MAX_ZIP_BYTES = 64 * MEBIBYTE  # the larger real one has some 10
 MAX_ENTRIES = 100_000  # the larger real zip has some 20 000
 CONNECT_SECONDS = 5.0
 DOWNLOAD_SECONDS = 60.0
@@ -174,6 +176,7 @@ def _read_zip(path: Path) -> dict[str, bytes]:
     """The drawings by canonical name, read in memory: nothing of the archive is ever written to disk."""
     files: dict[str, bytes] = {}
     try:
+        check_plain(path, MAX_ZIP_BYTES)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if len(entries) > MAX_ENTRIES:
@@ -200,8 +203,8 @@ def _read_folder(path: Path) -> dict[str, bytes]:
                 continue
             if not _canonical(name, path.name):
                 raise UserError(f"{path} does not hold Omniglot alone: unexpected file {name}")
-            if file.stat().st_size > MAX_PNG_BYTES:
-                raise UserError(f"{path} does not hold Omniglot alone: {name} is too large")
+            if not file.is_file() or file.stat().st_size > MAX_PNG_BYTES or len(files) == MAX_ENTRIES:
+                raise UserError(f"{path} does not hold Omniglot alone: {name} is too large, too many, or no file")
             files[name] = file.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path}: {error.strerror}") from error

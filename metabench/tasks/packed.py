@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from metabench.errors import UserError
+from metabench.files import MEBIBYTE, check_plain, replacing
 
 if TYPE_CHECKING:  # Pillow is loaded where it is used: importing a task distribution must be cheap
     from PIL.Image import Image
@@ -24,6 +25,8 @@ DRAWN_SIDE = 105
 """Side in pixels of a drawing as its writer made it."""
 SIDE = 28
 """Side in pixels of a packed image."""
+MOST_BYTES = 256 * MEBIBYTE
+"""Of the arrays in a cache file, ten times those of Omniglot."""
 FORMAT = 1
 """Version of the cache file; another version is not read."""
 
@@ -136,21 +139,17 @@ def save(packed: PackedImages, path: Path) -> None:
     text = {key: np.array(getattr(packed, key)) for key in ("name", "origin", "source_hash", "pixel_hash")}
     names = {"alphabets": np.array(packed.alphabets), "characters": np.array(packed.characters)}
     arrays: dict[str, Any] = {"format": np.array(FORMAT), "images": packed.images.numpy(), **text, **names}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # same folder, so that the replacement is atomic
-    try:
-        with part.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
-        part.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write the cache file {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        np.savez_compressed(stream, **arrays)
 
 
 def load(path: Path, name: str) -> PackedImages:
     """The data called `name` from its cache file; raises `UserError` when the file is not what `save` wrote."""
+    check_plain(path, MOST_BYTES)
     try:
         with np.load(path, allow_pickle=False) as archive:
+            if sum(entry.file_size for entry in archive.zip.infolist()) > MOST_BYTES:
+                raise ValueError("it would fill the memory")
             if int(archive["format"]) != FORMAT or str(archive["name"]) != name:
                 raise ValueError("another format or data set")
             packed = pack(

@@ -1,9 +1,12 @@
 """A package outside the tree: one good algorithm, and one of each way in which an implementation can go wrong."""
 
 import ctypes
+import os
+import signal
 import time
 from dataclasses import dataclass, replace
 from itertools import repeat
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +73,34 @@ class Segfaulting(Plugged):
 class Sleeping(Plugged):
     def objective(self, meta, anchor, task):
         time.sleep(600)
+
+
+@dataclass(frozen=True)
+class Stuck(Plugged):
+    """Waits for ever in native code that never gives the interpreter's lock back; says so in a file if asked to."""
+
+    def objective(self, meta, anchor, task):
+        if mark := os.environ.get("STUCK_MARK"):
+            Path(mark).touch()
+        ctypes.PyDLL(None).pause()
+
+
+@dataclass(frozen=True)
+class Killed(Plugged):
+    """As the system does when memory runs out."""
+
+    def objective(self, meta, anchor, task):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class TimeTraveller(Plugged):
+    """While it is measured, the clock on the wall jumps by hours at each look."""
+
+    def objective(self, meta, anchor, task):
+        jumps = iter(range(10**9))
+        time.time = lambda: 3600.0 * next(jumps) * (-1) ** next(jumps)
+        return super().objective(meta, anchor, task)
 
 
 @dataclass(frozen=True)

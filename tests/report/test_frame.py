@@ -41,21 +41,30 @@ def test_an_unfinished_last_line_is_left_out_with_a_warning(run_of, row):
     assert [r["cell"]["seed"] for r in read_run(folder).measurements] == [0, 1]
 
 
-def test_a_broken_line_elsewhere_is_named(run_of, row):
+def test_a_broken_line_is_left_out_by_name_and_the_others_stay(run_of, row):
     folder = run_of([row(seed=0), row(seed=1), row(seed=2)])
     file = folder / "measurements.jsonl"
     lines = file.read_text().splitlines()
     for broken, word in (
-        (lines[1][:-50], "is not JSON"),
-        ("[]", "is not a measurement"),
-        ('{"schema": 1, "id": "x", "round": 0, "status": "ok"}', "has no 'cell'"),
-        ('{"schema": 1, "id": "x", "round": 0, "status": "ok", "cell": {}}', "has no 'algorithm'"),
-        (lines[1].replace('"schema": 1', '"schema": 2'), "newer metabench (schema 2)"),
+        (lines[1][:-50], "it is not JSON"),
+        ("[]", "it is not a measurement"),
+        ('{"schema": 1, "id": "x", "round": 0, "status": "ok"}', "it is not a measurement: it has no 'cell'"),
     ):
         file.write_text("\n".join([lines[0], broken, lines[2]]) + "\n")
-        sentence = refusal(folder)
-        assert word in sentence
-        assert "line 2 of" in sentence
+        run = read_run(folder)
+        assert [r["cell"]["seed"] for r in run.measurements] == [0, 2]
+        assert run.warnings[0] == f"Line 2 of measurements.jsonl is left out: {word}."
+        assert run.warnings[1] == "Resume the run to measure what was left out."
+
+
+def test_a_line_of_a_newer_version_refuses_the_run(run_of, row):
+    folder = run_of([row(seed=0), row(seed=1) | {"schema": 2}])
+    assert refusal(folder).endswith("was written by a newer metabench (schema 2): update first")
+
+
+def test_a_run_of_which_nothing_can_be_read(run_of):
+    folder = run_of([["no"], ["measurement"]])
+    assert refusal(folder).startswith(f"'{folder}' holds no measurement at all: Line 1 of measurements.jsonl")
 
 
 def test_the_reference_is_in_no_frame(run_of, row, pairs):

@@ -122,7 +122,8 @@ def test_the_tables_bear_the_floor_and_mark_what_is_below_it(run_of, row, pairs)
     def timed(number, engine, seconds, algorithm="maml", **parts):
         made = row(number, engine=engine, algorithm=algorithm, measure=["time"])
         samples = [seconds * (1 + 0.001 * i) for i in range(9)]
-        made["time"] |= {"step": made["time"]["step"] | {"samples": samples, "median": samples[4]}}
+        summary = {"samples": samples, "low": samples[1], "median": samples[4], "high": samples[7]}
+        made["time"] |= {"step": made["time"]["step"] | summary}
         return made | parts
 
     cells = [("loop", 1.00, {}), ("vmap", 0.98, {}), ("native", 0.5, {}), ("compile", 0.505, {})]

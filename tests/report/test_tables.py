@@ -9,13 +9,15 @@ import statistics
 import pandas as pd
 import pytest
 
-from metabench.report.bundles import STATUSES
 from metabench.report.document import as_markdown, as_text, document
 from metabench.report.frame import read_run, samples_frame, to_frame
+from metabench.report.plots.style import label
 from metabench.report.tables import markdown
+from metabench.schema import STATUSES
 
 UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 FIGURE = re.compile(r"^(-?[\d.]+)(?: (s|ms|µs|B|KiB|MiB|GiB))?(?: \[(-?[\d.]+), (-?[\d.]+)\])?")
+FAILED = set(STATUSES) - {"ok"}
 COST = {"measure": ["time", "memory"]}
 
 
@@ -97,7 +99,7 @@ def test_every_figure_of_the_cost_tables_follows_from_the_csv_files(synthetic):
             cell = cell_of(table, record)
             seen.add(tuple(cell[axis] for axis in sorted(cell)))
             if record.get("step time", "–") == "–":
-                assert record["status"].split(":")[0] in STATUSES
+                assert record["status"].split(":")[0] in FAILED
                 continue
             assert_shows(record["step time"], csv.time(**cell))
             if record["peak memory"] != "–":
@@ -173,7 +175,7 @@ def test_every_figure_of_the_growth_tables_follows_from_the_csv_files(synthetic)
                 cell = {**base, "algorithm": record["algorithm"], "engine": record["engine"]}
                 ends = []
                 for head, value in zip(heads, values, strict=True):
-                    if record[head] in STATUSES:
+                    if record[head] in FAILED:
                         assert csv.medians(**cell | {axis: value}).empty
                     else:
                         assert_shows(record[head], figure(**cell | {axis: value}))
@@ -231,7 +233,10 @@ def test_peers_stand_with_their_version_beside_the_fastest_engine_of_ours(run_of
     def timed(engine, seconds, **changes):
         made = row(engine=engine, measure=["time"])
         samples = [seconds] * 20
-        made["time"] |= {"step": made["time"]["step"] | {"samples": samples, "median": seconds}, **changes}
+        made["time"] |= {
+            "step": made["time"]["step"] | {"samples": samples} | dict.fromkeys(("median", "low", "high"), seconds),
+            **changes,
+        }
         return made
 
     absent = row(0, "unsupported", "higher is not installed", engine="higher", measure=["time"])
@@ -258,7 +263,8 @@ def test_rates_are_loops_operations_by_each_engines_time(run_of, row):
 
     def timed(engine, seconds):
         made = row(engine=engine, measure=["time", "work"])
-        made["time"] |= {"step": made["time"]["step"] | {"samples": [seconds] * 20, "median": seconds}}
+        made["time"] |= {"step": made["time"]["step"] | {"samples": [seconds] * 20}}
+        made["time"]["step"] |= dict.fromkeys(("median", "low", "high"), seconds)
         return made
 
     for noisy, mark in ((False, ""), (True, " *")):
@@ -278,7 +284,7 @@ def test_all_rows_that_are_not_ok_stand_in_the_last_table_with_their_whole_reaso
     }
     bad = to_frame(read_run(synthetic)).query("status != 'ok'")
     assert shown == set(bad[["id", "round", "status", "reason"]].itertuples(index=False, name=None))
-    assert {status for _, _, status, _ in shown} == set(STATUSES)
+    assert {status for _, _, status, _ in shown} == FAILED
 
 
 def test_an_incorrect_cell_gives_no_figure_even_if_it_has_one(run_of, row):
@@ -297,6 +303,31 @@ def test_an_incorrect_cell_gives_no_figure_even_if_it_has_one(run_of, row):
     slow, fast = (made["time"]["step"]["median"] for made in again)
     assert_shows(maml["step time"], slow)
     assert_shows(fomaml["time ÷ maml"], fast / slow)
+
+
+HOSTILE = {
+    "<script>alert(1)</script>": r"\<script>alert(1)\</script>",
+    "[here](javascript:x) ![](https://e.vil/t)": r"[here\](javascript:x) ![\](https\://e.vil/t)",
+    "[x]: www.e.vil": r"[x\]: www\.e.vil",
+    "a | b\n# heading": r"a \| b # heading",
+    "&lt;b&gt; &#60; at&t": r"\&lt;b\&gt; \&#60; at\&t",
+    "`code` *bold* _so_ ~~gone~~ $x$": r"\`code\` \*bold\* \_so\_ \~\~gone\~\~ \$x\$",
+    "\x1b[31mred\x1b[0m\u202e": r"\\x1b[31mred\\x1b[0m\\u202e",
+    "1.2 [1.1, 1.3] & more: 5": "1.2 [1.1, 1.3] & more: 5",
+}
+
+
+@pytest.mark.parametrize(("text", "in_markdown"), HOSTILE.items())
+def test_what_others_wrote_is_shown_as_written_and_does_nothing(run_of, row, text, in_markdown):
+    rows = [row(0, "crashed", text, model=text, preset=text), row() | {"warnings": [text], "library": text}]
+    environment = {"summary": text, "warnings": [text], "sweep": {"name": text, "title": text}}
+    shown = document(read_run(run_of(rows, environment)))
+    page, terminal = as_markdown(shown), as_text(shown)
+    assert (text in label(text)) == ("$" not in text and text.isprintable())
+    assert page.count(in_markdown) >= 6
+    assert text in HOSTILE and (text == in_markdown or text not in page)
+    assert terminal.replace("\n", "").isprintable()
+    assert not page.replace("\n", "").count("\x1b")
 
 
 def test_the_order_of_measuring_does_not_matter(synthetic, run_of):

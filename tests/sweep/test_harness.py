@@ -19,6 +19,7 @@ title = "tiny"
 noise_pairs = 0
 time_budget_s = 0.05
 time_limit_s = {limit}
+memory_limit = "{memory}"
 side_by_side = {together}
 curve_points = 1
 [defaults]
@@ -39,8 +40,8 @@ def rows_if_any(folder: Path) -> list[dict]:
     return rows(folder) if (folder / "measurements.jsonl").exists() else []
 
 
-def write_sweep(folder: Path, grids: str, limit: float = 60, together: int = 1) -> str:
-    (folder / "tiny.toml").write_text(TINY.format(limit=limit, together=together) + grids)
+def write_sweep(folder: Path, grids: str, limit: float = 60, together: int = 1, memory: str = "") -> str:
+    (folder / "tiny.toml").write_text(TINY.format(limit=limit, together=together, memory=memory) + grids)
     return "tiny.toml"
 
 
@@ -51,17 +52,30 @@ def test_every_outcome_is_a_row(metabench, tmp_path):
 [[grid]]
 algorithm = ["maml", "plugged", "forgetful-maml", "segfaulting", "hungry", "exploding", "failing", "undefined"]
 [[grid]]
+algorithm = ["killed", "time-traveller"]
+[[grid]]
 algorithm = ["maml"]
 engine = ["first-order", "choosy"]
 [[grid]]
 algorithm = ["maml"]
 model = "conv4-16"
+[[grid]]
+algorithm = "maml"
+model = "mlp-80x2"
+outer = "sgd"
+outer_lr = 1e30
+measure = ["quality"]
+[[grid]]
+algorithm = "maml"
+model = "mlp-640x2"
+shots = 1_000_000
 """,
+        memory="1GiB",
     )
     done = metabench("run", sweep, "--out", "run")
     assert done.returncode == 0, done.stderr
     found = {(r["cell"]["algorithm"], r["cell"]["engine"], r["cell"]["model"]): r for r in rows(tmp_path / "run")}
-    assert len(found) == len(rows(tmp_path / "run")) == 11
+    assert len(found) == len(rows(tmp_path / "run")) == 15
 
     def outcome(algorithm, engine="loop", model="mlp-40x2"):
         row = found[algorithm, engine, model]
@@ -77,6 +91,13 @@ model = "conv4-16"
     assert "SIGSEGV" in outcome("segfaulting")[1]
     assert outcome("hungry")[0] == "oom"
     assert outcome("exploding") == ("diverged", "the training loss is inf by iteration 3")
+    assert outcome("killed")[0] == "oom"
+    assert "killed in phase 'correctness gate', most likely by the system" in outcome("killed")[1]
+    assert outcome("maml", model="mlp-640x2")[0] == "oom"
+    assert "can't allocate memory" in outcome("maml", model="mlp-640x2")[1]
+    assert outcome("maml", model="mlp-80x2") == ("diverged", "the training loss is nan by iteration 3")
+    assert outcome("time-traveller") == ("ok", "")
+    assert 0 < found["time-traveller", "loop", "mlp-40x2"]["time"]["step"]["median"] < 10
     assert outcome("failing") == ("crashed", "ValueError: two lines")
     assert "of which the first is shown" in found["failing", "loop", "mlp-40x2"]["traceback"]
     assert outcome("undefined")[0] == "incorrect"
@@ -122,8 +143,8 @@ measure = ["time"]
     assert found["vmap", "conv4-16-stock-norm"]["gate"]["engine_error"] > 1e-4
 
 
-def test_a_cell_is_ended_at_its_time_limit(metabench, tmp_path):
-    sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = "sleeping"\n', limit=12)
+def test_a_cell_that_is_stuck_in_native_code_is_ended_at_its_time_limit(metabench, tmp_path):
+    sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = "stuck"\n', limit=12)
     assert metabench("run", sweep, "--out", "run").returncode == 0
     (row,) = rows(tmp_path / "run")
     assert row["status"] == "timeout"
@@ -205,6 +226,18 @@ def test_a_run_killed_in_the_middle_of_a_cell_resumes_to_the_same_rows(metabench
     assert len(rows(tmp_path / "killed")) == 4  # nothing is measured twice
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process that is stuck outlives a killed run")
+def test_a_run_that_is_killed_leaves_no_process_even_one_that_is_stuck(tmp_path, plugin):
+    sweep, mark = write_sweep(tmp_path, '[[grid]]\nalgorithm = "stuck"\n'), tmp_path / "stuck"
+    env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1", "STUCK_MARK": str(mark)}
+    command = [sys.executable, "-m", "metabench", "run", sweep, "--out", "run"]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        wait_for(mark.exists)
+        (worker,) = psutil.Process(run.pid).children()
+        os.kill(run.pid, signal.SIGKILL)
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
 def wait_for(condition, seconds: float = 60):
     """The first true value of `condition`."""
     deadline = time.monotonic() + seconds
@@ -244,6 +277,11 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, plugin, signal_number, t
         command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
     ) as run:
         worker = wait_for(lambda: second_worker(run.pid))
+        os.kill(run.pid, signal_number)
+        assert run.stderr is not None
+        first = next(line for line in run.stderr if "stopping" in line)
+        assert "when what runs has ended; interrupt again to end it at once. Go on with: metabench run tiny" in first
+        assert worker.is_running()
         os.kill(run.pid, signal_number)
         _, messages = run.communicate(timeout=30)
     assert run.returncode == 130

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from listening import Silent
 from metabench.measure.statistics import summarise
 from metabench.report.frame import read_run, to_frame
 from metabench.report.noise import floor_text
@@ -70,22 +71,6 @@ def test_built_in_sweeps_that_time_have_a_noise_floor():
         assert jobs[0].cell.task == "sinusoid"
 
 
-class Silent:
-    """Listens to a run and says nothing."""
-
-    def begin(self, total, done):
-        self.total, self.done = total, done
-
-    def cell(self, cell):
-        pass
-
-    def finished(self, measurement):
-        pass
-
-    def warn(self, sentence):
-        pass
-
-
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """Runs a sweep without processes: cells of `loop` take 1, 2, … ms, one after the other, those of `vmap` fail."""
@@ -95,7 +80,7 @@ def run(monkeypatch, tmp_path):
         if cell.engine == "vmap":
             return Measurement(cell.id, number, "crashed", "it fell", cell.to_json(), "", 0.1)
         step = summarise([next(taken) / 1000] * 6)
-        time = {"step": vars(step), "sampling": vars(step), "noisy": False}
+        time = {"step": vars(step), "sampling": vars(step), "noisy": False, "compile_s": 0.0}
         return Measurement(cell.id, number, "ok", "", cell.to_json(), "", 0.1, time=time)
 
     monkeypatch.setattr(runner, "run_cell", run_cell)

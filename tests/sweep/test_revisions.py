@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from listening import Silent
 from metabench.errors import UserError
 from metabench.sweep import revisions
 from metabench.sweep.builtin import find_sweep
-from metabench.sweep.cell import Cell
 from metabench.sweep.measurement import Measurement
 from metabench.sweep.reference import Reference
 from metabench.sweep.revisions import ROUNDS, measure_revisions, turn_pairs
@@ -28,20 +29,6 @@ def sweep(*algorithms: str) -> Sweep:
     grid = {**GRID, "algorithm": list(algorithms)}
     quality = {**GRID, "algorithm": "maml", "seed": 1, "measure": "quality"}
     return parse_sweep("tiny", {"grid": [grid, quality]}, "text\n", 1)
-
-
-class Silent:
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.total = 0
-
-    def begin(self, total: int, done: int) -> None:
-        self.total = total - done
-
-    def cell(self, cell: Cell) -> None: ...
-    def finished(self, measurement: Measurement) -> None: ...
-    def warn(self, sentence: str) -> None:
-        self.warnings.append(sentence)
 
 
 def test_every_cell_is_timed_in_every_round_on_both_sides_in_turn():
@@ -88,12 +75,14 @@ def rows(folder: Path) -> list[dict]:
 
 def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(repository, tmp_path, monkeypatch):
     seen: list[tuple[str, str, int]] = []
-    stop_after = 5
+    stop_after, stop = 5, Event()
 
     def watched(job, settings, data_dir, code):
         cell, number = job.cell, job.round
         if len(seen) == stop_after:
             raise KeyboardInterrupt
+        if len(seen) == 7:
+            stop.set()
         seen.append(((code / "file").read_text(), cell.id, number))
         return Measurement(cell.id, number, "ok", "", cell.to_json(), "2026-01-01T00:00:00Z", 0.1)
 
@@ -103,13 +92,17 @@ def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(reposi
     def measure(resume: bool) -> tuple[Path, Path]:
         return measure_revisions(
             ("HEAD~1", "HEAD"), small, 4, tmp_path / "out", resume=resume, data_dir=None, progress=Silent(),
-            repository=repository,
+            repository=repository, stop=stop,
         )  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt):
         measure(resume=False)
     assert len(git(repository, "worktree", "list").splitlines()) == 1
     stop_after = 10**6
+    with pytest.raises(KeyboardInterrupt):
+        measure(resume=True)
+    assert len(seen) == 8  # what was running when it was asked to stop is there
+    stop.clear()
     with pytest.raises(UserError, match="add --resume"):
         measure(resume=False)
     base, new = measure(resume=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from metabench.errors import UserError
+from metabench.sweep import spec
 from metabench.sweep.builtin import builtin_sweeps, find_sweep
 from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
 
@@ -169,6 +170,19 @@ def test_override_syntax():
         ("[run]\ntime_limit_s = -5\n" + MINIMAL, "setting 'time_limit_s' in [run] must be a number of 0 or more"),
         ('[run]\nstand_in = "glyph"\n' + MINIMAL, "unknown task 'glyph': did you mean 'glyphs'?"),
         ('[[grid]]\ntask = "sinusoid"', "every [[grid]] needs the axes 'algorithm' and 'task'"),
+        (MINIMAL + "inner_lr = inf", "axis 'inner_lr' takes positive numbers, not inf"),
+        (MINIMAL + "outer_clip = inf", "axis 'outer_clip' takes the largest norm, or 0 for none, not inf"),
+        (MINIMAL + "preset = [[1]]", "unknown preset '[1]'"),
+        (MINIMAL + "measure = 3", "unknown measure '3'"),
+        (MINIMAL + "measure = {a = 1}", "unknown measure '{'a': 1}'"),
+        (
+            MINIMAL + f"seed = {2**63}",
+            "axis 'seed' takes whole numbers up to 9,007,199,254,740,992, not 9223372036854775808",
+        ),
+        ("[run]\ntime_limit_s = nan\n" + MINIMAL, "setting 'time_limit_s' in [run] must be a number of 0 or more"),
+        ("[run]\ntime_limit_s = inf\n" + MINIMAL, "setting 'time_limit_s' in [run] must be a number of 0 or more"),
+        ('[run]\nmemory_limit = "2"\n' + MINIMAL, "'2' is not a size of memory: give a number and its unit"),
+        ("title = 3\n" + MINIMAL, "'title' in the sweep file must be text"),
         ("title = 'x'", "the sweep file has no [[grid]]"),
         ("grid = 3", "the sweep file has no [[grid]]"),
         ("run = 3\n" + MINIMAL, "'run' in the sweep file must be a table"),
@@ -182,6 +196,21 @@ def test_every_mistake_is_named(text, sentence):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("axes", "count"),
+    [
+        (f"seed = {list(range(1000))}\ninner_steps = {list(range(1000))}\nmeta_batch = {[*range(1, 1001)]}", 10**9),
+        (f"include = [{{seed = {list(range(1000))}, inner_steps = {list(range(1000))}}}]", 10**6 + 1),
+        ("[run]\nrounds = 1_000_000_000_000", 10**12),
+    ],
+)
+def test_a_sweep_without_end_is_refused_before_its_cells_are_made(axes, count, monkeypatch):
+    monkeypatch.setattr(spec, "_resolve", None)
+    with pytest.raises(UserError) as caught:
+        parse(MINIMAL + axes)
+    assert str(caught.value).startswith(f"the sweep spans {count:,} cells and rounds, more than the 20,000 that a run")
+
+
 def test_malformed_toml(tmp_path: Path):
     file = tmp_path / "bad.toml"
     file.write_text("[[grid]\n")
@@ -189,10 +218,22 @@ def test_malformed_toml(tmp_path: Path):
         load_sweep(file, {}, 2)
 
 
+def test_nesting_numbers_and_sizes_without_end(tmp_path: Path):
+    file = tmp_path / "bad.toml"
+    for text, sentence in (
+        ("x = " + "[" * 100_000, "'bad.toml' is not valid TOML: it is nested too deep"),
+        ("x = " + "9" * 5000, "'bad.toml' is not valid TOML: Exceeds the limit"),
+        ("#" * (1 << 19), "is too large: 524,288 bytes, where at most 262,144 are read"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=sentence):
+            load_sweep(file, {}, 2)
+
+
 def test_a_binary_file_is_no_sweep(tmp_path: Path):
     file = tmp_path / "bad.toml"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="cannot read sweep file"):
+    with pytest.raises(UserError, match="cannot read '.*bad.toml': it is not text in UTF-8"):
         load_sweep(file, {}, 2)
 
 

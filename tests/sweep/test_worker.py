@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from metabench.errors import Unsupported
 from metabench.measure.roofline import Peaks, step_flops
 from metabench.outer import MetaOptimizer
 from metabench.sweep import worker
-from metabench.sweep.spec import parse_sweep
+from metabench.sweep.spec import Settings, parse_sweep
 from metabench.sweep.worker import measure_cell
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
 from metabench.tasks.base import TASKS, EpisodeShape
@@ -23,6 +23,7 @@ from metabench.training import train
 
 SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)
 LOOP = ENGINES.get("loop")
+SETTINGS = asdict(Settings())
 
 
 def cell_of(**axes):
@@ -233,7 +234,7 @@ def test_work_is_that_of_loop_beside_what_the_machine_can_do(monkeypatch):
     """A pass of a task through the network takes 2·10·1680 operations; an iteration, between 5 and 20 passes."""
     monkeypatch.setattr(worker, "measure_peaks", lambda threads, dtype, device: Peaks(1e9, 2e9, 3e9, False))
     parts = {}
-    measure_cell(cell_of(measure=["work"], inner_steps=1, engine="vmap"), {}, None, parts.update)
+    measure_cell(cell_of(measure=["work"], inner_steps=1, engine="vmap"), SETTINGS, None, parts.update)
     assert parts["work"]["peaks"] == {"matmul": 1e9, "convolution": 2e9, "bandwidth": 3e9, "noisy": False}
     workload = Workload(cell_of(inner_steps=1), SINUSOID)
     meta = initial_meta(workload.cell, workload.algorithm)
@@ -251,7 +252,7 @@ def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch
     monkeypatch.setattr(worker, "evaluate", scores)
     parts = {}
     cell = cell_of(measure=["quality"], iterations=2, eval_tasks=3)
-    measure_cell(cell, {"curve_points": 1}, None, parts.update)
+    measure_cell(cell, SETTINGS | {"curve_points": 1}, None, parts.update)
     assert [point["value"] for point in parts["quality"]["curve"]] == [None, None]
     assert parts["quality"]["value"] == 0.5
     json.dumps(parts, allow_nan=False)

@@ -233,6 +233,23 @@ def test_entries_too_large_are_refused_before_they_are_read(tmp_path):
         omniglot.find(folder)
 
 
+def test_a_pipe_among_the_drawings_is_not_waited_for(tmp_path):
+    name = "images_evaluation/Z/character01/0003_01.png"
+    folder = write_folders(tmp_path / "folders", tree())
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(UserError, match=r"0003_01\.png is too large, too many, or no file"):
+        omniglot.find(folder)
+
+
+def test_an_archive_too_large_is_not_opened(tmp_path, monkeypatch):
+    folder = write_zips(tmp_path / "zips", tree())
+    monkeypatch.setattr(omniglot, "MAX_ZIP_BYTES", 100)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(UserError, match=r"images_background\.zip' is too large: .* at most 100 are read"):
+        omniglot.find(folder)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"no image", "not a readable PNG"), (png(0, 50), r"size is \(50, 50\)"), (png(0)[:-40], "not a readable PNG")],

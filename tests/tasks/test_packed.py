@@ -83,6 +83,16 @@ def test_a_pickle_is_never_run(tmp_path):
     assert not ran.exists()
 
 
+def test_a_cache_file_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "example.npz"
+    np.savez_compressed(path, format=np.array(1), images=np.zeros(1 << 20, np.uint8))
+    assert path.stat().st_size < 1 << 14
+    monkeypatch.setattr("metabench.tasks.packed.MOST_BYTES", 1 << 16)
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", None)  # nothing of it is read
+    with pytest.raises(UserError, match=r"example\.npz is damaged"):
+        load(path, "example")
+
+
 def test_an_interrupted_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "example.npz"
     save(example(), path)
@@ -93,7 +103,7 @@ def test_an_interrupted_save_leaves_the_old_file_and_no_other(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(UserError, match=r"cannot write the cache file .*example\.npz: No space left on device"):
+    with pytest.raises(UserError, match=r"cannot write to .*example\.npz': No space left on device"):
         save(example(), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["example.npz"]

@@ -13,7 +13,7 @@ from metabench.report.bundles import Bundle, status
 from metabench.report.engines import LOOP, Layout, Line, Point, layouts, library
 from metabench.report.figures import NOTHING, duration_text, trim
 from metabench.report.noise import SAME, NoiseFloor, differs
-from metabench.report.plots.style import FAINT, INK, WIDTH, engine_colour, styled
+from metabench.report.plots.style import FAINT, INK, WIDTH, engine_colour, label, styled
 from metabench.report.ratios import Ratio, ratio_interval
 from metabench.report.tables import setting
 from metabench.rows import Row
@@ -71,18 +71,18 @@ def _group(layout: Layout, floor: NoiseFloor | None) -> Group:
         Panel(_title(layout, point, alone), tuple(_bar(layout, line, point, not alone, floor) for line in lines))
         for point in layout.points
     )
-    return Group(f"{' '.join(*of)} on {layout.where}" if alone else layout.where, panels)
+    return Group(label(f"{' '.join(*of)} on {layout.where}" if alone else layout.where), panels)
 
 
 def _bar(layout: Layout, line: Line, point: Point, labelled: bool, floor: NoiseFloor | None) -> Bar:
     name = library(line) if library(line).startswith(f"{line.engine} ") else line.engine
-    label = " ".join([*(line.label if labelled else ()), name])
+    text = label(" ".join([*(line.label if labelled else ()), name]))
     bundle, ratio = line.at.get(point), _speed_up(layout, line, point)
     if ratio:
         word = SAME if floor and not differs(ratio, floor) else ""
     else:
         word = status(bundle) if bundle and not bundle.samples else NOTHING
-    return Bar(label, line.engine, not library(line), ratio, word)
+    return Bar(text, line.engine, not library(line), ratio, word)
 
 
 def _title(layout: Layout, point: Point, alone: bool) -> str:
@@ -90,7 +90,7 @@ def _title(layout: Layout, point: Point, alone: bool) -> str:
     phrase = setting(dict(point), layout.sizes, layout.data)
     step = next((line.at[point].step for line in layout.lines if line.engine == LOOP and point in line.at), None)
     parts = [phrase, f"loop: {duration_text(step.value)}" if alone and step else ""]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(label(part) for part in parts if part)
 
 
 def _speed_up(layout: Layout, line: Line, point: Point) -> Ratio | None:
@@ -120,7 +120,12 @@ def draw_engines(groups: Sequence[Group], machine: str) -> Figure:
             _draw_group(group, columns, part)
         same = any(bar.word == SAME for group in groups for panel in group.panels for bar in panel.bars)
         foot.text(
-            LEFT, 0.5, f"{SAYS}{' ≈: no difference.' if same else ''}\n{machine}", fontsize=8, color=FAINT, va="center"
+            LEFT,
+            0.5,
+            f"{SAYS}{' ≈: no difference.' if same else ''}\n{label(machine)}",
+            fontsize=8,
+            color=FAINT,
+            va="center",
         )
         return figure
 
@@ -159,7 +164,7 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
         axes.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(panel.bars)))
     labels = axes.set_yticklabels([bar.label for bar in panel.bars])
-    for label, bar in zip(labels, panel.bars, strict=True):
-        label.set_fontweight("bold" if bar.ours else "normal")
+    for written, bar in zip(labels, panel.bars, strict=True):
+        written.set_fontweight("bold" if bar.ours else "normal")
     axes.set_ylim(len(panel.bars) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

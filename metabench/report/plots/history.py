@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from metabench.report.comparison_tables import cell_text
 from metabench.report.figures import TIME_UNITS
 from metabench.report.history import Line, MachineHistory
-from metabench.report.plots.style import styled
+from metabench.report.plots.style import label, styled
 
 LINE_COLOUR, STEP_COLOUR, LEVEL_COLOUR = "#0072b2", "#d55e00", "#1a1a1a"  # Okabe and Ito: told apart by everyone
 MOST_LABELS = 12  # more would overlap
@@ -39,11 +39,9 @@ def draw_history(history: MachineHistory, line: Line) -> Figure:
             axes.axvline(step - 0.5, color=STEP_COLOUR, linestyle="--", linewidth=1)
         every = -(-len(history.columns) // MOST_LABELS)
         shown = range(0, len(history.columns), every)
-        axes.set_xticks(
-            list(shown), [history.columns[i].label for i in shown], rotation=30, ha="right", parse_math=False
-        )
+        axes.set_xticks(list(shown), [label(history.columns[i].label) for i in shown], rotation=30, ha="right")
         axes.set_xlim(-0.5, len(history.columns) - 0.5)
         axes.set_ylim(bottom=0)
         axes.set_ylabel(f"time of a meta-iteration [{unit}]")
-        axes.set_title(cell_text(line.cell), fontsize=7, wrap=True, parse_math=False)
+        axes.set_title(label(cell_text(line.cell)), fontsize=7, wrap=True)
     return figure

@@ -8,9 +8,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from metabench.text import one_line
+
 FORMATS = ("svg", "png")
 WIDTH = 9.0  # inches
 DPI = 160
+LONGEST_LABEL = 200
 INK, FAINT, PAPER = "#1a1a1a", "#767676", "#ffffff"
 OTHER = "#999999"
 ENGINES: Mapping[str, str] = {
@@ -51,6 +54,11 @@ _RC: dict[Any, Any] = {
 def engine_colour(engine: str) -> str:
     """The engine's colour; one for all that come from outside."""
     return ENGINES.get(engine, OTHER)
+
+
+def label(text: str) -> str:
+    """A text of a run as it may stand in a picture: on one line, of bounded length, and never a formula."""
+    return one_line(text)[:LONGEST_LABEL].replace("$", r"\$")
 
 
 def styled() -> AbstractContextManager[None]:

@@ -1,0 +1,94 @@
+"""Files that hold data: read up to a size, written whole or not at all, and never through a link."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from metabench.errors import UserError
+
+MEBIBYTE = 1 << 20
+_AS_IT_IS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # neither is on every system
+
+
+def check_plain(file: Path, most: int) -> None:
+    """Raise `UserError` for what is no plain file (a pipe would never end), or has more than `most` bytes.
+
+    A file that does not exist is left to whoever opens it.
+    """
+    if file.exists() and not file.is_file():
+        raise UserError(f"cannot read '{file}': it is not a file")
+    if file.exists() and file.stat().st_size > most:
+        raise UserError(f"'{file}' is too large: {file.stat().st_size:,} bytes, where at most {most:,} are read")
+
+
+def read_text(file: Path, most: int) -> str:
+    """The text of a file of at most `most` bytes. Raises FileNotFoundError; `UserError` for whatever else is wrong."""
+    try:
+        check_plain(file, most)
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read '{file}': it is not text in UTF-8") from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an operating system's refusal into a sentence about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to '{path}': {error.strerror or error}") from None
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """A stream whose content takes the place of `file` once all of it is on disk; else `file` stays as it was.
+
+    A link in its place is replaced, not followed. Raises `UserError` when the disk refuses.
+    """
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")  # same folder, so that the replacement is atomic
+    with writing(file):
+        part.unlink(missing_ok=True)
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _AS_IT_IS, 0o666), "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(file)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file at once or not at all; its folder is made if need be. Raises `UserError`."""
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as stream:
+        stream.write(content)
+
+
+def append(file: Path, content: bytes) -> None:
+    """Add to the end of a file and wait until it is on disk. Whatever prevents that leaves the file as it was.
+
+    Raises `UserError` when the disk refuses, or for a link.
+    """
+    with writing(file):
+        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _AS_IT_IS, 0o666)
+        try:
+            before = os.fstat(handle).st_size
+            try:
+                rest = memoryview(content)
+                while rest:  # a disk that is almost full takes a part
+                    rest = rest[os.write(handle, rest) :]
+                os.fsync(handle)
+            except BaseException:
+                os.ftruncate(handle, before)
+                raise
+        finally:
+            os.close(handle)

@@ -1,0 +1,59 @@
+"""A limit on the memory that this process may take from here on."""
+
+import re
+import sys
+from decimal import Decimal
+
+import torch
+
+from metabench.errors import Unsupported, UserError
+from metabench.measure.memory import status_bytes
+
+SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(i?))?B\s*", re.IGNORECASE)
+
+OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc", "RESOURCE_EXHAUSTED")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `500MiB` or `2GB`; raises `UserError`."""
+    number, letter, binary = found.groups() if (found := SIZE.fullmatch(text)) else ("0", "", "")
+    size = int(Decimal(number) * (1024 if binary else 1000) ** (" KMGT".index(letter.upper()) if letter else 0))
+    if not size:
+        raise UserError(f"'{text}' is not a size of memory: give a number and its unit, such as 500MiB, 2GB or 1.5GiB")
+    return size
+
+
+def limit_memory(size: int, device: torch.device, foreign: bool = False) -> None:
+    """Let this process take `size` bytes more than it holds now; what asks for more runs out of memory.
+
+    On a processor, of private writable memory, touched or not: what the address space holds besides (libraries, what
+    CUDA reserves) does not count. On CUDA, of torch's caching allocator. Raises `Unsupported` where there is no such
+    limit, and for `foreign` arrays on CUDA, which another library allocates.
+    """
+    if device.type == "cuda":
+        if foreign:
+            raise Unsupported("memory_limit on CUDA is of torch's allocator, and this engine brings its own")
+        free_share = size / torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, free_share), device)
+        return
+    if sys.platform != "linux":
+        raise Unsupported(f"memory_limit on a processor needs Linux: {sys.platform} does not hold a process to one")
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = status_bytes("VmData") + size
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def ran_out(message: str) -> bool:
+    """Whether a message says that there was no memory left, in the words of torch, C++, the C library or JAX."""
+    return any(words in message for words in OUT_OF_MEMORY)
+
+
+def lift_limit() -> None:
+    """Take the limit away again on a processor: what ran out of memory has something to say."""
+    if sys.platform == "linux":
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))

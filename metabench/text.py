@@ -1,0 +1,25 @@
+"""Text that others wrote, made safe to show: a name or a message never steers a terminal."""
+
+LONGEST_SENTENCE = 2000
+
+
+def printable(text: str) -> str:
+    """`text` with everything that cannot be seen as its escape: an ANSI sequence reads `\\x1b[2J` and does nothing.
+
+    That is control characters, line breaks among them, marks that reverse the direction of writing, unpaired
+    surrogates, which no file can hold.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """The same, with any white space as a single space."""
+    return printable(" ".join(text.split()))
+
+
+def sentence(text: str) -> str:
+    """A message that a reader can be shown: printable, and of a bounded length."""
+    text = printable(text[: LONGEST_SENTENCE + 1])
+    return text if len(text) <= LONGEST_SENTENCE else text[: LONGEST_SENTENCE - 1] + "…"

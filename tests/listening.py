@@ -1,0 +1,22 @@
+"""A listener to runs for tests."""
+
+from typing import Any
+
+
+class Silent:
+    """Listens to a run, keeps what it was warned of, and says nothing."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def begin(self, total: int, done: int) -> None:
+        self.total, self.done = total, done
+
+    def cell(self, cell: Any) -> None:
+        pass
+
+    def finished(self, measurement: Any) -> None:
+        pass
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
