@@ -167,5 +167,6 @@ def test_without_a_compiler_there_is_a_sentence(monkeypatch):
 def test_an_operation_without_a_kernel_is_named(monkeypatch):
     made, meta, episodes = problem("maml")
     monkeypatch.delitem(operations.OPERATIONS, "relu")
+    native.body_for.cache_clear()
     with pytest.raises(Unsupported, match="no C\\+\\+ for the operation relu"):
         ENGINES.get("native").build(made)(meta, episodes)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +160,11 @@ class Function:
     """The compiled `iterate` for one algorithm and one shape of tasks, and the memory that it works in."""
 
     def __init__(self, algorithm: Algorithm, meta: Params, episodes: Episodes) -> None:
-        names, threads = list(meta), torch.get_num_threads()
-        dtype = next(iter(meta.values())).dtype
-        inputs = [*(p.contiguous() for p in meta.values()), *(tensor[0] for tensor in episodes.tensors)]
-        body, scratch = written(traced(direction_of_tensors(algorithm, names), inputs, KEPT), inputs, len(names))
-        parameters = sum(p.numel() for p in meta.values())
+        threads, dtype = torch.get_num_threads(), next(iter(meta.values())).dtype
+        body, scratch = body_for(algorithm, tuple((name, p.shape) for name, p in meta.items()), episodes.signature)
+        sizes = [p.numel() for p in meta.values()]
+        *starts, parameters = accumulate(sizes, initial=0)
         width = -(-(parameters + 1) // 16) * 16
-        starts = [sum(p.numel() for p in inputs[:i]) for i in range(len(names))]
         source = "\n".join(
             [
                 f"typedef {C_TYPES[dtype]} T;",
@@ -192,6 +191,17 @@ class Function:
         pointer, real = ctypes.c_void_p, ctypes.c_double
         self.iterate.argtypes = [*[pointer] * 5, real, real, real, ctypes.c_int, ctypes.POINTER(real)]
         self.iterate.restype = None
+
+
+@lru_cache(maxsize=8)
+def body_for(
+    algorithm: Algorithm, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
+) -> tuple[str, int]:
+    """The C++ of a task's direction, and how many numbers of scratch it takes: the same whatever the precision."""
+    inputs = [torch.zeros(shape, dtype=torch.float64) for _, shape in params]
+    inputs += [torch.zeros(shape, dtype=dtype if dtype == torch.int64 else torch.float64) for shape, dtype in task]
+    names = [name for name, _ in params]
+    return written(traced(direction_of_tensors(algorithm, names), inputs, KEPT), inputs, len(names))
 
 
 def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, int]:
