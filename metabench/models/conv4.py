@@ -66,12 +66,18 @@ class Conv4:
         return params
 
     @property
-    def feature_count(self) -> int:
+    def window(self) -> tuple[int, int]:
+        """Height and breadth of what the head sees of each channel."""
         if not self.max_pool:
-            return self.width
-        _, height, width = self.input_shape
+            return 1, 1
+        _, height, breadth = self.input_shape
         halvings = min(self.pooled, self.blocks)
-        return self.width * (height >> halvings) * (width >> halvings)
+        return height >> halvings, breadth >> halvings
+
+    @property
+    def feature_count(self) -> int:
+        height, breadth = self.window
+        return self.width * height * breadth
 
     def features(self, params: Params, x: Tensor) -> Tensor:
         x = self.feature_map(params, x)

@@ -28,7 +28,7 @@ LEARNERS = {
     "images": Learner(MODELS.get("mlp-40x2")((1, 28, 28), 5), "classification"),
     **{
         name: Learner(MODELS.get(name)((1, 28, 28), 5), "classification")
-        for name in ("conv4-16", "conv4-16-maxpool", "conv4-16-nonorm", "conv4-64-halfpool")
+        for name in ("conv4-16", "conv4-16-maxpool", "conv4-16-nonorm", "conv4-64-halfpool", "conv2-8-maxpool")
     },
 }
 
@@ -87,6 +87,7 @@ def test_directions_of_perceptrons_are_those_of_loop(algorithm, model, steps):
         ("jax", "fomaml", "images", 2),
         ("jax", "reptile", "conv4-16-nonorm", 5),
         ("jax", "anil", "conv4-64-halfpool", 2),
+        ("jax", "maml", "conv2-8-maxpool", 1),
         ("jax-im2col", "anil", "conv4-16-maxpool", 2),
         ("jax-im2col", "meta-sgd", "conv4-16-nonorm", 1),
     ],

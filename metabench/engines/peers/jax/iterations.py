@@ -165,7 +165,4 @@ def _window(model: Model, name: str, p: Tensor) -> tuple[int, int]:
     """Height and breadth of what a weight sees of each channel."""
     if p.dim() == 4:
         return 3, 3
-    if isinstance(model, Conv4) and model.max_pool and name.endswith("head.weight"):
-        _, height, breadth = model.input_shape
-        return height >> model.pooled, breadth >> model.pooled
-    return 1, 1
+    return model.window if isinstance(model, Conv4) and name.endswith("head.weight") else (1, 1)
