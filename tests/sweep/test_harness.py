@@ -257,11 +257,12 @@ def second_worker(pid: int) -> psutil.Process | None:
     return None
 
 
-def hear_ctrl_c() -> None:
-    """A shell's background jobs ignore Ctrl-C, and what they start inherits that; the user of this test does not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
+HEARING_CTRL_C = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, "-m", "metabench", *sys.argv[1:]])
+"""
+"""A shell's background jobs ignore Ctrl-C, and what they start inherits that; the user of this test does not."""
 SIDE_BY_SIDE = "measure = ['quality']\nseed = [0, 1, 2]\n"
 
 
@@ -272,10 +273,8 @@ SIDE_BY_SIDE = "measure = ['quality']\nseed = [0, 1, 2]\n"
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, plugin, signal_number, together, axes):
     sweep = write_sweep(tmp_path, f'[[grid]]\nalgorithm = "sleeping"\n{axes}', together=together)
     env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "metabench", "run", sweep, "--out", "run"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
-    ) as run:
+    command = [sys.executable, "-c", HEARING_CTRL_C, "run", sweep, "--out", "run"]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as run:
         worker = wait_for(lambda: second_worker(run.pid))
         os.kill(run.pid, signal_number)
         assert run.stderr is not None
