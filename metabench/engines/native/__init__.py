@@ -7,12 +7,10 @@ without leaving the function.
 """
 
 import ctypes
-import mmap
 import operator
 import subprocess
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
@@ -120,7 +118,7 @@ class Iterations:
         self.shapes = {name: p.shape for name, p in meta.items()}
         self.theta = torch.cat([p.reshape(-1) for p in meta.values()])
         self.moments = [torch.zeros_like(self.theta) for _ in range(2)] if outer.optimizer == "adam" else []
-        self.pointers = [self.theta.data_ptr(), *(moment.data_ptr() for moment in self.moments or ())] + [None] * 2
+        self.pointers = [self.theta.data_ptr(), *(moment.data_ptr() for moment in self.moments)] + [None] * 2
         self.functions: dict[object, Function] = {}
         self.count = 0
         self.loss = ctypes.c_double()
@@ -186,7 +184,7 @@ class Function:
                 body,
             ]
         )
-        self.work = memory(threads * (scratch + width), dtype)
+        self.work = torch.empty(threads * (scratch + width), dtype=dtype)
         self.iterate = compiled(source, FLAGS).iterate
         pointer, real = ctypes.c_void_p, ctypes.c_double
         self.iterate.argtypes = [*[pointer] * 5, real, real, real, ctypes.c_int, ctypes.POINTER(real)]
@@ -243,16 +241,6 @@ def _operation(node: Node) -> Callable[..., Any]:
 
 def _filled(arguments: Any, values: dict[Node, Any]) -> Any:
     return torch.fx.node.map_arg(arguments, lambda node: values[node])
-
-
-def memory(numbers: int, dtype: torch.dtype) -> Tensor:
-    """Room for so many numbers, in large pages where the system has them: looking up small ones takes time."""
-    size = numbers * dtype.itemsize
-    room = mmap.mmap(-1, size)
-    if hasattr(room, "madvise") and hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):
-            room.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(room, dtype=dtype)
 
 
 @lru_cache

@@ -142,11 +142,7 @@ class Program:
         assert isinstance(line, Sums)
         line.sums.append((of_dimensions(out, [left.index(d) for d in kept]), of_dimensions(value, line.dims)))
         self.emit(line, out, value, at=number)
-        return (
-            of_dimensions(out, [None if d in summed else left.index(d) for d in range(len(value.shape))])
-            if keep
-            else out
-        )
+        return with_dimensions_kept(out, summed, value) if keep else out
 
     def _alike(self, wanted: Sums, value: Value) -> int | None:
         """The last line with the loops of `wanted`, if all that `value` is made of is there before it."""
@@ -168,9 +164,7 @@ class Program:
         best, item = out.at([indices[d] for d in kept]), value.at(indices)
         body = f"{best} = {best} < {item} ? {item} : {best};"
         self.emit(nest([value.shape[d] for d in loops], [indices[d] for d in loops], body), out, value)
-        return (
-            of_dimensions(out, [None if d in gone else kept.index(d) for d in range(len(value.shape))]) if keep else out
-        )
+        return with_dimensions_kept(out, gone, value) if keep else out
 
     def copy(self, value: Value, dims: Sequence[int] | None = None) -> Value:
         """The same in a buffer of its own, whose dimensions lie in that order: row by row if it is left out."""
@@ -214,6 +208,12 @@ class Program:
         sizes = f"{m}, {n}, {k}, {a.strides[0]}, {a.strides[1]}, {b.strides[0]}"
         self.emit(f"product<{sizes}>({a.base} + {a.offset}, {b.base} + {b.offset}, {out.base});", out, a, b)
         return out
+
+
+def with_dimensions_kept(out: Value, gone: set[int], value: Value) -> Value:
+    """`out`, which is `value` without some dimensions, with those again, of size 1."""
+    left = iter(range(len(out.shape)))
+    return of_dimensions(out, [None if d in gone else next(left) for d in range(len(value.shape))])
 
 
 def transposed(value: Value) -> Value:

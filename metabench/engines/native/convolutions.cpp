@@ -1,30 +1,13 @@
 // Convolutions of images with their channels in line (N, H, W, C), and of weights (KH, KW, CI, CO).
 // All are sums of matrix products, one for each place of the kernel and piece of a row.
 
-// R rows by V vectors of c += a b, held in registers; c's rows are C0 apart.
+// R rows by V vectors of c += a b; c's rows are C0 apart.
 template <int R, int V, int W, int K, int A0, int B0, int C0>
-static inline __attribute__((always_inline)) void more(const T* a, const T* b, T* c) {
-    typedef typename Vector<W>::type Vec;
-    Vec sums[R][V];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) sums[r][v] = *(const Vec*)(c + r * C0 + v * W);
-    for (int k = 0; k < K; ++k) {
-        Vec row[V];
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(b + k * B0 + v * W);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-            const T left = a[r * A0 + k];
-#pragma GCC unroll 16
-            for (int v = 0; v < V; ++v) sums[r][v] += left * row[v];
-        }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) *(Vec*)(c + r * C0 + v * W) = sums[r][v];
+static INLINE void more(const T* a, const T* b, T* c) {
+    Tile<R, V, W> tile;
+    tile.template from<C0>(c);
+    for (int k = 0; k < K; ++k) tile.add([=](int r) { return a[r * A0 + k]; }, b + k * B0);
+    tile.template to<C0>(c);
 }
 
 template <int V, int W, int K, int A0, int B0, int C0>
@@ -55,29 +38,13 @@ static inline void run_of_pixels(const T* a, const T* b, T* c, int count) {
 
 // R rows by V vectors of c += aᵀ b over `rows` runs of `count` pixels.
 template <int R, int V, int W, int A0, int A1, int B0, int B1, int C0>
-static inline __attribute__((always_inline)) void outer_block(const T* a, const T* b, T* c, int rows, int count) {
-    typedef typename Vector<W>::type Vec;
-    Vec sums[R][V];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) sums[r][v] = *(const Vec*)(c + r * C0 + v * W);
+static INLINE void outer_block(const T* a, const T* b, T* c, int rows, int count) {
+    Tile<R, V, W> tile;
+    tile.template from<C0>(c);
     for (int i = 0; i < rows; ++i)
-        for (int k = 0; k < count; ++k) {
-            Vec row[V];
-#pragma GCC unroll 16
-            for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(b + i * B1 + k * B0 + v * W);
-#pragma GCC unroll 16
-            for (int r = 0; r < R; ++r) {
-                const T left = a[i * A1 + k * A0 + r];
-#pragma GCC unroll 16
-                for (int v = 0; v < V; ++v) sums[r][v] += left * row[v];
-            }
-        }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) *(Vec*)(c + r * C0 + v * W) = sums[r][v];
+        for (int k = 0; k < count; ++k)
+            tile.add([=](int r) { return a[i * A1 + k * A0 + r]; }, b + i * B1 + k * B0);
+    tile.template to<C0>(c);
 }
 
 template <int M, int N, int A0, int A1, int B0, int B1, int LEFT = N>
@@ -101,53 +68,25 @@ constexpr int CHUNK = 64;  // pixels whose inputs and outputs stay in the first 
 
 // R outputs by V vectors of an image with one channel and its borders: all places of the kernel at once.
 template <int R, int V, int W, int CO, int LINE, int KH, int KW, int S, int D>
-static inline __attribute__((always_inline)) void outputs_of_one(const T* image, const T* w, T* y) {
-    typedef typename Vector<W>::type Vec;
-    Vec sums[R][V] = {};
+static INLINE void outputs_of_one(const T* image, const T* w, T* y) {
+    Tile<R, V, W> tile{};
 #pragma GCC unroll 9
-    for (int k = 0; k < KH * KW; ++k) {
-        Vec row[V];
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(w + k * CO + v * W);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-            const T left = image[k / KW * D * LINE + k % KW * D + r * S];
-#pragma GCC unroll 16
-            for (int v = 0; v < V; ++v) sums[r][v] += left * row[v];
-        }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) *(Vec*)(y + r * CO + v * W) = sums[r][v];
+    for (int k = 0; k < KH * KW; ++k)
+        tile.add([=](int r) { return image[k / KW * D * LINE + k % KW * D + r * S]; }, w + k * CO);
+    tile.template to<CO>(y);
 }
 
 // The weights of all places, V vectors of them, from an image with one channel and its borders.
 template <int V, int W, int CO, int LINE, int OH, int OW, int KH, int KW, int S, int D>
-static inline __attribute__((always_inline)) void weights_of_one(const T* image, const T* y, T* w) {
-    typedef typename Vector<W>::type Vec;
-    Vec sums[KH * KW][V];
-#pragma GCC unroll 16
-    for (int k = 0; k < KH * KW; ++k)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) sums[k][v] = *(const Vec*)(w + k * CO + v * W);
+static INLINE void weights_of_one(const T* image, const T* y, T* w) {
+    Tile<KH * KW, V, W> tile;
+    tile.template from<CO>(w);
     for (int oh = 0; oh < OH; ++oh)
         for (int ow = 0; ow < OW; ++ow) {
             const T* const corner = image + oh * S * LINE + ow * S;
-            Vec row[V];
-#pragma GCC unroll 16
-            for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(y + (oh * OW + ow) * CO + v * W);
-#pragma GCC unroll 16
-            for (int k = 0; k < KH * KW; ++k) {
-                const T left = corner[k / KW * D * LINE + k % KW * D];
-#pragma GCC unroll 16
-                for (int v = 0; v < V; ++v) sums[k][v] += left * row[v];
-            }
+            tile.add([=](int k) { return corner[k / KW * D * LINE + k % KW * D]; }, y + (oh * OW + ow) * CO);
         }
-#pragma GCC unroll 16
-    for (int k = 0; k < KH * KW; ++k)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) *(Vec*)(w + k * CO + v * W) = sums[k][v];
+    tile.template to<CO>(w);
 }
 
 enum Role { OUTPUT, INPUT, WEIGHT };

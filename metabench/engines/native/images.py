@@ -5,7 +5,7 @@ Shapes are torch's, (N, C, H, W); strides say how the elements lie. Weights (CO,
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -15,6 +15,7 @@ from metabench.engines.native.value import UNDIVIDED, Value, broadcast, mapped, 
 from metabench.errors import Unsupported
 
 Operation: TypeAlias = Callable[..., Any]
+"""`(program, *arguments of the torch operation) -> Value`, or a list of them."""
 Pair: TypeAlias = Sequence[int]
 
 KEPT = (torch.ops.aten.max_pool2d_with_indices.default, torch.ops.aten.max_pool2d_with_indices_backward.default)
@@ -85,11 +86,12 @@ def _convolution_backward(
     ]
 
 
-class _Sizes:
-    """Stride, padding and dilation, the same both ways."""
+class _Sizes(NamedTuple):
+    """The same for height and width."""
 
-    def __init__(self, stride: int, padding: int, dilation: int) -> None:
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+    stride: int
+    padding: int
+    dilation: int
 
 
 def _same(pair: Pair) -> int:

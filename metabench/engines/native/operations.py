@@ -1,13 +1,13 @@
 """What torch's primitive operations are in C++."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from metabench.engines.native.code import Program
-from metabench.engines.native.images import IMAGE_OPERATIONS
+from metabench.engines.native.images import IMAGE_OPERATIONS, Operation
 from metabench.engines.native.loops import nest
 from metabench.engines.native.value import (
     Value,
@@ -18,9 +18,6 @@ from metabench.engines.native.value import (
     of_dimensions,
     reshaped,
 )
-
-Operation: TypeAlias = Callable[..., Any]
-"""`(program, *arguments of the torch operation) -> Value`, or a list of them."""
 
 POINTWISE: dict[str, str] = {
     "add": "{0} + {1}",

@@ -19,30 +19,45 @@ template <int W> struct Vector {
     typedef T type __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
 
-// R rows by V vectors of the product, held in registers.
-template <int R, int V, int W, int N, int K, int A0, int A1, int B0>
-static inline __attribute__((always_inline)) void block(const T* a, const T* b, T* c) {
+#define INLINE inline __attribute__((always_inline))
+
+// R rows by V vectors of sums, held in registers.
+template <int R, int V, int W> struct Tile {
     typedef typename Vector<W>::type Vec;
     Vec sums[R][V];
+
+    // Rows of the same length, one after the other.
+    template <int STEP> INLINE void from(const T* place) {
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
+        for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) sums[r][v] = Vec{} ;
-    for (int k = 0; k < K; ++k) {
+            for (int v = 0; v < V; ++v) sums[r][v] = *(const Vec*)(place + r * STEP + v * W);
+    }
+    template <int STEP> INLINE void to(T* place) const {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+            for (int v = 0; v < V; ++v) *(Vec*)(place + r * STEP + v * W) = sums[r][v];
+    }
+    // A column times a row: left(0), left(1), … by V vectors.
+    template <class Left> INLINE void add(Left left, const T* right) {
         Vec row[V];
 #pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(b + k * B0 + v * W);
+        for (int v = 0; v < V; ++v) row[v] = *(const Vec*)(right + v * W);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
-            const T left = a[r * A0 + k * A1];
+            const T factor = left(r);
 #pragma GCC unroll 16
-            for (int v = 0; v < V; ++v) sums[r][v] += left * row[v];
+            for (int v = 0; v < V; ++v) sums[r][v] += factor * row[v];
         }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) *(Vec*)(c + r * N + v * W) = sums[r][v];
+};
+
+template <int R, int V, int W, int N, int K, int A0, int A1, int B0>
+static INLINE void block(const T* a, const T* b, T* c) {
+    Tile<R, V, W> tile{};
+    for (int k = 0; k < K; ++k) tile.add([=](int r) { return a[r * A0 + k * A1]; }, b + k * B0);
+    tile.template to<N>(c);
 }
 
 template <int V, int W, int M, int N, int K, int A0, int A1, int B0>
