@@ -310,8 +310,8 @@ def test_damaged_run_folders(tmp_path, rows, batch, monkeypatch):
                 warnings.filterwarnings("ignore", "Glyph .* missing from font")
                 with pytest.MonkeyPatch.context() as patch:
                     if number % DRAWN_EVERY:
-                        patch.setattr("metabench.report.plots.draw_engines", lambda groups, machine: None)
-                        patch.setattr("metabench.report.plots.image", lambda figure, kind: b"")
+                        patch.setattr("metabench.report.plots.engines.draw_engines", lambda groups, machine: None)
+                        patch.setattr("metabench.report.write.image", lambda figure, kind: b"")
                     report_and_resume(path, Sweep("damaged", "", text, Settings(), ()), whole)
             except BaseException as error:
                 raise AssertionError(f"case {batch} {number}") from error

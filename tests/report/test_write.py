@@ -14,7 +14,8 @@ from metabench.report.document import as_markdown, as_text, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.write import write_report
 
-FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "plots/engines.svg", "plots/engines.png")
+PICTURE = tuple(f"plots/engines.{kind}" for kind in ("svg", "png", "csv"))
+FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "report.html", *PICTURE)
 
 
 def present(column):

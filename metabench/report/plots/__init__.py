@@ -1,16 +1,15 @@
 """The pictures of a run. Each has a file here, which gives what is drawn as data, and draws it."""
 
-from metabench.report.document import data_names
+from collections.abc import Callable
+
 from metabench.report.frame import Run
-from metabench.report.noise import noise_floor
-from metabench.report.plots.engines import draw_engines, engine_groups
-from metabench.report.plots.style import FORMATS, image
+from metabench.report.plots.engines import engines_picture
+from metabench.report.plots.picture import Picture
+
+PICTURES: tuple[Callable[[Run], Picture | None], ...] = (engines_picture,)
+"""In the order in which they are shown; each gives None for a run that has no figures for it."""
 
 
-def pictures(run: Run) -> dict[str, bytes]:
-    """File name -> content, for each picture that the run has figures for, in each format."""
-    rows, data = run.measurements, data_names(run.measurements)
-    figures = {}
-    if groups := engine_groups(rows, data, noise_floor(run.references)):
-        figures["engines"] = draw_engines(groups, str(run.environment.get("summary", "")))
-    return {f"{name}.{kind}": image(figure, kind) for name, figure in figures.items() for kind in FORMATS}
+def pictures(run: Run) -> list[Picture]:
+    """All that the run has figures for."""
+    return [picture for make in PICTURES if (picture := make(run))]

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from math import ceil, inf, log
 from statistics import fmean
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from metabench.report.bundles import Bundle, status
+from metabench.report.document import data_names
 from metabench.report.engines import LOOP, Layout, Line, Point, layouts, library
 from metabench.report.figures import NOTHING, duration_text, trim
-from metabench.report.noise import SAME, NoiseFloor, differs
+from metabench.report.frame import Run
+from metabench.report.noise import SAME, NoiseFloor, differs, noise_floor
+from metabench.report.plots.picture import Picture
 from metabench.report.plots.style import FAINT, INK, WIDTH, engine_colour, label, styled
 from metabench.report.ratios import Ratio, ratio_interval
 from metabench.report.tables import setting
@@ -39,6 +43,8 @@ class Bar:
     ours: bool
     speed_up: Ratio | None
     word: str
+    cells: tuple[str, ...] = ()
+    """Ids of what was measured."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,34 @@ class Group:
 
     title: str
     panels: tuple[Panel, ...]
+
+
+def engines_picture(run: Run) -> Picture | None:
+    """None where nothing was timed beside `loop`."""
+    rows = run.measurements
+    groups = engine_groups(rows, data_names(rows), noise_floor(run.references))
+    if not groups:
+        return None
+    machine = str(run.environment.get("summary", ""))
+    return Picture("engines", TITLE, SAYS, _data(groups), lambda: draw_engines(groups, machine))
+
+
+def _data(groups: Sequence[Group]) -> pd.DataFrame:
+    columns = ("setting", "sizes", "implementation", "speed_up", "low", "high", "word", "cells")
+    return pd.DataFrame(
+        [
+            (group.title, panel.title.replace("\n", ", "), bar.label, *_figures(bar), bar.word, " ".join(bar.cells))
+            for group in groups
+            for panel in group.panels
+            for bar in panel.bars
+        ],
+        columns=columns,
+    )
+
+
+def _figures(bar: Bar) -> tuple[float | None, float | None, float | None]:
+    ratio = bar.speed_up
+    return (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
 
 
 def engine_groups(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> list[Group]:
@@ -82,7 +116,8 @@ def _bar(layout: Layout, line: Line, point: Point, labelled: bool, floor: NoiseF
         word = SAME if floor and not differs(ratio, floor) else ""
     else:
         word = status(bundle) if bundle and not bundle.samples else NOTHING
-    return Bar(text, line.engine, not library(line), ratio, word)
+    cells = tuple(dict.fromkeys(str(row["id"]) for row in bundle.rows)) if bundle else ()
+    return Bar(text, line.engine, not library(line), ratio, word, cells)
 
 
 def _title(layout: Layout, point: Point, alone: bool) -> str:
