@@ -99,6 +99,7 @@ CELL = Table(
         **dict.fromkeys(("inner_optimizer", "batch_norm"), NAME),
         **dict.fromkeys(("train_ways", "train_shots", "eval_steps", "eval_query", "eval_tasks"), WHOLE),
         **dict.fromkeys(("threads", "outer_warmup"), WHOLE),
+        "world_size": Value("a number of processes", lambda v: _is_whole(v) and v > 0),
         **dict.fromkeys(("outer_lr", "outer_clip", "first_order"), AMOUNT),
         "checkpoint": TRUTH,
     },
@@ -120,6 +121,7 @@ ROW = Table(
                 {
                     "sampling": Maybe(_SUMMARY),
                     "first_step_s": Maybe(AMOUNT),
+                    "communication_s": Maybe(AMOUNT),
                     "noisy": TRUTH,
                     **dict.fromkeys(("compile_cache", "note"), Maybe(TEXT)),
                 },

@@ -40,8 +40,8 @@ def task_of(tensors: Sequence[Tensor]) -> Task:
     return Task(Batch(sx, sy), Batch(qx, qy), classes)
 
 
-def task_at(episodes: Task, index: int | list[int]) -> Task:
-    """The task at `index` of an episode batch, as views; for a list of indices, a new episode batch of those."""
+def task_at(episodes: Task, index: int | slice | list[int]) -> Task:
+    """The task at `index` of an episode batch, as views; an episode batch of several for a slice or a list."""
     (sx, sy), (qx, qy), classes = episodes
     return Task(Batch(sx[index], sy[index]), Batch(qx[index], qy[index]), classes[index])
 

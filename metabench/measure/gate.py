@@ -57,22 +57,28 @@ class Gate:
         return "; ".join(faults)
 
 
-def gate(algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device) -> Gate:
-    """Check `step` on two tasks of `distribution`, at meta-parameters a little off their initial values.
+def gate(
+    algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, tasks: int = TASKS
+) -> Gate:
+    """Check `step` on some tasks of `distribution`, at meta-parameters a little off their initial values.
 
     Initial values are special (zero biases, unit scales) and would hide errors. Where a ReLU is so near to its kink
     that it switches within every difference, the right direction fails: another point is tried, once. A wrong
     direction is wrong at both.
     """
-    first = _gate_at(algorithm, step, distribution, device, seed=0)
-    return first if first.passed else min(first, _gate_at(algorithm, step, distribution, device, seed=1), key=_worst)
+    first = _gate_at(algorithm, step, distribution, device, tasks, seed=0)
+    if first.passed:
+        return first
+    return min(first, _gate_at(algorithm, step, distribution, device, tasks, seed=1), key=_worst)
 
 
-def _gate_at(algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, seed: int) -> Gate:
+def _gate_at(
+    algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, tasks: int, seed: int
+) -> Gate:
     generator = torch.Generator().manual_seed(seed)
     meta = {name: p.to(device) for name, p in nudge(algorithm.init(generator), generator).items()}
     like = torch.zeros((), dtype=torch.float64, device=device)
-    episodes = cast(distribution.sample("train", TASKS, generator), like)
+    episodes = cast(distribution.sample("train", tasks, generator), like)
     truth, truth_metrics = loop.build(algorithm)(meta, episodes)
     direction, metrics = step(meta, episodes)
     errors = [relative_error(direction, truth)]

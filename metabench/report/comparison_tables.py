@@ -24,7 +24,8 @@ HOW_TO_READ = (
 )
 CELL_AXES = (
     *("task", "ways", "shots", "model", "inner_steps", "meta_batch", "query", "preset", "seed", "device", "precision"),
-    *("threads", "train_ways", "train_shots", "inner_lr", "iterations", "batch_norm", "outer_warmup"),
+    *("threads", "world_size", "machine", "train_ways", "train_shots"),
+    *("inner_lr", "iterations", "batch_norm", "outer_warmup"),
     *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
 )
 SHAPE = frozenset({"ways", "shots"})

@@ -34,7 +34,7 @@ from metabench.report.tables import (
 from metabench.rows import Row
 
 REFERENCE = "maml"
-GROUP_AXES = ("task", "ways", "shots", "model", "engine", "device", "precision", "threads")
+GROUP_AXES = ("task", "ways", "shots", "model", "engine", "device", "precision", "threads", "world_size", "machine")
 """One table for each combination of these."""
 TECHNIQUES = tuple(axis for axis in TECHNIQUE_AXES if axis not in GROUP_AXES)
 OWN_AXES = ("outer", *TRAINING_AXES)

@@ -10,6 +10,7 @@ from metabench.report.frame import Run
 from metabench.report.frontier import frontier_section
 from metabench.report.growth import growth_section
 from metabench.report.noise import drift_warning, floor_text, noise_floor, references_section
+from metabench.report.parallel import parallel_section
 from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting
 from metabench.report.techniques import techniques_section
 from metabench.rows import Row
@@ -24,7 +25,7 @@ HOW_TO_READ = (
 )
 FAILURE_AXES = (
     *("task", "ways", "shots", "query", "model", "inner_steps", "meta_batch"),
-    *("preset", "seed", "device", "precision"),
+    *("preset", "seed", "device", "precision", "world_size", "machine"),
     *("train_ways", "train_shots", "batch_norm", "outer_warmup"),
     *(axis for axis in TECHNIQUE_AXES if axis != "precision"),
 )
@@ -51,6 +52,7 @@ def document(run: Run) -> Document:
         frontier_section(rows, data),
         growth_section(rows, data, floor),
         engines_section(rows, data, floor),
+        parallel_section(rows, data, floor),
         references_section(run.references, data),
         Section("Rows that are not ok", (not_ok(rows, data),)),
     )

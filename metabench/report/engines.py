@@ -23,7 +23,7 @@ from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, setti
 from metabench.rows import Row
 
 LOOP = "loop"
-GROUP_AXES = ("task", "ways", "shots", "device", "precision", "threads")
+GROUP_AXES = ("task", "ways", "shots", "device", "precision", "threads", "world_size", "machine")
 NO_LOOP = "no time of loop"
 NOISY = " *"
 Point: TypeAlias = tuple[tuple[str, Any], ...]

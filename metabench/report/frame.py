@@ -90,6 +90,7 @@ def _record(row: Row) -> dict[str, Any]:
     share = sampling["median"] / step["median"] if sampling and step and step["median"] else None
     return {
         **{name: row.get(name) for name in ("id", "round", "status", "reason")},
+        "world_size": 1,
         **cell,
         "measure": "+".join(cell.get("measure", [])),
         "data_name": data.get("name"),
@@ -101,6 +102,7 @@ def _record(row: Row) -> dict[str, Any]:
         "samples": step.get("n"),
         "block": step.get("block"),
         "noisy": time.get("noisy"),
+        "communication_s": time.get("communication_s"),
         "sampling_median_s": sampling.get("median"),
         "sampling_share": share,
         "library": row.get("library"),

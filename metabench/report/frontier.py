@@ -29,7 +29,7 @@ from metabench.report.tables import (
 )
 from metabench.rows import Row
 
-GROUP_AXES = ("task", "ways", "shots", "model", "device", "threads")
+GROUP_AXES = ("task", "ways", "shots", "model", "device", "threads", "world_size", "machine")
 """One table for each combination of these."""
 EXACT = ("checkpoint",)
 """Techniques that leave the direction as it is."""

@@ -28,7 +28,7 @@ LABELS = ("algorithm", "engine", "outer", *TECHNIQUES)
 """What a row stands for; the outer optimiser is shown only where it tells two rows apart."""
 SETTING_AXES = (
     *("task", "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "meta_batch"),
-    *("device", "precision", "threads"),
+    *("device", "precision", "threads", "world_size", "machine"),
 )
 
 Value: TypeAlias = str | int

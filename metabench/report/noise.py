@@ -14,7 +14,7 @@ FEWEST_PAIRS = 2
 ENORMOUS = 10  # a floor above says no more than that nothing can be told
 SETTING_AXES = (
     *("task", "ways", "shots", "model", "engine", "query", "train_ways", "train_shots", "inner_steps", "meta_batch"),
-    *("device", "precision", "threads"),
+    *("device", "precision", "threads", "world_size", "machine"),
 )
 SAME = " ≈"
 SAME_NOTE = "≈ no difference: the interval holds 1, or the ratio is within the noise floor."

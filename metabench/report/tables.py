@@ -118,6 +118,7 @@ def setting(cell: Mapping[str, Any], axes: Iterable[str], data: Mapping[str, str
             parts.append(_technique(axis, cell[axis]))
             continue
         words = {"model": "{}", "engine": "engine {}", "device": "{}", "precision": "{}", "threads": "threads {}"}
+        words |= {"world_size": "{} processes", "machine": "on {}"}
         parts.append(words.get(axis, axis_word(axis) + " {}").format(cell[axis]))
     return ", ".join(parts)
 

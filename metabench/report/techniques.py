@@ -35,7 +35,7 @@ from metabench.report.tables import (
 )
 from metabench.rows import Row
 
-GROUP_AXES = ("task", "ways", "shots", "model", "device", "threads")
+GROUP_AXES = ("task", "ways", "shots", "model", "device", "threads", "world_size", "machine")
 """One table for each combination of these."""
 
 

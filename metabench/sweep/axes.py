@@ -40,6 +40,7 @@ SMALLEST: Mapping[str, int] = {
     "eval_tasks": 2,
     "eval_query": 1,
     "threads": 1,
+    "world_size": 1,
     "train_ways": 0,
     "train_shots": 0,
     "outer_warmup": 0,

@@ -1,7 +1,7 @@
 """One point of a sweep, and everything that is derived from it alone."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, TypeAlias
 
@@ -16,6 +16,10 @@ Measure: TypeAlias = Literal["time", "memory", "work", "quality"]
 MEASURES: tuple[Measure, ...] = ("time", "memory", "work", "quality")
 USUAL_MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
 """Where a sweep does not say."""
+
+LATER: Mapping[str, Any] = {"world_size": 1}
+"""Axes that came after runs had been committed, with the value of all cells before: left out of a cell's identity and
+JSON where they have it, so that ids stay, and an older revision can measure the cell."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,15 @@ class Cell:
     iterations: int
     eval_tasks: int
     threads: int
+    """Of each process."""
+    world_size: int
+    """Processes, each with its share of the meta-batch."""
     measure: tuple[Measure, ...]
 
     @property
     def id(self) -> str:
         """16 hexadecimal digits that depend on everything but what is measured."""
-        return identity(asdict(self))
+        return identity(self.to_json())
 
     @property
     def implementation(self) -> str:
@@ -112,13 +119,14 @@ class Cell:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary."""
-        return asdict(self) | {"measure": list(self.measure)}
+        """A plain dictionary; without the axes of `LATER` where they say nothing."""
+        axes = {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
+        return axes | {"measure": list(self.measure)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The cell of a plain dictionary."""
-        return cls(**{**data, "measure": tuple(data["measure"])})
+        return cls(**{**LATER, **data, "measure": tuple(data["measure"])})
 
     def with_measures_of(self, other: Self) -> Self:
         """This cell, asked for what either of the two is asked for."""
@@ -135,7 +143,8 @@ def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
 
     The same line: equal but for sizes (and seed); larger: no size smaller. `size` counts a model's parameters.
     """
-    same = {"engine", "algorithm", "task", "precision", "device", "first_order", "checkpoint", "inner_optimizer"}
+    same = {"engine", "algorithm", "task", "precision", "device", "world_size"}
+    same |= {"first_order", "checkpoint", "inner_optimizer"}
     if any(getattr(cell, name) != getattr(other, name) for name in same):
         return False
     if any(getattr(cell, name) < getattr(other, name) for name in SIZE_AXES):

@@ -48,6 +48,7 @@ FALLBACK: Mapping[str, Any] = {
     "batch_norm": "transductive",
     "train_ways": 0,
     "train_shots": 0,
+    "world_size": 1,
 }
 GRID_KEYS = {"name", "measure", "include", "exclude"}
 TOP_KEYS = ("title", "run", "defaults", "grid", "override")
@@ -68,7 +69,7 @@ class Settings:
     memory_limit: str = ""
     """What a cell may take beyond what its process holds when all is loaded, such as `2GiB`; empty: what there is."""
     threads: int = 0
-    """For every cell; 0 means one for each physical core."""
+    """For every process of a cell; 0 means one for each physical core, shared between the processes."""
     side_by_side: int = 1
     """How many cells run at once of those that measure quality alone; whatever is timed or weighed runs alone."""
     curve_points: int = 10
@@ -124,7 +125,7 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
     _check_number([settings.rounds * math.prod(map(len, axes.values())) for each in spans for axes in each])
     cells: dict[str, Cell] = {}
     for grid in grids:
-        for cell in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads or cores):
+        for cell in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads, cores):
             key = cell.id
             cells[key] = cells[key].with_measures_of(cell) if key in cells else cell
     if not cells:
@@ -205,13 +206,13 @@ def _kind(wanted: type) -> str:
 
 
 def _grid_cells(
-    grid: Mapping[str, Any], defaults: Mapping[str, Any], override: Mapping[str, Any], threads: int
+    grid: Mapping[str, Any], defaults: Mapping[str, Any], override: Mapping[str, Any], threads: int, cores: int
 ) -> Iterator[Cell]:
     measure = _measures(grid.get("measure", defaults.get("measure", list(USUAL_MEASURES))))
     excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
     for number, axes in enumerate(_axes(grid, defaults, override)):
         for point in _product(axes):
-            cell = _resolve(point, threads, measure)
+            cell = _resolve(point, threads or max(1, cores // point.get("world_size", 1)), measure)
             if number or not any(all(getattr(cell, k) in v for k, v in exclude.items()) for exclude in excludes):
                 yield cell
 

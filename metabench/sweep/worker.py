@@ -1,7 +1,8 @@
-"""The process of one cell: `python -m metabench.sweep.worker JOB RESULT`.
+"""The process of one cell: `python -m metabench.sweep.worker JOB RESULT [NUMBER ADDRESS]`.
 
 Reads a job (JSON), proves the implementation right, measures what is asked for, and writes what it has after every
-phase, so that whatever ends the process, the parent knows how far it came.
+phase, so that whatever ends the process, the parent knows how far it came. Of a cell of several processes it starts
+the others, unless a number says which one it is, and an address where they meet.
 """
 
 import ctypes
@@ -16,21 +17,25 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
 from metabench.algorithms.base import parameter_count
+from metabench.engines.distributed import Group, Rank
 from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, Timing, measure_time
 from metabench.measure.conditions import clock_mhz
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
+from metabench.measure.gate import TASKS as GATE_TASKS
 from metabench.measure.limit import lift_limit, limit_memory, parse_size, ran_out
-from metabench.measure.memory import Memory, measure_memory
+from metabench.measure.memory import measure_memory
 from metabench.measure.roofline import measure_peaks, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.schema import LARGEST
 from metabench.sweep.cell import Cell
+from metabench.sweep.others import Others
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
 from metabench.tasks.base import TASKS, Split, TaskDistribution
 from metabench.tensors import Params
@@ -49,9 +54,16 @@ class Incorrect(Exception):
 
 
 def measure_cell(
-    cell: Cell, settings: dict[str, Any], data_dir: Path | None, record: Callable[[dict[str, Any]], None]
+    cell: Cell,
+    settings: dict[str, Any],
+    data_dir: Path | None,
+    record: Callable[[dict[str, Any]], None],
+    group: Group | None = None,
 ) -> None:
-    """Run all phases of a cell, recording each one's outcome; raises what ends it early."""
+    """Run all phases of a cell, recording each one's outcome; raises what ends it early.
+
+    Of a cell of several processes each runs this; all but the leading one record no figures.
+    """
     device = torch.device(cell.device)
     record({"phase": "set-up"})
     if cell.precision == "tf32" and device.type != "cuda":
@@ -59,7 +71,7 @@ def measure_cell(
     distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
     provenance = distribution.provenance
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
-    workload = Workload(cell, distribution)
+    workload = Workload(cell, distribution, group)
     if limit := settings.get("memory_limit"):  # the settings of an older version, which measures this one, lack it
         limit_memory(parse_size(limit), device, workload.engine.foreign)
     if library := workload.engine.library:
@@ -69,7 +81,7 @@ def measure_cell(
 
     record({"phase": "correctness gate"})
     for stage in workload.ends:
-        result = gate(stage, workload.build(stage), distribution, device)
+        result = gate(stage, workload.build(stage), distribution, device, max(GATE_TASKS, cell.world_size))
         record({"gate": _gate(result)})
         if not result.passed:
             raise Incorrect(result.reason)
@@ -79,8 +91,8 @@ def measure_cell(
         record({"time": _time(workload, meta, Budget(seconds=settings["time_budget_s"]))})
     if "memory" in cell.measure:
         record({"phase": "memory"})
-        record({"memory": asdict(_memory(workload, meta))})
-    if "work" in cell.measure:
+        record({"memory": _memory(workload, meta)})
+    if "work" in cell.measure and workload.leads:
         record({"phase": "work"})
         record({"work": _work(workload, meta)})
     if "quality" in cell.measure:
@@ -106,13 +118,16 @@ def _gate(result: Gate) -> dict[str, Any]:
     }
 
 
-def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any]:
+def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | None:
     cell, device = workload.cell, torch.device(workload.cell.device)
     kept = workload.engine.kept or (lambda: 0)
     before = kept()
     run, iteration = workload.repeatable(meta)
     clock = [clock_mhz()]
-    step_timing = measure_time(run, device, budget, iteration.wait)
+    step_timing = workload.led(run, lambda: measure_time(run, device, budget, iteration.wait))
+    communication = workload.communication(run)
+    if step_timing is None:
+        return None
     clock.append(clock_mhz())
     compile_cache = "warm" if 0 < before == kept() else "cold"
     sample = sampler(cell, workload.distribution, next(iter(meta.values())))
@@ -127,11 +142,12 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any]:
         "noisy": step_timing.noisy,
         "note": step_timing.note,
         "clock_mhz": clock,
+        **({"communication_s": median(communication)} if communication else {}),
     }
 
 
-def _memory(workload: Workload, meta: Params) -> Memory:
-    """What a meta-iteration takes, with what the engine has taken once to work in."""
+def _memory(workload: Workload, meta: Params) -> dict[str, Any] | None:
+    """What a meta-iteration takes in one process, with what the engine has taken once to work in."""
     run, iteration = workload.repeatable(meta)
     run()
     device = torch.device(workload.cell.device)
@@ -140,11 +156,13 @@ def _memory(workload: Workload, meta: Params) -> Memory:
         run()
         iteration.wait()
 
-    peak = measure_memory(step, device, workload.engine.foreign)
-    if peak.tracked_bytes is None or not iteration.held:
-        return peak
-    method = f"{peak.tracked_method}, and what the engine keeps to work in"
-    return replace(peak, tracked_bytes=peak.tracked_bytes + iteration.held, tracked_method=method)
+    peak = workload.led(run, lambda: measure_memory(step, device, workload.engine.foreign))
+    if peak is None:
+        return None
+    if peak.tracked_bytes is not None and iteration.held:
+        method = f"{peak.tracked_method}, and what the engine keeps to work in"
+        peak = replace(peak, tracked_bytes=peak.tracked_bytes + iteration.held, tracked_method=method)
+    return asdict(peak)
 
 
 def _work(workload: Workload, meta: Params) -> dict[str, Any]:
@@ -160,7 +178,7 @@ def _summary(timing: Timing) -> dict[str, Any]:
     return asdict(timing.summary) | {"samples": list(timing.summary.samples)}
 
 
-def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> dict[str, Any]:
+def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> dict[str, Any] | None:
     """Meta-train on the workload's tasks, then evaluate on `held_out`."""
     cell, distribution = workload.cell, workload.distribution
 
@@ -176,11 +194,15 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
     score = in_precision(cell, score)
 
     def validation_score(point: Params) -> float:
+        if not workload.leads:
+            return 0.0
         return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"))[:, -1].mean())
 
     iteration, enter = workload.training(meta)
     sample = sampler(cell, distribution, next(iter(meta.values())))
     trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter)
+    if not workload.leads:
+        return None
     scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
     if not bool(torch.isfinite(scores).all()):
         raise Diverged("the score of a held-out task is not finite")
@@ -256,8 +278,19 @@ def main() -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(result_file)
 
+    number, address = sys.argv[3:] or (0, f"file://{result_file}-meeting")
+    others = None if sys.argv[3:] else Others(job_file, result_file, cell.world_size, address)
+
+    def give_up() -> None:
+        if others and (failed := others.wait_for_failure()):
+            record(failed)
+            os._exit(0)
+
+    threading.Thread(target=give_up, daemon=True).start()
     try:
-        measure_cell(cell, job["settings"], Path(job["data_dir"]) if job["data_dir"] else None, record)
+        rank = Rank(int(number), cell.world_size)
+        group = Group(rank, address, torch.device(cell.device)) if cell.world_size > 1 else None
+        measure_cell(cell, job["settings"], Path(job["data_dir"]) if job["data_dir"] else None, record, group)
         record({"status": "ok"})
     except Exception as error:
         lift_limit()

@@ -9,6 +9,7 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
+from metabench.engines.distributed import Group, Rank, distributed
 from metabench.errors import Unsupported
 from metabench.models.base import MODELS
 from metabench.outer import Outer
@@ -27,8 +28,13 @@ class Workload:
 
     cell: Cell
     distribution: TaskDistribution
+    group: Group | None = None
+    """The processes that share the meta-batch, if they are several."""
 
     def __post_init__(self) -> None:
+        if self.cell.world_size > 1 and self.engine.start:
+            raise Unsupported(f"{self.cell.engine} runs whole iterations: no direction to average between processes")
+        Rank(0, self.cell.world_size).share(self.cell.meta_batch)
         if self.cell.precision == "bfloat16" and not self.engine.autocasts:
             raise Unsupported(f"autocast does not reach all that {self.cell.engine} runs: part would be in float32")
 
@@ -43,7 +49,11 @@ class Workload:
     @cached_property
     def build(self) -> Callable[[Algorithm], Step]:
         """The engine's; it builds a step anew only where the algorithm has changed."""
-        return lru_cache(maxsize=2)(self.engine.build)
+        return lru_cache(maxsize=2)(self._build)
+
+    def _build(self, algorithm: Algorithm) -> Step:
+        step = self.engine.build(algorithm)
+        return distributed(step, self.group) if self.group else step
 
     def stage(self, progress: float) -> Algorithm:
         """The algorithm as it is when that share of the training is done."""
@@ -78,6 +88,19 @@ class Workload:
 
     def _step(self, progress: float) -> Step:
         return in_precision(self.cell, self.build(self.stage(progress)))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process says what was measured."""
+        return self.group is None or self.group.rank.leads
+
+    def led(self, run: Callable[[], object], measure: Callable[[], R]) -> R | None:
+        """`measure()`, which calls `run`, in the process that leads; others do as many iterations, and give None."""
+        return self.group.led(run, measure) if self.group else measure()
+
+    def communication(self, run: Callable[[], object]) -> list[float]:
+        """Seconds that processes spend on each other in an iteration, in some of them; empty for one process."""
+        return self.group.communication(run) if self.group else []
 
     def repeatable(self, meta: Params) -> tuple[Callable[[], object], Iteration]:
         """One meta-iteration on episodes that are on the device already, and whose iteration it is.

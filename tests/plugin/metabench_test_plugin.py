@@ -94,6 +94,16 @@ class Killed(Plugged):
 
 
 @dataclass(frozen=True)
+class KilledFollower(Plugged):
+    """The same in all processes of a cell but the leading one."""
+
+    def objective(self, meta, anchor, task):
+        if torch.distributed.get_rank():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().objective(meta, anchor, task)
+
+
+@dataclass(frozen=True)
 class TimeTraveller(Plugged):
     """While it is measured, the clock on the wall jumps by hours at each look."""
 

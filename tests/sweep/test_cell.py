@@ -12,7 +12,7 @@ def cell() -> Cell:
         shots=1, query=5, train_ways=5, train_shots=1, inner_optimizer="sgd", first_order=0.0, checkpoint=False,
         precision="float32", device="cpu", seed=0, preset="quick", inner_lr=0.4, eval_steps=3,
         eval_query=1, batch_norm="transductive", outer="adam", outer_lr=1e-3, outer_decay="none", outer_warmup=0,
-        outer_clip=0.0, iterations=10, eval_tasks=600, threads=2, measure=("time",),
+        outer_clip=0.0, iterations=10, eval_tasks=600, threads=2, world_size=1, measure=("time",),
     )  # fmt: skip
 
 
@@ -45,6 +45,14 @@ def test_training_may_be_on_other_ways_and_shots_than_what_is_judged_on(cell):
     assert other.shape != other.eval_shape == cell.eval_shape
     assert other.seed_for("test") == cell.seed_for("test") and other.seed_for("init") == cell.seed_for("init")
     assert other.seed_for("train") != cell.seed_for("train")
+
+
+def test_a_cell_of_one_process_is_what_it_was_before_there_could_be_several(cell):
+    assert "world_size" not in cell.to_json() and Cell.from_json(cell.to_json()) == cell
+    several = replace(cell, world_size=2)
+    assert several.to_json()["world_size"] == 2 and Cell.from_json(several.to_json()) == several
+    assert several.id != cell.id == "bfb355f865a9c597"
+    assert seeds(several) == seeds(cell)
 
 
 def test_seeds_are_the_same_everywhere(cell):

@@ -1,0 +1,50 @@
+"""The other processes of a cell that has several: started by the leading one, and heard when one of them fails."""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PATIENCE_S = 2.0  # that a process has to say itself what has ended another
+
+
+class Others:
+    """Processes 1, 2, … of a cell: each runs the worker on the same job, and writes a result of its own."""
+
+    def __init__(self, job: Path, result: Path, world_size: int, address: str) -> None:
+        self.results = [result.with_name(f"{result.stem}-{number}.json") for number in range(1, world_size)]
+        self.processes = [
+            # its standard input closes when this process ends, and so ends the other
+            subprocess.Popen(worker_command(job, file, number, address), stdin=subprocess.PIPE)
+            for number, file in enumerate(self.results, start=1)
+        ]
+
+    def failure(self) -> dict[str, Any] | None:
+        """Status, reason and traceback of the first that has ended without being done."""
+        for number, (process, file) in enumerate(zip(self.processes, self.results, strict=True), start=1):
+            if (code := process.poll()) is None:
+                continue
+            result = {"status": "crashed", "reason": f"ended with exit code {code}", "traceback": ""}
+            with suppress(OSError, ValueError):
+                result |= json.loads(file.read_text(encoding="utf-8")) if code == 0 else {}
+            if result["status"] != "ok":
+                found = {name: result.get(name, "") for name in ("status", "reason", "traceback")}
+                return found | {"reason": f"process {number}: {found['reason']}"}
+        return None
+
+    def wait_for_failure(self) -> dict[str, Any] | None:
+        """The same when all have ended, or one of them badly, and this process has had time to fail by itself."""
+        while any(process.poll() is None for process in self.processes):
+            if self.failure():
+                time.sleep(PATIENCE_S)
+                break
+            time.sleep(0.05)
+        return self.failure()
+
+
+def worker_command(job: Path, result: Path, number: int, address: str) -> list[str]:
+    """What starts process `number` of a cell, which meets the others at `address`."""
+    return [sys.executable, "-m", "metabench.sweep.worker", str(job), str(result), str(number), address]
