@@ -1,4 +1,4 @@
-"""The commands that look at more than one run: `compare` and `history`."""
+"""The commands that look at more than one run: `compare`, `history` and `merge`."""
 
 import json
 import sys
@@ -121,3 +121,16 @@ def history(
     if out:
         plots = write_history(found, out)
         print(f"\nhistory: {out / 'history.md'}, {out / 'history.csv'}, {len(plots)} plots")
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, of one machine or of several.")],
+    out: Annotated[Path, typer.Option(help="The run folder to write: a new one.")],
+) -> None:
+    """Put runs of several machines into one report, in which no ratio mixes them."""
+    from metabench.report.merge import merge as merge_runs
+    from metabench.report.write import write_report
+
+    merge_runs(runs, out)
+    print(write_report(out))
+    print(f"\nrun folder: {printable(str(out))}")

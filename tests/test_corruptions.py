@@ -287,7 +287,7 @@ def test_damaged_run_folders(tmp_path, rows, batch, monkeypatch):
     (tmp_path / "measurements.jsonl").write_bytes(rows)
     (tmp_path / "environment.json").write_bytes(environment)
     whole = read_run(tmp_path)
-    monkeypatch.setattr("metabench.report.plots.FORMATS", ("svg",))
+    monkeypatch.setattr("metabench.report.write.FORMATS", ("svg",))
     for number in range(FOLDERS // 5):
         damaged = Damaged(f"folder {batch} {number}")
         path = tmp_path / (f"<b>\x1b[2J|*`x` {number}" if number % 20 == 0 else str(number))

@@ -9,7 +9,8 @@ from metabench.report.engines import engines_section
 from metabench.report.frame import Run
 from metabench.report.frontier import frontier_section
 from metabench.report.growth import growth_section
-from metabench.report.noise import drift_warning, floor_text, noise_floor, references_section
+from metabench.report.machines import machines_section
+from metabench.report.noise import drift_warnings, floor_text, noise_floor, references_section
 from metabench.report.parallel import parallel_section
 from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting
 from metabench.report.techniques import techniques_section
@@ -53,11 +54,11 @@ def document(run: Run) -> Document:
         growth_section(rows, data, floor),
         engines_section(rows, data, floor),
         parallel_section(rows, data, floor),
+        machines_section(rows, data),
         references_section(run.references, data),
         Section("Rows that are not ok", (not_ok(rows, data),)),
     )
-    drifted = drift_warning(run.references)
-    warnings = (*run.warnings, *_warnings(rows), *([drifted] if drifted else []))
+    warnings = (*run.warnings, *_warnings(rows), *drift_warnings(run.references))
     return Document(f"Tables of {run.sweep}", _facts(run), warnings, tuple(s for s in sections if s.tables))
 
 

@@ -41,6 +41,23 @@ class NoiseFloor:
 def noise_floor(references: Sequence[Row]) -> NoiseFloor | None:
     """The floor from a run's reference rows; None where fewer than two pairs were timed on both sides.
 
+    Of a run merged of several, the highest of theirs.
+    """
+    floors = [floor for same in by_cell(references) if (floor := _floor(same))]
+    return max(floors, key=lambda floor: floor.ratio, default=None)
+
+
+def by_cell(references: Sequence[Row]) -> list[list[Row]]:
+    """The references of each run that was merged: a run has one reference cell."""
+    found: dict[str, list[Row]] = {}
+    for row in references:
+        found.setdefault(row["id"], []).append(row)
+    return list(found.values())
+
+
+def _floor(references: Sequence[Row]) -> NoiseFloor | None:
+    """The floor from the pairs of one cell.
+
     The logarithm of a pair's ratio is as often above 0 as below, whatever is measured, since its sides differ in
     nothing. So its deviation is the root of the mean square, and the bound is Student's interval of a next value about
     0, with a degree of freedom for each pair: few pairs are paid for by a high floor, not by a wrong one.
@@ -99,8 +116,12 @@ def _factor(ratio: float) -> str:
     return f"{ratio:.{max(1, 1 - math.floor(math.log10(ratio - 1)))}f}"
 
 
-def drift_warning(references: Sequence[Row]) -> str | None:
+def drift_warnings(references: Sequence[Row]) -> list[str]:
     """A sentence if the machine got slower or faster in the course of the run by more than its noise."""
+    return [sentence for same in by_cell(references) if (sentence := _drift_warning(same))]
+
+
+def _drift_warning(references: Sequence[Row]) -> str | None:
     floor, found = noise_floor(references), drift(references)
     if floor is None or found is None or not found.exceeds(floor.ratio):
         return None
@@ -113,9 +134,11 @@ def drift_warning(references: Sequence[Row]) -> str | None:
 
 def references_section(references: Sequence[Row], data: Mapping[str, str]) -> Section:
     """The pairs that the noise floor was learnt from."""
+    return Section("Noise floor", tuple(_table(same, data) for same in by_cell(references) if _pairs(same)))
+
+
+def _table(references: Sequence[Row], data: Mapping[str, str]) -> Table:
     pairs = _pairs(references)
-    if not pairs:
-        return Section("Noise floor", ())
     began = {row["reference"]["pair"]: str(row.get("started", "")) for row in reversed(references)}
     by_side = {(row["reference"]["pair"], row["reference"]["side"]): row for row in references}
     body = tuple(
@@ -123,13 +146,12 @@ def references_section(references: Sequence[Row], data: Mapping[str, str]) -> Se
         for pair, (a, b) in pairs.items()
     )
     cell = references[0]["cell"]
-    table = Table(
+    return Table(
         f"Noise floor: {cell['algorithm']}, {setting(cell, SETTING_AXES, data)}",
         "The same cell timed in two processes, one right after the other, at intervals across the run.",
         ("pair", "began", "time a", "time b", "a ÷ b"),
         body,
     )
-    return Section("Noise floor", (table,))
 
 
 def _time(row: Row) -> str:

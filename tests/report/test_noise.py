@@ -7,7 +7,7 @@ import pytest
 
 from metabench.report.document import as_markdown, document
 from metabench.report.frame import read_run
-from metabench.report.noise import NoiseFloor, differs, drift, drift_warning, floor_text, noise_floor, ratio_text
+from metabench.report.noise import NoiseFloor, differs, drift, drift_warnings, floor_text, noise_floor, ratio_text
 from metabench.report.ratios import Ratio, ratio_interval
 from metabench.report.tables import Table
 
@@ -108,14 +108,12 @@ def test_the_floor_in_words(pairs):
 def test_a_machine_that_gets_slower_or_faster_is_warned_of(pairs):
     slower = [(1 + 0.05 * i, 1 + 0.05 * i + 0.01) for i in range(5)]
     assert drift(pairs(*slower)).change == pytest.approx(1.21, abs=0.03)
-    sentence = drift_warning(pairs(*slower))
+    (sentence,) = drift_warnings(pairs(*slower))
     assert sentence.startswith("the machine got slower by 2") and "ratios within a round hold" in sentence
-    assert "the machine got faster by 2" in drift_warning(pairs(*reversed(slower)))
-    assert drift_warning(pairs(*CALM)) is None
-    assert (
-        drift_warning(pairs(*[(a * (1 + 0.002 * i), b) for i, (a, b) in enumerate(CALM)])) is None
-    )  # within the noise
-    assert drift_warning([]) is None
+    assert "the machine got faster by 2" in drift_warnings(pairs(*reversed(slower)))[0]
+    assert drift_warnings(pairs(*CALM)) == []
+    assert drift_warnings(pairs(*[(a * (1 + 0.002 * i), b) for i, (a, b) in enumerate(CALM)])) == []  # within the noise
+    assert drift_warnings([]) == []
 
 
 def test_the_tables_bear_the_floor_and_mark_what_is_below_it(run_of, row, pairs):

@@ -1,0 +1,120 @@
+"""Runs of several machines in one folder: every row is there, and none is mixed up with another machine's."""
+
+import json
+
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from metabench.errors import UserError
+from metabench.report.bundles import bundles, time_key
+from metabench.report.document import as_text, document
+from metabench.report.frame import read_run, to_frame
+from metabench.report.merge import merge
+from metabench.report.noise import noise_floor
+from metabench.report.plots import pictures
+from metabench.rows import MEASUREMENTS
+from metabench.schema import identity
+from runs import environment
+
+FAST = {"processor": {"name": "Fast CPU", "usable_cores": 64}}
+CALM, WILD = ((1.0, 1.01), (1.0, 0.99)), ((1.0, 1.3), (1.0, 0.8))
+
+
+def timed(made, factor):
+    """The row with all its times multiplied."""
+    step = made["time"]["step"]
+    for name in ("median", "low", "high", "iqr"):
+        step[name] *= factor
+    step["samples"] = [factor * sample for sample in step["samples"]]
+    return made
+
+
+@pytest.fixture
+def folders(run_of, row, pairs):
+    """The same two cells on a machine and on one ten times as fast, and further rounds on the first."""
+    mine = [row(number, engine=engine) for number in range(3) for engine in ("loop", "vmap")]
+    its = [
+        timed(made, 0.1) for made in (row(number, engine=engine) for number in range(3) for engine in ("loop", "vmap"))
+    ]
+    return [
+        run_of([*mine, *pairs(*CALM)], environment(), "slow"),
+        run_of([*its, *pairs(*WILD)], environment(**FAST), "fast"),
+        run_of([row(0, engine="loop"), *pairs(*CALM)], environment(), "again"),
+    ]
+
+
+@pytest.fixture
+def merged(folders, tmp_path):
+    merge(folders, tmp_path / "merged")
+    return read_run(tmp_path / "merged")
+
+
+def test_every_row_is_there_with_its_machine(merged, folders):
+    frame = to_frame(merged)
+    assert len(frame) == 13 and len(merged.references) == 12
+    assert frame.groupby("machine").size().to_dict() == {
+        "Fast CPU, 64 cores, 8 GiB, torch 2.13, Python 3.11": 6,
+        "Test CPU, 2 cores, 8 GiB, torch 2.13, Python 3.11": 7,
+    }
+    assert all(row["id"] == identity(row["cell"]) for row in merged.measurements)
+    lines = [json.loads(line) for line in (folders[0].parent / "merged" / MEASUREMENTS).read_text().splitlines()]
+    assert {line["run"] for line in lines} == {f"{name} at aaaaaaaa" for name in ("slow", "fast", "again")}
+
+
+def test_times_of_machines_are_never_in_one_ratio(merged):
+    for bundle in bundles(merged.measurements, time_key):
+        assert len({row["cell"]["machine"] for row in bundle.rows}) == 1
+    loops = [b for b in bundles(merged.measurements, time_key) if b.cell["engine"] == "loop"]
+    slow, fast = sorted(loops, key=lambda b: -b.step.value)
+    assert slow.step.value / fast.step.value == pytest.approx(10, rel=0.1)
+    assert sorted(slow.samples) == [0, 1, 2, 3]  # the other run of the same machine gave one more round
+    engines = [t for s in document(merged).sections if s.title == "Engines against loop" for t in s.tables]
+    assert len(engines) == 2 and all(" on " in table.title for table in engines)
+
+
+def test_the_table_of_machines_has_a_column_for_each(merged):
+    (section,) = [section for section in document(merged).sections if section.title == "Machines"]
+    (table,) = section.tables
+    assert table.columns[2:] == (
+        "Test CPU, 2 cores, 8 GiB, torch 2.13, Python 3.11",
+        "Fast CPU, 64 cores, 8 GiB, torch 2.13, Python 3.11",
+    )
+    assert [line[0] for line in table.rows] == ["maml/loop", "maml/vmap"]
+    assert all("on " not in line[1] for line in table.rows)
+
+
+def test_the_noise_floor_is_the_highest(merged, folders):
+    floors = [noise_floor(read_run(folder).references).ratio for folder in folders]
+    assert noise_floor(merged.references).ratio == max(floors) == floors[1]
+    assert "drift" not in as_text(document(merged))
+
+
+def test_the_picture_shows_each_work_on_both_machines(merged):
+    (picture,) = [picture for picture in pictures(merged) if picture.name == "machines"]
+    frame = to_frame(merged).set_index("id")
+    assert len(picture.data) == 2
+    for mark in picture.data.itertuples():
+        assert mark.machine.startswith("Fast CPU")
+        own = frame.loc[mark.cells.split()]
+        mine = own[own["machine"] == mark.machine]["step_median_s"]
+        assert mine.min() <= mark.seconds <= mine.max()
+    figure = picture.draw()
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    assert list(axes.lines[0].get_ydata()) == pytest.approx(list(1e3 * picture.data["seconds"]))
+
+
+def test_a_merged_run_can_be_merged_again(folders, tmp_path, merged):
+    merge([tmp_path / "merged", folders[0]], tmp_path / "more")
+    more = to_frame(read_run(tmp_path / "more"))
+    assert len(more) == 19 and set(more["machine"]) == set(to_frame(merged)["machine"])
+    assert not pd.DataFrame(more[["id", "round"]]).duplicated().any()
+
+
+def test_what_is_there_is_not_written_over(folders, tmp_path):
+    with pytest.raises(UserError, match="is there already"):
+        merge(folders[:1], tmp_path)
+    with pytest.raises(UserError, match="no run folder"):
+        merge([tmp_path / "none"], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
