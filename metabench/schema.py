@@ -15,6 +15,7 @@ LARGEST = 1e100
 LARGEST_WHOLE = 2**53
 """From which on not every reader of JSON has every whole number."""
 LONGEST_TEXT = 20_000
+LONGEST_NAME = 200
 SHORTEST_S, LONGEST_S = 1e-12, 1e9
 """Of a sample: less than a cycle of any clock, more than any machine runs."""
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
@@ -76,7 +77,7 @@ POSITIVE = Value("a positive number", lambda v: _is_number(v) and v > 0)
 SAMPLE = Value("a time in seconds", lambda v: _is_number(v) and SHORTEST_S <= v <= LONGEST_S)
 WHOLE = Value("a whole number of 0 or more", _is_whole)
 TEXT = Value("text", _is_text)
-NAME = Value("a name", lambda v: _is_text(v) and 0 < len(v) <= 200)
+NAME = Value("a name", lambda v: _is_text(v) and 0 < len(v) <= LONGEST_NAME)
 COMMIT = Value("a commit", lambda v: isinstance(v, str) and re.fullmatch("[0-9a-f]{40,64}", v) is not None)
 TRUTH = Value("true or false", lambda v: isinstance(v, bool))
 STATUS = Value("a status", lambda v: isinstance(v, str) and v in STATUSES)
@@ -114,6 +115,7 @@ ROW = Table(
         "data": Maybe(Table({"name": NAME, "content_hash": TEXT})),
         "parameters": Maybe(WHOLE),
         "library": Maybe(TEXT),
+        "machine": Maybe(NAME),
         "gate": Maybe(Table({}, dict.fromkeys(("engine_error", "definition_error"), Maybe(AMOUNT)))),
         "time": Maybe(
             Table(

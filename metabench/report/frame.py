@@ -1,6 +1,6 @@
 """A run folder, read and checked, and as flat data frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pandas as pd
 
 from metabench.errors import UserError
 from metabench.rows import ENVIRONMENT, MEASUREMENTS, Row, in_words, read_environment, read_rows
+from metabench.schema import identity
 
 MEMORY_COLUMNS = (
     "tracked_bytes",
@@ -30,6 +31,10 @@ WHOLE = (
     *(name for name in MEMORY_COLUMNS if name.endswith("_bytes")),
 )
 """Columns of whole numbers that may be missing."""
+
+MACHINE = "machine"
+"""The axis that tells the machines of a run of several apart."""
+UNKNOWN = "an unknown machine"
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,21 @@ def read_run(folder: Path) -> Run:
         noticed.append(f"{ENVIRONMENT} is missing: it is not known on which machine this was measured.")
     name = folder.resolve().name
     sweep = environment.get("sweep", {}).get("name", name)
+    rows = located(rows)
     cells = tuple(row for row in rows if not row.get("reference"))
     references = tuple(row for row in rows if row.get("reference"))
     return Run(name, sweep, cells, environment, (*noticed, *environment.get("warnings", [])), references)
+
+
+def located(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with the machine as one more axis of their cells where they come from several.
+
+    By it they fall into tables of their own, so that no ratio mixes machines. A cell's id changes with it.
+    """
+    if len({row.get("machine") for row in rows}) < 2:
+        return list(rows)
+    cells = [{MACHINE: row.get("machine") or UNKNOWN, **row["cell"]} for row in rows]
+    return [row | {"cell": cell, "id": identity(cell)} for row, cell in zip(rows, cells, strict=True)]
 
 
 def to_frame(run: Run) -> pd.DataFrame:

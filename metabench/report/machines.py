@@ -6,7 +6,7 @@ from typing import Any
 from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, time_key
 from metabench.report.cost import step_text
 from metabench.report.figures import NOTHING
-from metabench.report.merge import MACHINE
+from metabench.report.frame import MACHINE
 from metabench.report.tables import TECHNIQUE_AXES, Section, Table, setting
 from metabench.rows import Row
 

@@ -7,17 +7,14 @@ from typing import Any
 
 from metabench.errors import UserError
 from metabench.files import replace_file, writing
-from metabench.report.frame import Run, read_run
+from metabench.report.frame import MACHINE, Run, read_run
 from metabench.report.provenance import machine_name, revision_name
 from metabench.rows import ENVIRONMENT, MEASUREMENTS, Row
-from metabench.schema import identity
-
-MACHINE = "machine"
-"""The axis that cells of a merged run have more: by it they fall into tables of their own."""
+from metabench.schema import LONGEST_NAME, identity
 
 
 def merge(folders: Sequence[Path], out: Path) -> None:
-    """Write a run folder with all rows of others. Raises `UserError`; `out` must be new.
+    """Write a run folder with all rows of others, each with its machine. Raises `UserError`; `out` must be new.
 
     Runs of one machine with the same cells are taken for further rounds, with pairs of the reference of their own.
     """
@@ -25,7 +22,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
         raise UserError(f"'{out}' is there already: choose another --out")
     runs = [read_run(folder) for folder in folders]
     rows = list(_rows(runs))
-    names = list(dict.fromkeys(row["cell"][MACHINE] for row in rows))
+    names = list(dict.fromkeys(row["machine"] for row in rows))
     warnings = [f"{run.name}: {sentence}" for run in runs for sentence in run.warnings]
     environment: dict[str, Any] = {
         "summary": "; ".join(names),
@@ -44,21 +41,22 @@ def machine_label(run: Run) -> str:
     machine = run.environment.get("machine") or {}
     torch, python = (machine.get("packages") or {}).get("torch"), (machine.get("python") or {}).get("version")
     versions = [f"{name} {version}" for name, version in (("torch", torch), ("Python", python)) if version]
-    return ", ".join([machine_name(run.environment), *versions])
+    return ", ".join([machine_name(run.environment), *versions])[:LONGEST_NAME]
 
 
 def _rows(runs: Sequence[Run]) -> Iterator[Row]:
     """The rows with the machine among their axes, and rounds and pairs that do not meet those of other runs."""
-    rounds: dict[str, int] = {}
+    rounds: dict[tuple[str, str], int] = {}
     pairs = 0
     for run in runs:
         label = machine_label(run)
         mine = [_on(row, label, run) for row in run.measurements]
-        begin = max((rounds.get(row["id"], 0) for row in mine), default=0)
+        begin = max((rounds.get((row["machine"], row["id"]), 0) for row in mine), default=0)
         for row in mine:
             yield row | {"round": row["round"] + begin}
         for row in mine:
-            rounds[row["id"]] = max(rounds.get(row["id"], 0), row["round"] + begin + 1)
+            key = (row["machine"], row["id"])
+            rounds[key] = max(rounds.get(key, 0), row["round"] + begin + 1)
         for row in run.references:
             moved = row["reference"] | {"pair": row["reference"]["pair"] + pairs}
             yield _on(row, label, run) | {"reference": moved, "round": moved["pair"]}
@@ -66,5 +64,7 @@ def _rows(runs: Sequence[Run]) -> Iterator[Row]:
 
 
 def _on(row: Row, label: str, run: Run) -> Row:
-    cell = {MACHINE: label, **row["cell"]}  # that of a run which is merged itself stays
-    return row | {"cell": cell, "id": identity(cell), "run": row.get("run", f"{run.name} at {revision_name(run)}")}
+    machine = row.get("machine") or label  # that of a run which is merged itself stays
+    cell = {axis: value for axis, value in row["cell"].items() if axis != MACHINE}
+    origin = row.get("run") or f"{run.name} at {revision_name(run)}"
+    return row | {"cell": cell, "id": identity(cell), "machine": machine, "run": origin}
