@@ -92,3 +92,25 @@ def append(file: Path, content: bytes) -> None:
                 raise
         finally:
             os.close(handle)
+
+
+def cache_dir() -> Path:
+    """METABENCH_CACHE; else metabench/ in XDG_CACHE_HOME; else ~/.cache/metabench. It need not exist."""
+    if own := os.environ.get("METABENCH_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "metabench"
+    return Path.home() / ".cache" / "metabench"
+
+
+def make_cache_dir() -> Path:
+    """The cache folder, made if need be; raises `UserError` where it cannot be written to."""
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(f"the cache folder {folder} cannot be written to: set METABENCH_CACHE to one that can")
+    return folder

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 
 from metabench.errors import UserError
+from metabench.files import make_cache_dir
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import (
@@ -35,7 +36,6 @@ from metabench.tasks.packed import (
     cache_file,
     load,
     load_or_prepare,
-    make_cache_dir,
     pack,
     save,
     shrink,

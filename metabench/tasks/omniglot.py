@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from metabench.errors import UserError
-from metabench.files import MEBIBYTE, check_plain
+from metabench.files import MEBIBYTE, check_plain, make_cache_dir
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import (
@@ -34,7 +34,6 @@ from metabench.tasks.packed import (
     cache_file,
     load,
     load_or_prepare,
-    make_cache_dir,
     pack,
     save,
     shrink,

@@ -1,7 +1,6 @@
 """Packed character images: many small drawings in one verified cache file."""
 
 import hashlib
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from metabench.errors import UserError
-from metabench.files import MEBIBYTE, check_plain, replacing
+from metabench.files import MEBIBYTE, cache_dir, check_plain, make_cache_dir, replacing
 
 if TYPE_CHECKING:  # Pillow is loaded where it is used: importing a task distribution must be cheap
     from PIL.Image import Image
@@ -107,31 +106,9 @@ def shrink(drawing: "Image") -> npt.NDArray[np.uint8]:
     return 255 - np.asarray(drawing.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def cache_dir() -> Path:
-    """METABENCH_CACHE; else metabench/ in XDG_CACHE_HOME; else ~/.cache/metabench. It need not exist."""
-    if own := os.environ.get("METABENCH_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "metabench"
-    return Path.home() / ".cache" / "metabench"
-
-
 def cache_file(name: str) -> Path:
     """The cache file of the data called `name`."""
     return cache_dir() / f"{name}-{SIDE}.npz"
-
-
-def make_cache_dir() -> Path:
-    """The cache folder, made if need be; raises `UserError` where it cannot be written to."""
-    folder = cache_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise UserError(f"the cache folder {folder} cannot be written to: set METABENCH_CACHE to one that can")
-    return folder
 
 
 def save(packed: PackedImages, path: Path) -> None:

@@ -164,6 +164,30 @@ def test_without_a_compiler_there_is_a_sentence(monkeypatch):
         ENGINES.get("native").build(problem("maml")[0])
 
 
+def test_what_was_compiled_once_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    source = 'extern "C" int answer() { return 42; }'
+    native.compiled.cache_clear()
+    assert native.kept_libraries() == 0
+    assert native.compiled(source, native.FLAGS).answer() == 42
+    assert native.kept_libraries() == 1
+    native.compiled.cache_clear()  # as in another process
+
+    def refuse(command, **options):
+        raise AssertionError(command)
+
+    monkeypatch.setattr(native.subprocess, "run", refuse)
+    assert native.compiled(source, native.FLAGS).answer() == 42
+    for other in (lambda: native.compiled(source + " ", native.FLAGS), lambda: native.compiled(source, ("-O1",))):
+        with pytest.raises(AssertionError):
+            other()
+    native.compiled.cache_clear()
+    monkeypatch.setattr(native, "_target", lambda compiler: "another processor")
+    with pytest.raises(AssertionError):
+        native.compiled(source, native.FLAGS)
+    assert [file.suffix for file in (tmp_path / "native").iterdir()] == [".so"]
+
+
 def test_an_operation_without_a_kernel_is_named(monkeypatch):
     made, meta, episodes = problem("maml")
     monkeypatch.delitem(operations.OPERATIONS, "relu")

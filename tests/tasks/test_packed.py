@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from metabench.errors import UserError
+from metabench.files import cache_dir
 from metabench.tasks import packed as module
-from metabench.tasks.packed import cache_dir, cache_file, load, load_or_prepare, pack, save, shrink
+from metabench.tasks.packed import cache_file, load, load_or_prepare, pack, save, shrink
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ without leaving the function.
 """
 
 import ctypes
+import hashlib
 import operator
 import subprocess
 import tempfile
@@ -32,11 +33,14 @@ from metabench.engines.native.operations import OPERATIONS
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.tracing import direction_of_tensors, traced
 from metabench.errors import Unsupported
+from metabench.files import cache_dir, make_cache_dir
 from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.tensors import Params, Task, tensors_of
 
 KERNELS = [Path(__file__).with_name(name) for name in ("elements.cpp", "products.cpp", "convolutions.cpp")]
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+KEPT_LIBRARIES = "native"
+"""Below the cache folder: what was compiled once, a file for each source, compiler and processor."""
 ASSOCIATIVE = ("-fassociative-math", "-fno-signed-zeros")
 """Sums may be taken in another order: so do all libraries of linear algebra."""
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
@@ -245,16 +249,34 @@ def _filled(arguments: Any, values: dict[Node, Any]) -> Any:
 
 @lru_cache
 def compiled(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
-    """The library of a source; raises `Unsupported` with the compiler's first complaint."""
-    with tempfile.TemporaryDirectory(prefix="metabench-") as folder:
-        file, library = Path(folder) / "iterate.cpp", Path(folder) / "iterate.so"
-        file.write_text(source, encoding="utf-8")
-        command = [compiler("native"), *flags, *ASSOCIATIVE, str(file), "-o", str(library)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            complaint = next((line for line in result.stderr.splitlines() if "error: " in line), "error: no message")
-            raise Unsupported(f"the C++ compiler does not take native's code: {complaint.partition('error: ')[2]}")
-        return ctypes.CDLL(str(library))  # which stays in memory when its file is gone
+    """The library of a source, from the cache folder where it was compiled before by the same compiler for the same
+    processor; raises `Unsupported` with the compiler's first complaint."""
+    command = [compiler("native"), *flags, *ASSOCIATIVE]
+    name = hashlib.sha256("\0".join([source, *command, _target(command[0])]).encode()).hexdigest()
+    kept = make_cache_dir() / KEPT_LIBRARIES / f"{name}.so"
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".compile-", dir=kept.parent) as folder:
+            file, library = Path(folder) / "iterate.cpp", Path(folder) / "iterate.so"
+            file.write_text(source, encoding="utf-8")
+            result = subprocess.run([*command, str(file), "-o", str(library)], capture_output=True, text=True)
+            if result.returncode:
+                complaint = next((line for line in result.stderr.splitlines() if "error: " in line), "error: none said")
+                raise Unsupported(f"the C++ compiler does not take native's code: {complaint.partition('error: ')[2]}")
+            library.replace(kept)
+    return ctypes.CDLL(str(kept))
+
+
+@lru_cache
+def _target(compiler: str) -> str:
+    """What tells compilers and processors apart: the macros that are defined for this one."""
+    command = [compiler, "-march=native", "-E", "-dM", "-x", "c++", "-"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+
+
+def kept_libraries() -> int:
+    """How many compiled libraries the cache folder holds."""
+    return sum(1 for _ in (cache_dir() / KEPT_LIBRARIES).glob("*.so"))
 
 
 ENGINES.register("native")(
@@ -263,6 +285,7 @@ ENGINES.register("native")(
         by_unit_descent(start),
         start,
         compiles=True,
+        kept=kept_libraries,
         autocasts=False,
     )
 )
