@@ -84,7 +84,8 @@ def not_ok(rows: Sequence[Row], data: Mapping[str, str]) -> Table:
     says = (
         "A row is one cell in one round. None of their times, peaks or scores stands in a table above." if bad else ""
     )
-    return Table(title, says, ("implementation", "setting", "rounds", "status", "reason", "cell"), body)
+    columns = ("implementation", "setting", "rounds", "status", "reason", "cell")
+    return Table(title, says, columns, body, cells=tuple((cell_id,) for cell_id, _, _ in alike))
 
 
 def data_names(rows: Sequence[Row]) -> dict[str, str]:

@@ -37,6 +37,9 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    cells: tuple[tuple[str, ...], ...] = ()
+    """For each row the ids of the cells that its figures were computed from, those it is held against included; empty
+    where the table names none."""
 
 
 @dataclass(frozen=True)
