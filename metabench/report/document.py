@@ -24,6 +24,8 @@ HOW_TO_READ = (
     "geometric mean of the rounds' medians, and a ratio is formed within each round before rounds are averaged; with",
     "fewer than three rounds the intervals hold the noise within a process, not between processes. – is not measured.",
 )
+HEADLINES = ("Engines against loop", "Techniques", "Time against memory")
+"""The sections whose first table is shown first, where no cost table tells quality, too."""
 FAILURE_AXES = (
     *("task", "ways", "shots", "query", "model", "inner_steps", "meta_batch"),
     *("preset", "seed", "device", "precision", "world_size", "machine"),
@@ -86,6 +88,14 @@ def not_ok(rows: Sequence[Row], data: Mapping[str, str]) -> Table:
     )
     columns = ("implementation", "setting", "rounds", "status", "reason", "cell")
     return Table(title, says, columns, body, cells=tuple((cell_id,) for cell_id, _, _ in alike))
+
+
+def headline(sections: Sequence[Section]) -> Table | None:
+    """The table that says most of a run: what algorithms cost and reach, or else engines beside each other."""
+    first = {section.title: section.tables[0] for section in sections if section.tables}
+    scored = [table for table in first.values() if "seeds" in table.columns and table.title.startswith("Cost")]
+    compared = [first[name] for name in HEADLINES if name in first]
+    return next(iter([*scored, *compared, *first.values()]), None)
 
 
 def data_names(rows: Sequence[Row]) -> dict[str, str]:

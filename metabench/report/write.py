@@ -7,9 +7,8 @@ from metabench.report.document import as_markdown, as_text, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.page import document_page
 from metabench.report.plots import pictures
+from metabench.report.plots.picture import PLOTS
 from metabench.report.plots.style import FORMATS, image
-
-PLOTS = "plots"
 
 
 def write_report(folder: Path) -> str:
@@ -25,7 +24,7 @@ def write_report(folder: Path) -> str:
         "samples.csv": samples_frame(run).to_csv(index=False, lineterminator="\n"),
         "curves.csv": curves_frame(run).to_csv(index=False, lineterminator="\n"),
         "tables.md": as_markdown(shown),
-        "report.html": document_page(shown, [(picture, images["svg"]) for picture, images in drawn]),
+        "report.html": document_page(shown, [(picture, images["svg"]) for picture, images in drawn], run),
         **{f"{PLOTS}/{p.name}.csv": p.data.to_csv(index=False, lineterminator="\n") for p, _ in drawn},
     }
     files = {folder / name: text.encode() for name, text in texts.items()}
