@@ -104,7 +104,8 @@ def _contents(parts: Sequence[Part]) -> str:
         names = [f'<li><a href="#table-{number}-{n}">{_text(t.title)}</a></li>' for n, t in enumerate(part.tables)]
         names += [f'<li><a href="#picture-{quote(p.name)}">{_text(p.title)}</a></li>' for p, _ in part.pictures]
         if len(names) > 1:
-            link += f"<details><summary>{len(names)} in it</summary><ul>{''.join(names)}</ul></details>"
+            kind = "tables" if part.tables else "pictures"
+            link += f"<details><summary>{len(names)} {kind}</summary><ul>{''.join(names)}</ul></details>"
         items.append(f"<li>{link}</li>")
     return f'<nav aria-label="Contents"><ul>{"".join(items)}</ul></nav>'
 
@@ -119,7 +120,7 @@ def _part(number: int, part: Part, known: Collection[str]) -> Iterator[str]:
 
 def _appendix(number: int, part: Part) -> Iterator[str]:
     rows = sum(len(table.rows) for table in part.tables)
-    yield f'<h2 id="part-{number}">{_text(part.title)}</h2>'
+    yield f'<h2 id="part-{number}" class="rows">{_text(part.title)}</h2>'
     yield f'<details class="appendix"><summary>{rows} rows: show or hide</summary>'
     yield f'<p class="says">{_text(part.says)}</p>' if part.says else ""
     anchored: set[str] = set()
@@ -150,7 +151,7 @@ def _picture(picture: Picture, svg: bytes) -> str:
     file = f"{PLOTS}/{picture.name}.csv"
     caption = f'{_text(picture.says)} Figures: <a href="{escape(quote(file))}">{_text(file)}</a>'
     return (
-        f'<figure id="picture-{escape(quote(picture.name))}"><h3>{_text(picture.title)}</h3>'
+        f'<figure id="picture-{escape(quote(picture.name))}"><h3 class="sr">{_text(picture.title)}</h3>'
         f'<img alt="{_text(picture.title)}" src="{source}"><figcaption>{caption}</figcaption></figure>'
     )
 
