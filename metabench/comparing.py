@@ -106,20 +106,25 @@ def _measured(
 def history(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
     out: Annotated[Path | None, typer.Option(help="Folder for history.md, history.csv and plots/.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """How the time of each cell went from revision to revision: a table a machine, a plot a cell, change points."""
     from metabench.report.frame import read_run
     from metabench.report.history import find_runs, histories, history_table
     from metabench.report.history_write import write_history
     from metabench.report.provenance import revision_commit
-    from metabench.report.tables import plain
+    from metabench.report.tables import plain, table_json
     from metabench.sweep.worktrees import commit_dates
 
     read = [read_run(folder) for folder in find_runs(runs)]
     found = histories(read, commit_dates(Path(), {commit for run in read if (commit := revision_commit(run))}))
-    print("\n\n".join(plain(history_table(each)) for each in found))
+    plots = write_history(found, out) if out else []
+    tables = [history_table(each) for each in found]
+    if as_json:
+        print(json.dumps({"tables": [table_json(table) for table in tables]}, indent=2, allow_nan=False))
+        return
+    print("\n\n".join(plain(table) for table in tables))
     if out:
-        plots = write_history(found, out)
         print(f"\nhistory: {out / 'history.md'}, {out / 'history.csv'}, {len(plots)} plots")
 
 

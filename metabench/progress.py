@@ -85,14 +85,19 @@ def _figures(measurement: Measurement) -> str:
 
 
 class GrowingTable:
-    """On standard output, row by row: what is being done, and beside it, when that is done, what came of it."""
+    """Row by row: what is being done, and beside it, when that is done, what came of it."""
 
-    def __init__(self, columns: Sequence[str], widths: Sequence[int]) -> None:
-        """Prints the head. The last column takes as much as it needs."""
+    def __init__(self, columns: Sequence[str], widths: Sequence[int], aside: bool = False) -> None:
+        """Prints the head. The last column takes as much as it needs. `aside`: to standard error."""
+        self.file = sys.stderr if aside else sys.stdout
+        self.rows: list[tuple[str, ...]] = []
+        """What was shown, but for the head."""
+        self.row: tuple[str, ...] = ()
         self.widths = [max(len(column), width) for column, width in zip(columns, widths, strict=False)]
         self.at = 0
         self.end(*columns)
         self.end(*("-" * width for width in self.widths), "-" * len(columns[-1]))
+        self.rows.clear()
 
     def begin(self, *cells: str) -> None:
         """The first cells of a row."""
@@ -102,8 +107,9 @@ class GrowingTable:
     def end(self, *cells: str) -> None:
         """The others."""
         self._put(cells)
-        print(flush=True)
-        self.at = 0
+        print(file=self.file, flush=True)
+        self.rows.append(self.row)
+        self.at, self.row = 0, ()
 
     @property
     def seconds(self) -> float:
@@ -111,7 +117,8 @@ class GrowingTable:
         return time.perf_counter() - self.started
 
     def _put(self, cells: Sequence[str]) -> None:
+        self.row = (*self.row, *cells)
         for cell in cells:
             width = self.widths[self.at] if self.at < len(self.widths) else 0
-            print("  " * (self.at > 0) + cell.ljust(width), end="", flush=True)
+            print("  " * (self.at > 0) + cell.ljust(width), end="", file=self.file, flush=True)
             self.at += 1

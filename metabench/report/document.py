@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from metabench.report.cost import cost_section
 from metabench.report.engines import engines_section
@@ -12,7 +13,7 @@ from metabench.report.growth import growth_section
 from metabench.report.machines import machines_section
 from metabench.report.noise import drift_warnings, floor_text, noise_floor, references_section
 from metabench.report.parallel import parallel_section
-from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting
+from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting, table_json
 from metabench.report.techniques import techniques_section
 from metabench.rows import Row
 from metabench.text import one_line
@@ -172,3 +173,14 @@ def as_text(shown: Document) -> str:
     parts += ["\n".join(f"warning: {one_line(said)}" for said in shown.warnings)] if shown.warnings else []
     parts += [plain(table) for section in shown.sections for table in section.tables]
     return "\n\n".join(parts)
+
+
+def as_json(shown: Document) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "title": shown.title,
+        "facts": dict(shown.facts),
+        "warnings": list(shown.warnings),
+        "sections": [{"title": s.title, "tables": [table_json(table) for table in s.tables]} for s in shown.sections],
+        "how_to_read": " ".join(shown.how_to_read),
+    }
