@@ -130,8 +130,8 @@ class ConsoleProgress:
         running = list(self.running.values())
         if running:
             cell, began = running[0]
-            more = f" and {len(running) - 1} more" if len(running) > 1 else ""
-            lines.append(f"now: {cell.describe()}{more} ({self.clock() - began:.0f} s)")
+            more = f", with {len(running) - 1} more" if len(running) > 1 else ""
+            lines.append(f"now ({self.clock() - began:.0f} s){more}: {cell.describe()}")
             if fastest := self.leaders.fastest(cell):
                 lines.append(f"fastest here so far: {fastest}")
         return Group(*(Text(printable(line), no_wrap=True, overflow="ellipsis") for line in lines))

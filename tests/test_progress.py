@@ -87,7 +87,7 @@ def test_a_terminal_shows_what_runs_what_is_left_and_the_fastest_so_far(shown, c
     shown.cell(by_engine["loop"])
     clocked.now = 7.0
     assert seen(shown)[0].endswith(" 2 of 12")  # nothing is known of the time yet
-    assert seen(shown)[1].startswith("now: maml/loop sinusoid 10 points") and len(seen(shown)) == 2
+    assert seen(shown)[1].startswith("now (7 s): maml/loop sinusoid 10 points") and len(seen(shown)) == 2
     clocked.now = 60.0
     shown.finished(measured(by_engine["loop"], 4e-3))
     shown.cell(by_engine["vmap"])
@@ -138,7 +138,7 @@ def test_what_is_shown_live_is_gone_at_the_end(shown, cells):
         shown.cell(cells[0])
         shown.live.refresh()
         written = shown.console.file.getvalue()
-        assert "now: maml/" in written and "\x1b[2J" not in written  # lines are written over, the screen is never wiped
+        assert "now (0 s): maml/" in written and "\x1b[2J" not in written  # lines are written over, the screen is never wiped
         shown.finished(measured(cells[0], 4e-3))
     assert not shown.live.is_started and shown.live.transient
     assert shown.console.file.getvalue().endswith("\x1b[2K")  # the last line erased

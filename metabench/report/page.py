@@ -81,7 +81,7 @@ def _hash(text: str) -> str:
 
 _FILTER = (
     '<div class="filter" hidden><label for="filter">Show rows with</label>'
-    '<input id="filter" type="search" placeholder="maml native" autocomplete="off" spellcheck="false">'
+    '<input id="filter" type="search" placeholder="words, such as: maml native" autocomplete="off" spellcheck="false">'
     '<output aria-live="polite"></output></div>'
 )
 
