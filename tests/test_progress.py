@@ -138,7 +138,7 @@ def test_what_is_shown_live_is_gone_at_the_end(shown, cells):
         shown.cell(cells[0])
         shown.live.refresh()
         written = shown.console.file.getvalue()
-        assert "now (0 s): maml/" in written and "\x1b[2J" not in written  # lines are written over, the screen is never wiped
+        assert "now (0 s): maml/" in written and "\x1b[2J" not in written  # no wiping of the screen
         shown.finished(measured(cells[0], 4e-3))
     assert not shown.live.is_started and shown.live.transient
     assert shown.console.file.getvalue().endswith("\x1b[2K")  # the last line erased

@@ -46,7 +46,8 @@ function readTexts() {
   return [...document.querySelectorAll("section.table")].map((section) => {
     const title = section.querySelector("h3").textContent;
     const rows = [...section.querySelectorAll("tbody tr")];
-    return { section, rows: rows.map((row) => [row, `${title} ${row.innerText || row.textContent}`.toLowerCase()]) };
+    const text = (row) => [title, ...[...row.cells].map((cell) => cell.textContent)].join(" ").toLowerCase();
+    return { section, rows: rows.map((row) => [row, text(row)]) };
   });
 }
 

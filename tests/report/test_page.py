@@ -149,7 +149,7 @@ def figures(driver, table: str, column: str) -> list[str]:
         """const section = [...document.querySelectorAll("section.table")]
              .find((s) => s.querySelector("h3").textContent.startsWith(arguments[0]));
            const heads = [...section.querySelectorAll("thead th")];
-           const at = heads.findIndex((h) => h.innerText.replace(/[↕↑↓]/g, "").trim() === arguments[1]);
+           const at = heads.findIndex((h) => h.textContent.replace(/[↕↑↓]/g, "").trim() === arguments[1]);
            return [...section.querySelectorAll("tbody tr")].filter((r) => r.checkVisibility())
              .map((r) => r.cells[at].textContent);""",
         table,
