@@ -1,10 +1,8 @@
 """The command line: parses, calls, prints."""
 
-import json
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,9 +14,9 @@ import typer
 from tabulate import tabulate
 
 from metabench import __version__
-from metabench.comparing import compare, history, merge
+from metabench.comparing import AsJson, compare, history, merge, report
 from metabench.errors import Unsupported, UserError, unknown
-from metabench.text import printable
+from metabench.text import printable, strict_json
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
 
@@ -31,6 +29,7 @@ app = typer.Typer(
 app.command()(compare)
 app.command()(history)
 app.command()(merge)
+app.command()(report)
 data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -42,7 +41,6 @@ DataDir = Annotated[
         help="Folder with Omniglot's two zips, or the extracted images_background and images_evaluation.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 KINDS = ("algorithms", "engines", "models", "tasks", "sweeps")
 
 
@@ -52,11 +50,6 @@ def main() -> None:
         app()
     except (UserError, Unsupported) as error:
         _fail(str(error), 2)
-
-
-def _print_json(found: Mapping[str, Any]) -> None:
-    """Strict JSON, and nothing else on standard output."""
-    print(json.dumps(found, indent=2, allow_nan=False))
 
 
 def _fail(sentence: str, code: int) -> None:
@@ -77,7 +70,7 @@ def list_names(
         raise unknown("kind", kind, KINDS)
     tables = list(listing((kind,) if kind else KINDS))
     if as_json:
-        _print_json({"tables": [table_json(table) for table in tables]})
+        print(strict_json({"tables": [table_json(table) for table in tables]}))
     for table in tables:
         if not as_json:
             print(f"{table.title}\n{tabulate(table.rows, headers=table.columns)}\n")
@@ -133,20 +126,6 @@ def _check_device(devices: set[str]) -> None:
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="A run folder.")], as_json: AsJson = False) -> None:
-    """Write report.html, CSVs, tables.md, tables.tex and plots/ of a run anew, and print its tables."""
-    from metabench.report import document
-    from metabench.report.write import write_report
-
-    shown = write_report(run)
-    if as_json:
-        _print_json(document.as_json(shown) | {"folder": str(run)})
-    else:
-        print(document.as_text(shown))
-        print(f"\nrun folder: {printable(str(run))}")
-
-
-@app.command()
 def advise(
     algorithm: Annotated[str, typer.Option(help="Algorithm, such as maml.")],
     task: Annotated[str, typer.Option(help="Task distribution.")] = "sinusoid",
@@ -190,7 +169,7 @@ def advise(
     if advice and as_json:
         machine = short_name(fingerprint(sweep.cells[0].threads))
         found = {"machine": machine, **asdict(advice), "sentences": adviser.sentences(advice)}
-        _print_json(found | {"interrupted": interrupted})
+        print(strict_json(found | {"interrupted": interrupted}))
     elif advice:
         print("\n".join([plain(adviser.table(advice)), "", *adviser.sentences(advice)]))
     if interrupted:
@@ -248,7 +227,7 @@ def verify(
     if as_json:
         found = Table("Verification", "Relative errors, in float64.", headers, tuple(table.rows))
         counts = {"checks": checks, "incorrect": words.count("incorrect")}
-        _print_json(table_json(found) | counts)
+        print(strict_json(table_json(found) | counts))
     if wrong := words.count("incorrect"):
         _fail(f"{wrong} of {checks} checks failed", 1)
     if not as_json:
@@ -260,7 +239,7 @@ def env() -> None:
     """Print the machine fingerprint that is kept with every run."""
     from metabench.measure.machine import fingerprint, physical_cores
 
-    _print_json(fingerprint(physical_cores()))
+    print(strict_json(fingerprint(physical_cores())))
 
 
 @data_app.command("prepare")
@@ -279,7 +258,7 @@ def data_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     found = omniglot.status(data_dir).describe()
     if as_json:
-        _print_json(found)
+        print(strict_json(found))
     else:
         print(tabulate(list(found.items()), tablefmt="plain"))
 

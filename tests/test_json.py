@@ -84,6 +84,11 @@ def test_data_status(tmp_path, monkeypatch):
     assert all(isinstance(value, str | int | None) for value in told("data", "status").values())
 
 
+def test_merge(folder, tmp_path):
+    found = told("merge", str(folder), "--out", str(tmp_path / "merged"))
+    assert found["folder"] == str(tmp_path / "merged") and found["sections"]
+
+
 def test_history(folder):
     (table,) = told("history", str(folder), str(RUNS / "default"))["tables"]
     assert is_table(table) and len(table["rows"]) == len(table["cells"]) > 10
