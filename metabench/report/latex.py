@@ -55,6 +55,7 @@ _SIGNS = {
 }
 _LIGATURES = re.compile(r"-(?=-)|,(?=,)|[!?](?=[`'])")
 """What two signs in a row would be drawn as one for."""
+_NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9]+")
 LAST_LATIN = "\u017f"  # letters up to here are in every font of T1
 
 
@@ -75,11 +76,12 @@ def _sign(sign: str) -> str:
 
 
 def as_latex(shown: Document, revision: str) -> str:
-    """The text of `tables.tex`: a float for each table that has rows, with the labels tab:1, tab:2, …"""
+    """The text of `tables.tex`: a float for each table that has rows, with the labels tab:RUN:1, tab:RUN:2, …"""
     facts = dict(shown.facts)
     source = [f"{name}: {facts[name]}" for name in SOURCES if name in facts] + [f"revision: {revision}"]
     tables = [table for section in shown.sections for table in section.tables if table.rows]
-    floats = [_float(table, f"tab:{number}", source) for number, table in enumerate(tables, 1)]
+    run = _NOT_IN_LABELS.sub("-", facts.get("run", "run"))
+    floats = [_float(table, f"tab:{run}:{number}", source) for number, table in enumerate(tables, 1)]
     return "\n".join([HEAD + f"% {latex(shown.title)}", *floats])
 
 
