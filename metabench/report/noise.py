@@ -51,7 +51,7 @@ def by_cell(references: Sequence[Row]) -> list[list[Row]]:
     """The references of each run that was merged: a run has one reference cell."""
     found: dict[str, list[Row]] = {}
     for row in references:
-        found.setdefault(row["id"], []).append(row)
+        found.setdefault(str(row.get("id")), []).append(row)
     return list(found.values())
 
 
