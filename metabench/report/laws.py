@@ -102,9 +102,10 @@ def _bent(x: Array, y: Array, weights: Array) -> bool:
     rounds = len(y)
     if rounds < ROUNDS_TO_TELL:
         return True
-    misses = np.array([(one - _fitted(x, one[None], weights)[0] @ np.stack([np.ones_like(x), x])) for one in y])
+    design = np.stack([np.ones_like(x), x], axis=1) * weights[:, None]
+    misses = (y * weights) @ (np.eye(len(x)) - design @ np.linalg.pinv(design))
     half = student(rounds - 1) * misses.std(0, ddof=1) / math.sqrt(rounds)
-    return bool(np.any(np.abs(misses.mean(0)) > np.maximum(half, DUST * y.max())))
+    return bool(np.any(np.abs(misses.mean(0)) > np.maximum(half, DUST)))
 
 
 def _r_squared(x: Array, y: Array, centre: Array) -> float | None:

@@ -164,7 +164,7 @@ def verdict(law: Law, expected: Theory) -> Verdict:
         return _of_less_than_linear(law)
     if low > 0 or high < 0:
         return "differs"
-    return "agrees" if low > -ANOTHER and high < ANOTHER or _rises_straight(law, expected) else "cannot tell"
+    return "agrees" if (low > -ANOTHER and high < ANOTHER) or _rises_straight(law, expected) else "cannot tell"
 
 
 def _of_less_than_linear(law: Law) -> Verdict:
