@@ -36,9 +36,9 @@ NOTES = (
     "explains. Two sizes have an exponent, and no sign of whether a power law holds.",
     "fixed part and each …: a and b of the straight line a + b · size. Theory is of large sizes: at those measured, a "
     "fixed part makes an exponent smaller.",
-    f"agrees: the interval of the exponent holds that of the theory and none {ANOTHER} away, or lies wholly within "
-    f"{ALIKE} of it; or theory is linear and a straight line that rises passes all sizes, three at least, within "
-    f"{100 * CLOSE:.0f} % of the growth. differs: the interval leaves the theory out, and no fixed part explains it.",
+    f"agrees: the exponent's interval holds the theory's and none {ANOTHER} away, or lies within {ALIKE} of it; or theory "
+    f"is linear and a straight line that rises passes all sizes, three at least, within {100 * CLOSE:.0f} % of the growth.",
+    "differs: the interval leaves the theory out, and no fixed part explains it.",
 )
 
 
