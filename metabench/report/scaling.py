@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from metabench.report.bundles import Bundle, model_sizes
 from metabench.report.figures import BYTE_UNITS, NOTHING, TIME_UNITS, trim, with_interval
-from metabench.report.growth import TECHNIQUES, Line, growing_lines, growing_setting, labels_of
+from metabench.report.growth import TECHNIQUES, Line, Value, growing_lines, growing_setting, labels_of
 from metabench.report.laws import CLOSE, POINTS_TO_JUDGE, Estimate, Law, fit
 from metabench.report.tables import Section, Table, technique_text, techniques
 from metabench.rows import Row
@@ -36,8 +36,9 @@ NOTES = (
     "explains. Two sizes have an exponent, and no sign of whether a power law holds.",
     "fixed part and each …: a and b of the straight line a + b · size. Theory is of large sizes: at those measured, a "
     "fixed part makes an exponent smaller.",
-    f"agrees: the exponent's interval holds the theory's and none {ANOTHER} away, or lies within {ALIKE} of it; or theory "
-    f"is linear and a straight line that rises passes all sizes, three at least, within {100 * CLOSE:.0f} % of the growth.",
+    f"agrees: the exponent's interval holds the theory's and none {ANOTHER} away, or lies within {ALIKE} of it; or "
+    "theory is linear, and a straight line that rises passes all sizes, three at least, within "
+    f"{100 * CLOSE:.0f} % of the growth.",
     "differs: the interval leaves the theory out, and no fixed part explains it.",
 )
 
@@ -109,11 +110,16 @@ def figures_by_round(
     found: dict[int, dict[float, float]] = {}
     methods = {bundle.peak.method for bundle in line.values() if bundle.peak}
     for value, bundle in line.items():
-        size = float(sizes.get(str(value), 0) if axis == "model" else value)
+        size = sizes_of(axis, value, sizes)
         for number, figure in _figures(bundle, measure, len(methods) == 1):
             if size > 0 and figure > 0:
                 found.setdefault(number, {})[size] = figure
     return found
+
+
+def sizes_of(axis: str, value: Value, sizes: Mapping[str, int]) -> float:
+    """The number that a value of an axis stands for; 0 for a model of unknown size."""
+    return float(sizes.get(str(value), 0) if axis == "model" else value)
 
 
 def _figures(bundle: Bundle, measure: Measure, comparable: bool) -> Iterator[tuple[int, float]]:

@@ -71,6 +71,8 @@ ALGORITHMS: Mapping[str, Look] = {
     "from-scratch": Look("#a0a0a0", "8", ":"),
 }
 """A look for each algorithm, the same in every picture: its hue, after Okabe and Ito, and its line tell its family."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+"""For what has no look of its own, in its order."""
 OTHER_LOOK = Look(OTHER, "H", "-")
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
