@@ -209,8 +209,13 @@ def verdict_text(scaling: Scaling) -> str:
 
 
 def exponent_text(found: Estimate) -> str:
-    """The exponent with its interval, or alone with two digits after the point."""
-    return with_interval(found.interval) if found.interval else f"{found.value:.2f}"
+    """The exponent with its interval, or alone; never more than two digits after the point."""
+    if found.interval is None:
+        return f"{found.value:.2f}"
+    low, high = found.interval.low, found.interval.high
+    if high - low > 0.1:
+        return with_interval(found.interval)
+    return f"{found.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _amount(found: Estimate, measure: Measure) -> str:

@@ -8,15 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from metabench.report.bundles import Bundle, model_sizes, status
 from metabench.report.document import data_names
-from metabench.report.figures import bytes_text, duration_text
+from metabench.report.figures import BYTE_UNITS, TIME_UNITS
 from metabench.report.frame import Run
 from metabench.report.growth import GROWING, TECHNIQUES, growing_lines, growing_setting
 from metabench.report.laws import Law
-from metabench.report.plots.panels import End, Layout, end_labels, log_axis, panels, widened, within
+from metabench.report.plots.panels import End, Layout, end_labels, log_axis, panels, size_ticks, widened, within
 from metabench.report.plots.picture import Picture
 from metabench.report.plots.style import MARKERS, PAPER, Look, engine_colour, look, styled
 from metabench.report.ratios import Interval
@@ -148,12 +147,13 @@ def draw_growth(found: Sequence[Panel], machine: str) -> Figure:
 
 def _draw(panel: Panel, axes: Axes, inches: float) -> None:
     sizes = [size for line in panel.lines for size, _, _ in line.points]
-    log_axis(axes.xaxis, *widened(sizes))
+    across = widened(sizes)
+    log_axis(axes.xaxis, *across)
+    size_ticks(axes.xaxis, sizes, *across)
     axes.set_xlabel("parameters" if panel.axis == "model" else GROWING[panel.axis])
     limits = widened(within([figure for line in panel.lines for _, figure, _ in line.points]))
-    log_axis(axes.yaxis, *limits)
-    said = duration_text if panel.measure == "time" else lambda value: bytes_text(round(value))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: said(value)))
+    log_axis(axes.yaxis, *limits, TIME_UNITS if panel.measure == "time" else BYTE_UNITS)
+    axes.set_ylabel(WORDS[panel.measure].lower())
     axes.grid(axis="both")
     ends = []
     for line in panel.lines:

@@ -25,6 +25,8 @@ LETTERS_PER_INCH = 13.5  # of panels' titles
 SAYS_LETTERS_PER_INCH, HEADING_LETTERS_PER_INCH = 15.0, 9.0
 TITLE_INDENT = 0.7  # inches, for the numbers at an axis
 LABEL_POINTS = 7.5
+CLOSEST = 0.13
+"""Of an axis's length: how near its numbers may stand."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,23 @@ class Layout:
     """How many there are at the ends of its lines."""
     draw: Callable[[Axes, float], None]
     """Draws into axes about so many inches high."""
+    least: float = LEAST_INCHES
+    """How high the axes are, if labels need no more."""
 
 
-def panels(title: str, says: str, machine: str, layouts: Sequence[Layout], columns: int = 2) -> Figure:
+def panels(
+    title: str, says: str, machine: str, layouts: Sequence[Layout], columns: int = 2, most: int = MOST_PANELS
+) -> Figure:
     """A figure with a panel for each layout, row by row; of very many the first ones alone, which it says.
 
     To be called, and to be saved, in the context of `styled`.
     """
-    shown = layouts[:MOST_PANELS]
+    shown = layouts[:most]
     columns = min(columns, len(shown))
     width = WIDTH if columns > 1 else SINGLE
     rows = [shown[i : i + columns] for i in range(0, len(shown), columns)]
     across = int((width / columns - TITLE_INDENT) * LETTERS_PER_INCH)
-    inner = [max(LEAST_INCHES, *(LABEL_INCHES * (one.labels + 1) for one in row)) for row in rows]
+    inner = [max(max(one.least, LABEL_INCHES * (one.labels + 1)) for one in row) for row in rows]
     titles = [max(len(_wrapped(one.title, across)) for one in row) for row in rows]
     heights = [i + AROUND_INCHES + LINE_INCHES * t for i, t in zip(inner, titles, strict=True)]
     left_out = f" {len(layouts) - len(shown)} more panels are in the CSV alone." if len(layouts) > len(shown) else ""
@@ -145,13 +151,19 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     return [place + i * gap for i, place in enumerate(places)]
 
 
-def log_axis(axis: Axis, low: float, high: float) -> None:
-    """Make an axis logarithmic from `low` to `high`, both positive, with a few plain numbers."""
+def log_axis(axis: Axis, low: float, high: float, units: Sequence[tuple[float, str]] = ((1.0, ""),)) -> None:
+    """Make an axis logarithmic from `low` to `high`, both positive, with a few plain numbers.
+
+    They are in the first of the units, by size and name, that reaches into the axis.
+    """
+    scale, unit = next(
+        ((size, f" {name}".rstrip()) for size, name in units if size <= math.sqrt(low * high)), (1.0, "")
+    )
     horizontal = axis is axis.axes.xaxis
     (axis.axes.set_xscale if horizontal else axis.axes.set_yscale)("log")
-    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_major_locator(FixedLocator([tick * scale for tick in log_ticks(low / scale, high / scale)]))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:g}{unit}" if unit else short(value)))
     axis.set_minor_formatter(NullFormatter())
     (axis.axes.set_xlim if horizontal else axis.axes.set_ylim)(low, high)
 
@@ -172,8 +184,18 @@ def short(value: float) -> str:
     """A number at an axis: 0.05, 20, 5k, 2M."""
     for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if scale <= abs(value) < 1e3 * scale:
-            return f"{value / scale:g}{unit}"
+            return f"{value / scale:.3g}{unit}"
+    value = float(f"{value:.3g}")
     return f"{value:g}" if 1e-4 <= abs(value) < 1e3 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
+
+
+def size_ticks(axis: Axis, sizes: Sequence[float], low: float, high: float) -> None:
+    """Numbers at those sizes themselves, as far as they do not stand too close, on a logarithmic axis."""
+    shown: list[float] = []
+    for size in sorted(set(sizes)):
+        if not shown or math.log(size / shown[-1]) > CLOSEST * math.log(high / low):
+            shown.append(size)
+    axis.set_major_locator(FixedLocator(shown))
 
 
 def within(values: Sequence[Interval], log: bool = True) -> list[float]:
