@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from metabench.report.bundles import sound_rows
 from metabench.report.frame import Run
@@ -19,13 +20,13 @@ from metabench.report.plots.trained import Setting, Trained, trained_settings
 TITLE = "What they fit: held-out tasks before and after adaptation"
 SAYS = (
     "Grey: the true function; black dots: the support points. Colour: the prediction, dotted before adaptation, dashed "
-    "after one inner step, solid after all. The same tasks for all algorithms; one training seed; no interval."
+    "after one inner step, solid after as many as the title says. The same tasks for all algorithms; one training seed; no interval."
 )
 TASKS = 2
 """Drawn of each training."""
 COLUMNS, MOST_PANELS = 2 * TASKS, 56
 LEAST_INCHES = 1.1
-LINES = (":", "--", "-")
+BEFORE, AFTER_ONE, AFTER_ALL = ":", "--", "-"
 BEYOND = 0.6
 """How far beyond the true functions a panel goes, as a share of their range; predictions further away are cut off."""
 
@@ -65,7 +66,7 @@ def setting_fits(one: Setting) -> list[Fit]:
         for i, task in enumerate(fits["tasks"][:TASKS]):
             predictions = tuple((p["step"], tuple(p["y"])) for p in task["predictions"])
             last = predictions[-1][0]
-            steps = f"{last} inner step{'s' * (last > 1)}" if last else "no inner loop"
+            steps = f"{last} step{'s' * (last > 1)}" if last else "no steps"
             title = f"{trained.name}, {steps}" if i == 0 else f"{trained.name}, task {i + 1}"
             support = tuple(task["support_x"]), tuple(task["support_y"])
             line = tuple(fits["x"]), tuple(task["y"])
@@ -113,11 +114,14 @@ def draw_fits(found: Sequence[Fit], machine: str) -> Figure:
 def _draw(fit: Fit, axes: Axes, inches: float) -> None:
     colour = look(fit.algorithm).colour
     axes.plot(fit.x, fit.y, color=FAINT, linewidth=2.5, alpha=0.5)
-    lines = LINES[-len(fit.predictions) :]
-    for (_, y), line in zip(fit.predictions, lines, strict=True):
-        axes.plot(fit.x, y, color=colour, linestyle=line, linewidth=1.6 if line == "-" else 1.1)
+    last = fit.predictions[-1][0]
+    for step, y in fit.predictions:
+        line = AFTER_ALL if step == last else BEFORE if step == 0 else AFTER_ONE
+        axes.plot(fit.x, y, color=colour, linestyle=line, linewidth=1.6 if step == last else 1.1)
     axes.plot(*fit.support, linestyle="none", marker="o", markersize=4, color=INK, zorder=3)
     axes.set_ylim(*fit.limits)
     axes.set_xlim(fit.x[0], fit.x[-1])
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("x")
     axes.set_ylabel("y")
