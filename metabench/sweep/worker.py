@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from metabench.algorithms.base import Algorithm, parameter_count
+from metabench.algorithms.base import parameter_count
 from metabench.engines.distributed import Group, Rank
 from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, Timing, measure_time
@@ -35,18 +35,18 @@ from metabench.measure.roofline import measure_peaks, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.schema import LARGEST
 from metabench.sweep.cell import Cell
+from metabench.sweep.fits import recorded_fits
 from metabench.sweep.others import Others
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
-from metabench.tasks.base import TASKS, Drawable, Split, TaskDistribution
-from metabench.tensors import Params, cast, task_at
+from metabench.tasks.base import TASKS, Split, TaskDistribution
+from metabench.tensors import Params
 from metabench.text import sentence
-from metabench.training import Diverged, evaluate, fitted_curves, population_statistics, train
+from metabench.training import Diverged, evaluate, population_statistics, train
 
 VALIDATION_TASKS = 100
 LONGEST_TRACE = 20_000
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 POPULATION_TASKS = 100  # training tasks whose statistics stand for the population's
-FITTED_TASKS, FITTED_POINTS = 3, 101
 SAMPLING_BUDGET = Budget(seconds=0.2)
 
 
@@ -211,7 +211,7 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
     final = by_step[-1]
     if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
         raise Diverged("the scores of held-out tasks are too large for an interval")
-    fits = _fits(cell, judged, trained.meta, held_out) if cell.seed == 0 else None
+    fits = recorded_fits(cell, judged, trained.meta, held_out) if cell.seed == 0 else None
     return {
         **({"fits": fits} if fits else {}),
         "metric": "accuracy" if distribution.kind == "classification" else "mse",
@@ -227,41 +227,6 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
             asdict(point) | {"loss": _finite(point.loss), "value": _finite(point.value)} for point in trained.curve
         ],
     }
-
-
-def _fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: TaskDistribution) -> dict[str, Any] | None:
-    """A few held-out tasks, drawn: their functions, support points, and the predictions after 0, 1 and all inner steps.
-
-    The same tasks for every algorithm. None for tasks that cannot be drawn, or predictions that are not finite.
-    """
-    if not isinstance(held_out, Drawable):
-        return None
-    generator = torch.Generator().manual_seed(cell.seed_for("test"))
-    tasks, x, y = held_out.curves("test", FITTED_TASKS, FITTED_POINTS, generator)
-    like = next(iter(meta.values()))
-    tasks = cast(tasks, like)
-    found: list[dict[str, Any]] = []
-    finite = True
-    for i in range(FITTED_TASKS):
-        support = task_at(tasks, i).support
-        predict = in_precision(cell, fitted_curves)
-        steps = predict(algorithm, meta, support, x.to(like), cell.eval_steps)
-        finite = finite and all(bool((step.abs() <= LARGEST).all()) for step in steps)
-        shown = sorted({0, min(1, len(steps) - 1), len(steps) - 1})
-        found.append(
-            {
-                "support_x": _short(support.x),
-                "support_y": _short(support.y),
-                "y": _short(y[i]),
-                "predictions": [{"step": step, "y": _short(steps[step])} for step in shown],
-            }
-        )
-    return {"x": _short(x), "tasks": found} if finite else None
-
-
-def _short(values: torch.Tensor) -> list[float]:
-    """As a list of numbers of five digits."""
-    return [float(f"{value:.5g}") for value in values.double().flatten().tolist()]
 
 
 def _finite(value: float) -> float | None:

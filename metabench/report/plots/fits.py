@@ -20,7 +20,8 @@ from metabench.report.plots.trained import Setting, Trained, trained_settings
 TITLE = "What they fit: held-out tasks before and after adaptation"
 SAYS = (
     "Grey: the true function; black dots: the support points. Colour: the prediction, dotted before adaptation, dashed "
-    "after one inner step, solid after as many as the title says. The same tasks for all algorithms; one training seed; no interval."
+    "after one inner step, solid after as many as the title says. The same tasks for all "
+    "algorithms; one training seed; no interval."
 )
 TASKS = 2
 """Drawn of each training."""
