@@ -24,7 +24,7 @@ MOST_PANELS = 16
 LETTERS_PER_INCH = 13.5  # of panels' titles
 SAYS_LETTERS_PER_INCH, HEADING_LETTERS_PER_INCH = 15.0, 9.0
 TITLE_INDENT = 0.7  # inches, for the numbers at an axis
-LABEL_POINTS = 7.5
+LABEL_POINTS, TITLE_PAD = 7.5, 9.0
 CLOSEST = 0.13
 """Of an axis's length: how near its numbers may stand."""
 
@@ -83,7 +83,7 @@ def panels(
             if one is None:
                 axes.set_visible(False)
                 continue
-            axes.set_title("\n".join(_wrapped(one.title, across)), loc="left", fontsize=8.5)
+            axes.set_title("\n".join(_wrapped(one.title, across)), loc="left", fontsize=8.5, pad=TITLE_PAD)
             one.draw(axes, high)
     return figure
 
