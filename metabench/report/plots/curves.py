@@ -20,6 +20,8 @@ MOST_MARKERS = 8
 HIGH = 0.9
 """An accuracy from which on errors tell more than right answers."""
 LEAST_ERROR = 1e-4
+CLOSEST_NINES = 0.09
+"""Of an axis's height: how near its numbers may stand."""
 NINES = (*(tenth / 10 for tenth in range(8)), 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 
 
@@ -108,11 +110,21 @@ def quality_axis(axes: Axes, metric: str, values: Sequence[float]) -> tuple[floa
     if metric == "accuracy" and max(values) >= HIGH:
         axes.set_yscale("function", functions=(_nines, _of_nines))
         limits = (max(limits[0], 0.0), min(1 - (1 - max(values)) * 0.85, 1 - LEAST_ERROR))  # intervals may pass 100 %
-        axes.yaxis.set_major_locator(FixedLocator([tick for tick in NINES if limits[0] <= tick <= limits[1]]))
+        axes.yaxis.set_major_locator(FixedLocator(_spaced_nines(*limits)))
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
     axes.set_ylim(*limits)
     return limits
+
+
+def _spaced_nines(low: float, high: float) -> list[float]:
+    """Round accuracies in between, the highest first, that do not stand too close."""
+    apart = CLOSEST_NINES * float(_nines(high) - _nines(low))
+    shown: list[float] = []
+    for tick in reversed(NINES):
+        if low <= tick <= high and (not shown or float(_nines(shown[-1]) - _nines(tick)) > apart):
+            shown.append(tick)
+    return shown
 
 
 def _nines(accuracy: ArrayLike) -> NDArray[np.float64]:
