@@ -72,7 +72,7 @@ def setting_fits(one: Setting) -> list[Fit]:
             support = tuple(task["support_x"]), tuple(task["support_y"])
             line = tuple(fits["x"]), tuple(task["y"])
             found.append(
-                Fit(title, trained.algorithm, *line, support, predictions, bounds[i], trained.cells, one.title, i + 1)
+                Fit(title, trained.algorithm, *line, support, predictions, bounds[i], trained.cells, one.heading, i + 1)
             )
     return found
 
