@@ -85,7 +85,17 @@ def panels(
                 continue
             axes.set_title("\n".join(_wrapped(one.title, across)), loc="left", fontsize=8.5, pad=TITLE_PAD)
             one.draw(axes, high)
+    _settle(figure)
     return figure
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out for good, in round places: the solver's last digits differ from one time to the next."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.get_axes():
+        left, bottom, width, height = (round(float(number), 4) for number in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def _wrapped(text: str, letters: int) -> list[str]:

@@ -20,7 +20,7 @@ from metabench.report.document import data_names
 from metabench.report.frame import Run
 from metabench.report.tables import TECHNIQUE_AXES, axis_word, setting
 
-GROUP_AXES = ("task", "ways", "shots", "device", "precision")
+GROUP_AXES = ("task", "ways", "shots", "device", "precision", "world_size", "machine")
 """One panel for each combination of these."""
 SIZES = ("model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots", "threads")
 TOLD = (*(axis for axis in TECHNIQUE_AXES if axis != "precision"), *SIZES, *TRAINING_AXES, "outer")
