@@ -91,7 +91,8 @@ def panels(
 
 def _settle(figure: Figure) -> None:
     """Lay the figure out for good, in round places: the solver's last digits differ from one time to the next."""
-    figure.draw_without_rendering()
+    for _ in range(2):  # the first finds how much room numbers and labels take
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.get_axes():
         left, bottom, width, height = (round(float(number), 4) for number in axes.get_position().bounds)
