@@ -95,7 +95,7 @@ def _settle(figure: Figure) -> None:
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.get_axes():
-        left, bottom, width, height = (round(float(number), 4) for number in axes.get_position().bounds)
+        left, bottom, width, height = (round(float(number), 3) for number in axes.get_position().bounds)
         axes.set_position((left, bottom, width, height))
 
 
