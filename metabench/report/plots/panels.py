@@ -91,7 +91,7 @@ def panels(
 
 def _settle(figure: Figure) -> None:
     """Lay the figure out for good, in round places: the solver's last digits differ from one time to the next."""
-    for _ in range(2):  # the first finds how much room numbers and labels take
+    for _ in range(4):  # each finds better than the last how much room numbers and labels take
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.get_axes():
