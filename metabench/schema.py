@@ -41,9 +41,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Each:
-    """A list of values of one kind."""
+    """A list of values of one kind, of bounded length where that is given."""
 
     of: "Schema"
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,23 @@ _SCORE: Mapping[str, Schema] = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
 _SUMMARY = Table(
     dict.fromkeys(("median", "low", "high"), SAMPLE)
     | {"iqr": AMOUNT, "n": WHOLE, "block": WHOLE, "samples": Each(SAMPLE)}
+)
+MOST_FITTED = 1000
+"""Points of a curve that is drawn; there are some hundred."""
+_POINTS = Each(NUMBER, MOST_FITTED)
+_FITS = Table(
+    {
+        "x": _POINTS,
+        "tasks": Each(
+            Table(
+                {
+                    **dict.fromkeys(("support_x", "support_y", "y"), _POINTS),
+                    "predictions": Each(Table({"step": WHOLE, "y": _POINTS}), 3),
+                }
+            ),
+            10,
+        ),
+    }
 )
 CELL = Table(
     {
@@ -153,6 +171,7 @@ ROW = Table(
                     **_SCORE,
                 },
                 {
+                    "fits": Maybe(_FITS),
                     "by_step": Each(Table({"step": WHOLE, **_SCORE})),
                     "curve": Each(
                         Table({"iteration": WHOLE, "seconds": AMOUNT}, dict.fromkeys(("loss", "value"), Maybe(NUMBER)))
@@ -196,6 +215,8 @@ def fault(value: Any, schema: Schema, name: str = "") -> str:
     if isinstance(schema, Each):
         if not isinstance(value, list):
             return f"{_called(name)} is not a list"
+        if schema.most is not None and len(value) > schema.most:
+            return f"{_called(name)} has more than {schema.most} items"
         return next((found for item in value if (found := fault(item, schema.of, name))), "")
     if not isinstance(value, dict):
         return f"{_called(name)} is not a table"
@@ -222,6 +243,15 @@ def row_fault(row: Any) -> str:
     for name, figure in _figures(row):
         if not figure["low"] <= figure[name] <= figure["high"]:
             return "it has a figure that lies outside of its interval"
+    return _fits_fault((row.get("quality") or {}).get("fits"))
+
+
+def _fits_fault(fits: Any) -> str:
+    """Of tasks that are drawn, whose numbers of points must agree."""
+    for task in fits["tasks"] if fits else ():
+        curves = [task["y"], *(prediction["y"] for prediction in task["predictions"])]
+        if any(len(curve) != len(fits["x"]) for curve in curves) or len(task["support_x"]) != len(task["support_y"]):
+            return "it has a curve whose x and y are not as many"
     return ""
 
 

@@ -13,7 +13,7 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import TAPE
 from metabench.engines.base import Iteration
 from metabench.tasks.base import Split, TaskDistribution
-from metabench.tensors import Params, Task, cast, task_at
+from metabench.tensors import Batch, Params, Task, cast, task_at
 
 EVALUATION_CHUNK = 50  # tasks sampled at once: bounds memory, whatever the number of tasks
 
@@ -122,6 +122,13 @@ def _scores(algorithm: Algorithm, meta: Params, task: Task, one_query: bool, pop
             # autocast may give bfloat16, in which a share of right answers has two digits
             scores.append(algorithm.learner.score_of(outputs.to(x.dtype), y))
     return torch.stack(scores)
+
+
+def fitted_curves(algorithm: Algorithm, meta: Params, support: Batch, x: Tensor, steps: int) -> list[Tensor]:
+    """Predictions at x (points, inputs) after 0, 1, … `steps` inner steps on a support set: (points, outputs) each."""
+    algorithm = replace(algorithm, inner_steps=steps, autodiff=TAPE, first_order=False, checkpoint=False)
+    with torch.no_grad():
+        return [algorithm.predict(adapted, x) for adapted in algorithm.trajectory(meta, support)]
 
 
 def population_statistics(

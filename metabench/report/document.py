@@ -13,6 +13,7 @@ from metabench.report.growth import growth_section
 from metabench.report.machines import machines_section
 from metabench.report.noise import drift_warnings, floor_text, noise_floor, references_section
 from metabench.report.parallel import parallel_section
+from metabench.report.scaling import scaling_section
 from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting, table_json
 from metabench.report.techniques import techniques_section
 from metabench.rows import Row
@@ -55,6 +56,7 @@ def document(run: Run) -> Document:
         techniques_section(rows, data, floor),
         frontier_section(rows, data),
         growth_section(rows, data, floor),
+        scaling_section(rows, data),
         engines_section(rows, data, floor),
         parallel_section(rows, data, floor),
         machines_section(rows, data),

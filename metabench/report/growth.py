@@ -1,6 +1,6 @@
 """How time and memory grow with inner steps, model size and meta-batch size, all else equal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -50,18 +50,35 @@ class _Measure:
 
 def growth_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """For each axis and setting with a line of two values or more: a table of times and one of memory."""
-    cost = bundles(rows, time_key)
     sizes = model_sizes(rows)
     tables: list[Table] = []
+    for axis, lines in growing_lines(rows):
+        tables += [_table(measure, lines, axis, sizes, data) for measure in _measures(lines, floor)]
+    return Section("Growth", tuple(tables))
+
+
+def growing_lines(rows: Sequence[Row]) -> Iterator[tuple[str, list[Line]]]:
+    """Each axis that grows, with the lines of two values or more of one setting, in the order of their algorithms."""
+    cost = bundles(rows, time_key)
     for axis in GROWING:
         settings: dict[tuple[Any, ...], list[Bundle]] = {}
         for bundle in cost:
             settings.setdefault(_key_without(bundle, (axis, *LABELS)), []).append(bundle)
         for group in settings.values():
-            lines = _lines(group, axis)
-            if lines:
-                tables += [_table(measure, lines, axis, sizes, data) for measure in _measures(lines, floor)]
-    return Section("Growth", tuple(tables))
+            if lines := _lines(group, axis):
+                yield axis, lines
+
+
+def growing_setting(axis: str, lines: Sequence[Line], data: Mapping[str, str]) -> str:
+    """What all of the lines have in common, as a phrase."""
+    cell = next(iter(lines[0].values())).cell
+    return setting(cell, [name for name in SETTING_AXES if name != axis], data)
+
+
+def labels_of(lines: Sequence[Line]) -> list[str]:
+    """The axes whose values name the lines, beside their techniques."""
+    cells = [next(iter(line.values())).cell for line in lines]
+    return ["algorithm", "engine", *telling_apart(cells, ("algorithm", "engine", *TECHNIQUES), ("outer",))]
 
 
 def _key_without(bundle: Bundle, axes: Sequence[str]) -> tuple[Any, ...]:
@@ -99,7 +116,7 @@ def _table(
 
     values = sorted({value for line in lines for value in line}, key=size)
     cells = [next(iter(line.values())).cell for line in lines]
-    labels = ["algorithm", "engine", *telling_apart(cells, ("algorithm", "engine", *TECHNIQUES), ("outer",))]
+    labels = labels_of(lines)
     technical = any(techniques(cell, TECHNIQUES) for cell in cells)
     body = tuple(
         (
@@ -119,7 +136,7 @@ def _table(
         notes.append("In brackets: meta-parameters, of the algorithm that has the fewest.")
     if any(PARTIAL in text for row in body for text in row):
         notes.append(PARTIAL_NOTE)
-    title = f"{measure.name} with {GROWING[axis]}: {setting(cells[0], [a for a in SETTING_AXES if a != axis], data)}"
+    title = f"{measure.name} with {GROWING[axis]}: {growing_setting(axis, lines, data)}"
     columns = (*labels, *(["technique"] if technical else []), *heads, "growth")
     return Table(title, measure.says, columns, body, tuple(notes), tuple(ids_of(line.values()) for line in lines))
 

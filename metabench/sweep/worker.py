@@ -35,6 +35,7 @@ from metabench.measure.roofline import measure_peaks, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.schema import LARGEST
 from metabench.sweep.cell import Cell
+from metabench.sweep.fits import recorded_fits
 from metabench.sweep.others import Others
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
 from metabench.tasks.base import TASKS, Split, TaskDistribution
@@ -210,7 +211,9 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
     final = by_step[-1]
     if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
         raise Diverged("the scores of held-out tasks are too large for an interval")
+    fits = recorded_fits(cell, judged, trained.meta, held_out) if cell.seed == 0 else None
     return {
+        **({"fits": fits} if fits else {}),
         "metric": "accuracy" if distribution.kind == "classification" else "mse",
         "value": final.value,
         "low": final.low,

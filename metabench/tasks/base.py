@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from metabench.registry import Registry
 from metabench.tensors import Task
@@ -60,6 +61,18 @@ class TaskDistribution(Protocol):
 
         Classification: x (tasks, examples, channels, height, width), y (tasks, examples) int64, shot-major.
         Regression: x (tasks, points, inputs), y (tasks, points, outputs).
+        """
+        ...
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """What a regression task distribution of one input and one output may offer beside: its functions themselves."""
+
+    def curves(self, split: Split, tasks: int, points: int, generator: torch.Generator) -> tuple[Task, Tensor, Tensor]:
+        """Tasks as by `sample`, and their functions without noise at even intervals of the whole domain.
+
+        x (points, 1), in rising order; y (tasks, points, 1).
         """
         ...
 

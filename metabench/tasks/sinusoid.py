@@ -34,14 +34,27 @@ class Sinusoid:
 
     def sample(self, split: Split, tasks: int, generator: torch.Generator) -> Task:
         """x and y of shape (tasks, points, 1); the splits differ by the generator's seed alone."""
-        points = self.shape.shots + self.shape.query
-        amplitude = _uniform(AMPLITUDE, (tasks, 1, 1), generator)
-        phase = _uniform(PHASE, (tasks, 1, 1), generator)
-        x = _uniform(DOMAIN, (tasks, points, 1), generator)
+        return self._tasks(*_sinusoids(tasks, generator), generator)
+
+    def curves(
+        self, split: Split, tasks: int, points: int, generator: torch.Generator
+    ) -> tuple[Task, torch.Tensor, torch.Tensor]:
+        """Tasks as by `sample`, x (points, 1) over the whole domain, and the sinusoids there: (tasks, points, 1)."""
+        amplitude, phase = _sinusoids(tasks, generator)
+        x = torch.linspace(*DOMAIN, points)[:, None]
+        return self._tasks(amplitude, phase, generator), x, amplitude * torch.sin(x - phase)
+
+    def _tasks(self, amplitude: torch.Tensor, phase: torch.Tensor, generator: torch.Generator) -> Task:
+        tasks, k = len(amplitude), self.shape.shots
+        x = _uniform(DOMAIN, (tasks, k + self.shape.query, 1), generator)
         y = amplitude * torch.sin(x - phase)
-        k = self.shape.shots
         no_classes = torch.zeros(tasks, 1, dtype=torch.int64)
         return Task(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]), no_classes)
+
+
+def _sinusoids(tasks: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Amplitudes and phases, (tasks, 1, 1) each."""
+    return _uniform(AMPLITUDE, (tasks, 1, 1), generator), _uniform(PHASE, (tasks, 1, 1), generator)
 
 
 def _uniform(bounds: tuple[float, float], size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

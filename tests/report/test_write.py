@@ -14,8 +14,9 @@ from metabench.report.document import as_markdown, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.write import write_report
 
-PICTURE = tuple(f"plots/engines.{kind}" for kind in ("svg", "png", "csv"))
-FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "tables.tex", "report.html", *PICTURE)
+DRAWN = ("engines", "training", "pareto", "adaptation", "growth")
+PICTURES = tuple(f"plots/{name}.{kind}" for name in DRAWN for kind in ("svg", "png", "csv"))
+FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "tables.tex", "report.html", *PICTURES)
 
 
 def present(column):
@@ -64,7 +65,7 @@ def test_a_file_that_cannot_be_written(folder):
 
 
 def test_a_run_with_nothing_to_draw_has_no_folder_of_pictures(run_of, row):
-    folder = run_of([row()])
+    folder = run_of([row(measure=["time", "memory"])])
     write_report(folder)
     assert not (folder / "plots").exists()
 

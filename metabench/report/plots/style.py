@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -31,6 +32,48 @@ ENGINES: Mapping[str, str] = {
 }
 """A colour for each engine, the same in every picture: after Okabe and Ito (2008), whose colours are told apart
 whatever colours one sees. No picture tells engines apart by colour alone."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line is drawn: no picture tells lines apart by colour alone."""
+
+    colour: str
+    marker: str
+    line: str
+    """Of matplotlib's line styles."""
+
+
+ALGORITHMS: Mapping[str, Look] = {
+    # second order: blue, all of the network adapted; purple, a part of it
+    "maml": Look("#0072b2", "o", "-"),
+    "maml++": Look("#00304a", "P", "-"),
+    "meta-sgd": Look("#56b4e9", "s", "-"),
+    "meta-curvature": Look("#3b4cc0", "^", "-"),
+    "task-adaptive-maml": Look("#7fa6d6", "v", "-"),
+    "anil": Look("#5a1570", "D", "-"),
+    "cavia": Look("#b583d1", "d", "-"),
+    # implicit: green
+    "imaml": Look("#009e73", "X", "-."),
+    # first order: vermilion and orange
+    "fomaml": Look("#d55e00", "o", "--"),
+    "reptile": Look("#e69f00", "s", "--"),
+    # metric-based: olive and brown
+    "prototypical": Look("#556b00", "^", ":"),
+    "prototypical-cosine": Look("#a3a52a", "v", ":"),
+    "matching": Look("#8c510a", "<", ":"),
+    "matching-fce": Look("#c49a5a", ">", ":"),
+    "relation": Look("#4a2c17", "p", ":"),
+    # model-based: pink
+    "cnp": Look("#cc79a7", "h", ":"),
+    # baselines: grey
+    "fine-tuning": Look("#6b6b6b", "*", "--"),
+    "from-scratch": Look("#a0a0a0", "8", ":"),
+}
+"""A look for each algorithm, the same in every picture: its hue, after Okabe and Ito, and its line tell its family."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+"""For what has no look of its own, in its order."""
+OTHER_LOOK = Look(OTHER, "H", "-")
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9,
@@ -54,6 +97,11 @@ _RC: dict[Any, Any] = {
 def engine_colour(engine: str) -> str:
     """The engine's colour; one for all that come from outside."""
     return ENGINES.get(engine, OTHER)
+
+
+def look(algorithm: str) -> Look:
+    """The algorithm's look; one for all that come from outside."""
+    return ALGORITHMS.get(algorithm, OTHER_LOOK)
 
 
 def label(text: str) -> str:

@@ -1,0 +1,50 @@
+"""What a cell's algorithm fits to a few held-out regression tasks, to be drawn."""
+
+from typing import Any
+
+import torch
+
+from metabench.algorithms.base import Algorithm
+from metabench.schema import LARGEST
+from metabench.sweep.cell import Cell
+from metabench.sweep.workload import in_precision
+from metabench.tasks.base import Drawable, TaskDistribution
+from metabench.tensors import Params, cast, task_at
+from metabench.training import fitted_curves
+
+FITTED_TASKS, FITTED_POINTS = 3, 101
+
+
+def recorded_fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: TaskDistribution) -> dict[str, Any] | None:
+    """A few held-out tasks, drawn: their functions, support points, and the predictions after 0, 1 and all inner steps.
+
+    The same tasks for every algorithm. None for tasks that cannot be drawn, or predictions that are not finite.
+    """
+    if not isinstance(held_out, Drawable):
+        return None
+    generator = torch.Generator().manual_seed(cell.seed_for("test"))
+    tasks, x, y = held_out.curves("test", FITTED_TASKS, FITTED_POINTS, generator)
+    like = next(iter(meta.values()))
+    tasks = cast(tasks, like)
+    found: list[dict[str, Any]] = []
+    finite = True
+    for i in range(FITTED_TASKS):
+        support = task_at(tasks, i).support
+        predict = in_precision(cell, fitted_curves)
+        steps = predict(algorithm, meta, support, x.to(like), cell.eval_steps)
+        finite = finite and all(bool((step.abs() <= LARGEST).all()) for step in steps)
+        shown = sorted({0, min(1, len(steps) - 1), len(steps) - 1})
+        found.append(
+            {
+                "support_x": _short(support.x),
+                "support_y": _short(support.y),
+                "y": _short(y[i]),
+                "predictions": [{"step": step, "y": _short(steps[step])} for step in shown],
+            }
+        )
+    return {"x": _short(x), "tasks": found} if finite else None
+
+
+def _short(values: torch.Tensor) -> list[float]:
+    """As a list of numbers of five digits."""
+    return [float(f"{value:.5g}") for value in values.double().flatten().tolist()]
