@@ -15,7 +15,7 @@ import typer
 from tabulate import tabulate
 
 from metabench import __version__
-from metabench.comparing import compare, history, merge
+from metabench.comparing import claims, compare, history, merge
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.text import printable
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(compare)
 app.command()(history)
+app.command()(claims)
 app.command()(merge)
 data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)
 app.add_typer(data_app, name="data")

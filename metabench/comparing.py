@@ -1,4 +1,4 @@
-"""The commands that look at more than one run: `compare`, `history` and `merge`."""
+"""The commands that look at more than one run: `compare`, `history`, `merge` and `claims`."""
 
 import json
 import sys
@@ -134,3 +134,28 @@ def merge(
     merge_runs(runs, out)
     print(write_report(out))
     print(f"\nrun folder: {printable(str(out))}")
+
+
+def claims(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders: each claim takes the first that can decide it.")],
+    file: Annotated[Path | None, typer.Option("--claims", help="A TOML file of claims of your own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for claims.md and claims.csv.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Hold published figures and folklore against runs: holds, does not hold, or cannot tell and why."""
+    from metabench.report import document
+    from metabench.report.claims.judging import hold
+    from metabench.report.claims.reading import builtin_claims, read_claims
+    from metabench.report.claims.shown import claims_document, claims_json
+    from metabench.report.claims.write import write_claims
+    from metabench.report.frame import read_run
+
+    claimed = read_claims(file or builtin_claims())
+    found = hold(claimed, [read_run(folder) for folder in runs])
+    written = write_claims(found, out) if out else ()
+    if as_json:
+        print(json.dumps(claims_json(found), indent=2, allow_nan=False))
+    else:
+        print(document.as_text(claims_document(found)))
+    if written:
+        print(f"metabench: claims: {', '.join(printable(str(path)) for path in written)}", file=sys.stderr)
