@@ -14,7 +14,7 @@ from metabench.report.document import as_markdown, as_text, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.write import write_report
 
-PICTURE = tuple(f"plots/engines.{kind}" for kind in ("svg", "png", "csv"))
+PICTURE = tuple(f"plots/{name}.{kind}" for name in ("engines", "performance") for kind in ("svg", "png", "csv"))
 FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "report.html", *PICTURE)
 
 
