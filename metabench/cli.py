@@ -1,6 +1,5 @@
 """The command line: parses, calls, prints."""
 
-import json
 import shlex
 import signal
 import sys
@@ -15,9 +14,9 @@ import typer
 from tabulate import tabulate
 
 from metabench import __version__
-from metabench.comparing import claims, compare, history, merge
+from metabench.comparing import AsJson, claims, compare, history, merge, report
 from metabench.errors import Unsupported, UserError, unknown
-from metabench.text import printable
+from metabench.text import printable, strict_json
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
 
@@ -31,6 +30,7 @@ app.command()(compare)
 app.command()(history)
 app.command()(claims)
 app.command()(merge)
+app.command()(report)
 data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -61,15 +61,21 @@ def _fail(sentence: str, code: int) -> None:
 @app.command("list")
 def list_names(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}; all if left out.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """List algorithms, engines, models, tasks and sweeps."""
     from metabench.listing import listing
+    from metabench.report.tables import table_json
 
     if kind and kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    for title, headers, rows, notes in listing((kind,) if kind else KINDS):
-        print(f"{title}\n{tabulate(rows, headers=headers, tablefmt='simple')}\n")
-        for note in notes:
+    tables = list(listing((kind,) if kind else KINDS))
+    if as_json:
+        print(strict_json({"tables": [table_json(table) for table in tables]}))
+    for table in tables:
+        if not as_json:
+            print(f"{table.title}\n{tabulate(table.rows, headers=table.columns)}\n")
+        for note in table.notes:
             print(f"metabench: {note}", file=sys.stderr)
 
 
@@ -81,6 +87,7 @@ def run(
     data_dir: DataDir = None,
     device: Annotated[str, typer.Option(help="cpu or cuda, for all cells.")] = "",
     assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run a sweep, each cell in a process of its own, and print its tables."""
     from metabench.measure.machine import physical_cores
@@ -102,13 +109,14 @@ def run(
     again += ["--data-dir", str(data_dir)] if data_dir else []
     again += ["--device", device] if device else []
     again += [part for text in assign or [] for part in ("--set", text)]
+    again += ["--json"] if as_json else []
     go_on = f"Go on with: {shlex.join(again)}"
     try:
         with interruptible(go_on) as stop, ConsoleProgress() as progress:
             run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop)
     except KeyboardInterrupt:
         _fail(f"interrupted; all finished cells are in '{folder}'. {go_on}", 130)
-    report(folder)
+    report(folder, as_json)
 
 
 def _check_device(devices: set[str]) -> None:
@@ -116,15 +124,6 @@ def _check_device(devices: set[str]) -> None:
 
     if "cuda" in devices and not torch.cuda.is_available():
         raise UserError("device cuda was asked for, but torch finds no CUDA device: use --device cpu")
-
-
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write results.csv, samples.csv, curves.csv, tables.md and plots/ of a run anew, and print its tables."""
-    from metabench.report.write import write_report
-
-    print(write_report(run))
-    print(f"\nrun folder: {printable(str(run))}")
 
 
 @app.command()
@@ -145,7 +144,7 @@ def advise(
     rounds: Annotated[int, typer.Option(help="Processes that time each engine; three tell close ones apart.")] = 1,
     time_limit: Annotated[float, typer.Option(help="Seconds after which an engine is given up.")] = 300.0,
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the engines briefly in one setting, and name the fastest, and the fastest within a memory limit."""
     from metabench import advise as adviser
@@ -171,7 +170,7 @@ def advise(
     if advice and as_json:
         machine = short_name(fingerprint(sweep.cells[0].threads))
         found = {"machine": machine, **asdict(advice), "sentences": adviser.sentences(advice)}
-        print(json.dumps(found | {"interrupted": interrupted}, indent=2, allow_nan=False))
+        print(strict_json(found | {"interrupted": interrupted}))
     elif advice:
         print("\n".join([plain(adviser.table(advice)), "", *adviser.sentences(advice)]))
     if interrupted:
@@ -186,6 +185,7 @@ def verify(
     engines: Annotated[
         str, typer.Option(help="Engines, with commas between, or all; if left out, those that need no compiler.")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Prove every implementation right: its direction, held against differences, and the contract of algorithms."""
     import torch
@@ -194,6 +194,7 @@ def verify(
     from metabench.engines.base import ENGINES, in_process
     from metabench.measure.verification import CONTRACT_SETTINGS, SETTINGS, comply, verify
     from metabench.progress import GrowingTable
+    from metabench.report.tables import Table, table_json
 
     torch.set_num_threads(1)  # all is so small here that threads would wait for each other
 
@@ -205,7 +206,7 @@ def verify(
         ENGINES.get(name)
     longest = max(len(f"{name}{what}") for name in algorithms for what in (": contract", *("/" + e for e in chosen)))
     headers = ("implementation", "setting", "against loop", "loop against differences", "seconds", "verdict")
-    table = GrowingTable(headers, (longest, max(len(str(setting)) for setting in SETTINGS), 0, 0, 0))
+    table = GrowingTable(headers, (longest, max(len(str(setting)) for setting in SETTINGS), 0, 0, 0), as_json)
     words: list[str] = []
     for name in algorithms:
         for setting, engine in product(SETTINGS, chosen):
@@ -224,9 +225,14 @@ def verify(
                     table.end(f"{name}: {f.clause}", where, "", "", "", f"incorrect: {f.reason}")
             words += [finding.word for finding in c.findings] or ["unsupported"]
     checks = sum(word != "unsupported" for word in words)
+    if as_json:
+        found = Table("Verification", "Relative errors, in float64.", headers, tuple(table.rows))
+        counts = {"checks": checks, "incorrect": words.count("incorrect")}
+        print(strict_json(table_json(found) | counts))
     if wrong := words.count("incorrect"):
         _fail(f"{wrong} of {checks} checks failed", 1)
-    print(f"\nall {checks} checks passed (relative errors in float64)")
+    if not as_json:
+        print(f"\nall {checks} checks passed (relative errors in float64)")
 
 
 @app.command()
@@ -234,25 +240,28 @@ def env() -> None:
     """Print the machine fingerprint that is kept with every run."""
     from metabench.measure.machine import fingerprint, physical_cores
 
-    print(json.dumps(fingerprint(physical_cores()), indent=2))
+    print(strict_json(fingerprint(physical_cores())))
 
 
 @data_app.command("prepare")
-def data_prepare(data_dir: DataDir = None) -> None:
+def data_prepare(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Pack Omniglot into the cache: from --data-dir, or by torchvision's download."""
     from metabench.tasks import omniglot
 
     omniglot.prepare(data_dir)
-    data_status(data_dir)
+    data_status(data_dir, as_json)
 
 
 @data_app.command("status")
-def data_status(data_dir: DataDir = None) -> None:
+def data_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Say whether Omniglot is at hand, and its content hash."""
     from metabench.tasks import omniglot
 
-    rows: list[tuple[str, Any]] = list(omniglot.status(data_dir).describe().items())
-    print(tabulate(rows, tablefmt="plain"))
+    found = omniglot.status(data_dir).describe()
+    if as_json:
+        print(strict_json(found))
+    else:
+        print(tabulate(list(found.items()), tablefmt="plain"))
 
 
 @app.callback(invoke_without_command=True)

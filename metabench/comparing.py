@@ -1,6 +1,5 @@
-"""The commands that look at more than one run: `compare`, `history`, `merge` and `claims`."""
+"""The commands that read run folders: `report`, `merge`, `compare`, `history` and `claims`."""
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Annotated
 import typer
 
 from metabench.errors import UserError
-from metabench.text import printable
+from metabench.text import printable, strict_json
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
 Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
 
@@ -26,7 +26,7 @@ def compare(
     resume: Resume = False,
     data_dir: Annotated[Path | None, typer.Option(envvar="METABENCH_DATA", help="Folder with Omniglot.")] = None,
     fail_above: Annotated[str, typer.Option(help="Exit with 1 where a change for the worse is above it: 5%.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
 ) -> None:
     """Compare two runs, or two git revisions: faster, slower, the same, or cannot tell, and by how much."""
@@ -53,7 +53,7 @@ def compare(
     failed = [] if share is None else failures(found, share)
     shown = comparison_document(found, failed)
     if as_json:
-        print(json.dumps(comparison_json(found, failed), indent=2, allow_nan=False))
+        print(strict_json(comparison_json(found, failed)))
     else:
         print(document.as_markdown(shown) if as_markdown else document.as_text(shown))
     for sentence in found.warnings if as_json else ():
@@ -106,41 +106,58 @@ def _measured(
 def history(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
     out: Annotated[Path | None, typer.Option(help="Folder for history.md, history.csv and plots/.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """How the time of each cell went from revision to revision: a table a machine, a plot a cell, change points."""
     from metabench.report.frame import read_run
     from metabench.report.history import find_runs, histories, history_table
     from metabench.report.history_write import write_history
     from metabench.report.provenance import revision_commit
-    from metabench.report.tables import plain
+    from metabench.report.tables import plain, table_json
     from metabench.sweep.worktrees import commit_dates
 
     read = [read_run(folder) for folder in find_runs(runs)]
     found = histories(read, commit_dates(Path(), {commit for run in read if (commit := revision_commit(run))}))
-    print("\n\n".join(plain(history_table(each)) for each in found))
+    plots = write_history(found, out) if out else []
+    tables = [history_table(each) for each in found]
+    if as_json:
+        print(strict_json({"tables": [table_json(table) for table in tables]}))
+        return
+    print("\n\n".join(plain(table) for table in tables))
     if out:
-        plots = write_history(found, out)
         print(f"\nhistory: {out / 'history.md'}, {out / 'history.csv'}, {len(plots)} plots")
 
 
 def merge(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, of one machine or of several.")],
     out: Annotated[Path, typer.Option(help="The run folder to write: a new one.")],
+    as_json: AsJson = False,
 ) -> None:
     """Put runs of several machines into one report, in which no ratio mixes them."""
     from metabench.report.merge import merge as merge_runs
-    from metabench.report.write import write_report
 
     merge_runs(runs, out)
-    print(write_report(out))
-    print(f"\nrun folder: {printable(str(out))}")
+    report(out, as_json)
+
+
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")], as_json: AsJson = False) -> None:
+    """Write report.html, CSVs, tables.md, tables.tex and plots/ of a run anew, and print its tables."""
+    from metabench.report import document
+    from metabench.report.write import write_report
+
+    shown = write_report(run)
+    if as_json:
+        print(strict_json(document.as_json(shown) | {"folder": str(run)}))
+    else:
+        print(document.as_text(shown))
+        print(f"\nrun folder: {printable(str(run))}")
 
 
 def claims(
     runs: Annotated[list[Path], typer.Argument(help="Run folders: each claim takes the first that can decide it.")],
     file: Annotated[Path | None, typer.Option("--claims", help="A TOML file of claims of your own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for claims.md and claims.csv.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Hold published figures and folklore against runs: holds, does not hold, or cannot tell and why."""
     from metabench.report import document
@@ -154,7 +171,7 @@ def claims(
     found = hold(claimed, [read_run(folder) for folder in runs])
     written = write_claims(found, out) if out else ()
     if as_json:
-        print(json.dumps(claims_json(found), indent=2, allow_nan=False))
+        print(strict_json({"claims": claims_json(found)}))
     else:
         print(document.as_text(claims_document(found)))
     if written:

@@ -1,36 +1,30 @@
 """What `metabench list` shows: every registered name with what it stands for."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
 from metabench.models.base import MODELS
 from metabench.registry import Registry
+from metabench.report.figures import Valued
+from metabench.report.tables import Table
 from metabench.sweep.builtin import builtin_sweeps
 from metabench.tasks.base import TASKS
 
 
-class Listing(NamedTuple):
-    """A table of names."""
-
-    title: str
-    headers: list[str]
-    rows: list[list[Any]]
-    notes: list[str]
-    """Plug-ins that could not be loaded."""
-
-
-def listing(kinds: Iterable[str]) -> Iterator[Listing]:
-    """The tables of the given kinds."""
+def listing(kinds: Iterable[str]) -> Iterator[Table]:
+    """The tables of the given kinds; their notes name the plug-ins that could not be loaded."""
     for kind in kinds:
-        yield {"algorithms": _algorithms, "engines": _engines, "models": _models, "tasks": _tasks, "sweeps": _sweeps}[
-            kind
-        ]()
+        yield TABLES[kind]()
 
 
-def _algorithms() -> Listing:
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> Table:
+    return Table(title, "", tuple(columns), tuple(map(tuple, rows)), tuple(notes))
+
+
+def _algorithms() -> Table:
     rows = [
         [
             *(name, entry.family, entry.order, ", ".join(entry.kinds), entry.source),
@@ -39,42 +33,50 @@ def _algorithms() -> Listing:
         for name, entry in ALGORITHMS
     ]
     headers = ["name", "family", "order", "tasks", "source", "presets", "from"]
-    return Listing("Algorithms", headers, rows, _broken(ALGORITHMS))
+    return _table("Algorithms", headers, rows, _broken(ALGORITHMS))
 
 
-def _engines() -> Listing:
+def _engines() -> Table:
     rows = [[name, entry.summary, ENGINES.origin(name)] for name, entry in ENGINES]
-    return Listing("Engines", ["name", "what it does", "from"], rows, _broken(ENGINES))
+    return _table("Engines", ["name", "what it does", "from"], rows, _broken(ENGINES))
 
 
-def _models() -> Listing:
+def _models() -> Table:
     import torch
 
     from metabench.algorithms.base import parameter_count
 
     rows = []
     for name, build in MODELS:
-        sizes = []
+        sizes: list[str] = []
         for shape, outputs in (((1,), 1), ((1, 28, 28), 5)):
             try:
-                sizes.append(f"{parameter_count(build(shape, outputs).init(torch.Generator())):,}")
+                number = parameter_count(build(shape, outputs).init(torch.Generator()))
+                sizes.append(Valued(f"{number:,}", number))
             except Unsupported:
                 sizes.append("")
         rows.append([name, *sizes, MODELS.origin(name)])
-    return Listing(
-        "Models", ["name", "parameters, sinusoid", "parameters, 5-way images", "from"], rows, _broken(MODELS)
-    )
+    return _table("Models", ["name", "parameters, sinusoid", "parameters, 5-way images", "from"], rows, _broken(MODELS))
 
 
-def _tasks() -> Listing:
+def _tasks() -> Table:
     rows = [[name, entry.kind, TASKS.origin(name)] for name, entry in TASKS]
-    return Listing("Task distributions", ["name", "kind", "from"], rows, _broken(TASKS))
+    return _table("Task distributions", ["name", "kind", "from"], rows, _broken(TASKS))
 
 
-def _sweeps() -> Listing:
+def _sweeps() -> Table:
     rows = [[path.stem, path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")] for path in builtin_sweeps()]
-    return Listing("Sweeps", ["name", "what it measures"], rows, [])
+    return _table("Sweeps", ["name", "what it measures"], rows)
 
 
 def _broken(registry: Registry[Any]) -> list[str]:
     return [f"{registry.kind} '{name}' could not be loaded: {why}" for name, why in registry.broken.items()]
+
+
+TABLES: Mapping[str, Callable[[], Table]] = {
+    "algorithms": _algorithms,
+    "engines": _engines,
+    "models": _models,
+    "tasks": _tasks,
+    "sweeps": _sweeps,
+}

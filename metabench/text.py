@@ -1,5 +1,9 @@
 """Text that others wrote, made safe to show: a name or a message never steers a terminal."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 LONGEST_SENTENCE = 2000
 
 
@@ -23,3 +27,8 @@ def sentence(text: str) -> str:
     """A message that a reader can be shown: printable, and of a bounded length."""
     text = printable(text[: LONGEST_SENTENCE + 1])
     return text if len(text) <= LONGEST_SENTENCE else text[: LONGEST_SENTENCE - 1] + "…"
+
+
+def strict_json(found: Mapping[str, Any]) -> str:
+    """What a command prints for programs. Raises ValueError for what JSON does not have: NaN, infinity."""
+    return json.dumps(found, indent=2, allow_nan=False)

@@ -106,7 +106,7 @@ def test_claims(metabench, tmp_path):
     run = str(RESULTS / "memory")
     done = metabench("claims", run, "--out", "told", "--json")
     assert done.returncode == 0, done.stderr
-    verdicts = {claim["id"]: claim["verdict"] for claim in json.loads(done.stdout)}
+    verdicts = {claim["id"]: claim["verdict"] for claim in json.loads(done.stdout)["claims"]}
     assert (verdicts["checkpointing-steps"], verdicts["checkpointing-memory"]) == ("holds", "does not hold")
     assert {file.name for file in (tmp_path / "told").iterdir()} == {"claims.md", "claims.csv"}
     (tmp_path / "mine.toml").write_text('[[claim]]\nid = "a"\nrule = "ratoi"\nsays = "b"\nsource = "c"\nmark = "V"\n')

@@ -261,7 +261,7 @@ def compare_with(whole: Run, damaged: Run) -> None:
 def report_and_resume(path: Path, sweep: Sweep, whole: Run) -> None:
     """Everything that reads a run folder."""
     file = path / "measurements.jsonl"
-    said = attempt(lambda: is_safe(path, write_report(path)))
+    said = attempt(lambda: is_safe(path, as_text(write_report(path))))
     before = Counter(line.rstrip(b"\n") for line in file.read_bytes().split(b"\n") if line.strip())
     if not said:
         found, damages = read_rows(file)
@@ -285,6 +285,7 @@ def is_safe(path: Path, text: str) -> None:
     assert is_shown_safely(text)
     tables = (path / "tables.md").read_text(encoding="utf-8")
     assert is_shown_safely(tables)
+    assert is_shown_safely((path / "tables.tex").read_text(encoding="utf-8"))
     assert not re.search(r"(?<!\\)<|(?<!\\)\]\(|(?<!\\)`|[^\\]://", tables)
 
 

@@ -53,6 +53,11 @@ class Bundle:
         """MAML and its kin first, `loop` before other engines."""
         return _rank(self.cell)
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of its cells."""
+        return tuple(sorted({str(row["id"]) for row in self.rows}))
+
     def asked_for(self, measure: str) -> bool:
         """Whether any row was to measure `time`, `memory` or `quality`."""
         return any(measure in row["cell"].get("measure", ()) for row in self.rows)
@@ -201,6 +206,11 @@ def _quality_by_seed(bundle: Bundle) -> dict[int, Any]:
 
 def _score(point: Mapping[str, Any]) -> Interval:
     return Interval(point["value"], point["low"], point["high"])
+
+
+def ids_of(found: Iterable[Bundle | None]) -> tuple[str, ...]:
+    """The ids of all cells of some bundles, each once."""
+    return tuple(sorted({name for bundle in found if bundle for name in bundle.ids}))
 
 
 def varying(cells: Sequence[Mapping[str, Any]], axes: Iterable[str]) -> list[str]:

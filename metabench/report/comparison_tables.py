@@ -8,7 +8,7 @@ from typing import Any
 from metabench.report.bundles import varying
 from metabench.report.comparison import CellChange, Comparison, QualityChange
 from metabench.report.document import Document, data_names
-from metabench.report.figures import NOTHING, bytes_text, duration_text, quality_text, trim, with_interval
+from metabench.report.figures import NOTHING, Valued, bytes_text, duration_text, exact, quality_text, with_interval
 from metabench.report.gate import Failure
 from metabench.report.provenance import machine_name, revision_name
 from metabench.report.ranks import LEVEL
@@ -96,7 +96,7 @@ def _groups(found: Comparison) -> Table:
     body = tuple(
         (
             f"{group.kind} {group.name}",
-            with_interval(group.interval) if group.interval else f"{trim(group.value, 0, 0)} (too few rounds)",
+            with_interval(group.interval) if group.interval else exact(group.value) + " (too few rounds)",
             str(group.cells),
             str(group.rounds),
         )
@@ -107,23 +107,24 @@ def _groups(found: Comparison) -> Table:
 
 
 def _times(found: Comparison, title: str, axes: Sequence[str], data: Mapping[str, str]) -> Table:
-    timed = [(change.cell, change.time) for change in found.cells if change.time]
-    timed.sort(key=lambda pair: FIRST_VERDICTS.index(pair[1].verdict))
+    timed = [(change.cell, change.time, change.id) for change in found.cells if change.time]
+    timed.sort(key=lambda line: FIRST_VERDICTS.index(line[1].verdict))
     body = tuple(
         (
             *_labels(cell, axes, data),
             duration_text(time.base_s),
             duration_text(time.new_s),
             with_interval(time.ratio),
-            NOTHING if time.p is None else f"{time.p:.2g}",
+            NOTHING if time.p is None else Valued(f"{time.p:.2g}", time.p),
             str(time.rounds),
             time.verdict,
         )
-        for cell, time in timed
+        for cell, time, _ in timed
     )
     columns = ("implementation", "setting", "base", "new", "ratio", "p", "rounds", "verdict")
     says = "Time of a meta-iteration; p is corrected for the number of cells."
-    return Table(title, says, columns, body, tuple(_time_notes([time for _, time in timed])))
+    notes = tuple(_time_notes([time for _, time, _ in timed]))
+    return Table(title, says, columns, body, notes, tuple((cell_id,) for *_, cell_id in timed))
 
 
 def _time_notes(times: Sequence[TimeChange]) -> list[str]:
@@ -147,21 +148,22 @@ def _labels(cell: Mapping[str, Any], axes: Sequence[str], data: Mapping[str, str
 
 
 def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:
-    weighed = [(change.cell, change.memory) for change in found.cells if change.memory]
-    changed = [(cell, memory) for cell, memory in weighed if memory.verdict != "the same"]
+    weighed = [(change.cell, change.memory, change.id) for change in found.cells if change.memory]
+    changed = [line for line in weighed if line[1].verdict != "the same"]
     body = tuple(
         (
             *_labels(cell, axes, data),
             bytes_text(memory.base),
             bytes_text(memory.new),
-            f"{memory.new - memory.base:+d} B",
-            f"{memory.new / memory.base:.4g}" if memory.base else NOTHING,
+            Valued(f"{memory.new - memory.base:+d} B", memory.new - memory.base),
+            Valued(f"{memory.new / memory.base:.4g}", memory.new / memory.base) if memory.base else NOTHING,
             memory.verdict,
         )
-        for cell, memory in changed
+        for cell, memory, _ in changed
     )
     says = f"Peak memory of a meta-iteration: {_memory_text(found)}."
-    return Table("Memory", says, ("implementation", "setting", "base", "new", "change", "ratio", "verdict"), body)
+    columns = ("implementation", "setting", "base", "new", "change", "ratio", "verdict")
+    return Table("Memory", says, columns, body, cells=tuple((cell_id,) for *_, cell_id in changed))
 
 
 def _quality(changes: Sequence[QualityChange], data: Mapping[str, str]) -> Table:
@@ -172,7 +174,7 @@ def _quality(changes: Sequence[QualityChange], data: Mapping[str, str]) -> Table
             *_labels(change.cell, axes, data),
             change.metric,
             _gain(change),
-            f"{change.p:.2g}",
+            Valued(f"{change.p:.2g}", change.p),
             str(change.seeds),
             change.verdict,
         )
@@ -186,14 +188,14 @@ def _gain(change: QualityChange) -> str:
     if change.verdict == "the same":
         return "0"
     text = quality_text(change.difference, change.metric)
-    return text if change.difference.value < 0 else f"+{text}"
+    return text if change.difference.value < 0 else Valued(f"+{text}", text.value)
 
 
 def _statuses(changes: Sequence[CellChange], data: Mapping[str, str]) -> Table:
-    body = tuple(
-        (cell_text(change.cell, data=data), *change.statuses) for change in changes if len(set(change.statuses)) > 1
-    )
-    return Table("Statuses that differ", "Findings in themselves.", ("cell", "base", "new"), body)
+    found = [change for change in changes if len(set(change.statuses)) > 1]
+    body = tuple((cell_text(change.cell, data=data), *change.statuses) for change in found)
+    ids = tuple((change.id,) for change in found)
+    return Table("Statuses that differ", "Findings in themselves.", ("cell", "base", "new"), body, cells=ids)
 
 
 def _alone(found: Comparison, data: Mapping[str, str]) -> Table:

@@ -10,6 +10,7 @@ from metabench.report.bundles import (
     Bundle,
     Quality,
     bundles,
+    ids_of,
     model_sizes,
     quality,
     status_and_reason,
@@ -18,7 +19,7 @@ from metabench.report.bundles import (
     training_key,
     varying,
 )
-from metabench.report.figures import NOTHING, bytes_text, duration_text, quality_text, time_text, trim
+from metabench.report.figures import NOTHING, bytes_text, duration_text, exact, quality_text, time_text
 from metabench.report.noise import NoiseFloor, ratio_text, same_notes
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import (
@@ -40,6 +41,7 @@ TECHNIQUES = tuple(axis for axis in TECHNIQUE_AXES if axis not in GROUP_AXES)
 OWN_AXES = ("outer", *TRAINING_AXES)
 """Each algorithm has its own; shown only where they alone tell two rows apart."""
 NOISY = " (noisy)"
+UNMATCHED = " †"
 _OWN_COLUMNS = {"Cost": ("iterations",), "Cost and quality": ("iterations", "batch_norm")}
 """What tells rows apart without a column of its own among the settings: quality's columns say it."""
 METRIC_WORDS = {"accuracy": "accuracy", "mse": "MSE"}
@@ -123,7 +125,8 @@ def _table(
     title = f"{kind}: {setting(lines[0].own.cell, (*GROUP_AXES, *fixed), data)}"
     timed = any(line.cost.step for line in lines)
     says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round." if timed else ""
-    return Table(title, says, kept, shown, tuple(_notes(lines, references, sizes, shown)))
+    ids = tuple(ids_of((line.own, line.cost, _reference(line, references, sizes)[0])) for line in lines)
+    return Table(title, says, kept, shown, tuple(_notes(lines, references, sizes, shown)), ids)
 
 
 def _size_axes(cell: Mapping[str, Any]) -> list[str]:
@@ -180,7 +183,7 @@ def _against(
 ) -> str:
     reference, matched = _reference(line, references, sizes)
     text = ratio(line.cost, reference) if reference else NOTHING
-    return text if matched or text == NOTHING else f"{text} †"
+    return text if matched or text == NOTHING else text + UNMATCHED
 
 
 def time_ratio(bundle: Bundle, reference: Bundle, floor: NoiseFloor | None) -> str:
@@ -197,7 +200,7 @@ def memory_ratio(bundle: Bundle, reference: Bundle) -> str:
         return NOTHING
     if bundle is reference:
         return "1"
-    return trim(bundle.peak.bytes / reference.peak.bytes, 0, 0) if reference.peak.bytes else NOTHING
+    return exact(bundle.peak.bytes / reference.peak.bytes) if reference.peak.bytes else NOTHING
 
 
 def _quality_columns(lines: Sequence[_Line]) -> list[_Column]:
@@ -283,5 +286,6 @@ def _by_step(lines: Sequence[_Line], data: Mapping[str, str]) -> list[Table]:
                 *(str(step) for step in steps),
             ),
             rows,
+            cells=tuple(line.own.ids for line, _ in found),
         )
     ]

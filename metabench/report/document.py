@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from metabench.report.cost import cost_section
 from metabench.report.engines import engines_section
@@ -14,7 +15,7 @@ from metabench.report.noise import drift_warnings, floor_text, noise_floor, refe
 from metabench.report.parallel import parallel_section
 from metabench.report.profiles import profiles_section
 from metabench.report.scaling import scaling_section
-from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting
+from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting, table_json
 from metabench.report.target import target_section
 from metabench.report.techniques import techniques_section
 from metabench.rows import Row
@@ -27,6 +28,8 @@ HOW_TO_READ = (
     "geometric mean of the rounds' medians, and a ratio is formed within each round before rounds are averaged; with",
     "fewer than three rounds the intervals hold the noise within a process, not between processes. – is not measured.",
 )
+HEADLINES = ("Engines against loop", "Techniques", "Time against memory")
+"""The sections whose first table is shown first, where no cost table tells quality, too."""
 FAILURE_AXES = (
     *("task", "ways", "shots", "query", "model", "inner_steps", "meta_batch"),
     *("preset", "seed", "device", "precision", "world_size", "machine"),
@@ -90,7 +93,16 @@ def not_ok(rows: Sequence[Row], data: Mapping[str, str]) -> Table:
     says = (
         "A row is one cell in one round. None of their times, peaks or scores stands in a table above." if bad else ""
     )
-    return Table(title, says, ("implementation", "setting", "rounds", "status", "reason", "cell"), body)
+    columns = ("implementation", "setting", "rounds", "status", "reason", "cell")
+    return Table(title, says, columns, body, cells=tuple((cell_id,) for cell_id, _, _ in alike))
+
+
+def headline(sections: Sequence[Section]) -> Table | None:
+    """The table that says most of a run: what algorithms cost and reach, or else engines beside each other."""
+    first = {section.title: section.tables[0] for section in sections if section.tables}
+    scored = [table for table in first.values() if "seeds" in table.columns and table.title.startswith("Cost")]
+    compared = [first[name] for name in HEADLINES if name in first]
+    return next(iter([*scored, *compared, *first.values()]), None)
 
 
 def data_names(rows: Sequence[Row]) -> dict[str, str]:
@@ -167,3 +179,14 @@ def as_text(shown: Document) -> str:
     parts += ["\n".join(f"warning: {one_line(said)}" for said in shown.warnings)] if shown.warnings else []
     parts += [plain(table) for section in shown.sections for table in section.tables]
     return "\n\n".join(parts)
+
+
+def as_json(shown: Document) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "title": shown.title,
+        "facts": dict(shown.facts),
+        "warnings": list(shown.warnings),
+        "sections": [{"title": s.title, "tables": [table_json(table) for table in s.tables]} for s in shown.sections],
+        "how_to_read": " ".join(shown.how_to_read),
+    }

@@ -9,6 +9,7 @@ from metabench.report.bundles import (
     TRAINING_AXES,
     Bundle,
     bundles,
+    ids_of,
     is_partial,
     model_sizes,
     status,
@@ -16,7 +17,7 @@ from metabench.report.bundles import (
     time_key,
     varying,
 )
-from metabench.report.figures import NOTHING, duration_text, error_text, time_text
+from metabench.report.figures import NOTHING, Valued, duration_text, error_text, time_text
 from metabench.report.noise import SAME, NoiseFloor, differs, ratio_text, same_notes
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import PARTIAL, PARTIAL_NOTE, Section, Table, setting, without_empty_columns
@@ -137,6 +138,7 @@ def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
         columns,
         body,
         (*notes, *same_notes(body), *([PARTIAL_NOTE] if _partial(body) else [])),
+        tuple(ids_of((*line.at.values(), *_loops(layout, line))) for line in layout.lines),
     )
 
 
@@ -151,7 +153,7 @@ def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
         engines = sorted(ours.get((line.label, point), []), key=_seconds)
         if not engines or not line.at[point].step:
             return NOTHING
-        return f"{_speed_up(line.at[point], engines[0], floor)} ({_fastest(engines, floor)})"
+        return _speed_up(line.at[point], engines[0], floor) + f" ({_fastest(engines, floor)})"
 
     columns = layout.columns("peer")
     rows = tuple(
@@ -163,6 +165,7 @@ def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
         columns,
         rows,
         (*same_notes(rows), *([PARTIAL_NOTE] if _partial(rows) else [])),
+        tuple(ids_of((*line.at.values(), *_held_against(line, ours))) for line in layout.lines if library(line)),
     )
 
 
@@ -177,7 +180,8 @@ def _rates(layout: Layout) -> Table:
             return NOTHING
         rate, peaks = work["flops"] / step.value, work["peaks"]
         share = rate / max(peaks["matmul"], peaks["convolution"])
-        return f"{rate / 1e9:.3g} GFLOP/s, {100 * share:.2g} %{NOISY if peaks['noisy'] else ''}"
+        text = f"{rate / 1e9:.3g} GFLOP/s, {100 * share:.2g} %{NOISY if peaks['noisy'] else ''}"
+        return Valued(text, rate)
 
     rows = tuple((*line.label, line.engine, *_cells(line, layout.points, figure)) for line in layout.lines)
     notes = [
@@ -193,7 +197,16 @@ def _rates(layout: Layout) -> Table:
         layout.columns("engine", only="rate"),
         rows,
         tuple(notes),
+        tuple(ids_of((*line.at.values(), *_loops(layout, line))) for line in layout.lines),
     )
+
+
+def _loops(layout: Layout, line: Line) -> list[Bundle]:
+    return [layout.loop_at(line, point) for point in line.at]
+
+
+def _held_against(line: Line, ours: Mapping[tuple[tuple[str, ...], Point], list[Bundle]]) -> list[Bundle]:
+    return [engine for point in line.at for engine in ours.get((line.label, point), [])]
 
 
 def _work_of(bundle: Bundle) -> Mapping[str, Any] | None:
@@ -249,7 +262,7 @@ def _speed_up(loop: Bundle, other: Bundle, floor: NoiseFloor | None) -> str:
 
 
 def _marked(bundle: Bundle, figure: str) -> str:
-    return f"{figure}{PARTIAL}" if is_partial(bundle) else figure
+    return figure + PARTIAL if is_partial(bundle) else figure
 
 
 def _word(bundle: Bundle) -> str:

@@ -141,6 +141,7 @@ def _table(entries: Sequence[Entry], data: Mapping[str, str]) -> Table:
         kept,
         shown,
         tuple(notes),
+        tuple(entry.bundle.ids for entry in entries),
     )
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from metabench.report.bundles import Bundle, bundles, is_partial, model_sizes, status, telling_apart, time_key
-from metabench.report.figures import NOTHING, bytes_text, time_text, trim
+from metabench.report.bundles import Bundle, bundles, ids_of, is_partial, model_sizes, status, telling_apart, time_key
+from metabench.report.figures import NOTHING, bytes_text, exact, time_text
 from metabench.report.noise import NoiseFloor, ratio_text, same_notes
 from metabench.report.ratios import ratio_interval
 from metabench.report.tables import (
@@ -138,7 +138,7 @@ def _table(
         notes.append(PARTIAL_NOTE)
     title = f"{measure.name} with {GROWING[axis]}: {growing_setting(axis, lines, data)}"
     columns = (*labels, *(["technique"] if technical else []), *heads, "growth")
-    return Table(title, measure.says, columns, body, tuple(notes))
+    return Table(title, measure.says, columns, body, tuple(notes), tuple(ids_of(line.values()) for line in lines))
 
 
 def _entry(bundle: Bundle, measure: _Measure) -> str:
@@ -146,7 +146,7 @@ def _entry(bundle: Bundle, measure: _Measure) -> str:
     text = measure.text(bundle)
     if text is None:
         return NOTHING if status(bundle) == "ok" else status(bundle)
-    return f"{text}{PARTIAL}" if is_partial(bundle) else text
+    return text + PARTIAL if is_partial(bundle) else text
 
 
 def _growth(line: Line, values: Sequence[Value], measure: _Measure) -> str:
@@ -156,7 +156,7 @@ def _growth(line: Line, values: Sequence[Value], measure: _Measure) -> str:
         return NOTHING
     small, large = ends[0], ends[-1]
     factor = measure.factor(line[large], line[small])
-    return factor if (small, large) == (values[0], values[-1]) else f"{factor} ({small} to {large})"
+    return factor if (small, large) == (values[0], values[-1]) else factor + f" ({small} to {large})"
 
 
 def _time_text(bundle: Bundle) -> str | None:
@@ -175,4 +175,4 @@ def _memory_text(bundle: Bundle) -> str | None:
 def _memory_factor(large: Bundle, small: Bundle) -> str:
     if large.peak is None or small.peak is None or not small.peak.bytes or large.peak.method != small.peak.method:
         return NOTHING
-    return trim(large.peak.bytes / small.peak.bytes, 0, 0)
+    return exact(large.peak.bytes / small.peak.bytes)

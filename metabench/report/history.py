@@ -140,7 +140,7 @@ def history_table(found: MachineHistory) -> Table:
     )
     columns = ("implementation", "setting", *(column.label for column in found.columns))
     says = f"Time of a meta-iteration, with its 95 % interval, by revision: {setting(cells[0], fixed, {})}."
-    return Table(f"History on {found.machine}", says, columns, body, (NOTE,))
+    return Table(f"History on {found.machine}", says, columns, body, (NOTE,), tuple((line.id,) for line in found.lines))
 
 
 def _texts(line: Line) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from metabench.files import replace_file
 from metabench.report.history import MachineHistory, history_frame, history_table
 from metabench.report.plots.history import draw_history
+from metabench.report.plots.picture import PLOTS
 from metabench.report.plots.style import image
 from metabench.report.tables import markdown
-from metabench.report.write import PLOTS
 
 
 def write_history(found: Sequence[MachineHistory], out: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, time_key
+from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, ids_of, time_key
 from metabench.report.cost import step_text
 from metabench.report.figures import NOTHING
 from metabench.report.frame import MACHINE
@@ -42,7 +42,9 @@ def machines_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
         (_name(by_machine), _setting(by_machine, data), *(_time(by_machine.get(machine)) for machine in machines))
         for by_machine in works
     )
-    table = Table("The same work on several machines", SAYS, ("implementation", "setting", *machines), body)
+    ids = tuple(ids_of(by_machine.values()) for by_machine in works)
+    columns = ("implementation", "setting", *machines)
+    table = Table("The same work on several machines", SAYS, columns, body, cells=ids)
     return Section("Machines", (table,) if body else ())
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from metabench.report.figures import time_text, trim, with_interval
+from metabench.report.figures import exact, time_text, with_interval
 from metabench.report.ratios import Interval, Ratio, student
 from metabench.report.tables import Section, Table, setting
 from metabench.rows import Row
@@ -51,7 +51,7 @@ def by_cell(references: Sequence[Row]) -> list[list[Row]]:
     """The references of each run that was merged: a run has one reference cell."""
     found: dict[str, list[Row]] = {}
     for row in references:
-        found.setdefault(row["id"], []).append(row)
+        found.setdefault(str(row.get("id")), []).append(row)
     return list(found.values())
 
 
@@ -142,7 +142,7 @@ def _table(references: Sequence[Row], data: Mapping[str, str]) -> Table:
     began = {row["reference"]["pair"]: str(row.get("started", "")) for row in reversed(references)}
     by_side = {(row["reference"]["pair"], row["reference"]["side"]): row for row in references}
     body = tuple(
-        (str(pair), began[pair], *(_time(by_side[pair, side]) for side in ("a", "b")), trim(a / b, 0, 0))
+        (str(pair), began[pair], *(_time(by_side[pair, side]) for side in ("a", "b")), exact(a / b))
         for pair, (a, b) in pairs.items()
     )
     cell = references[0]["cell"]
@@ -151,6 +151,7 @@ def _table(references: Sequence[Row], data: Mapping[str, str]) -> Table:
         "The same cell timed in two processes, one right after the other, at intervals across the run.",
         ("pair", "began", "time a", "time b", "a ÷ b"),
         body,
+        cells=((str(references[0]["id"]),),) * len(body),
     )
 
 

@@ -10,13 +10,14 @@ from metabench.report.bundles import (
     Bundle,
     axes_but,
     bundles,
+    ids_of,
     order,
     sound_rows,
     status_and_reason,
     time_key,
 )
 from metabench.report.cost import step_text
-from metabench.report.figures import NOTHING, bytes_text, with_interval
+from metabench.report.figures import NOTHING, Valued, bytes_text, with_interval
 from metabench.report.noise import NoiseFloor, ratio_text, same_notes
 from metabench.report.ratios import Ratio, ratio_interval
 from metabench.report.tables import Section, Table, setting, without_empty_columns
@@ -90,7 +91,8 @@ def _tables(kind: _Kind, found: Sequence[Bundle], data: Mapping[str, str], floor
         group.sort(key=lambda line: order(line[0].cell))
         body = [(*_labels(bundle), *_measured(bundle, line[0], kind, floor)) for line in group for bundle in line]
         columns, shown = without_empty_columns((*COLUMNS, *MEASURED), body, MEASURED)
-        yield Table(f"{kind.title}: {where}", kind.says, columns, shown, (*same_notes(shown), *NOTES))
+        ids = tuple(ids_of((bundle, line[0])) for line in group for bundle in line)
+        yield Table(f"{kind.title}: {where}", kind.says, columns, shown, (*same_notes(shown), *NOTES), ids)
 
 
 def _labels(bundle: Bundle) -> tuple[str, ...]:
@@ -111,10 +113,10 @@ def _measured(bundle: Bundle, one: Bundle, kind: _Kind, floor: NoiseFloor | None
         more = bundle.cell["meta_batch"] / one.cell["meta_batch"]
         ratio = scaled(ratio, more)
         speed_up = ratio_text(ratio, floor)
-        efficiency = f"{with_interval(scaled(ratio, 100 / processes(bundle.cell)))} %"
+        efficiency = with_interval(scaled(ratio, 100 / processes(bundle.cell))) + " %"
     share = communication(bundle)
     peak = bytes_text(bundle.peak.bytes) if bundle.peak else NOTHING
-    return speed_up, efficiency, NOTHING if share is None else f"{100 * share:.0f} %", peak
+    return speed_up, efficiency, NOTHING if share is None else Valued(f"{100 * share:.0f} %", share), peak
 
 
 def scaled(ratio: Ratio, factor: float) -> Ratio:

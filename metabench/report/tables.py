@@ -1,4 +1,4 @@
-"""A table as data, its two renderings, and the words for axes and settings that all tables share."""
+"""A table as data, its renderings, and the words for axes and settings that all tables share."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from metabench.report.figures import true_value
 from metabench.text import one_line
 
 TERMINAL_CELL = 60  # characters, after which the text of a cell goes on in the next line
@@ -37,6 +38,9 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    cells: tuple[tuple[str, ...], ...] = ()
+    """For each row the ids of the cells that its figures were computed from, those it is held against included; empty
+    where the table names none."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,19 @@ def plain(table: Table) -> str:
     )
     title, says, *notes = map(one_line, (table.title, table.says, *table.notes))
     return "\n".join(part for part in (title, says, grid if table.rows else "", *notes) if part)
+
+
+def table_json(table: Table) -> dict[str, Any]:
+    """The same for programs: texts as they are shown, and beside them their values in seconds, bytes, or plain."""
+    return {
+        "title": table.title,
+        "says": table.says,
+        "columns": list(table.columns),
+        "rows": [[str(text) for text in row] for row in table.rows],
+        "values": [[true_value(text) for text in row] for row in table.rows],
+        "cells": [list(ids) for ids in table.cells],
+        "notes": list(table.notes),
+    }
 
 
 def escaped(text: str) -> str:

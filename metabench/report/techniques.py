@@ -10,6 +10,7 @@ from metabench.report.bundles import (
     Quality,
     axes_but,
     bundles,
+    ids_of,
     order,
     quality,
     scores_by_seed,
@@ -20,7 +21,7 @@ from metabench.report.bundles import (
     varying,
 )
 from metabench.report.cost import METRIC_WORDS, memory_ratio, step_text, time_ratio
-from metabench.report.figures import NOTHING, bytes_text, quality_text
+from metabench.report.figures import NOTHING, Valued, bytes_text, quality_text
 from metabench.report.noise import NoiseFloor, same_notes
 from metabench.report.ratios import Interval, difference, over_seeds
 from metabench.report.tables import (
@@ -50,6 +51,8 @@ class _Line:
     quality: Quality | None
     gain: Interval | None
     """Of quality over the same without."""
+    untrained: Bundle | None
+    """Whose quality is subtracted."""
 
 
 _Column: TypeAlias = tuple[str, Callable[[_Line], str]]
@@ -65,7 +68,9 @@ def techniques_section(rows: Sequence[Row], data: Mapping[str, str], floor: Nois
         if techniques(bundle.cell):
             judged = [one for one in trained if time_key(one.cell) == time_key(bundle.cell)]
             for own in judged or [bundle]:
-                line = _Line(own, bundle, without.get(_work(bundle.cell)), quality(own), _gain(own, trained))
+                other = _same_without(own, trained)
+                gain = _gain(own, other) if other else None
+                line = _Line(own, bundle, without.get(_work(bundle.cell)), quality(own), gain, other)
                 groups.setdefault(tuple(own.cell.get(axis) for axis in GROUP_AXES), []).append(line)
     matched = [group for group in groups.values() if any(line.without for line in group)]
     return Section("Techniques", tuple(_table(group, data, floor) for group in matched))
@@ -76,11 +81,10 @@ def _work(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     return axes_but(cell, "seed", "measure", *TRAINING_AXES, *TECHNIQUE_AXES)
 
 
-def _gain(own: Bundle, trained: Sequence[Bundle]) -> Interval | None:
-    """The mean over common seeds of the difference in quality to the training that is the same but for techniques.
+def _same_without(own: Bundle, trained: Sequence[Bundle]) -> Bundle | None:
+    """The training that is the same but for techniques.
 
     Another inner optimiser has its own scale of rates, so there, and nowhere else, `inner_lr` may differ.
-    Held-out tasks are the same, but scores are not recorded task by task: the intervals are added as if they were not.
     """
     others = [
         other
@@ -88,9 +92,15 @@ def _gain(own: Bundle, trained: Sequence[Bundle]) -> Interval | None:
         if not techniques(other.cell) and _training(other.cell, own.cell) == _training(own.cell, other.cell)
     ]
     others.sort(key=lambda other: other.cell["inner_lr"] != own.cell["inner_lr"])
-    if not others:
-        return None
-    scores, against = scores_by_seed(own), scores_by_seed(others[0])
+    return others[0] if others else None
+
+
+def _gain(own: Bundle, other: Bundle) -> Interval | None:
+    """The mean over common seeds of the difference in quality.
+
+    Held-out tasks are the same, but scores are not recorded task by task: the intervals are added as if they were not.
+    """
+    scores, against = scores_by_seed(own), scores_by_seed(other)
     found = [difference(scores[seed], against[seed]) for seed in sorted(scores.keys() & against.keys())]
     return over_seeds(found) if found else None
 
@@ -132,6 +142,7 @@ def _table(lines: list[_Line], data: Mapping[str, str], floor: NoiseFloor | None
         kept,
         shown,
         (*same_notes(shown), *_notes(lines)),
+        tuple(ids_of((line.own, line.cost, line.without, line.untrained)) for line in lines),
     )
 
 
@@ -153,7 +164,7 @@ def _gain_text(gain: Interval | None, measured: Quality | None) -> str:
     if gain is None or measured is None:
         return NOTHING
     text = quality_text(gain, measured.metric)
-    return text if gain.value < 0 else f"+{text}"
+    return text if gain.value < 0 else Valued(f"+{text}", text.value)
 
 
 def _notes(lines: Sequence[_Line]) -> list[str]:

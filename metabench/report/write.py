@@ -3,17 +3,18 @@
 from pathlib import Path
 
 from metabench.files import replace_file
-from metabench.report.document import as_markdown, as_text, document
+from metabench.report.document import Document, as_markdown, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
+from metabench.report.latex import as_latex
 from metabench.report.page import document_page
 from metabench.report.plots import pictures
+from metabench.report.plots.picture import PLOTS
 from metabench.report.plots.style import FORMATS, image
+from metabench.report.provenance import revision_name
 
-PLOTS = "plots"
 
-
-def write_report(folder: Path) -> str:
-    """Write results.csv, samples.csv, curves.csv, tables.md, report.html and plots/; gives the tables as text.
+def write_report(folder: Path) -> Document:
+    """Write results.csv, samples.csv, curves.csv, tables.md, tables.tex, report.html and plots/; gives the tables.
 
     Each file is replaced whole or left as it was. Raises `UserError` for a folder that cannot be read or written.
     """
@@ -25,11 +26,12 @@ def write_report(folder: Path) -> str:
         "samples.csv": samples_frame(run).to_csv(index=False, lineterminator="\n"),
         "curves.csv": curves_frame(run).to_csv(index=False, lineterminator="\n"),
         "tables.md": as_markdown(shown),
-        "report.html": document_page(shown, [(picture, images["svg"]) for picture, images in drawn]),
+        "tables.tex": as_latex(shown, revision_name(run)),
+        "report.html": document_page(shown, [(picture, images["svg"]) for picture, images in drawn], run),
         **{f"{PLOTS}/{p.name}.csv": p.data.to_csv(index=False, lineterminator="\n") for p, _ in drawn},
     }
     files = {folder / name: text.encode() for name, text in texts.items()}
     files |= {folder / PLOTS / f"{p.name}.{kind}": content for p, images in drawn for kind, content in images.items()}
     for file, content in files.items():
         replace_file(file, content)
-    return as_text(shown)
+    return shown

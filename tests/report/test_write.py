@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from metabench.errors import UserError
-from metabench.report.document import as_markdown, as_text, document
+from metabench.report.document import as_markdown, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.write import write_report
 
 PICTURE = tuple(f"plots/{name}.{kind}" for name in ("engines", "performance") for kind in ("svg", "png", "csv"))
-FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "report.html", *PICTURE)
+FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "tables.tex", "report.html", *PICTURE)
 
 
 def present(column):
@@ -30,9 +30,9 @@ def folder(synthetic, tmp_path):
 
 def test_the_files_hold_the_frames_and_tables(folder):
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    text = write_report(folder)
+    shown = write_report(folder)
     run = read_run(folder)
-    assert text == as_text(document(run))
+    assert shown == document(run)
     assert (folder / "tables.md").read_text(encoding="utf-8") == as_markdown(document(run))
     for name, frame in (
         ("results.csv", to_frame(run)),

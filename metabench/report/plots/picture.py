@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+PLOTS = "plots"
+"""The folder of pictures within that of a run."""
+
 
 @dataclass(frozen=True)
 class Picture:
