@@ -2,11 +2,13 @@ PYTHON ?= python3
 SWEEP ?= default
 NAME ?= base
 FAIL_ABOVE ?= 10%
+RESULTS := results/epyc-2core
+COMMITTED := algorithms sinusoid memory default engines engines-images
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers bench smoke test check bench-save bench-compare clean
+.PHONY: help setup peers bench smoke test check docs bench-save bench-compare clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +40,10 @@ check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY) ## hold the claims against the committed runs, and write the tables that README and docs quote anew
+	$(BIN)/metabench claims $(COMMITTED:%=$(RESULTS)/%) --out $(RESULTS) > /dev/null
+	$(BIN)/python -m metabench.report.quoting README.md docs/*.md
 
 bench-save: $(READY) ## time one meta-iteration of each implementation with pytest-benchmark and keep it (NAME=base)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-save=$(NAME)

@@ -14,7 +14,7 @@ import typer
 from tabulate import tabulate
 
 from metabench import __version__
-from metabench.comparing import AsJson, compare, history, merge, report
+from metabench.comparing import AsJson, claims, compare, history, merge, report
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.text import printable, strict_json
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(compare)
 app.command()(history)
+app.command()(claims)
 app.command()(merge)
 app.command()(report)
 data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""The commands that read run folders: `report`, `merge`, `compare` and `history`."""
+"""The commands that read run folders: `report`, `merge`, `compare`, `history` and `claims`."""
 
 import sys
 from datetime import UTC, datetime
@@ -151,3 +151,28 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")], as_json: 
     else:
         print(document.as_text(shown))
         print(f"\nrun folder: {printable(str(run))}")
+
+
+def claims(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders: each claim takes the first that can decide it.")],
+    file: Annotated[Path | None, typer.Option("--claims", help="A TOML file of claims of your own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for claims.md and claims.csv.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold published figures and folklore against runs: holds, does not hold, or cannot tell and why."""
+    from metabench.report import document
+    from metabench.report.claims.judging import hold
+    from metabench.report.claims.reading import builtin_claims, read_claims
+    from metabench.report.claims.shown import claims_document, claims_json
+    from metabench.report.claims.write import write_claims
+    from metabench.report.frame import read_run
+
+    claimed = read_claims(file or builtin_claims())
+    found = hold(claimed, [read_run(folder) for folder in runs])
+    written = write_claims(found, out) if out else ()
+    if as_json:
+        print(strict_json({"claims": claims_json(found)}))
+    else:
+        print(document.as_text(claims_document(found)))
+    if written:
+        print(f"metabench: claims: {', '.join(printable(str(path)) for path in written)}", file=sys.stderr)

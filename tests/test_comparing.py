@@ -1,12 +1,14 @@
-"""`compare` and `history` from the command line: mistakes, exit codes, and what is printed."""
+"""`compare`, `history` and `claims` from the command line: mistakes, exit codes, and what is printed."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from metabench.comparing import compare
 from metabench.errors import UserError
+from metabench.report.claims import reading
 
 RESULTS = Path(__file__).parents[1] / "results" / "epyc-2core"
 
@@ -98,3 +100,22 @@ def test_history(metabench, slower, tmp_path):
     assert "(new)" in done.stdout
     assert (tmp_path / "told" / "history.md").exists()
     assert len(list((tmp_path / "told" / "plots").glob("*.svg"))) == 1
+
+
+def test_claims(metabench, tmp_path):
+    run = str(RESULTS / "memory")
+    done = metabench("claims", run, "--out", "told", "--json")
+    assert done.returncode == 0, done.stderr
+    verdicts = {claim["id"]: claim["verdict"] for claim in json.loads(done.stdout)["claims"]}
+    assert (verdicts["checkpointing-steps"], verdicts["checkpointing-memory"]) == ("holds", "does not hold")
+    assert {file.name for file in (tmp_path / "told").iterdir()} == {"claims.md", "claims.csv"}
+    (tmp_path / "mine.toml").write_text('[[claim]]\nid = "a"\nrule = "ratoi"\nsays = "b"\nsource = "c"\nmark = "V"\n')
+    done = metabench("claims", run, "--claims", "mine.toml")
+    assert done.returncode == 2
+    assert done.stderr == "metabench: 'mine.toml', claim 1 (a): unknown rule 'ratoi': did you mean 'ratio'?\n"
+
+
+def test_the_claims_are_packed_where_they_are_looked_for():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]["bench/claims.toml"]
+    assert Path(reading.__file__).parents[3] / packed == reading.PACKAGED

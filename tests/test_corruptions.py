@@ -23,6 +23,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from metabench.errors import UserError
+from metabench.report.claims.judging import hold
+from metabench.report.claims.reading import builtin_claims, read_claims
+from metabench.report.claims.shown import claims_document
 from metabench.report.comparison import compare
 from metabench.report.comparison_tables import comparison_document, comparison_json
 from metabench.report.document import as_markdown, as_text
@@ -40,6 +43,7 @@ from metabench.sweep.runner import begin, plan
 from metabench.sweep.spec import Settings, Sweep, load_sweep
 
 RUNS = Path(__file__).parents[1] / "results" / "epyc-2core"
+CLAIMS = read_claims(builtin_claims())
 FOLDERS, SWEEPS = 400, 600
 SECONDS = 20
 """None takes a tenth of one."""
@@ -264,6 +268,8 @@ def report_and_resume(path: Path, sweep: Sweep, whole: Run) -> None:
         assert len(found) + len(damages) == before.total()
         if int(path.name.split()[-1]) % COMPARED_EVERY == 0:
             compare_with(whole, read_run(path))
+            claims = claims_document(hold(CLAIMS, [read_run(path)]))
+            assert is_shown_safely(as_text(claims)) and is_shown_safely(as_markdown(claims))
         tables = (path / "tables.md").read_text(encoding="utf-8")
         assert all(f"Line {damage.number} of measurements.jsonl is left out" in tables for damage in damages[:20])
     if attempt(lambda: begin(RunFolder(path), sweep, resume=True)):

@@ -10,6 +10,9 @@ import pytest
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.measure.contract import CLAUSES
+from metabench.report.claims.reading import builtin_claims, read_claims
+from metabench.report.quoting import refreshed
+from metabench.report.tables import escaped
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.spec import load_sweep
 
@@ -61,20 +64,25 @@ def table_rows(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("|") and not set(line) <= set("|:- ")]
 
 
-def figures() -> list[tuple[str, str]]:
-    """(committed table, row) for each row that the README quotes of a run."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    quoted = re.findall(r"<!-- from (\S+) -->\n(.*?)<!-- end -->", text, re.DOTALL)
-    return [(file, row) for file, part in quoted for row in table_rows(part)]
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))])
+def test_what_documents_quote_of_runs_is_what_make_docs_writes(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert refreshed(text, ROOT, document) == text
 
 
 def test_the_readme_quotes_committed_runs():
-    assert len({file for file, _ in figures()}) >= 2
+    files = re.findall(r"<!-- from (\S+?)(?::[^\n]*)? -->", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(set(files)) >= 7
 
 
-@pytest.mark.parametrize(("file", "row"), figures())
-def test_every_row_of_the_readme_stands_in_the_run_it_names(file, row):
-    assert row in (ROOT / file).read_text(encoding="utf-8").splitlines()
+def test_the_readme_has_a_line_for_each_claim_of_the_folklore():
+    """Of each source that is told of in surveys, at least one claim is quoted."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    folklore = [
+        claim for claim in read_claims(builtin_claims()) if "survey" in claim.source or claim.rule != "interval"
+    ]
+    quoted = {claim.source for claim in folklore if f"| {escaped(claim.says)} " in text}
+    assert quoted >= {claim.source for claim in folklore if claim.metric != "mse"}
 
 
 def test_every_algorithm_has_an_entry_and_is_trained():

@@ -13,8 +13,10 @@ from metabench.report.growth import growth_section
 from metabench.report.machines import machines_section
 from metabench.report.noise import drift_warnings, floor_text, noise_floor, references_section
 from metabench.report.parallel import parallel_section
+from metabench.report.profiles import profiles_section
 from metabench.report.scaling import scaling_section
 from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting, table_json
+from metabench.report.target import target_section
 from metabench.report.techniques import techniques_section
 from metabench.rows import Row
 from metabench.text import one_line
@@ -53,11 +55,13 @@ def document(run: Run) -> Document:
     rows, data, floor = run.measurements, data_names(run.measurements), noise_floor(run.references)
     sections = (
         cost_section(rows, data, floor),
+        target_section(rows, data),
         techniques_section(rows, data, floor),
         frontier_section(rows, data),
         growth_section(rows, data, floor),
         scaling_section(rows, data),
         engines_section(rows, data, floor),
+        profiles_section(rows),
         parallel_section(rows, data, floor),
         machines_section(rows, data),
         references_section(run.references, data),

@@ -14,9 +14,9 @@ from metabench.report.document import as_markdown, document
 from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.write import write_report
 
-DRAWN = ("engines", "training", "pareto", "adaptation", "growth")
-PICTURES = tuple(f"plots/{name}.{kind}" for name in DRAWN for kind in ("svg", "png", "csv"))
-FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "tables.tex", "report.html", *PICTURES)
+NAMES = ("engines", "training", "pareto", "adaptation", "growth", "performance")
+PICTURE = tuple(f"plots/{name}.{kind}" for name in NAMES for kind in ("svg", "png", "csv"))
+FILES = ("results.csv", "samples.csv", "curves.csv", "tables.md", "tables.tex", "report.html", *PICTURE)
 
 
 def present(column):

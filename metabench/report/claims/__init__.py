@@ -1,0 +1,1 @@
+"""Published figures and folklore, held against what a run measured."""

@@ -1,0 +1,274 @@
+"""Holds claims against runs: finds the cells, forms the figure, asks the rule."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from metabench.report.bundles import (
+    TRAINING_AXES,
+    Bundle,
+    Quality,
+    bundles,
+    quality,
+    scores_by_seed,
+    status,
+    time_key,
+    training_key,
+)
+from metabench.report.claims.claim import Claim, Selection
+from metabench.report.claims.rules import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Measured,
+    Verdict,
+    judge,
+    of_growth,
+    of_ratio,
+    range_of,
+)
+from metabench.report.claims.selection import deviations, fits, matched, value, why_none, with_defaults
+from metabench.report.comparison import LOWER_IS_BETTER
+from metabench.report.frame import Run
+from metabench.report.noise import NoiseFloor, noise_floor
+from metabench.report.ratios import Interval, difference, over_seeds, ratio_interval
+
+ALIKE = (
+    *("task", "ways", "shots", "train_ways", "train_shots", "model", "preset", "batch_norm", "eval_query"),
+    *("device", "world_size", "machine"),
+)
+"""What two trainings must share to be compared; the rest is each algorithm's own."""
+_FREE = ("seed", "measure", "outer", *TRAINING_AXES)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A claim in one setting of one run."""
+
+    run: Run
+    bundle: Bundle
+    against: Bundle | None
+    claimed: Interval
+    measured: Measured | None
+    verdict: Verdict
+    reason: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A claim with what a run says of it, over all settings that it is about."""
+
+    claim: Claim
+    answers: tuple[Answer, ...]
+    verdict: Verdict
+    reason: str
+
+    @property
+    def shown(self) -> Answer | None:
+        """The answer that the verdict stands on: the first that has it and a figure."""
+        figures = [answer for answer in self.answers if answer.measured]
+        return next((answer for answer in figures if answer.verdict == self.verdict), next(iter(figures), None))
+
+
+def hold(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Held]:
+    """Each claim against the first run that can decide it, else the first that has a figure, else the first."""
+    prepared = [_Prepared.of(run) for run in runs]
+    found = []
+    for claim in claims:
+        every = [_held(claim, one) for one in prepared]
+        decided = [held for held in every if held.verdict != OPEN]
+        figures = [held for held in every if held.shown]
+        found.append((decided or figures or sorted(every, key=lambda held: held.reason == "not measured"))[0])
+    return found
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    run: Run
+    floor: NoiseFloor | None
+    cost: list[Bundle]
+    trained: list[Bundle]
+
+    @classmethod
+    def of(cls, run: Run) -> "_Prepared":
+        trained = [b for b in bundles(run.measurements, training_key) if b.asked_for("quality")]
+        return cls(run, noise_floor(run.references), bundles(run.measurements, time_key), trained)
+
+
+def _held(claim: Claim, on: _Prepared) -> Held:
+    if claim.unmeasured:
+        return Held(claim, (), OPEN, f"not measured: {claim.unmeasured}")
+    wanted = with_defaults(claim.of)
+    every = on.trained if claim.figure == "quality" else [b for b in on.cost if b.asked_for(claim.figure)]
+    mine = [bundle for bundle in every if fits(bundle, wanted)]
+    if not mine:
+        return Held(claim, (), OPEN, why_none(every, wanted))
+    if claim.along:
+        answers = list(_along(claim, mine, every, on))
+    else:
+        answers = [_answer(claim, bundle, every, on) for bundle in mine]
+    return _summed_up(claim, answers)
+
+
+def _summed_up(claim: Claim, answers: Sequence[Answer]) -> Held:
+    """One verdict: a claim is about every setting that it does not exclude, so one that refutes it is enough."""
+    verdicts = [answer.verdict for answer in answers]
+    known = [verdict for verdict in verdicts if verdict != OPEN]
+    if FAILS in known:
+        verdict: Verdict = FAILS
+    else:
+        verdict = HOLDS if known else OPEN
+    reason = ""
+    if not known:
+        reason = next((a.reason for a in answers if a.measured), answers[0].reason)
+    else:
+        parts = [next((a.reason for a in answers if a.verdict == verdict), "")]
+        parts += [f"in {verdicts.count(verdict)} of {len(answers)} settings"] if len(answers) > 1 else []
+        reason = ", ".join(part for part in parts if part)
+    return Held(claim, tuple(answers), verdict, reason)
+
+
+def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], on: _Prepared) -> Answer:
+    scale, other = 1.0, None
+    measured: Measured | None
+    if claim.rule in ("ratio", "order"):
+        other = _partner(claim, bundle, every)
+        if other is None:
+            reason = "not measured: nothing to compare with in the same setting"
+            return _answered(claim, on, (bundle,), range_of(claim), None, OPEN, reason)
+        measured = _gain(claim, bundle, other) if claim.figure == "quality" else _ratio(claim, bundle, other, on.floor)
+        if claim.per:
+            size = float(value(bundle, claim.per))
+            scale = 1 / size if size else 1.0
+    else:
+        measured = _score(claim, bundle)
+    both = (bundle, other) if other else (bundle,)
+    return _judged(claim, on, both, measured, scale)
+
+
+def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | None:
+    """What a bundle is compared with: the same work, or the same training, but for what the claim says."""
+    wanted = with_defaults({**claim.of, **claim.against})
+    free = {*_FREE, *claim.against}
+    axes = ALIKE if claim.figure == "quality" else tuple(axis for axis in bundle.cell if axis not in free)
+    return matched(bundle, every, wanted, [axis for axis in axes if axis not in claim.against])
+
+
+def _judged(
+    claim: Claim, on: _Prepared, both: Sequence[Bundle], measured: Measured | None, scale: float = 1.0
+) -> Answer:
+    claimed = range_of(claim, scale)
+    if measured is None:
+        bad = [status(bundle) for bundle in both if status(bundle) != "ok"]
+        return _answered(claim, on, both, claimed, None, OPEN, f"not measured: {', '.join(bad)}" if bad else _NO_FIGURE)
+    apart = list(dict.fromkeys(said for bundle in both for said in deviations(bundle, _setting(claim, bundle, both))))
+    return _answered(claim, on, both, claimed, measured, *judge(claim, measured, claimed, apart))
+
+
+_NO_FIGURE = "not measured: there are not enough figures for it"
+
+
+def _setting(claim: Claim, bundle: Bundle, both: Sequence[Bundle]) -> Selection:
+    """What the source had, without what makes both sides differ."""
+    return {axis: values for axis, values in claim.setting.items() if len(both) == 1 or axis not in claim.against}
+
+
+def _answered(
+    claim: Claim,
+    on: _Prepared,
+    both: Sequence[Bundle],
+    claimed: Interval,
+    measured: Measured | None,
+    verdict: Verdict,
+    reason: str,
+) -> Answer:
+    cells = tuple(dict.fromkeys(str(row["id"]) for bundle in both for row in bundle.rows))
+    against = both[1] if len(both) > 1 and not claim.along else None
+    return Answer(on.run, both[0], against, claimed, measured, verdict, reason, cells)
+
+
+def _read(claim: Claim, found: Quality) -> Interval | None:
+    """The score after so many inner steps."""
+    return found.score if claim.after is None else found.by_step.get(claim.after)
+
+
+def _score(claim: Claim, bundle: Bundle) -> Measured | None:
+    found = quality(bundle)
+    score = _read(claim, found) if found and found.metric == claim.metric else None
+    return Measured(score, seeds=found.seeds) if found and score else None
+
+
+def _gain(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
+    """By how much it is better, over common seeds; after an inner step, of the means."""
+    mine, theirs = quality(bundle), quality(other)
+    if not mine or not theirs or mine.metric != claim.metric or theirs.metric != claim.metric:
+        return None
+    better = -1 if claim.metric in LOWER_IS_BETTER else 1
+    if claim.after is None:
+        scores, against = scores_by_seed(bundle), scores_by_seed(other)
+        seeds = sorted(scores.keys() & against.keys())
+        if not seeds:
+            return None
+        gain, count = over_seeds([difference(scores[seed], against[seed]) for seed in seeds]), len(seeds)
+    else:
+        a, b = _read(claim, mine), _read(claim, theirs)
+        if a is None or b is None:
+            return None
+        gain, count = difference(a, b), min(mine.seeds, theirs.seeds)
+    ends = sorted((better * gain.low, better * gain.high))
+    return Measured(Interval(better * gain.value, *ends), seeds=count)
+
+
+def _ratio(claim: Claim, bundle: Bundle, other: Bundle, floor: NoiseFloor | None) -> Measured | None:
+    if claim.figure == "time":
+        ratio = ratio_interval(bundle.samples, other.samples)
+        return of_ratio(ratio, floor) if ratio else None
+    mine, theirs = bundle.peak, other.peak
+    if mine is None or theirs is None or mine.method != theirs.method or not theirs.bytes:
+        return None
+    share = mine.bytes / theirs.bytes
+    return Measured(Interval(share, share, share), exact=True)
+
+
+def _along(claim: Claim, mine: Sequence[Bundle], every: Sequence[Bundle], on: _Prepared) -> Iterator[Answer]:
+    """An answer for each line of cells that differ in one size alone."""
+    axis = "model" if claim.along == "parameters" else claim.along
+    lines: dict[tuple[tuple[str, str], ...], list[Bundle]] = {}
+    for bundle in mine:
+        if value(bundle, claim.along):
+            key = tuple((name, str(one)) for name, one in time_key(bundle.cell) if name != axis)
+            lines.setdefault(key, []).append(bundle)
+    whole = [line for line in lines.values() if len(line) > 1] or list(lines.values())
+    for line in whole:
+        others = [_partner(claim, bundle, every) for bundle in line] if claim.rule == "ratio" else []
+        both = [*line, *(other for other in others if other)]
+        yield _judged(claim, on, both, _growth(claim, line, others))
+
+
+def _growth(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | None]) -> Measured | None:
+    if claim.rule == "ratio":
+        per, against = _per_unit(claim, line), _per_unit(claim, [other for other in others if other])
+        share = per / against if per and against else math.nan
+        return Measured(Interval(share, share, share), exact=True) if share > 0 else None
+    found: dict[int, dict[float, float]] = {}
+    for bundle in line:
+        size = float(value(bundle, claim.along))
+        if claim.figure == "memory":
+            found.setdefault(0, {}).update(
+                {size: float(bundle.peak.bytes)} if bundle.peak and bundle.peak.bytes else {}
+            )
+        else:
+            for number, samples in bundle.samples.items():
+                found.setdefault(number, {})[size] = median(samples)
+    return of_growth(found, exact=claim.figure == "memory")
+
+
+def _per_unit(claim: Claim, line: Sequence[Bundle]) -> float | None:
+    """How much the peak grows from the smallest to the largest, per unit of the axis."""
+    peaks = sorted((float(value(b, claim.along)), b.peak.bytes) for b in line if b.peak)
+    if len(peaks) < 2 or len({b.peak.method for b in line if b.peak}) > 1:
+        return None
+    (start, least), (end, most) = peaks[0], peaks[-1]
+    return (most - least) / (end - start) if end > start else None

@@ -1,0 +1,114 @@
+"""What may be said of a measured figure: inside of what is claimed with its whole interval, outside, or neither."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from metabench.report.claims.claim import Claim
+from metabench.report.comparison import LOWER_IS_BETTER
+from metabench.report.laws import POINTS_TO_JUDGE, fit
+from metabench.report.noise import NoiseFloor
+from metabench.report.ratios import ROUNDS_TO_TELL, Interval, Ratio
+
+Verdict: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
+HOLDS: Verdict = "holds"
+FAILS: Verdict = "does not hold"
+OPEN: Verdict = "cannot tell"
+WIDE = "interval too wide"
+NOISE = "within the noise floor"
+REACHING = ("interval", "one-sided")
+"""Rules of figures that are to be reached: who reaches them with less has reached them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure in the unit of a run, and how far it may be trusted."""
+
+    figure: Interval
+    exact: bool = False
+    """A peak that has no interval, since it is the same every time."""
+    noise: float = 1.0
+    """The factor by which a ratio of equals differs."""
+    doubt: str = ""
+    """Why nothing may be said of it, though there is a figure."""
+    seeds: int = 0
+    """Training seeds; 0 where none was trained."""
+    straight: bool = False
+    """Of growth: whether a straight line that rises passes all sizes, though a fixed part may lower the exponent."""
+
+
+def range_of(claim: Claim, scale: float = 1.0) -> Interval:
+    """What the figure must lie in, in the unit of a run: the claim, its ± and its allowance; `value` is the claim's.
+
+    A claimed score is held by whatever is as good or better. `scale` multiplies a claimed ratio.
+    """
+    unit = claim.unit[0]
+    if claim.rule == "order":
+        return Interval(0.0, 0.0, math.inf) if claim.figure == "quality" else Interval(1.0, 0.0, 1.0)
+    if claim.rule == "ratio":
+        low, high = claim.low * scale, claim.high * scale
+        return Interval(low, low / (1 + claim.allowance), high * (1 + claim.allowance))
+    slack = claim.plus_minus + claim.allowance
+    low, high = (claim.low - slack) * unit, (claim.high + slack) * unit
+    if claim.rule == "interval":
+        low, high = (-math.inf, high) if claim.metric in LOWER_IS_BETTER else (low, math.inf)
+    return Interval(claim.low * unit, low, high)
+
+
+def judge(claim: Claim, measured: Measured, claimed: Interval, deviations: Sequence[str]) -> tuple[Verdict, str]:
+    """The verdict, and the reason where there is none.
+
+    `deviations` say in what the setting differs from the source's: then a figure that is to be reached can still be
+    reached, and nothing else can be said.
+    """
+    if measured.doubt:
+        return OPEN, measured.doubt
+    verdict, why = _placed(measured, claimed, strict=claim.rule == "order")
+    if measured.straight and claim.low == claim.high == 1:  # linear, and something fixed beside it
+        verdict, why = HOLDS, "" if verdict == HOLDS else "a straight line with a fixed part"
+    if deviations and not (verdict == HOLDS and claim.rule in REACHING):
+        return OPEN, "; ".join(deviations)
+    if verdict == FAILS and measured.seeds == 1:
+        return OPEN, "one training seed"
+    return verdict, why
+
+
+def _placed(measured: Measured, claimed: Interval, strict: bool) -> tuple[Verdict, str]:
+    figure, noise = measured.figure, measured.noise
+    verdict = _place(figure, claimed, strict)
+    if verdict == OPEN or noise == 1:
+        return verdict, WIDE if verdict == OPEN else ""
+    noisy = Interval(figure.value, min(figure.low, figure.value / noise), max(figure.high, figure.value * noise))
+    return (verdict, "") if _place(noisy, claimed, strict) == verdict else (OPEN, NOISE)
+
+
+def _place(figure: Interval, claimed: Interval, strict: bool) -> Verdict:
+    """`strict`: an end of the range that is touched is not inside, since equal is not better."""
+    inside = claimed.low <= figure.low and figure.high <= claimed.high
+    if strict:
+        inside = claimed.low < figure.low and figure.high < claimed.high
+    outside = figure.high < claimed.low or figure.low > claimed.high
+    return HOLDS if inside else FAILS if outside else OPEN
+
+
+def of_ratio(ratio: Ratio, floor: NoiseFloor | None) -> Measured:
+    """A ratio of times. Of fewer than three rounds without a noise floor nothing is known of how processes differ."""
+    if ratio.rounds < ROUNDS_TO_TELL and floor is None:
+        few = f"only {ratio.rounds} {'round' if ratio.rounds == 1 else 'rounds'}, and no noise floor"
+        return Measured(ratio, doubt=few)
+    return Measured(ratio, noise=floor.over(ratio.rounds) if floor else 1.0)
+
+
+def of_growth(figures: Mapping[int, Mapping[float, float]], exact: bool) -> Measured | None:
+    """The exponent of a power law, from figures by round and size; None without three sizes in a common round.
+
+    Peaks are exact, so that one round is enough for their exponent; times need three.
+    """
+    law = fit(figures)
+    if law is None or len(law.sizes) < POINTS_TO_JUDGE:
+        return None
+    few = f"only {law.rounds} {'round' if law.rounds == 1 else 'rounds'}"
+    interval = law.exponent.interval or Interval(*[law.exponent.value] * 3)
+    doubt = "" if exact or law.rounds >= ROUNDS_TO_TELL else few
+    return Measured(interval, exact and interval.low == interval.high, doubt=doubt, straight=law.straight)

@@ -1,0 +1,95 @@
+"""Which cells of a run a claim is about, and in what they differ from what it was published for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from metabench.report.bundles import Bundle
+from metabench.report.claims.claim import Scalar, Selection
+from metabench.report.tables import PLAIN, axis_word
+
+USUAL: Mapping[str, Any] = {**PLAIN, "batch_norm": "transductive", "outer_warmup": 0, "device": "cpu", "world_size": 1}
+"""Of axes that old runs do not have."""
+UNLESS_NAMED: Selection = {"first_order": (0,), "checkpoint": (False,), "precision": ("float32",), "world_size": (1,)}
+"""A claim that names no technique is about cells without one. Clipping and inner optimisers belong to presets."""
+GPU = "no GPU in this run"
+
+
+def value(bundle: Bundle, axis: str) -> Any:
+    """What a bundle's cells have on an axis."""
+    if axis == "parameters":
+        return bundle.parameters
+    if axis in ("train_ways", "train_shots"):
+        return bundle.cell.get(axis) or bundle.cell[axis.removeprefix("train_")]
+    return bundle.cell.get(axis, USUAL.get(axis))
+
+
+def fits(bundle: Bundle, wanted: Selection) -> bool:
+    """Whether the cells have one of the values on every axis."""
+    return not _failing(bundle, wanted)
+
+
+def with_defaults(wanted: Selection) -> Selection:
+    """With the axes that go without saying."""
+    return {**UNLESS_NAMED, **wanted}
+
+
+def why_none(found: Sequence[Bundle], wanted: Selection) -> str:
+    """Why a run has no such cells: the nearest ones it has."""
+    if "cuda" in wanted.get("device", ()) and not any(value(bundle, "device") == "cuda" for bundle in found):
+        return GPU
+    alike = [b for b in found if not {"algorithm", "task"} & set(_failing(b, wanted))]
+    if not alike:
+        return "not measured"
+    nearest = min(alike, key=lambda bundle: len(_failing(bundle, wanted)))
+    return "not measured: " + "; ".join(_other(nearest, axis, wanted[axis]) for axis in _failing(nearest, wanted))
+
+
+def deviations(bundle: Bundle, setting: Selection) -> list[str]:
+    """In what the cells differ from the source's setting. More iterations than published are no difference."""
+    found = []
+    for axis, values in setting.items():
+        mine = value(bundle, axis)
+        if axis == "iterations":
+            least = float(values[0])
+            if mine < least:
+                found.append(f"trained for {_whole(mine)} of {_whole(least)} iterations")
+        elif not _is_among(mine, axis, values):
+            found.append(GPU if axis == "device" and "cuda" in values else _other(bundle, axis, values))
+    return found
+
+
+def matched(bundle: Bundle, others: Iterable[Bundle], wanted: Selection, axes: Sequence[str]) -> Bundle | None:
+    """The cells to compare with: as wanted, and on the axes given like the bundle."""
+    for other in others:
+        if fits(other, wanted) and all(value(other, axis) == value(bundle, axis) for axis in axes):
+            return other
+    return None
+
+
+def _failing(bundle: Bundle, wanted: Selection) -> list[str]:
+    return [axis for axis, values in wanted.items() if not _is_among(value(bundle, axis), axis, values)]
+
+
+def _is_among(mine: Any, axis: str, values: tuple[Scalar, ...]) -> bool:
+    if axis == "parameters":
+        low, high = values
+        return mine is not None and float(low) <= mine <= float(high)
+    return mine in values
+
+
+def _other(bundle: Bundle, axis: str, values: tuple[Scalar, ...]) -> str:
+    mine = value(bundle, axis)
+    if axis == "model":
+        return f"another model ({mine}, not {_listed(values)})"
+    if axis == "parameters":
+        fewest, most = (_whole(float(one)) for one in values)
+        return f"another size ({_whole(mine) if mine is not None else 'unknown'} parameters, not {fewest} to {most})"
+    return f"{axis_word(axis)} {mine}, not {_listed(values)}"
+
+
+def _listed(values: tuple[Scalar, ...]) -> str:
+    return " or ".join(str(one) for one in values)
+
+
+def _whole(number: float) -> str:
+    return f"{number:,.0f}".replace(",", " ")

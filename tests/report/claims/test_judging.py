@@ -1,0 +1,207 @@
+"""Verdicts on runs whose truth is known: conftest.py's times, peaks and scores."""
+
+import math
+
+import pytest
+
+import runs
+from metabench.report.claims.claim import Claim
+from metabench.report.claims.judging import hold
+from metabench.report.claims.rules import Measured, judge, range_of
+from metabench.report.claims.shown import claims_frame, claims_json, claims_table
+from metabench.report.ratios import Interval
+
+FASTER = {"rule": "ratio", "figure": "time", "of": {"algorithm": "fomaml"}, "against": {"algorithm": "maml"}}
+SMALLER = {**FASTER, "figure": "memory"}
+MSE = {"rule": "interval", "metric": "mse", "of": {"algorithm": "maml"}}
+
+
+@pytest.fixture
+def pair(row):
+    """MAML and FOMAML in three rounds; FOMAML takes 0.6 of the time and half of the memory."""
+    return runs.run([row(number, algorithm=name) for number in range(3) for name in ("maml", "fomaml")])
+
+
+def test_ratios_are_formed_within_rounds(held, pair):
+    found = held([pair], **FASTER, claimed=0.6, allowance=0.1)
+    assert (found.verdict, found.reason) == ("holds", "")
+    (answer,) = found.answers
+    assert answer.measured.figure.value == pytest.approx(0.6, rel=0.01)  # though rounds differ by a factor of two
+    assert set(answer.cells) == {row["id"] for row in pair.measurements}
+    assert held([pair], **FASTER, claimed=0.8, allowance=0.1).verdict == "does not hold"
+    edge = held([pair], **FASTER, claimed=answer.measured.figure.value, allowance=1e-6)
+    assert (edge.verdict, edge.reason) == ("cannot tell", "interval too wide")
+
+
+def test_within_the_noise_floor_nothing_is_told(held, row, pairs):
+    made = [row(number, algorithm=name) for number in range(3) for name in ("maml", "fomaml")]
+    loud = runs.run(made).__class__("run", "s", tuple(made), {}, (), tuple(pairs((1, 1.5), (1.5, 1), (1, 1.4))))
+    found = held([loud], **FASTER, claimed=0.8, allowance=0.1)
+    assert (found.verdict, found.reason) == ("cannot tell", "within the noise floor")
+
+
+def test_a_single_round_says_nothing_of_processes(held, row):
+    one = runs.run([row(0, algorithm=name) for name in ("maml", "fomaml")])
+    found = held([one], **FASTER, claimed=0.8)
+    assert (found.verdict, found.reason) == ("cannot tell", "only 1 round, and no noise floor")
+    assert found.shown.measured.figure.value == pytest.approx(0.6, rel=0.02)
+
+
+def test_peaks_are_exact(held, pair):
+    assert held([pair], **SMALLER, claimed=0.5).verdict == "holds"
+    assert held([pair], **SMALLER, claimed=0.45, allowance=0.1).verdict == "does not hold"
+    found = held([pair], **SMALLER, claimed=0.45, allowance=0.2)
+    assert found.verdict == "holds" and "0.500 (exact)" in claims_table([found]).rows[0]
+
+
+def test_a_ratio_that_shrinks_with_a_size(held, row):
+    """1/K of the memory at K inner steps; the synthetic technique takes a quarter, whatever K is."""
+    made = [row(checkpoint=flag, inner_steps=steps) for flag in (True, False) for steps in (4, 8)]
+    claim = {
+        "rule": "ratio",
+        "figure": "memory",
+        "claimed": 1,
+        "per": "inner_steps",
+        "allowance": 0.1,
+        "of": {"algorithm": "maml", "checkpoint": True},
+        "against": {"checkpoint": False},
+    }
+    found = held([runs.run(made)], **claim)
+    assert [answer.verdict for answer in found.answers] == ["holds", "does not hold"]
+    assert (found.verdict, found.reason) == ("does not hold", "in 1 of 2 settings")
+
+
+def test_growth_per_step_of_two_lines(held, row):
+    """Peaks are scale · (1 + K): of the technique a quarter, so four times as many steps fit."""
+    made = [row(checkpoint=flag, inner_steps=steps) for flag in (True, False) for steps in (1, 5, 10)]
+    claim = {
+        "rule": "ratio",
+        "figure": "memory",
+        "along": "inner_steps",
+        "of": {"algorithm": "maml", "checkpoint": False},
+    }
+    found = held([runs.run(made)], **claim, against={"checkpoint": True}, claimed=4)
+    assert found.verdict == "holds"
+    assert found.shown.measured.figure.value == pytest.approx(4)
+
+
+def test_exponents(held, row):
+    made = [row(number, meta_batch=size) for number in range(3) for size in (5, 25, 100)]
+    time = {"rule": "exponent", "figure": "time", "along": "meta_batch", "of": {"algorithm": "maml"}, "allowance": 0.1}
+    found = held([runs.run(made)], **time, claimed=1)
+    assert found.verdict == "holds" and found.shown.measured.figure.value == pytest.approx(1, abs=0.02)
+    assert held([runs.run(made)], **time, claimed=2).verdict == "does not hold"
+    memory = {**time, "figure": "memory", "claimed": 0, "allowance": 0}
+    assert held([runs.run(made)], **memory).verdict == "holds"  # synthetic peaks do not depend on it
+    two = held([runs.run([r for r in made if r["cell"]["meta_batch"] != 5])], **time, claimed=1)
+    assert two.verdict == "cannot tell" and two.reason.startswith("not measured")
+
+
+def test_a_published_score_is_reached_or_not(held, row):
+    """MAML's error is 0.41 ± 0.03 in the mean of three seeds."""
+    run = runs.run([row(seed=seed) for seed in range(3)])
+    assert held([run], **MSE, claimed=0.45).verdict == "holds"
+    assert held([run], **MSE, claimed=2.0).verdict == "holds"  # better is reached, too
+    assert held([run], **MSE, claimed=0.2).verdict == "does not hold"
+    assert held([run], **MSE, claimed=0.2, allowance=0.3).verdict == "holds"
+    assert held([run], **MSE, claimed=0.41).reason == "interval too wide"
+    assert held([run], **{**MSE, "rule": "range"}, claimed=[1.5, 2.5]).verdict == "does not hold"
+    assert held([run], **{**MSE, "rule": "one-sided"}, at_most=0.5).verdict == "holds"
+    assert held([run], **{**MSE, "rule": "one-sided"}, at_least=0.5).verdict == "does not hold"
+    after = held([run], **MSE, claimed=0.82, allowance=0.1, after=1)  # twice the final error
+    assert after.verdict == "holds" and after.shown.measured.figure.value == pytest.approx(0.82)
+
+
+def test_a_shorter_training_refutes_nothing(held, row):
+    run = runs.run([row(seed=seed) for seed in range(3)])  # 1000 iterations
+    found = held([run], **MSE, claimed=0.2, setting={"iterations": 60_000})
+    assert (found.verdict, found.reason) == ("cannot tell", "trained for 1 000 of 60 000 iterations")
+    assert found.shown.measured.figure.value == pytest.approx(0.41)
+    assert held([run], **MSE, claimed=0.45, setting={"iterations": 60_000}).verdict == "holds"
+    assert held([run], **MSE, claimed=0.2, setting={"iterations": 1000}).verdict == "does not hold"
+    other = held([run], **MSE, claimed=0.2, setting={"model": "mlp-80x2", "meta_batch": 4})
+    assert other.reason == "another model (mlp-40x2, not mlp-80x2); meta-batch 25, not 4"
+    ranged = held([run], **{**MSE, "rule": "range"}, claimed=[0.3, 0.5], setting={"iterations": 60_000})
+    assert ranged.verdict == "cannot tell"  # it may yet leave the range
+
+
+def test_one_seed_refutes_nothing(held, row):
+    found = held([runs.run([row()])], **MSE, claimed=0.2)
+    assert (found.verdict, found.reason) == ("cannot tell", "one training seed")
+
+
+def test_who_beats_whom(held, row):
+    made = runs.run([row(algorithm=name, seed=seed) for name in ("maml", "reptile") for seed in range(3)])
+    order = {"rule": "order", "metric": "mse"}
+    better = held([made], **order, of={"algorithm": "maml"}, against={"algorithm": "reptile"})
+    assert better.verdict == "holds" and better.shown.measured.figure.value == pytest.approx(0.4)
+    assert held([made], **order, of={"algorithm": "reptile"}, against={"algorithm": "maml"}).verdict == "does not hold"
+    close = runs.run([row(algorithm=name, seed=seed) for name in ("maml", "fomaml") for seed in range(3)])
+    assert held([close], **order, of={"algorithm": "maml"}, against={"algorithm": "fomaml"}).verdict == "holds"
+    short = held(
+        [made], **order, of={"algorithm": "maml"}, against={"algorithm": "reptile"}, setting={"iterations": 9999}
+    )
+    assert short.reason == "trained for 1 000 of 9 999 iterations"
+
+
+@pytest.mark.parametrize(
+    ("of", "reason"),
+    [
+        ({"algorithm": "imaml"}, "not measured"),
+        ({"algorithm": "maml", "shots": 20}, "not measured: shots 10, not 20"),
+        ({"algorithm": "maml", "model": "conv4-64"}, "not measured: another model (mlp-40x2, not conv4-64)"),
+        ({"algorithm": "maml", "device": "cuda"}, "no GPU in this run"),
+        (
+            {"algorithm": "maml", "parameters": [500_000, 2_000_000]},
+            "not measured: another size (1 761 parameters, not 500 000 to 2 000 000)",
+        ),
+        ({"algorithm": "maml", "checkpoint": True}, "not measured: checkpoint False, not True"),
+    ],
+)
+def test_what_was_not_measured_says_what_is_nearest(held, row, of, reason):
+    found = held([runs.run([row()])], **{**MSE, "of": of}, claimed=0.4)
+    assert (found.verdict, found.reason, found.shown) == ("cannot tell", reason, None)
+
+
+def test_a_failure_is_named(held, row):
+    found = held([runs.run([row(0, "oom", "no memory left")])], **MSE, claimed=0.4)
+    assert found.reason == "not measured: oom"
+
+
+def test_the_first_run_that_can_decide(held, row):
+    short = runs.run([row(seed=seed) for seed in range(3)], name="short")
+    long = runs.run([row(seed=seed, iterations=60_000) for seed in range(3)], name="long")
+    names = {**MSE, "claimed": 0.2, "setting": {"iterations": 60_000}}
+    for order in ([short, long], [long, short]):
+        found = held(order, **names)
+        assert found.verdict == "does not hold" and found.shown.run.name == "long"
+
+
+def test_claims_nobody_can_measure(claim_of, row):
+    claim = claim_of(rule="ratio", figure="time", unmeasured="it is not timed apart")
+    (found,) = hold([claim], [runs.run([row()])])
+    assert found.reason == "not measured: it is not timed apart"
+
+
+def test_the_files_say_what_was_found(held, row):
+    run = runs.run([row(seed=seed) for seed in range(3)])
+    found = held([run], **MSE, claimed=0.2, plus_minus=0.1, allowance=0.05)
+    (line,) = claims_frame([found]).to_dict("records")
+    figure = found.shown.measured.figure
+    assert (line["measured_value"], line["measured_low"], line["measured_high"]) == (
+        figure.value,
+        figure.low,
+        figure.high,
+    )
+    assert line["claimed_high"] == pytest.approx(0.35) and math.isnan(line["claimed_low"] or math.nan)
+    assert line["verdict"] == "does not hold" and line["cells"].split() == [row(seed=seed)["id"] for seed in range(3)]
+    (told,) = claims_json([found])
+    assert told["claimed"] == "0.2 ± 0.1 (0.05)" and told["settings"][0]["measured_value"] == figure.value
+    assert claims_table([found]).rows[0][3:5] == ("0.2 ± 0.1 (0.05)", "0.41 ± 0.04")
+
+
+def test_no_difference_is_no_order():
+    claim = Claim("a", "b", "c", "V", "order", "time", {}, {}, {}, -math.inf, math.inf, 0, 0, "", None, "", "", "")
+    for low, high, verdict in ((0.5, 1.0, "cannot tell"), (0.5, 0.9, "holds"), (1.1, 1.2, "does not hold")):
+        measured = Measured(Interval((low + high) / 2, low, high))
+        assert judge(claim, measured, range_of(claim), [])[0] == verdict

@@ -1,0 +1,47 @@
+"""The command's files, and that ours are of the committed runs."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from metabench.report.claims.judging import hold
+from metabench.report.claims.reading import builtin_claims, read_claims
+from metabench.report.claims.write import write_claims
+from metabench.report.frame import read_run
+
+COMMITTED = Path(__file__).parents[3] / "results" / "epyc-2core"
+RUNS = ("algorithms", "sinusoid", "memory", "default", "engines", "engines-images")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("claims")
+    found = hold(read_claims(builtin_claims()), [read_run(COMMITTED / name) for name in RUNS])
+    write_claims(found, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["claims.md", "claims.csv"])
+def test_the_committed_files_are_what_the_command_writes(written, name):
+    assert (written / name).read_bytes() == (COMMITTED / name).read_bytes()
+
+
+def test_figures_are_those_of_the_runs(written):
+    lines = pd.read_csv(written / "claims.csv").set_index("id")
+    results = pd.read_csv(COMMITTED / "algorithms" / "results.csv")
+    maml = results.query("algorithm == 'maml' and shots == 1 and batch_norm == 'transductive'")
+    assert len(maml) == 3
+    assert lines.loc["maml-5-way-1-shot", "measured_value"] == pytest.approx(maml["quality_value"].mean())
+    memory = pd.read_csv(COMMITTED / "memory" / "results.csv").query("algorithm == 'maml'")
+    peaks = memory.set_index(["checkpoint", "inner_steps"])["tracked_bytes"]
+    rises = [(peaks[flag, 50] - peaks[flag, 5]) / 45 for flag in (False, True)]
+    assert lines.loc["checkpointing-steps", "measured_value"] == pytest.approx(rises[0] / rises[1])
+    curve = [json.loads(line) for line in (COMMITTED / "sinusoid" / "measurements.jsonl").open(encoding="utf-8")]
+    steps = [
+        row["quality"]["by_step"][1]["value"]
+        for row in curve
+        if row["cell"]["algorithm"] == "maml" and row["cell"]["preset"] == "published"
+    ]
+    assert lines.loc["maml-sinusoid-step-1", "measured_value"] == pytest.approx(sum(steps) / len(steps))
