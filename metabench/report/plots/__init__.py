@@ -5,9 +5,14 @@ from collections.abc import Callable
 from metabench.report.frame import Run
 from metabench.report.plots.engines import engines_picture
 from metabench.report.plots.machines import machines_picture
+from metabench.report.plots.phases import phases_picture
 from metabench.report.plots.picture import Picture
 
-PICTURES: tuple[Callable[[Run], Picture | None], ...] = (engines_picture, machines_picture)
+PICTURES: tuple[Callable[[Run], Picture | None], ...] = (
+    engines_picture,
+    machines_picture,
+    phases_picture,
+)
 """In the order in which they are shown; each gives None for a run that has no figures for it."""
 
 
