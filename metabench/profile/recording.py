@@ -16,7 +16,7 @@ from metabench.measure.memory import quiet_kineto
 from metabench.measure.phases import Marks, Stamp
 from metabench.profile.trace import RANGE, Trace, parse
 
-TRIES, TRY_SECONDS = 7, 5.0
+TRIES, TRY_SECONDS = 40, 4.0
 
 
 def ranges(on_gpu: bool) -> Stamp:

@@ -201,17 +201,18 @@ class Level:
 
 
 def levels(trace: Trace) -> list[Level]:
-    """Live bytes after each allocation and release of the iteration's own tensors."""
+    """Live bytes at the start of each phase, and after each allocation and release of the iteration's own tensors."""
     live: dict[int, int] = {}
     total = 0
-    found = [Level(0.0, 0, trace.phases[0].name)]
-    for event in trace.allocations:
-        if event.bytes > 0:
+    found = []
+    moments = [(phase.start, 0, None) for phase in trace.phases] + [(a.moment, 1, a) for a in trace.allocations]
+    for moment, _, event in sorted(moments, key=lambda entry: entry[:2]):
+        if event and event.bytes > 0:
             live[event.address] = event.bytes
             total += event.bytes
-        else:  # of what was there before the iteration nothing is known, and nothing counted
+        elif event:  # of what was there before the iteration nothing is known, and nothing counted
             total -= live.pop(event.address, 0)
-        found.append(Level(event.moment, total, trace.phase_at(event.moment)))
+        found.append(Level(moment, total, trace.phase_at(moment)))
     return found
 
 

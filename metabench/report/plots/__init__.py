@@ -7,11 +7,13 @@ from metabench.report.plots.engines import engines_picture
 from metabench.report.plots.machines import machines_picture
 from metabench.report.plots.phases import phases_picture
 from metabench.report.plots.picture import Picture
+from metabench.report.plots.roofline import roofline_picture
 
 PICTURES: tuple[Callable[[Run], Picture | None], ...] = (
     engines_picture,
     machines_picture,
     phases_picture,
+    roofline_picture,
 )
 """In the order in which they are shown; each gives None for a run that has no figures for it."""
 

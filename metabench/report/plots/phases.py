@@ -142,7 +142,8 @@ def draw_phases(panels: Sequence[Panel], machine: str) -> Figure:
     heights = [PANEL_INCHES + BAR_INCHES * len(panel.bars) for panel in panels]
     with styled():
         figure = Figure(figsize=(WIDTH, HEAD_INCHES + sum(heights) + FOOT_INCHES), layout="constrained")
-        head, *parts, foot = figure.subfigures(len(panels) + 2, 1, height_ratios=[HEAD_INCHES, *heights, FOOT_INCHES])
+        ratios = [HEAD_INCHES, *heights, FOOT_INCHES]
+        head, *parts, foot = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
         head.suptitle(TITLE, x=0.01, ha="left", fontweight="bold", fontsize=10)
         names = {name for panel in panels for bar in panel.bars for name, _ in bar.parts}
         used = [Patch(color=colour, label=name) for name, colour in COLOURS.items() if name in names]

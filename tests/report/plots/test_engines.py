@@ -1,16 +1,14 @@
 """What the picture of engines shows is what results.csv and samples.csv say."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from metabench.report.frame import read_run, samples_frame, to_frame
 from metabench.report.noise import NoiseFloor
 from metabench.report.plots.engines import draw_engines, engine_groups
 from metabench.report.plots.style import engine_colour
+from plot_texts import check_texts
 
 JAX = {"engine": "jax", "algorithm": "maml"}
 
@@ -94,27 +92,7 @@ def test_what_is_drawn_is_the_data(peers):
 
 def test_no_text_is_cut_off_or_covers_another(synthetic, peers):
     for folder in (synthetic, peers):
-        figure = draw_engines(groups_of(folder), "a machine")
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        boxes = {text: text.get_window_extent(canvas.get_renderer()) for text in texts_of(figure)}
-        assert len(boxes) >= 20
-        for text, box in boxes.items():
-            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
-            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
-        for text, other in combinations(boxes, 2):
-            assert not boxes[text].overlaps(boxes[other]), (text, other)
-
-
-def texts_of(figure):
-    """All that can be read in a figure: of an axis's numbers, those within its limits."""
-    found = [text for part in figure.subfigs for text in (part._suptitle, *part.texts) if text]
-    for axes in figure.get_axes():
-        if axes.get_visible():
-            low, high = axes.get_xlim()
-            found += [tick.label1 for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
-            found += [axes._left_title, axes.xaxis.label, *axes.get_yticklabels(), *axes.texts]
-    return [text for text in dict.fromkeys(found) if text.get_text()]
+        assert check_texts(draw_engines(groups_of(folder), "a machine")) >= 20
 
 
 def test_what_is_no_difference_says_so(peers):
