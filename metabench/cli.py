@@ -193,7 +193,7 @@ def profile(
     precision: Annotated[str, typer.Option(help="float32, float64, bfloat16 or tf32.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="Threads; by default one for each physical core.")] = None,
-    seconds: Annotated[float, typer.Option(help="For timing the phases.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="For timing the phases, and as many again for recording.")] = 5.0,
     peaks: Annotated[bool, typer.Option(help="Measure the machine's peaks, which takes 5 s.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder; by default profiles/IMPLEMENTATION-TIME.")] = None,
     data_dir: DataDir = None,

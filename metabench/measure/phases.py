@@ -2,7 +2,7 @@
 
 No algorithm knows of it: `watched` gives one that does the same and marks when it takes an inner gradient or an outer
 gradient, or asks its learner for a loss. Marks divide the iteration: every moment belongs to one phase, so that phases
-add up to the iteration by construction. A mark costs a fraction of a microsecond. An engine that runs as one piece
+add up to the iteration by construction. A mark costs about a microsecond. An engine that runs as one piece
 (compiled, another library) has no marks inside.
 """
 
@@ -21,7 +21,7 @@ from metabench.engines.base import Engine
 from metabench.measure.clock import MIN_SAMPLES, no_garbage_collection
 from metabench.measure.statistics import Mean, Summary, summarise
 from metabench.schema import PHASES
-from metabench.tensors import Batch, Params, Task
+from metabench.tensors import Params, Task
 
 (
     SAMPLING,
@@ -186,7 +186,9 @@ class _WatchedLearner(Learner):
 
 def _learner(learner: Learner, marks: Marks) -> Learner:
     def query() -> None:
-        if not marks.closed and len(marks.frames) > 1 and not marks.frames[-1].inner:
+        # Asked for every prediction: the cheapest test first.
+        frame = marks.frames[-1] if marks.frames else None
+        if frame and not frame.inner and frame.phase != QUERY and len(marks.frames) > 1 and not marks.closed:
             marks.turn(QUERY)
 
     class Watching(_WatchedLearner):
@@ -197,10 +199,6 @@ def _learner(learner: Learner, marks: Marks) -> Learner:
         def loss_of(self, outputs: Tensor, y: Tensor) -> Tensor:
             query()
             return super().loss_of(outputs, y)
-
-        def loss(self, params: Params, batch: Batch) -> Tensor:
-            query()
-            return super().loss(params, batch)
 
     return Watching(learner.model, learner.kind, learner.classes)
 

@@ -56,7 +56,9 @@ def cell_of(implementation: str, axes: Mapping[str, Any], cores: int) -> Cell:
 
 
 def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> Profile:
-    """Profile a cell in this process; `seconds` are for the phases, and 5 s go to the machine's peaks if asked for.
+    """Profile a cell in this process.
+
+    `seconds` are for the phases, and as many again for the recording; 5 s go to the machine's peaks if asked for.
 
     Raises `Unsupported`, `Incorrect`, `UserError`.
     """
@@ -73,7 +75,7 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
         if not result.passed:
             raise Incorrect(f"{cell.implementation} is not profiled: {result.reason}")
     phases = measured_phases(workload, meta, PhaseBudget(seconds=seconds, most=4000))
-    text, trace = recorded(lambda marks: workload.repeatable(meta, marks)[0], device)
+    text, trace = recorded(lambda marks: workload.repeatable(meta, marks)[0], device, seconds)
     like = next(iter(meta.values()))
     episodes = sampler(cell, distribution, like)()
     stage = workload.stage(1.0)

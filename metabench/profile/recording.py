@@ -16,7 +16,7 @@ from metabench.measure.memory import quiet_kineto
 from metabench.measure.phases import Marks, Stamp
 from metabench.profile.trace import RANGE, Trace, parse
 
-TRIES, TRY_SECONDS = 40, 4.0
+TRIES = 40
 
 
 def ranges(on_gpu: bool) -> Stamp:
@@ -40,17 +40,18 @@ def ranges(on_gpu: bool) -> Stamp:
     return stamp
 
 
-def recorded(run: Callable[[Marks], Callable[[], object]], device: torch.device) -> tuple[str, Trace]:
+def recorded(run: Callable[[Marks], Callable[[], object]], device: torch.device, seconds: float) -> tuple[str, Trace]:
     """The Chrome trace of one meta-iteration, as text and as data. `run` gives one that marks.
 
-    The shortest of some: another program's slice of the processor would stand in it as an operator's time.
+    The shortest of as many as there are seconds for: another program's slice of the processor would stand in it as an
+    operator's time.
     """
     marks = Marks(ranges(device.type == "cuda"))
     call = run(marks)
     call()
     begin = time.perf_counter()
     found = [_trace(call, device)]
-    while len(found) < TRIES and time.perf_counter() - begin < TRY_SECONDS:
+    while len(found) < TRIES and time.perf_counter() - begin < seconds:
         found.append(_trace(call, device))
     return min(found, key=lambda pair: pair[1].seconds)
 

@@ -40,10 +40,13 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
             f"{time_text(Interval(step.median, step.low, step.high))}, {step.n} samples, without the profiler",
         ),
         ("phases", _sum_text(profile)),
-        ("operator calls", f"{found['calls']:,} that compute, {_per_call(profile)} of the meta-iteration for each"),
+        (
+            "operator calls",
+            f"{found['calls']:,} that call no other, {_per_call(profile)} of the meta-iteration for each",
+        ),
         ("recorded iteration", f"{duration_text(trace.seconds)}: {trace.seconds / step.median:.1f} times as long"),
         (
-            "of it in operators that compute",
+            "of it in those operators",
             f"{_share(found['computing_s'], trace.seconds)}; the rest is eager overhead: Python, autograd's and "
             "torch.func's books, dispatch, the profiler",
         ),
