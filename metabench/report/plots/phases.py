@@ -35,16 +35,8 @@ COLOURS: Mapping[str, str] = {
 """Blue is the inner loop's, warm the outer's. They always stand in this order, left to right."""
 DARK = ("inner backward", "outer backward", "directions", "optimiser", "meta-iteration")
 SETTING_AXES = (
-    "task",
-    "ways",
-    "shots",
-    "query",
-    "model",
-    "inner_steps",
-    "meta_batch",
-    "device",
-    "precision",
-    "threads",
+    *("task", "ways", "shots", "query", "model", "inner_steps", "meta_batch"),
+    *("device", "precision", "threads", "world_size", "machine"),
 )
 SAMPLING = "sampling"
 TITLE = "Where the time of a meta-iteration goes"

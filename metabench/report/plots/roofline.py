@@ -21,6 +21,7 @@ from metabench.report.tables import setting
 from metabench.rows import Row
 
 MARKERS = "os^DvP*X<>ph8d"
+ROOF_AXES = ("device", "precision", "threads", "world_size", "machine")
 MOST_WORKS = 12
 GAP = 0.02
 """Between the letters of two pieces of work, as a share of the axis."""
@@ -79,9 +80,7 @@ def roofs_of(rows: Sequence[Row], data: Mapping[str, str]) -> list[Roof]:
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in found:
         if bundle.step and _work(bundle) in works:
-            groups.setdefault(tuple(bundle.cell.get(axis) for axis in ("device", "precision", "threads")), []).append(
-                bundle
-            )
+            groups.setdefault(tuple(bundle.cell.get(axis) for axis in ROOF_AXES), []).append(bundle)
     roofs = []
     for group in groups.values():
         measured = [works[_work(bundle)] for bundle in group]
@@ -90,7 +89,7 @@ def roofs_of(rows: Sequence[Row], data: Mapping[str, str]) -> list[Roof]:
         peak = {name: max(work["peaks"][name] for work in measured) for name in ("matmul", "convolution", "bandwidth")}
         roofs.append(
             Roof(
-                label(setting(group[0].cell, ("device", "precision", "threads"), data)),
+                label(setting(group[0].cell, ROOF_AXES, data)),
                 tuple(point for point in points if point.work in kept),
                 noisy=any(work["peaks"]["noisy"] for work in measured),
                 **peak,
