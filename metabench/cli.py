@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints."""
 
+import os
 import shlex
 import signal
 import sys
@@ -177,6 +178,53 @@ def advise(
         _fail(f"interrupted after {len(rows)} of {rounds * len(sweep.cells)} measurements", 130)
     if advice is None or advice.fastest is None:
         _fail("no engine could be measured in this setting", 1)
+
+
+@app.command()
+def profile(
+    implementation: Annotated[str, typer.Argument(help="ALGORITHM/ENGINE, such as maml/vmap.")],
+    task: Annotated[str, typer.Option(help="Task distribution.")] = "sinusoid",
+    model: Annotated[str | None, typer.Option(help="Model; this and sizes come from the preset if left out.")] = None,
+    inner_steps: Annotated[int | None, typer.Option(help="Inner steps.")] = None,
+    meta_batch: Annotated[int | None, typer.Option(help="Tasks in a meta-iteration.")] = None,
+    ways: Annotated[int | None, typer.Option(help="Classes in a task.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Support examples of a class.")] = None,
+    query: Annotated[int | None, typer.Option(help="Query examples of a class.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, float64, bfloat16 or tf32.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Threads; by default one for each physical core.")] = None,
+    seconds: Annotated[float, typer.Option(help="For timing the phases, and as many again for recording.")] = 5.0,
+    peaks: Annotated[bool, typer.Option(help="Measure the machine's peaks, which takes 5 s.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default profiles/IMPLEMENTATION-TIME.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where the time and the memory of a meta-iteration go: phases, operators, a trace, a flame graph."""
+    # Before torch is loaded: of tensors older than the recording it would say that their release is not seen.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from metabench.measure.machine import physical_cores
+    from metabench.profile.measuring import Incorrect, cell_of, profiled
+    from metabench.profile.tables import as_json as figures
+    from metabench.profile.write import as_text, write_profile
+
+    axes = {"task": task, "model": model, "inner_steps": inner_steps, "meta_batch": meta_batch, "ways": ways}
+    axes |= {"shots": shots, "query": query, "precision": precision, "device": device, "threads": threads}
+    given = {axis: value for axis, value in axes.items() if value is not None}
+    cell = cell_of(implementation, given, physical_cores())
+    _check_device({device})
+    if not 0 <= seconds <= 3600:
+        raise UserError("--seconds takes a number from 0 to 3600")
+    name = f"{cell.algorithm}-{cell.engine}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = out or Path("profiles") / name
+    try:
+        found = profiled(cell, data_dir, seconds, peaks)
+    except Incorrect as error:
+        _fail(str(error), 1)
+    write_profile(found, folder)
+    if as_json:
+        print(strict_json(figures(found)))
+    else:
+        print(f"{as_text(found)}\n\nprofile: {printable(str(folder))}")
 
 
 @app.command()

@@ -70,6 +70,21 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_WHOLE
 
 
+PHASES = (
+    "sampling",
+    "inner forward",
+    "inner backward",
+    "inner update",
+    "query",
+    "outer backward",
+    "implicit solve",
+    "average",
+    "directions",
+    "optimiser",
+    "meta-iteration",
+)
+"""What a meta-iteration is divided into, in its order; `directions` and `meta-iteration` where an engine runs them as
+one piece. See measure/phases.py."""
 SIDES = ("a", "b")
 """Of a pair of the reference."""
 NUMBER = Value("a number", _is_number)
@@ -106,6 +121,8 @@ _FITS = Table(
         ),
     }
 )
+_TIME = Table(dict.fromkeys(("median", "low", "high"), SAMPLE))
+_INTERVAL = Table(dict.fromkeys(("value", "low", "high"), AMOUNT))
 CELL = Table(
     {
         **dict.fromkeys(("algorithm", "engine", "task", "model"), NAME),
@@ -157,8 +174,17 @@ ROW = Table(
                 },
             )
         ),
+        "phases": Maybe(Table({"step": _TIME, "seconds": Table({}, dict.fromkeys(PHASES, _INTERVAL))})),
         "work": Maybe(
-            Table({"flops": AMOUNT, "peaks": Table({"matmul": POSITIVE, "convolution": POSITIVE, "noisy": TRUTH})})
+            Table(
+                {
+                    "flops": AMOUNT,
+                    "peaks": Table(
+                        {"matmul": POSITIVE, "convolution": POSITIVE, "noisy": TRUTH}, {"bandwidth": POSITIVE}
+                    ),
+                },
+                {"bytes": AMOUNT},
+            )
         ),
         "quality": Maybe(
             Table(
@@ -269,8 +295,11 @@ def _is_axis(name: str, value: Any) -> bool:
 
 def _figures(row: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Everything of a row that has an interval, and the name of what lies inside."""
-    time, quality = row.get("time") or {}, row.get("quality") or {}
+    time, quality, phases = (row.get(part) or {} for part in ("time", "quality", "phases"))
     timed = [("median", time[kind]) for kind in ("step", "sampling") if time.get(kind)]
+    if phases:
+        timed.append(("median", phases["step"]))
+        timed += [("value", phases["seconds"][name]) for name in PHASES if name in phases["seconds"]]
     return timed + [("value", score) for score in (quality, *quality.get("by_step", [])) if score]
 
 

@@ -115,7 +115,7 @@ def tracked_peak(step: Step) -> Finding:
     """
     if getattr(torch.autograd, "_profiler_enabled", bool)():  # starting a second one would silently end the first
         return None, "unavailable (another profiler is running)"
-    with no_garbage_collection(), _quiet_kineto(), tempfile.TemporaryDirectory() as folder:
+    with no_garbage_collection(), quiet_kineto(), tempfile.TemporaryDirectory() as folder:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # 2.11 warns that events are not kept across cycles: there is one
@@ -262,7 +262,7 @@ def _sampled_growth(step: Step) -> int:
 
 
 @contextmanager
-def _quiet_kineto() -> Iterator[None]:
+def quiet_kineto() -> Iterator[None]:
     """Keep the profiler from writing lines of its own about starting and stopping to stderr."""
     name = "KINETO_LOG_LEVEL"
     before = os.environ.get(name)

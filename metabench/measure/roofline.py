@@ -1,13 +1,17 @@
 """How much arithmetic a meta-iteration is, and how fast this machine can be at arithmetic: the pieces of a roofline."""
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from metabench.algorithms.base import Algorithm
@@ -49,6 +53,44 @@ def step_flops(algorithm: Algorithm, episodes: Task, meta: Params) -> int:
     with FlopCounterMode(display=False) as counter:
         direction(meta, task_at(episodes, [0]))
     return int(counter.get_total_flops()) * episodes.support.x.shape[0]
+
+
+def step_bytes(algorithm: Algorithm, episodes: Task, meta: Params) -> int:
+    """Bytes that the operators of one meta-iteration's directions read and write, as `loop` calls them one by one.
+
+    The sum over all operators of the bytes of their tensor inputs and outputs: what an eager execution asks of memory
+    and caches together, where no operator knows of another. On small networks most of it never leaves the caches, and a
+    compiled engine moves a fraction of it: it is an upper bound of main memory's traffic. Views move nothing; of an
+    expanded tensor its own elements count. As with `step_flops`, of one task, times the tasks.
+    """
+    direction = loop.build(algorithm)
+    with Traffic() as traffic:
+        direction(meta, task_at(episodes, [0]))
+    return int(traffic.bytes) * episodes.support.x.shape[0]
+
+
+class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the tensors that go into operators and come out of them."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        returns = func._schema.returns
+        view = bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+        if not view and func.overloadpacket.__name__ not in ("empty", "empty_like", "empty_strided", "_unsafe_view"):
+            self.bytes += sum(map(_touched, tree_leaves((args, kwargs, out))))
+        return out
+
+
+def _touched(value: object) -> int:
+    """Bytes of a tensor's own elements: those along which it is only repeated count once."""
+    if not isinstance(value, Tensor) or value.numel() == 0:
+        return 0
+    sizes = zip(value.shape, value.stride(), strict=True)
+    return math.prod(size for size, stride in sizes if stride) * value.element_size()
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pandas as pd
 
 from metabench.errors import UserError
 from metabench.rows import ENVIRONMENT, MEASUREMENTS, Row, in_words, read_environment, read_rows
-from metabench.schema import identity
+from metabench.schema import PHASES, identity
 
 MEMORY_COLUMNS = (
     "tracked_bytes",
@@ -21,6 +21,7 @@ MEMORY_COLUMNS = (
     "nvml_bytes",
     "nvml_method",
 )
+PHASE_COLUMNS = {phase: f"phase_{phase.replace(' ', '_').replace('-', '_')}" for phase in PHASES}
 QUALITY_COLUMNS = ("metric", "value", "low", "high", "tasks", "batch_norm", "iterations", "train_s")
 WHOLE = (
     "parameters",
@@ -103,6 +104,8 @@ _EMPTY: Row = {"id": "", "round": 0, "status": "", "cell": {}}
 def _record(row: Row) -> dict[str, Any]:
     cell, data, gate = row["cell"], row.get("data") or {}, row.get("gate") or {}
     time, memory, quality = row.get("time") or {}, row.get("memory") or {}, row.get("quality") or {}
+    phases, work = row.get("phases") or {}, row.get("work") or {}
+    seconds = phases.get("seconds") or {}
     step, sampling = time.get("step") or {}, time.get("sampling") or {}
     share = sampling["median"] / step["median"] if sampling and step and step["median"] else None
     return {
@@ -128,6 +131,10 @@ def _record(row: Row) -> dict[str, Any]:
         "first_step_s": time.get("first_step_s"),
         "time_note": time.get("note"),
         **{name: memory.get(name) for name in MEMORY_COLUMNS},
+        "phases_step_s": (phases.get("step") or {}).get("median"),
+        **{f"{column}_s": (seconds.get(phase) or {}).get("value") for phase, column in PHASE_COLUMNS.items()},
+        **{f"work_{name}": work.get(name) for name in ("flops", "bytes")},
+        **{f"peak_{name}": (work.get("peaks") or {}).get(name) for name in ("matmul", "convolution", "bandwidth")},
         **{f"quality_{name}": quality.get(name) for name in QUALITY_COLUMNS},
         "started": row.get("started"),
         "seconds": row.get("seconds"),

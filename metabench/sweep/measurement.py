@@ -28,6 +28,7 @@ class Measurement:
     gate: dict[str, Any] | None = None
     time: dict[str, Any] | None = None
     memory: dict[str, Any] | None = None
+    phases: dict[str, Any] | None = None
     work: dict[str, Any] | None = None
     quality: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)

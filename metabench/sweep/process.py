@@ -22,7 +22,7 @@ from metabench.sweep.cell import Cell
 from metabench.sweep.measurement import Measurement
 from metabench.sweep.spec import Settings
 
-PARTS = ("data", "parameters", "library", "gate", "time", "memory", "work", "quality", "traceback")
+PARTS = ("data", "parameters", "library", "gate", "time", "memory", "phases", "work", "quality", "traceback")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 

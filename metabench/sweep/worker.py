@@ -31,13 +31,13 @@ from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate,
 from metabench.measure.gate import TASKS as GATE_TASKS
 from metabench.measure.limit import lift_limit, limit_memory, parse_size, ran_out
 from metabench.measure.memory import measure_memory
-from metabench.measure.roofline import measure_peaks, step_flops
+from metabench.measure.roofline import measure_peaks, step_bytes, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.schema import LARGEST
 from metabench.sweep.cell import Cell
 from metabench.sweep.fits import recorded_fits
 from metabench.sweep.others import Others
-from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, measured_phases, sampler
 from metabench.tasks.base import TASKS, Split, TaskDistribution
 from metabench.tensors import Params
 from metabench.text import sentence
@@ -93,6 +93,9 @@ def measure_cell(
     if "memory" in cell.measure:
         record({"phase": "memory"})
         record({"memory": _memory(workload, meta)})
+    if "phases" in cell.measure and workload.group is None:  # processes that wait for each other have no phases of one
+        record({"phase": "phases"})
+        record({"phases": _phases(workload, meta)})
     if "work" in cell.measure and workload.leads:
         record({"phase": "work"})
         record({"work": _work(workload, meta)})
@@ -166,13 +169,20 @@ def _memory(workload: Workload, meta: Params) -> dict[str, Any] | None:
     return asdict(peak)
 
 
+def _phases(workload: Workload, meta: Params) -> dict[str, Any]:
+    found = measured_phases(workload, meta)
+    step = {name: getattr(found.step, name) for name in ("median", "low", "high", "n")}
+    return {"step": step, "seconds": {phase: asdict(figure) for phase, figure in found.seconds.items()}}
+
+
 def _work(workload: Workload, meta: Params) -> dict[str, Any]:
     """The operations of a meta-iteration, and what the machine can do at the most, now and with as many threads."""
     cell, like = workload.cell, next(iter(meta.values()))
     episodes = sampler(cell, workload.distribution, like)()
     flops = in_precision(cell, step_flops)(workload.stage(1.0), episodes, meta)
     dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
-    return {"flops": flops, "peaks": asdict(measure_peaks(cell.threads, dtype, like.device))}
+    moved = in_precision(cell, step_bytes)(workload.stage(1.0), episodes, meta)
+    return {"flops": flops, "bytes": moved, "peaks": asdict(measure_peaks(cell.threads, dtype, like.device))}
 
 
 def _summary(timing: Timing) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -11,6 +11,19 @@ from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
 from metabench.engines.distributed import Group, Rank, distributed
 from metabench.errors import Unsupported
+from metabench.measure.phases import (
+    AVERAGE,
+    BRIEF,
+    META_ITERATION,
+    OPTIMISER,
+    Marks,
+    PhaseBudget,
+    Phases,
+    clock_for,
+    divisible,
+    measure_phases,
+    watched,
+)
 from metabench.models.base import MODELS
 from metabench.outer import Outer
 from metabench.sweep.cell import Cell
@@ -102,13 +115,15 @@ class Workload:
         """Seconds that processes spend on each other in an iteration, in some of them; empty for one process."""
         return self.group.communication(run) if self.group else []
 
-    def repeatable(self, meta: Params) -> tuple[Callable[[], object], Iteration]:
+    def repeatable(self, meta: Params, marks: Marks | None = None) -> tuple[Callable[[], object], Iteration]:
         """One meta-iteration on episodes that are on the device already, and whose iteration it is.
 
         The outer rate is zero: the same work is done, but the parameters, and with them the work of the next call,
-        stay as they are, however often it is called.
+        stay as they are, however often it is called. With `marks`, it marks its phases.
         """
         iteration = self.iteration(meta, replace(self.cell.outer_setting, lr=0.0))
+        if marks and isinstance(iteration, Stepwise):
+            iteration.step = self._marking(iteration.step, marks)
         sample = sampler(self.cell, self.distribution, next(iter(meta.values())))
         pool = [iteration.take(sample()) for _ in range(EPISODE_POOL)]
         turn = 0
@@ -118,7 +133,42 @@ class Workload:
             iteration.run(pool[turn % EPISODE_POOL])
             turn += 1
 
-        return run, iteration
+        def run_with_marks(marks: Marks) -> None:
+            marks.begin(AVERAGE if isinstance(iteration, Stepwise) else META_ITERATION)
+            run()
+            iteration.wait()
+            marks.end()
+
+        return partial(run_with_marks, marks) if marks else run, iteration
+
+    def _marking(self, step: Step, marks: Marks) -> Step:
+        """The step of a watched algorithm where the engine lets it be seen; and the mark where it has ended."""
+        if divisible(self.engine):
+            step = in_precision(self.cell, self.engine.build(watched(self.stage(1.0), marks)))
+
+        def marking(meta: Params, episodes: Task) -> tuple[Params, dict[str, torch.Tensor]]:
+            try:
+                return step(meta, episodes)
+            finally:
+                marks.turn(OPTIMISER)
+
+        return marking
+
+
+def measured_phases(workload: Workload, meta: Params, budget: PhaseBudget = BRIEF) -> Phases:
+    """Where the time of the cell's meta-iteration goes."""
+    like = next(iter(meta.values()))
+    clock = clock_for(like.device)
+    marks = Marks(clock.stamp)
+    plain, iteration = workload.repeatable(meta)
+    marked, _ = workload.repeatable(meta, marks)
+    sample = sampler(workload.cell, workload.distribution, like)
+
+    def waited() -> None:
+        plain()
+        iteration.wait()
+
+    return measure_phases(waited, marked, lambda: iteration.take(sample()), marks, clock, budget)
 
 
 def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:

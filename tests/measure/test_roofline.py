@@ -10,7 +10,7 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.errors import Unsupported
 from metabench.measure import clock
 from metabench.measure.clock import Budget
-from metabench.measure.roofline import Sizes, measure_peaks, step_flops
+from metabench.measure.roofline import Sizes, Traffic, measure_peaks, step_flops
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task
@@ -213,3 +213,17 @@ def test_threads_and_collector_are_left_as_they_were():
     measure_peaks(before + 1, torch.float32, CPU, TINY, SHORT)
     assert torch.get_num_threads() == before
     assert gc.isenabled() and gc.get_freeze_count() == 0
+
+
+def test_bytes_are_those_of_inputs_and_outputs_but_for_views():
+    a, b = torch.ones(3, 5), torch.ones(5, 2)
+    with Traffic() as traffic:
+        torch.mm(a, b)
+    assert traffic.bytes == 4 * (15 + 10 + 6)
+    with Traffic() as traffic:
+        a.t().view(5, 3)[1:].detach()
+        torch.empty(100)
+    assert traffic.bytes == 0
+    with Traffic() as traffic:
+        torch.add(torch.ones(1).expand(1000), torch.ones(1000))
+    assert traffic.bytes == 4 * (1 + 1000) + 4 * (1 + 1000 + 1000)
