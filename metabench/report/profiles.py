@@ -209,7 +209,8 @@ def _table(profile: Profile) -> Table:
         notes.append(f"Tried in too few of the settings, and left out: {', '.join(profile.left_out)}.")
     rows = tuple(tuple(text(curve) for _, text in columns) for curve in profile.curves)
     title = f"{profile.kind.capitalize()}s over settings: {profile.what}"
-    return Table(title, says, tuple(name for name, _ in columns), rows, tuple(notes))
+    cells = tuple(profile.cells[curve.name] for curve in profile.curves)
+    return Table(title, says, tuple(name for name, _ in columns), rows, tuple(notes), cells)
 
 
 def area_text(curve: Curve, most: float) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
-from metabench.report.bundles import Bundle, model_sizes
+from metabench.report.bundles import Bundle, ids_of, model_sizes
 from metabench.report.figures import BYTE_UNITS, NOTHING, TIME_UNITS, trim, with_interval
 from metabench.report.growth import TECHNIQUES, Line, Value, growing_lines, growing_setting, labels_of
 from metabench.report.laws import CLOSE, POINTS_TO_JUDGE, Estimate, Law, fit
@@ -70,7 +70,7 @@ class Scaling:
     @property
     def cells(self) -> tuple[str, ...]:
         """Ids of what was measured."""
-        return tuple(dict.fromkeys(str(row["id"]) for bundle in self.line.values() for row in bundle.rows))
+        return ids_of(self.line.values())
 
     @property
     def verdict(self) -> Verdict | None:
@@ -256,6 +256,7 @@ def _table(found: Sequence[Scaling], where: str, labels: Sequence[str]) -> Table
         f"{what} of one meta-iteration as a function of the number of {unit}s, with 95 % intervals: {_how(found)}.",
         columns,
         body,
+        cells=tuple(one.cells for one in found),
     )
 
 

@@ -203,7 +203,7 @@ def _table(target: Target, data: Mapping[str, str]) -> Table:
     columns = ("algorithm", *(["technique"] if technical else []), *(axis_word(axis) for axis in own))
     columns += ("seconds", "iterations", "seeds that reach it", "trained for", "points")
     title = f"Time to target: {setting(cells[0], GROUP_AXES, data)}"
-    return Table(title, says, columns, body, notes)
+    return Table(title, says, columns, body, notes, tuple(line.bundle.ids for line in lines))
 
 
 def _order(line: ToTarget) -> tuple[Any, ...]:

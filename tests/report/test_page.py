@@ -215,6 +215,7 @@ def test_a_filter_leaves_the_rows_that_have_all_words(opened):
 
 def test_a_row_leads_to_the_measurements_behind_it(opened, folder):
     details = opened.find_element("css selector", "td.cells details")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", details)
     details.find_element("tag name", "summary").click()
     link = details.find_element("tag name", "a")
     name = link.text

@@ -61,7 +61,7 @@ def test_values_are_what_the_texts_say(tables):
         for text in (text for row in table.rows for text in row if isinstance(text, Valued)):
             if found := re.match(r"([\d.e+-]+) (s|ms|µs|B|KiB|MiB|GiB)\b", text):
                 unit = (SECONDS | BYTES)[found[2]]
-                assert text.value == pytest.approx(float(found[1]) * unit, rel=0.5), (table.title, text)
+                assert text.value == pytest.approx(float(found[1]) * unit, rel=0.5, abs=unit), (table.title, text)
                 seen += 1
     assert seen > 100
 

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from metabench.report.bundles import Bundle, status
@@ -17,14 +17,16 @@ from metabench.report.figures import NOTHING, duration_text, trim
 from metabench.report.frame import Run
 from metabench.report.noise import SAME, NoiseFloor, differs, noise_floor
 from metabench.report.plots.picture import Picture
+from metabench.report.plots.placing import add_axes, add_text, inches
 from metabench.report.plots.style import FAINT, INK, WIDTH, engine_colour, label, styled
 from metabench.report.ratios import Ratio, ratio_interval
 from metabench.report.tables import setting
 from metabench.rows import Row
 
 COLUMNS = 3
-HEAD_INCHES, GROUP_INCHES, PANEL_INCHES, BAR_INCHES, FOOT_INCHES = 0.35, 0.35, 0.85, 0.25, 0.5
-LEFT = 0.01
+HEAD_INCHES, GROUP_INCHES, PANEL_INCHES, BAR_INCHES, FOOT_INCHES = 0.4, 0.3, 0.95, 0.25, 0.5
+TITLE_INCHES = 0.45  # of a panel: the rest of what is around its bars is below
+EDGE_INCHES, GAP_INCHES = 0.1, 0.2
 ROOM = 6.0
 """How many times as far as the longest bar an axis goes, so that its figure has room beside it."""
 TITLE = "One meta-iteration: how many times as fast as on loop"
@@ -116,7 +118,7 @@ def _bar(layout: Layout, line: Line, point: Point, labelled: bool, floor: NoiseF
         word = SAME if floor and not differs(ratio, floor) else ""
     else:
         word = status(bundle) if bundle and not bundle.samples else NOTHING
-    cells = tuple(dict.fromkeys(str(row["id"]) for row in bundle.rows)) if bundle else ()
+    cells = bundle.ids if bundle else ()
     return Bar(text, line.engine, not library(line), ratio, word, cells)
 
 
@@ -147,35 +149,33 @@ def draw_engines(groups: Sequence[Group], machine: str) -> Figure:
             GROUP_INCHES + ceil(len(group.panels) / columns) * (PANEL_INCHES + BAR_INCHES * len(group.panels[0].bars))
             for group in groups
         ]
-        heights = [HEAD_INCHES, *heights, FOOT_INCHES]
-        figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-        head, *parts, foot = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
-        head.text(LEFT, 0.4, TITLE, fontsize=13, fontweight="bold", va="center")
-        for group, part in zip(groups, parts, strict=True):
-            _draw_group(group, columns, part)
+        figure = Figure(figsize=(WIDTH, HEAD_INCHES + sum(heights) + FOOT_INCHES))
+        add_text(figure, EDGE_INCHES, HEAD_INCHES / 2, TITLE, fontsize=13, fontweight="bold")
+        top = HEAD_INCHES
+        for group, height in zip(groups, heights, strict=True):
+            _draw_group(group, columns, figure, top)
+            top += height
         same = any(bar.word == SAME for group in groups for panel in group.panels for bar in panel.bars)
-        foot.text(
-            LEFT,
-            0.5,
-            f"{SAYS}{' ≈: no difference.' if same else ''}\n{label(machine)}",
-            fontsize=8,
-            color=FAINT,
-            va="center",
-        )
+        says = f"{SAYS}{' ≈: no difference.' if same else ''}\n{label(machine)}"
+        add_text(figure, EDGE_INCHES, top + FOOT_INCHES / 2, says, fontsize=8, color=FAINT)
         return figure
 
 
-def _draw_group(group: Group, columns: int, part: SubFigure) -> None:
-    part.suptitle(group.title, fontsize=10, x=LEFT, ha="left")
-    grid = part.subplots(ceil(len(group.panels) / columns), columns, squeeze=False).flat
-    for axes in grid[len(group.panels) :]:
-        axes.set_visible(False)
+def _draw_group(group: Group, columns: int, figure: Figure, top: float) -> None:
+    add_text(figure, EDGE_INCHES, top + GROUP_INCHES / 2, group.title, fontsize=10)
     ratios = [bar.speed_up for panel in group.panels for bar in panel.bars if bar.speed_up]
     low, high = min(1.0, *(r.low for r in ratios)), max(1.0, *(r.high for r in ratios))
-    for number, (axes, panel) in enumerate(zip(grid, group.panels, strict=False)):
+    names = max(inches(bar.label, 9, bar.ours) for bar in group.panels[0].bars)
+    left = EDGE_INCHES + names + GAP_INCHES / 2
+    width = (WIDTH - left - EDGE_INCHES) / columns
+    bars = BAR_INCHES * len(group.panels[0].bars)
+    for number, panel in enumerate(group.panels):
+        row, column = divmod(number, columns)
+        begin = top + GROUP_INCHES + row * (PANEL_INCHES + bars) + TITLE_INCHES
+        axes = add_axes(figure, left + column * width, begin, width - GAP_INCHES, bars)
         _draw_panel(panel, axes)
         axes.set_xlim(low / 1.3, high * ROOM)
-        if number % columns:
+        if column:
             axes.set_yticklabels([])
         if number + columns >= len(group.panels):  # none below it
             axes.set_xlabel("times as fast as loop")

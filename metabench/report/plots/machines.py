@@ -54,7 +54,7 @@ def machine_marks(run: Run) -> list[Mark]:
         for machine, bundle in by_machine.items():
             if machine != first and base and base.step and bundle.step:
                 name = f"{bundle.algorithm}/{bundle.cell['engine']}"
-                cells = tuple(dict.fromkeys(str(row["id"]) for row in (*base.rows, *bundle.rows)))
+                cells = (*base.ids, *bundle.ids)
                 marks.append(Mark(name, machine, bundle.step, base.step, cells))
     return marks
 

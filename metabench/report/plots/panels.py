@@ -11,6 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from metabench.report.plots.placing import add_axes, add_text, inches, move
 from metabench.report.plots.style import FAINT, PAPER, WIDTH, label
 from metabench.report.ratios import Interval
 
@@ -24,6 +25,11 @@ MOST_PANELS = 16
 LETTERS_PER_INCH = 13.5  # of panels' titles
 SAYS_LETTERS_PER_INCH, HEADING_LETTERS_PER_INCH = 15.0, 9.0
 TITLE_INDENT = 0.7  # inches, for the numbers at an axis
+BELOW_INCHES = 0.45
+"""For the numbers and the name of a horizontal axis."""
+NUMBER_POINTS = 9.0
+LABELS_AT = 1.09
+"""Where labels at the ends of lines begin, in widths of their axes."""
 LABEL_POINTS, TITLE_PAD = 7.5, 9.0
 CLOSEST = 0.13
 """Of an axis's length: how near its numbers may stand."""
@@ -73,30 +79,48 @@ def panels(
     left_out = f" {len(layouts) - len(shown)} more panels are in the CSV alone." if len(layouts) > len(shown) else ""
     says_lines = [*wrap(says + left_out, int(width * SAYS_LETTERS_PER_INCH)), label(machine)]
     heading = wrap(title, int(width * HEADING_LETTERS_PER_INCH))
-    heights = [HEAD_INCHES + 0.2 * (len(heading) - 1), *heights, FOOT_INCHES + LINE_INCHES * len(says_lines)]
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
-    head, *parts, foot = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
-    head.text(0.01, 0.5, "\n".join(heading), fontsize=13, fontweight="bold", va="center")
-    foot.text(0.01, 0.5, "\n".join(says_lines), fontsize=8, color=FAINT, va="center")
-    for part, row, high in zip(parts, rows, inner, strict=True):
-        for axes, one in zip(part.subplots(1, columns, squeeze=False).flat, [*row, None, None], strict=False):
-            if one is None:
-                axes.set_visible(False)
-                continue
+    head, foot = HEAD_INCHES + 0.2 * (len(heading) - 1), FOOT_INCHES + LINE_INCHES * len(says_lines)
+    figure = Figure(figsize=(width, head + sum(heights) + foot))
+    add_text(figure, 0.1, head / 2, "\n".join(heading), fontsize=13, fontweight="bold")
+    add_text(figure, 0.1, head + sum(heights) + foot / 2, "\n".join(says_lines), fontsize=8, color=FAINT)
+    grid: list[list[Axes]] = []
+    for row, high in zip(rows, inner, strict=True):
+        grid.append([add_axes(figure, 0, 0, 1, high) for _ in row])
+        for axes, one in zip(grid[-1], row, strict=True):
             axes.set_title("\n".join(_wrapped(one.title, across)), loc="left", fontsize=8.5, pad=TITLE_PAD)
             one.draw(axes, high)
-    _settle(figure)
+    _place(grid, width, head, heights, inner)
     return figure
 
 
-def _settle(figure: Figure) -> None:
-    """Lay the figure out for good, in round places: the solver's last digits differ from one time to the next."""
-    for _ in range(4):  # each finds better than the last how much room numbers and labels take
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes in figure.get_axes():
-        left, bottom, width, height = (round(float(number), 3) for number in axes.get_position().bounds)
-        axes.set_position((left, bottom, width, height))
+def _place(
+    grid: Sequence[Sequence[Axes]], width: float, head: float, heights: Sequence[float], inner: Sequence[float]
+) -> None:
+    """Put each panel where it belongs, the frames of a column below one another."""
+    across = width / len(grid[0])
+    for column in range(len(grid[0])):
+        own = [row[column] for row in grid if column < len(row)]
+        left = max(map(_left_room, own))
+        right = max(_right_room(axes, across - left) for axes in own)
+        end = head
+        for axes, height, high in zip(own, heights, inner, strict=False):
+            end += height
+            move(axes, column * across + left, end - BELOW_INCHES - high, across - left - right, high)
+
+
+def _left_room(axes: Axes) -> float:
+    """Inches for the numbers and the name of the vertical axis."""
+    axis = axes.yaxis
+    numbers = axis.get_major_formatter().format_ticks([float(tick) for tick in axis.get_major_locator()()])
+    return 0.2 + max((inches(text, NUMBER_POINTS) for text in numbers), default=0.0) + (0.2 if axes.get_ylabel() else 0)
+
+
+def _right_room(axes: Axes, rest: float) -> float:
+    """Inches of the rest for the labels at the ends of lines, which begin beyond the axes by a share of their width."""
+    if not axes.texts:
+        return 0.15
+    longest = max(inches(text.get_text(), LABEL_POINTS) for text in axes.texts) + 0.2
+    return rest - (rest - longest) / LABELS_AT
 
 
 def _wrapped(text: str, letters: int) -> list[str]:
@@ -123,7 +147,7 @@ def end_labels(axes: Axes, ends: Sequence[End], inches: float) -> None:
             zorder=1,
         )
         axes.plot(
-            [1.09],
+            [LABELS_AT],
             [height],
             transform=axes.transAxes,
             clip_on=False,
@@ -134,7 +158,7 @@ def end_labels(axes: Axes, ends: Sequence[End], inches: float) -> None:
         )
         axes.annotate(
             label(end.text),
-            (1.09, height),
+            (LABELS_AT, height),
             (5, 0),
             xycoords="axes fraction",
             textcoords="offset points",

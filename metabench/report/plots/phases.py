@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -14,6 +16,7 @@ from metabench.report.document import data_names
 from metabench.report.figures import duration_text
 from metabench.report.frame import Run
 from metabench.report.plots.picture import Picture
+from metabench.report.plots.placing import add_axes, add_text, inches
 from metabench.report.plots.style import FAINT, INK, OTHER, WIDTH, label, styled
 from metabench.report.ratios import Interval
 from metabench.report.tables import TECHNIQUE_AXES, setting
@@ -44,7 +47,10 @@ SAYS = (
     "Each bar is one meta-iteration, divided into its phases; the black line is the 95 % interval of the same "
     "meta-iteration without marks. Engines that run as one piece have no phases inside. Sampling of tasks is not in it."
 )
-HEAD_INCHES, PANEL_INCHES, BAR_INCHES, FOOT_INCHES = 0.75, 0.75, 0.27, 0.35
+HEAD_INCHES, PANEL_INCHES, BAR_INCHES, FOOT_INCHES, LINE_INCHES = 0.5, 0.65, 0.27, 0.3, 0.16
+EDGE_INCHES, BELOW_INCHES = 0.1, 0.45
+LETTERS_PER_INCH = 14.0
+IN_A_ROW = 6
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def phase_panels(rows: Sequence[Row], data: Mapping[str, str]) -> list[Panel]:
         )
         step = Interval(*(found["step"][key] for key in ("median", "low", "high")))
         name = label(f"{bundle.cell['algorithm']}/{bundle.cell['engine']}")
-        bar = Bar(name, parts, step, tuple(dict.fromkeys(str(row["id"]) for row in bundle.rows)))
+        bar = Bar(name, parts, step, bundle.ids)
         if bar.total > 0:
             key = tuple(bundle.cell.get(axis) for axis in (*SETTING_AXES, *TECHNIQUE_AXES))
             groups.setdefault(key, []).append((bundle.cell, bar))
@@ -131,18 +137,28 @@ def _data(panels: Sequence[Panel]) -> pd.DataFrame:
 
 def draw_phases(panels: Sequence[Panel], machine: str) -> Figure:
     """Stacked bars from 0 in ms, a panel below the other."""
-    heights = [PANEL_INCHES + BAR_INCHES * len(panel.bars) for panel in panels]
+    across = WIDTH - 2 * EDGE_INCHES
+    titles = [wrap(panel.title, int(across * LETTERS_PER_INCH)) for panel in panels]
+    heights = [
+        PANEL_INCHES + LINE_INCHES * len(t) + BAR_INCHES * len(p.bars) for p, t in zip(panels, titles, strict=True)
+    ]
+    names = {name for panel in panels for bar in panel.bars for name, _ in bar.parts}
+    used = [Patch(color=colour, label=name) for name, colour in COLOURS.items() if name in names]
+    head = HEAD_INCHES + LINE_INCHES * ceil(len(used) / IN_A_ROW)
     with styled():
-        figure = Figure(figsize=(WIDTH, HEAD_INCHES + sum(heights) + FOOT_INCHES), layout="constrained")
-        ratios = [HEAD_INCHES, *heights, FOOT_INCHES]
-        head, *parts, foot = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
-        head.suptitle(TITLE, x=0.01, ha="left", fontweight="bold", fontsize=10)
-        names = {name for panel in panels for bar in panel.bars for name, _ in bar.parts}
-        used = [Patch(color=colour, label=name) for name, colour in COLOURS.items() if name in names]
-        head.legend(handles=used, loc="lower left", ncols=6, frameon=False, fontsize=8, bbox_to_anchor=(0.0, -0.05))
-        foot.text(0.01, 0.4, label(machine), fontsize=7, color=FAINT)
-        for part, panel in zip(parts, panels, strict=True):
-            _draw_panel(panel, part.subplots())
+        figure = Figure(figsize=(WIDTH, head + sum(heights) + FOOT_INCHES))
+        add_text(figure, EDGE_INCHES, 0.2, TITLE, fontsize=13, fontweight="bold")
+        corner = (EDGE_INCHES / WIDTH, 1 - 0.35 / float(figure.get_size_inches()[1]))
+        figure.legend(handles=used, loc="upper left", bbox_to_anchor=corner, ncols=IN_A_ROW, frameon=False, fontsize=8)
+        left = EDGE_INCHES + 0.1 + max(inches(bar.name, 9) for panel in panels for bar in panel.bars)
+        end = head
+        for panel, title, height in zip(panels, titles, heights, strict=True):
+            end += height
+            bars = BAR_INCHES * len(panel.bars)
+            axes = add_axes(figure, left, end - BELOW_INCHES - bars, WIDTH - left - EDGE_INCHES, bars)
+            axes.set_title("\n".join(title), loc="left", fontsize=8)
+            _draw_panel(panel, axes)
+        add_text(figure, EDGE_INCHES, end + FOOT_INCHES / 2, label(machine), fontsize=8, color=FAINT)
     return figure
 
 
@@ -162,5 +178,4 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
     axes.set_yticks(range(len(panel.bars)), [bar.name for bar in panel.bars])
     axes.set_ylim(len(panel.bars) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(panel.title, loc="left", fontsize=8, wrap=True)
     axes.set_xlabel("ms per meta-iteration", fontsize=8)

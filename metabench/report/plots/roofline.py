@@ -15,6 +15,7 @@ from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, t
 from metabench.report.document import data_names
 from metabench.report.frame import Run
 from metabench.report.plots.picture import Picture
+from metabench.report.plots.placing import add_axes, add_text
 from metabench.report.plots.style import FAINT, INK, WIDTH, engine_colour, label, styled
 from metabench.report.ratios import Interval
 from metabench.report.tables import setting
@@ -31,7 +32,8 @@ SAYS = (
     "Operations and bytes are those of loop's operators, one by one, whatever way an engine takes: an engine that "
     "keeps numbers in caches or registers can rise above the bandwidth's slope."
 )
-HEIGHT = 4.6
+HEAD_INCHES, HEIGHT, BELOW_INCHES, FOOT_INCHES, LINE_INCHES = 0.45, 4.4, 0.6, 0.3, 0.16
+EDGE_INCHES, LEFT_INCHES = 0.1, 0.75
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _point(bundle: Bundle, work: Mapping[str, Any], data: Mapping[str, str]) -> 
     axes = ("task", "model", "inner_steps", "meta_batch", "query")
     name = label(f"{bundle.algorithm}: {setting(bundle.cell, axes, data)}")
     rate = Interval(flops / step.value, flops / step.high, flops / step.low)
-    cells = tuple(dict.fromkeys(str(row["id"]) for row in bundle.rows))
+    cells = bundle.ids
     return Point(name, str(bundle.cell["engine"]), flops / work["bytes"], rate, cells)
 
 
@@ -139,15 +141,15 @@ def _data(roofs: Sequence[Roof]) -> pd.DataFrame:
 
 def draw_roofline(roofs: Sequence[Roof], machine: str) -> Figure:
     """Both axes logarithmic; a panel for each setting of the machine."""
+    below = [BELOW_INCHES + LINE_INCHES * max(len(r.works), len({p.engine for p in r.points})) for r in roofs]
     with styled():
-        heights = [HEIGHT + 0.16 * max(len(roof.works), len({point.engine for point in roof.points})) for roof in roofs]
-        figure = Figure(figsize=(WIDTH, 0.6 + sum(heights)), layout="constrained")
-        figure.suptitle(TITLE, x=0.01, ha="left", fontweight="bold", fontsize=10)
-        figure.supxlabel(label(machine), x=0.01, ha="left", fontsize=7, color=FAINT)
-        for part, roof in zip(
-            figure.subfigures(len(roofs), 1, squeeze=False, height_ratios=heights)[:, 0], roofs, strict=True
-        ):
-            _draw_roof(roof, part.subplots())
+        figure = Figure(figsize=(WIDTH, HEAD_INCHES + sum(HEIGHT + b for b in below) + FOOT_INCHES))
+        add_text(figure, EDGE_INCHES, 0.2, TITLE, fontsize=13, fontweight="bold")
+        top = HEAD_INCHES
+        for roof, under in zip(roofs, below, strict=True):
+            _draw_roof(roof, add_axes(figure, LEFT_INCHES, top + 0.3, WIDTH - LEFT_INCHES - 0.15, HEIGHT - 0.3))
+            top += HEIGHT + under
+        add_text(figure, EDGE_INCHES, top + FOOT_INCHES / 2, label(machine), fontsize=8, color=FAINT)
     return figure
 
 

@@ -1,5 +1,6 @@
 """What all pictures have in common: colours, type, and files that are the same byte for byte for the same run."""
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -120,4 +121,15 @@ def image(figure: Figure, kind: str) -> bytes:
     with styled():
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         figure.savefig(out, format=kind, dpi=DPI, metadata=metadata)
-    return out.getvalue()
+    return _numbered(out.getvalue()) if kind == "svg" else out.getvalue()
+
+
+def _numbered(svg: bytes) -> bytes:
+    """The names of clip paths and markers by their order: matplotlib takes them from the last digits of places, and
+    those of a solver of layouts differ from one time to the next."""
+    names: dict[bytes, bytes] = {}
+
+    def number(found: re.Match[bytes]) -> bytes:
+        return names.setdefault(found.group(), b"%s%d" % (found.group()[:1], len(names)))
+
+    return re.sub(rb"\b[mp][0-9a-f]{10}\b", number, svg)

@@ -102,7 +102,7 @@ def test_what_is_no_difference_says_so(peers):
     assert {bar.word for bar in group.panels[0].bars if bar.speed_up} == {" ≈"}
     figure = draw_engines([group], "a machine")
     assert [text.get_text()[-3:] for text in figure.get_axes()[0].texts[:2]] == ["× ≈", "× ≈"]
-    assert "≈: no difference" in figure.subfigs[-1].texts[0].get_text()
+    assert "≈: no difference" in figure.texts[-1].get_text()
 
 
 def test_several_algorithms_stand_in_one_panel(synthetic):
