@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from metabench.errors import UserError
+from metabench.options import AsJson, DataDir
 from metabench.text import printable, strict_json
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
 Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
 
@@ -24,7 +24,7 @@ def compare(
     rounds: Annotated[int | None, typer.Option(help="With --rev: pairs of processes that time each cell.")] = None,
     out: Out = None,
     resume: Resume = False,
-    data_dir: Annotated[Path | None, typer.Option(envvar="METABENCH_DATA", help="Folder with Omniglot.")] = None,
+    data_dir: DataDir = None,
     fail_above: Annotated[str, typer.Option(help="Exit with 1 where a change for the worse is above it: 5%.")] = "",
     as_json: AsJson = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
