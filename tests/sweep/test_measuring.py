@@ -13,9 +13,9 @@ from metabench.engines.base import ENGINES, Engine
 from metabench.errors import Unsupported
 from metabench.measure.roofline import Peaks, step_flops
 from metabench.outer import MetaOptimizer
-from metabench.sweep import worker
+from metabench.sweep import measuring
+from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
-from metabench.sweep.worker import measure_cell
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, task_at
@@ -232,7 +232,7 @@ def test_bfloat16_on_an_engine_that_autocast_does_not_reach_is_unsupported():
 
 def test_work_is_that_of_loop_beside_what_the_machine_can_do(monkeypatch):
     """A pass of a task through the network takes 2·10·1680 operations; an iteration, between 5 and 20 passes."""
-    monkeypatch.setattr(worker, "measure_peaks", lambda threads, dtype, device: Peaks(1e9, 2e9, 3e9, False))
+    monkeypatch.setattr(measuring, "measure_peaks", lambda threads, dtype, device: Peaks(1e9, 2e9, 3e9, False))
     parts = {}
     measure_cell(cell_of(measure=["work"], inner_steps=1, engine="vmap"), SETTINGS, None, parts.update)
     assert parts["work"]["peaks"] == {"matmul": 1e9, "convolution": 2e9, "bandwidth": 3e9, "noisy": False}
@@ -249,7 +249,7 @@ def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch
     def scores(algorithm, meta, distribution, split, tasks, steps, *rest):
         return torch.full((tasks, 2), torch.inf if split == "validation" else 0.5, dtype=torch.float64)
 
-    monkeypatch.setattr(worker, "evaluate", scores)
+    monkeypatch.setattr(measuring, "evaluate", scores)
     parts = {}
     cell = cell_of(measure=["quality"], iterations=2, eval_tasks=3)
     measure_cell(cell, SETTINGS | {"curve_points": 1}, None, parts.update)

@@ -1,0 +1,228 @@
+"""What is measured in a cell, phase by phase: the gate, time, memory, phases, work, quality."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from metabench.algorithms.base import parameter_count
+from metabench.engines.distributed import Group
+from metabench.errors import Unsupported
+from metabench.measure.clock import Budget, Timing, measure_time
+from metabench.measure.conditions import clock_mhz
+from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
+from metabench.measure.gate import TASKS as GATE_TASKS
+from metabench.measure.limit import limit_memory, parse_size
+from metabench.measure.memory import measure_memory
+from metabench.measure.roofline import measure_peaks, step_bytes, step_flops
+from metabench.measure.statistics import mean_interval
+from metabench.schema import LARGEST
+from metabench.sweep.cell import Cell
+from metabench.sweep.fits import recorded_fits
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, measured_phases, sampler
+from metabench.tasks.base import TASKS, Split, TaskDistribution
+from metabench.tensors import Params
+from metabench.training import Diverged, evaluate, population_statistics, train
+
+VALIDATION_TASKS = 100
+POPULATION_TASKS = 100  # training tasks whose statistics stand for the population's
+SAMPLING_BUDGET = Budget(seconds=0.2)
+
+
+class Incorrect(Exception):
+    """The gate did not pass."""
+
+
+def measure_cell(
+    cell: Cell,
+    settings: dict[str, Any],
+    data_dir: Path | None,
+    record: Callable[[dict[str, Any]], None],
+    group: Group | None = None,
+) -> None:
+    """Run all phases of a cell, recording each one's outcome; raises what ends it early.
+
+    Of a cell of several processes each runs this; all but the leading one record no figures.
+    """
+    device = torch.device(cell.device)
+    record({"phase": "set-up"})
+    if cell.precision == "tf32" and device.type != "cuda":
+        raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
+    distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
+    provenance = distribution.provenance
+    record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
+    workload = Workload(cell, distribution, group)
+    if limit := settings.get("memory_limit"):  # the settings of an older version, which measures this one, lack it
+        limit_memory(parse_size(limit), device, workload.engine.foreign)
+    if library := workload.engine.library:
+        record({"library": _version(library)})
+    meta = initial_meta(cell, workload.algorithm)
+    record({"parameters": parameter_count(meta)})
+
+    record({"phase": "correctness gate"})
+    for stage in workload.ends:
+        result = gate(stage, workload.build(stage), distribution, device, max(GATE_TASKS, cell.world_size))
+        record({"gate": _gate(result)})
+        if not result.passed:
+            raise Incorrect(result.reason)
+
+    if "time" in cell.measure:
+        record({"phase": "timing"})
+        record({"time": _time(workload, meta, Budget(seconds=settings["time_budget_s"]))})
+    if "memory" in cell.measure:
+        record({"phase": "memory"})
+        record({"memory": _memory(workload, meta)})
+    if "phases" in cell.measure and workload.group is None:  # processes that wait for each other have no phases of one
+        record({"phase": "phases"})
+        record({"phases": _phases(workload, meta)})
+    if "work" in cell.measure and workload.leads:
+        record({"phase": "work"})
+        record({"work": _work(workload, meta)})
+    if "quality" in cell.measure:
+        record({"phase": "quality"})
+        held_out = TASKS.get(cell.task).build(cell.eval_shape, data_dir)
+        record({"quality": _quality(workload, meta, held_out, settings["curve_points"])})
+
+
+def _version(library: str) -> str:
+    """Name and version, or the name alone where it is not installed."""
+    try:
+        return f"{library} {version(library)}"
+    except PackageNotFoundError:
+        return library
+
+
+def _gate(result: Gate) -> dict[str, Any]:
+    return {
+        "engine_error": _finite(result.engine_error),
+        "definition_error": _finite(result.definition_error),
+        "engine_tolerance": ENGINE_TOLERANCE,
+        "definition_tolerance": DEFINITION_TOLERANCE,
+    }
+
+
+def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | None:
+    cell, device = workload.cell, torch.device(workload.cell.device)
+    kept = workload.engine.kept or (lambda: 0)
+    before = kept()
+    run, iteration = workload.repeatable(meta)
+    clock = [clock_mhz()]
+    step_timing = workload.led(run, lambda: measure_time(run, device, budget, iteration.wait))
+    communication = workload.communication(run)
+    if step_timing is None:
+        return None
+    clock.append(clock_mhz())
+    compile_cache = "warm" if 0 < before == kept() else "cold"
+    sample = sampler(cell, workload.distribution, next(iter(meta.values())))
+    sampling = measure_time(sample, device, SAMPLING_BUDGET)
+    compile_s = max(0.0, step_timing.first - step_timing.summary.median) if workload.engine.compiles else 0.0
+    return {
+        "step": _summary(step_timing),
+        "sampling": _summary(sampling),
+        "compile_s": compile_s,
+        "compile_cache": compile_cache if workload.engine.compiles else "",
+        "first_step_s": step_timing.first,
+        "noisy": step_timing.noisy,
+        "note": step_timing.note,
+        "clock_mhz": clock,
+        **({"communication_s": median(communication)} if communication else {}),
+    }
+
+
+def _memory(workload: Workload, meta: Params) -> dict[str, Any] | None:
+    """What a meta-iteration takes in one process, with what the engine has taken once to work in."""
+    run, iteration = workload.repeatable(meta)
+    run()
+    device = torch.device(workload.cell.device)
+
+    def step() -> None:
+        run()
+        iteration.wait()
+
+    peak = workload.led(run, lambda: measure_memory(step, device, workload.engine.foreign))
+    if peak is None:
+        return None
+    if peak.tracked_bytes is not None and iteration.held:
+        method = f"{peak.tracked_method}, and what the engine keeps to work in"
+        peak = replace(peak, tracked_bytes=peak.tracked_bytes + iteration.held, tracked_method=method)
+    return asdict(peak)
+
+
+def _phases(workload: Workload, meta: Params) -> dict[str, Any]:
+    found = measured_phases(workload, meta)
+    step = {name: getattr(found.step, name) for name in ("median", "low", "high", "n")}
+    return {"step": step, "seconds": {phase: asdict(figure) for phase, figure in found.seconds.items()}}
+
+
+def _work(workload: Workload, meta: Params) -> dict[str, Any]:
+    """The operations of a meta-iteration, and what the machine can do at the most, now and with as many threads."""
+    cell, like = workload.cell, next(iter(meta.values()))
+    episodes = sampler(cell, workload.distribution, like)()
+    flops = in_precision(cell, step_flops)(workload.stage(1.0), episodes, meta)
+    dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
+    moved = in_precision(cell, step_bytes)(workload.stage(1.0), episodes, meta)
+    return {"flops": flops, "bytes": moved, "peaks": asdict(measure_peaks(cell.threads, dtype, like.device))}
+
+
+def _summary(timing: Timing) -> dict[str, Any]:
+    return asdict(timing.summary) | {"samples": list(timing.summary.samples)}
+
+
+def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> dict[str, Any] | None:
+    """Meta-train on the workload's tasks, then evaluate on `held_out`."""
+    cell, distribution = workload.cell, workload.distribution
+
+    def score(point: Params, split: Split, tasks: int, seed: int) -> torch.Tensor:
+        population: Params = {}
+        if cell.batch_norm == "running":
+            draw = torch.Generator().manual_seed(cell.seed_for("train"))
+            population = population_statistics(learned, point, distribution, POPULATION_TASKS, draw)
+        generator = torch.Generator().manual_seed(seed)
+        return evaluate(judged, point, held_out, split, tasks, cell.eval_steps, generator, cell.batch_norm, population)
+
+    learned, judged = build_algorithm(cell, distribution), build_algorithm(cell, held_out)
+    score = in_precision(cell, score)
+
+    def validation_score(point: Params) -> float:
+        if not workload.leads:
+            return 0.0
+        return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"))[:, -1].mean())
+
+    iteration, enter = workload.training(meta)
+    sample = sampler(cell, distribution, next(iter(meta.values())))
+    trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter)
+    if not workload.leads:
+        return None
+    scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
+    if not bool(torch.isfinite(scores).all()):
+        raise Diverged("the score of a held-out task is not finite")
+    by_step = [mean_interval(column.numpy()) for column in scores.T]
+    final = by_step[-1]
+    if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
+        raise Diverged("the scores of held-out tasks are too large for an interval")
+    fits = recorded_fits(cell, judged, trained.meta, held_out) if cell.seed == 0 else None
+    return {
+        **({"fits": fits} if fits else {}),
+        "metric": "accuracy" if distribution.kind == "classification" else "mse",
+        "value": final.value,
+        "low": final.low,
+        "high": final.high,
+        "tasks": final.n,
+        "by_step": [{"step": i, "value": m.value, "low": m.low, "high": m.high} for i, m in enumerate(by_step)],
+        "batch_norm": cell.batch_norm if judged.learner.model.batch_statistics else "none",
+        "iterations": cell.iterations,
+        "train_s": trained.seconds,
+        "curve": [
+            asdict(point) | {"loss": _finite(point.loss), "value": _finite(point.value)} for point in trained.curve
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    """Strict JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
