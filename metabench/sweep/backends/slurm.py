@@ -34,8 +34,8 @@ ASK_S = 10.0
 """How often Slurm is asked whether a task still runs; its own database is no faster."""
 END_S = 10.0
 """How long to wait, when all is measured, for tasks to end."""
-MARGIN_S = 60.0
-"""Of a task's time, beyond a cell's limit: for the process around it."""
+MARGIN_S = 120.0
+"""Of a task's time, beyond a cell's limit: submitit is told of its end a minute and a half before."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Options:
     time: int = 240
     """Minutes of a task; where they end another one is asked for."""
     cpus: int = 0
-    """Processors of a task; 0: the whole node, or what the partition gives with a GPU."""
+    """Processors of a task: all of a node, or the share that goes with a GPU."""
     gpus: int = 0
     """GPUs of a task."""
     partition: str = ""
@@ -158,6 +158,16 @@ class _Cluster:
         self.most -= 1
         self.release(slot)
 
+    def remove(self) -> None:
+        """Remove all files once the tasks have ended, which takes moments; what Slurm is slow to end stays."""
+        end = time.monotonic() + END_S
+        while not (over := all(task.done(force_check=True) for task in self.over)) and time.monotonic() < end:
+            time.sleep(LOOK_S)
+        if over:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):
+                self.folder.parent.rmdir()
+
 
 class Slurm:
     """Jobs by submitit."""
@@ -173,7 +183,7 @@ class Slurm:
         return self.options.cpus or physical_cores()
 
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
-        if 60 * self.options.time < work.settings.time_limit_s + 2 * MARGIN_S:
+        if 60 * self.options.time < work.settings.time_limit_s + MARGIN_S + 60:
             limit = f"{work.settings.time_limit_s:g} s"
             raise UserError(f"option 'time' of backend slurm is too short for cells that may take {limit}")
         folder = work.folder.resolve() / FOLDER / uuid4().hex[:8]
@@ -183,19 +193,17 @@ class Slurm:
         cluster = _Cluster(executor, self.options, work, folder)
         try:
             yield from Pool(cluster, work).run()
-        finally:
-            for slot in list(cluster.slots):
-                cluster.release(slot)
-        # Where something went wrong the logs in it are of use.
-        end = time.monotonic() + END_S
-        while not (over := all(task.done(force_check=True) for task in cluster.over)) and time.monotonic() < end:
-            time.sleep(LOOK_S)
-        if over:
-            shutil.rmtree(folder.parent, ignore_errors=True)
+        except KeyboardInterrupt:
+            cluster.remove()
+            raise
+        cluster.remove()  # but where something went wrong: then the logs are of use
 
 
 def _parameters(options: Options, devices: set[str]) -> dict[str, Any]:
-    """As submitit calls them. Where processors are measured nobody else may be on the node."""
+    """As submitit calls them. Where processors are measured nobody else may be on the node.
+
+    Without srun, whose steps since Slurm 22.05 no longer have the job's processors unless told again.
+    """
     given = {
         f"slurm_{name}": getattr(options, name)
         for name in ("partition", "account", "qos", "constraint")
@@ -207,6 +215,8 @@ def _parameters(options: Options, devices: set[str]) -> dict[str, Any]:
         given["cpus_per_task"] = options.cpus
     if options.gpus:
         given["gpus_per_node"] = options.gpus
+    if options.executor == "slurm":
+        given["slurm_use_srun"] = False
     return given | {"timeout_min": options.time, "name": "metabench", "tasks_per_node": 1, "nodes": 1}
 
 
@@ -216,6 +226,8 @@ def _open(options: Options) -> Iterator[Backend]:
         raise UserError(f"option 'executor' of backend slurm is slurm or local, not '{options.executor}'")
     if not options.nodes or not options.time:
         raise UserError("options 'nodes' and 'time' of backend slurm are at least 1")
+    if options.executor == "slurm" and not options.cpus:
+        raise UserError("backend 'slurm' must know how many processors a node has: --backend-option cpus=N")
     try:
         import submitit
     except ImportError:
