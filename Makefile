@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers bench smoke test check docs bench-save bench-compare clean
+.PHONY: help setup peers clusters bench smoke test check docs bench-save bench-compare clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ peers: $(READY) ## add the libraries that run beside our engines: higher, learn2
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[higher,jax,learn2learn,torchopt]'
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --no-deps --use-pep517 \
 		--config-settings=--build-option=build_ext learn2learn==0.2.0
+
+clusters: $(READY) ## add what sweeps on a cluster need: Ray, and submitit for Slurm
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ray,slurm]'
 
 bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, engines, engines-images, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)

@@ -16,8 +16,9 @@ from metabench.report.figures import NOTHING, bytes_text, duration_text, time_te
 from metabench.report.ratios import ROUNDS_TO_TELL, Interval, Ratio, ratio_interval
 from metabench.report.tables import Table, setting, without_empty_columns
 from metabench.rows import Row
+from metabench.sweep.jobs import Progress
 from metabench.sweep.process import run_cell
-from metabench.sweep.runner import Progress, plan
+from metabench.sweep.runner import plan
 from metabench.sweep.spec import Sweep, parse_sweep
 from metabench.tasks.base import TASKS
 

@@ -68,13 +68,16 @@ def run(
     device: Annotated[str, typer.Option(help="cpu or cuda, for all cells.")] = "",
     assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
     as_json: AsJson = False,
+    backend: Annotated[str, typer.Option(help="Where cells run: local, ray or slurm (docs/scale.md).")] = "local",
+    address: Annotated[str, typer.Option(help="Of the Ray cluster; by default that of this machine.")] = "",
+    backend_option: Annotated[list[str] | None, typer.Option(help="key=value, such as partition=gpu.")] = None,
 ) -> None:
     """Run a sweep, each cell in a process of its own, and print its tables."""
-    from metabench.measure.machine import physical_cores
     from metabench.progress import ConsoleProgress
+    from metabench.sweep.backends.base import open_backend
     from metabench.sweep.builtin import find_sweep
     from metabench.sweep.interruption import interruptible
-    from metabench.sweep.runner import run_sweep
+    from metabench.sweep.runner import LOCAL, run_sweep
     from metabench.sweep.spec import load_sweep, parse_override
 
     if resume and out is None:
@@ -82,20 +85,25 @@ def run(
     overrides = dict(parse_override(text) for text in assign or [])
     if device:
         overrides["device"] = [device]
-    loaded = load_sweep(find_sweep(sweep), overrides, physical_cores())
-    check_device({cell.device for cell in loaded.cells})
-    folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    again = ["metabench", "run", sweep, "--out", str(folder), "--resume"]
-    again += ["--data-dir", str(data_dir)] if data_dir else []
-    again += ["--device", device] if device else []
-    again += [part for text in assign or [] for part in ("--set", text)]
-    again += ["--json"] if as_json else []
-    go_on = f"Go on with: {shlex.join(again)}"
-    try:
-        with interruptible(go_on) as stop, ConsoleProgress() as progress:
-            run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop)
-    except KeyboardInterrupt:
-        fail(f"interrupted; all finished cells are in '{folder}'. {go_on}", 130)
+    chosen = ["--backend", backend] if backend != LOCAL else []
+    chosen += ["--address", address] if address else []
+    chosen += [part for text in backend_option or [] for part in ("--backend-option", text)]
+    with open_backend(backend, backend_option or [], address) as runs:
+        loaded = load_sweep(find_sweep(sweep), overrides, runs.cores)
+        if not runs.remote:
+            check_device({cell.device for cell in loaded.cells})
+        folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        again = ["metabench", "run", sweep, "--out", str(folder), "--resume"]
+        again += ["--data-dir", str(data_dir)] if data_dir else []
+        again += ["--device", device] if device else []
+        again += [part for text in assign or [] for part in ("--set", text)]
+        again += ["--json"] if as_json else []
+        go_on = f"Go on with: {shlex.join(again + chosen)}"
+        try:
+            with interruptible(go_on) as stop, ConsoleProgress() as progress:
+                run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop, backend=runs)
+        except KeyboardInterrupt:
+            fail(f"interrupted; all finished cells are in '{folder}'. {go_on}", 130)
     report(folder, as_json)
 
 

@@ -21,10 +21,10 @@ Registered = TypeVar("Registered")
 class Registry(Generic[T]):
     """Names of one kind and what they stand for, filled on first use."""
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, group: str = "") -> None:
         self.kind = kind
         self.package = package
-        self.group = package  # the entry-point group has the name of the package
+        self.group = group or package  # the entry-point group has the name of the package
         self.broken: dict[str, str] = {}  # plug-ins that failed to load, and why
         self._entries: dict[str, T] = {}
         self._origin: dict[str, str] = {}

@@ -228,6 +228,8 @@ ENVIRONMENT = Table(
         "pairing": Maybe(TEXT),
         "sweep": Table({}, {"name": TEXT, "title": TEXT}),
         "machine": Maybe(_MACHINE),
+        "backend": NAME,
+        "machines": Maybe(Table()),
     },
 )
 

@@ -43,6 +43,7 @@ def test_names_on_the_command_line(metabench):
     assert "did you mean 'maml'" in refused(metabench("verify", "mam"))
     assert "did you mean 'engines'" in refused(metabench("list", "engine"))
     assert "did you mean 'inner_lr'" in refused(metabench("run", "smoke", "--set", "inner_rl=3"))
+    assert "did you mean 'slurm'" in refused(metabench("run", "smoke", "--backend", "slrum"))
     assert "--resume needs --out" in refused(metabench("run", "smoke", "--resume"))
     assert "no CUDA device" in refused(metabench("run", "smoke", "--device", "cuda", CUDA_VISIBLE_DEVICES=""))
     assert "there is no run folder" in refused(metabench("report", "nowhere"))

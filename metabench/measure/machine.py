@@ -56,8 +56,13 @@ def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> dict[str, Any]:
         "packages": _packages(),
         "torch": _torch(),
         "environment": _environment(os.environ),
-        "metabench": {"version": metabench.__version__} | _checkout(Path(__file__).resolve().parents[2]),
+        "metabench": revision(),
     }
+
+
+def revision() -> dict[str, Any]:
+    """Which metabench this is: version, commit, and whether its sources differ from that."""
+    return {"version": metabench.__version__} | _checkout(Path(__file__).resolve().parents[2])
 
 
 def short_name(machine: Mapping[str, Any]) -> str:

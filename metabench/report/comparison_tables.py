@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from metabench.machines import machine_name
 from metabench.report.bundles import varying
 from metabench.report.comparison import CellChange, Comparison, QualityChange
 from metabench.report.document import Document, data_names
 from metabench.report.figures import NOTHING, Valued, bytes_text, duration_text, exact, quality_text, with_interval
 from metabench.report.gate import Failure
-from metabench.report.provenance import machine_name, revision_name
+from metabench.report.provenance import revision_name
 from metabench.report.ranks import LEVEL
 from metabench.report.tables import Section, Table, setting
 from metabench.report.times import FEW_BEYOND, SAME, TimeChange

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from metabench.errors import UserError
+from metabench.machines import machine_name
 from metabench.report.bundles import Bundle, order, status
 from metabench.report.changepoints import change_points
 from metabench.report.comparison import cells_of
@@ -18,7 +19,7 @@ from metabench.report.comparison_tables import CELL_AXES, differing_axes
 from metabench.report.figures import NOTHING, time_text
 from metabench.report.frame import Run
 from metabench.report.noise import noise_floor
-from metabench.report.provenance import machine_name, measured_at, revision_commit, revision_name
+from metabench.report.provenance import measured_at, revision_commit, revision_name
 from metabench.report.ratios import Interval
 from metabench.report.tables import Table, setting
 from metabench.rows import MEASUREMENTS

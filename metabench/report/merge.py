@@ -7,10 +7,11 @@ from typing import Any
 
 from metabench.errors import UserError
 from metabench.files import replace_file, writing
+from metabench.machines import machine_label
 from metabench.report.frame import MACHINE, Run, read_run
-from metabench.report.provenance import machine_name, revision_name
+from metabench.report.provenance import revision_name
 from metabench.rows import ENVIRONMENT, MEASUREMENTS, Row
-from metabench.schema import LONGEST_NAME, identity
+from metabench.schema import identity
 
 
 def merge(folders: Sequence[Path], out: Path) -> None:
@@ -36,20 +37,12 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     replace_file(out / ENVIRONMENT, json.dumps(environment, indent=2).encode() + b"\n")
 
 
-def machine_label(run: Run) -> str:
-    """Equal for runs that may stand in one ratio: machine, torch, Python."""
-    machine = run.environment.get("machine") or {}
-    torch, python = (machine.get("packages") or {}).get("torch"), (machine.get("python") or {}).get("version")
-    versions = [f"{name} {version}" for name, version in (("torch", torch), ("Python", python)) if version]
-    return ", ".join([machine_name(run.environment), *versions])[:LONGEST_NAME]
-
-
 def _rows(runs: Sequence[Run]) -> Iterator[Row]:
     """The rows with the machine among their axes, and rounds and pairs that do not meet those of other runs."""
     rounds: dict[tuple[str, str], int] = {}
     pairs = 0
     for run in runs:
-        label = machine_label(run)
+        label = machine_label(run.environment)
         mine = [_on(row, label, run) for row in run.measurements]
         begin = max((rounds.get((row["machine"], row["id"]), 0) for row in mine), default=0)
         for row in mine:

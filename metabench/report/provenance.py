@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from metabench.machines import machine_name
 from metabench.report.frame import Run
 
 SHORT_COMMIT = 8
@@ -15,18 +16,6 @@ class Conditions:
 
     same_machine: bool
     sentences: tuple[str, ...]
-
-
-def machine_name(environment: Mapping[str, Any]) -> str:
-    """Processor, cores, memory and GPUs: equal for runs of one machine, whatever is installed on it."""
-    machine = environment.get("machine") or {}
-    processor, memory = machine.get("processor") or {}, machine.get("memory") or {}
-    if not processor.get("name"):
-        return str(environment.get("summary", "an unknown machine"))
-    parts = [str(processor["name"]), f"{processor.get('usable_cores')} cores"]
-    if total := memory.get("total_bytes"):
-        parts.append(f"{total / 2**30:.0f} GiB")
-    return ", ".join([*parts, *(str(gpu.get("name")) for gpu in machine.get("gpus") or [])])
 
 
 def revision_commit(run: Run) -> str | None:

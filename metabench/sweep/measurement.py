@@ -37,9 +37,10 @@ class Measurement:
     reference: dict[str, Any] | None = None
     """`pair` and `side` of a measurement for the noise floor, which counts for no cell."""
 
+    machine: str = ""
+    """Label of the machine that measured it; empty where that is not known."""
+
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; `reference` is in it only where there is one."""
+        """A plain dictionary; `reference` and `machine` are in it only where there is one."""
         row = asdict(self)
-        if self.reference is None:
-            del row["reference"]
-        return row
+        return {name: value for name, value in row.items() if value or name not in ("reference", "machine")}

@@ -8,8 +8,9 @@ from threading import Event
 
 from metabench.errors import UserError
 from metabench.sweep.folder import RunFolder, open_run_folder
+from metabench.sweep.jobs import Job, Progress, watched
 from metabench.sweep.reference import SIDES, Reference, reference_cell
-from metabench.sweep.runner import Job, Progress, begin, describe_machine, watched, with_data
+from metabench.sweep.runner import begin, describe_machine, with_data
 from metabench.sweep.spec import Sweep
 from metabench.sweep.worktrees import Revision, checked_out, find_revision, is_dirty
 

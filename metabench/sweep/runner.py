@@ -1,54 +1,28 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-
-from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported, UserError
-from metabench.measure.conditions import disturbances, observe, warnings_now
+from metabench.machines import machine_label
+from metabench.measure.conditions import warnings_now
 from metabench.measure.machine import fingerprint, short_name
-from metabench.models.base import MODELS
 from metabench.rows import Row
-from metabench.sweep.cell import Cell, is_larger
+from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
+from metabench.sweep.cell import Cell
 from metabench.sweep.folder import RunFolder, open_run_folder
-from metabench.sweep.measurement import Measurement
-from metabench.sweep.process import run_cell
+from metabench.sweep.jobs import History, Job, Progress, now
 from metabench.sweep.reference import SIDES, Reference, pairs_for, reference_cell, spread
-from metabench.sweep.spec import Settings, Sweep
+from metabench.sweep.spec import Sweep
 from metabench.tasks.base import TASKS
 from metabench.tasks.omniglot import DataMissing
 
-
-@dataclass(frozen=True)
-class Job:
-    """One cell in one round."""
-
-    cell: Cell
-    round: int
-    reference: Reference | None = None
-    """Set where the cell stands for itself no more: it is timed for the noise floor, its round being the pair."""
-
-    @property
-    def key(self) -> tuple[str, int, str]:
-        """What tells it from all other jobs of a sweep."""
-        return (self.cell.id, self.round, self.reference.side if self.reference else "")
-
-
-class Progress(Protocol):
-    """What is told about a run while it runs."""
-
-    def begin(self, total: int, done: int) -> None: ...
-    def cell(self, cell: Cell) -> None: ...
-    def finished(self, measurement: Measurement) -> None: ...
-    def warn(self, sentence: str) -> None: ...
+LOCAL = "local"
 
 
 def plan(sweep: Sweep) -> list[Job]:
@@ -85,81 +59,61 @@ def _reference_jobs(sweep: Sweep, jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def run_sweep(
-    sweep: Sweep, out: Path, *, resume: bool, data_dir: Path | None, progress: Progress, stop: Event | None = None
+    sweep: Sweep,
+    out: Path,
+    *,
+    resume: bool,
+    data_dir: Path | None,
+    progress: Progress,
+    stop: Event | None = None,
+    backend: Backend | None = None,
 ) -> None:
-    """Run what is not in `out` yet. Raises `UserError`; on KeyboardInterrupt the folder can be resumed.
+    """Run what is not in `out` yet, on a backend that is open, or else on this machine.
 
-    Once `stop` is set no cell begins any more; if any is left then, that is a KeyboardInterrupt.
+    Raises `UserError`; on KeyboardInterrupt the folder can be resumed. Once `stop` is set no cell begins any more; if
+    any is left then, that is a KeyboardInterrupt.
     """
-    stop = stop or Event()
     sweep, stand_in, warnings = with_data(sweep, data_dir)
-    with open_run_folder(out) as folder:
-        rows, mended = begin(folder, sweep, resume)
-        describe_machine(folder, sweep, stand_in, [*mended, *warnings], progress)
+    with ExitStack() as stack:
+        backend = backend or stack.enter_context(open_backend(LOCAL))
+        folder = stack.enter_context(open_run_folder(out))
+        rows, mended = begin(folder, sweep, resume, backend.name)
+        said = [*mended, *warnings]
+        if backend.remote:
+            here = ""
+            describe_run(folder, sweep, stand_in, said, progress, backend.name)
+        else:
+            here = describe_machine(folder, sweep, stand_in, said, progress)
+            if rows and not any(row.get("machine") for row in rows):
+                here = ""  # rows of an older version do not say it: a run is of one kind
         done = {(row["id"], row["round"], (row.get("reference") or {}).get("side", "")) for row in rows}
-        cells = {cell.id: cell for cell in sweep.cells}
-        out_of_memory = [cells[row["id"]] for row in rows if row["status"] == "oom" and row["id"] in cells]
         jobs = plan(sweep)
         left = [job for job in jobs if job.key not in done]
+        settings = {cell.id: cell.setting for cell in sweep.cells}
+        work = Work(
+            left,
+            sweep.settings,
+            data_dir,
+            out,
+            History(rows, sweep.cells, data_dir),
+            progress,
+            stop or Event(),
+            lambda machine: meet(folder, machine),
+            here,
+            frozenset(unit_of(job) for job in jobs if job.key in done),
+            {settings[row["id"]]: row["machine"] for row in rows if row.get("machine") and row["id"] in settings},
+        )
         progress.begin(len(jobs), len(jobs) - len(left))
-        for job, measurement in _measurements(left, sweep.settings, data_dir, out_of_memory, progress, stop):
-            if measurement.status == "oom":
-                out_of_memory.append(job.cell)
-            folder.append(measurement)
-            progress.finished(measurement)
+        with closing(backend.measure(work)) as measured:
+            for job, found in measured:
+                reference = asdict(job.reference) if job.reference else None
+                measurement = replace(found, reference=reference, machine=found.machine or here)
+                work.history.note(job, measurement)
+                folder.append(measurement)
+                progress.finished(measurement)
 
 
-def _measurements(
-    jobs: list[Job],
-    settings: Settings,
-    data_dir: Path | None,
-    out_of_memory: list[Cell],
-    progress: Progress,
-    stop: Event,
-) -> Iterator[tuple[Job, Measurement]]:
-    """One after the other what is timed or weighed; then, side by side if the sweep says so, what is trained alone.
-
-    The latter by seeds: a run that is stopped early has every algorithm on the first of them.
-    """
-    together = [job for job in jobs if settings.side_by_side > 1 and job.cell.measure == ("quality",)]
-    together.sort(key=lambda job: job.cell.seed)
-    failed = ""
-    for job in jobs:
-        if job in together:
-            continue
-        if stop.is_set():
-            raise KeyboardInterrupt
-        progress.cell(job.cell)
-        if job.reference:
-            found = _skipped(job, failed) if failed else _measure(job, settings, data_dir, out_of_memory)
-            failed = failed or (f"the reference was {found.status} before" if found.status != "ok" else "")
-            yield job, replace(found, reference=asdict(job.reference))
-        else:
-            yield job, _measure(job, settings, data_dir, out_of_memory)
-
-    def train(job: Job) -> Measurement | None:
-        # What others do to the processor makes no difference to a score, so nothing is said of it.
-        if stop.is_set():
-            return None
-        progress.cell(job.cell)
-        return run_cell(job.cell, job.round, settings, data_dir, end)
-
-    end = Event()
-    with ThreadPoolExecutor(settings.side_by_side or 1) as pool:
-        running = {pool.submit(train, job): job for job in together}
-        try:
-            for future in as_completed(running):
-                if measurement := future.result():
-                    yield running[future], measurement
-            if any(future.result() is None for future in running):
-                raise KeyboardInterrupt
-        finally:
-            # Also at once, on a second Ctrl-C: what runs is ended, and what waits does not begin.
-            end.set()
-            pool.shutdown(cancel_futures=True)
-
-
-def begin(folder: RunFolder, sweep: Sweep, resume: bool) -> tuple[list[Row], list[str]]:
+def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -> tuple[list[Row], list[str]]:
     """Check that the folder is this sweep's; gives the rows that it holds already, and what was mended."""
     text = folder.read_sweep()
     if text is None:
@@ -171,6 +125,9 @@ def begin(folder: RunFolder, sweep: Sweep, resume: bool) -> tuple[list[Row], lis
         raise UserError(f"'{folder.path}' holds a run already: add --resume to go on with it, or choose another --out")
     if text != sweep.text:
         raise UserError(f"'{folder.path}' holds a run of another sweep: resume it with the same file and --set")
+    before = folder.read_environment().get("backend", LOCAL)
+    if before != backend:
+        raise UserError(f"'{folder.path}' was begun on backend '{before}': resume it with --backend {before}")
     return folder.recover()
 
 
@@ -198,8 +155,11 @@ def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str
     return sweep, used, warnings
 
 
-def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress) -> None:
-    """Write what is known of the machine and of the run; refuses to go on with a run of another machine or data."""
+def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress) -> str:
+    """Write what is known of this machine and of the run; gives the machine's label.
+
+    Refuses to go on with a run of another machine or data.
+    """
     machine = fingerprint(max(cell.threads for cell in sweep.cells))
     summary = short_name(machine)
     before = folder.read_environment()
@@ -208,55 +168,47 @@ def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: l
             f"'{folder.path}' was measured on another machine or with other versions "
             f"({before.get('summary', 'not known')}): start a new run"
         )
+    state = warnings_now({cell.device for cell in sweep.cells})
+    parts = _of_run(folder, sweep, stand_in, warnings, state, progress)
+    parts = {"summary": summary, **parts, "machine": machine}
+    folder.write_environment(parts)
+    return machine_label(parts)
+
+
+def describe_run(
+    folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress, backend: str
+) -> None:
+    """The same for a run on machines that are not known yet: those of before stay."""
+    before = folder.read_environment()
+    parts = _of_run(folder, sweep, stand_in, warnings, [], progress)
+    folder.write_environment({"summary": "no machine yet", **before, **parts, "backend": backend})
+
+
+def meet(folder: RunFolder, machine: Machine) -> None:
+    """Add a machine to those of a run: the run is of that one, or of several."""
+    before = folder.read_environment()
+    machines = {**(before.get("machines") or {}), machine.label: machine.fingerprint}
+    one = len(machines) == 1
+    parts = {name: value for name, value in before.items() if name != "machine"}
+    parts |= {"summary": short_name(machine.fingerprint) if one else "; ".join(machines), "machines": machines}
+    folder.write_environment(parts | ({"machine": machine.fingerprint} if one else {}))
+
+
+def _of_run(
+    folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], state: list[str], progress: Progress
+) -> Mapping[str, Any]:
+    """What a run's environment says beside the machine; `state` are sentences on what holds now."""
+    before = folder.read_environment()
     if before and before.get("stand_in") != stand_in:
         raise UserError(
             f"'{folder.path}' was begun on {before.get('stand_in') or 'the real data'} and would go on with "
             f"{stand_in or 'the real data'}: start a new run"
         )
-    state = warnings_now({cell.device for cell in sweep.cells})
-    found = [*before.get("warnings", []), *warnings, *(f"{_now()}: {sentence}" for sentence in state)]
+    found = [*before.get("warnings", []), *warnings, *(f"{now()}: {sentence}" for sentence in state)]
     for sentence in [*warnings, *state]:
         progress.warn(sentence)
-    parts: Mapping[str, Any] = {
-        "summary": summary,
+    return {
         "warnings": list(dict.fromkeys(found)),
         "stand_in": stand_in,
         "sweep": {"name": sweep.name, "title": sweep.title},
-        "machine": machine,
     }
-    folder.write_environment(parts)
-
-
-def _measure(job: Job, settings: Settings, data_dir: Path | None, out_of_memory: list[Cell]) -> Measurement:
-    def size(model: str) -> int:
-        return _model_size(model, job.cell, data_dir)
-
-    failed = next((cell for cell in out_of_memory if is_larger(job.cell, cell, size)), None)
-    if failed is None:
-        return watched(job, settings, data_dir)
-    return _skipped(job, f"memory ran out already at {failed.describe()}")
-
-
-def _skipped(job: Job, reason: str) -> Measurement:
-    return Measurement(job.cell.id, job.round, "skipped", reason, job.cell.to_json(), _now(), 0.0)
-
-
-def watched(job: Job, settings: Settings, data_dir: Path | None, code: Path | None = None) -> Measurement:
-    """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
-    before = observe(job.cell.device)
-    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code)
-    return replace(measurement, warnings=disturbances(before, observe(), measurement.time))
-
-
-def _model_size(name: str, cell: Cell, data_dir: Path | None) -> int:
-    """How many numbers the model's parameters hold on the cell's task; 0 where it cannot be built."""
-    try:
-        distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
-        model = MODELS.get(name)(distribution.input_shape, distribution.outputs)
-    except Unsupported:
-        return 0
-    return parameter_count(model.init(torch.Generator()))
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

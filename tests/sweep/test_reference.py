@@ -10,7 +10,7 @@ from listening import Silent
 from metabench.measure.statistics import summarise
 from metabench.report.frame import read_run, to_frame
 from metabench.report.noise import floor_text
-from metabench.sweep import runner
+from metabench.sweep import jobs, runner
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.measurement import Measurement
 from metabench.sweep.reference import pairs_for, reference_cell, spread
@@ -83,7 +83,7 @@ def run(monkeypatch, tmp_path):
         time = {"step": vars(step), "sampling": vars(step), "noisy": False, "compile_s": 0.0}
         return Measurement(cell.id, number, "ok", "", cell.to_json(), "", 0.1, time=time)
 
-    monkeypatch.setattr(runner, "run_cell", run_cell)
+    monkeypatch.setattr(jobs, "run_cell", run_cell)
     monkeypatch.setattr(runner, "warnings_now", lambda devices: [])
 
     def run(text, resume=False):

@@ -15,7 +15,7 @@ import pytest
 
 from listening import Silent
 from metabench.errors import UserError
-from metabench.sweep import process, runner
+from metabench.sweep import jobs, process, runner
 from metabench.sweep.folder import BROKEN
 from metabench.sweep.interruption import interruptible
 from metabench.sweep.measurement import Measurement
@@ -42,7 +42,7 @@ class Run:
         self.folder, self.progress, self.measured = folder, Silent(), []
         self.then = {}
         """What else happens in the n-th cell."""
-        monkeypatch.setattr(runner, "run_cell", self.run_cell)
+        monkeypatch.setattr(jobs, "run_cell", self.run_cell)
         monkeypatch.setattr(runner, "fingerprint", lambda threads: {})
         monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
         monkeypatch.setattr(runner, "warnings_now", lambda devices: [])

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from metabench.machines import machine_name
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import Answer, Held
 from metabench.report.claims.rules import OPEN
 from metabench.report.document import Document, data_names
 from metabench.report.figures import NOTHING, quality_text, trim, with_interval
-from metabench.report.provenance import machine_name
 from metabench.report.ratios import Interval
 from metabench.report.tables import Section, Table, axis_word, setting
 

@@ -1,0 +1,1 @@
+"""Where the cells of a sweep are measured: a file a backend."""

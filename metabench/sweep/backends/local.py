@@ -1,0 +1,74 @@
+"""This machine: one cell after the other."""
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
+
+from metabench.measure.machine import physical_cores
+from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
+from metabench.sweep.jobs import Job, unwatched, watched
+from metabench.sweep.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class Options:
+    """None."""
+
+
+class Local:
+    """Cells in processes of this machine."""
+
+    name = "local"
+    remote = False
+
+    @property
+    def cores(self) -> int:
+        return physical_cores()
+
+    def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
+        """One after the other what is timed or weighed; then, side by side if the sweep says so, what is trained alone.
+
+        The latter by seeds: a run that is stopped early has every algorithm on the first of them.
+        """
+        together = [job for job in work.jobs if work.settings.side_by_side > 1 and job.trains_alone]
+        together.sort(key=lambda job: job.cell.seed)
+        for job in work.jobs:
+            if job in together:
+                continue
+            if work.stop.is_set():
+                raise KeyboardInterrupt
+            work.progress.cell(job.cell)
+            yield job, work.history.skip(job, work.here) or watched(job, work.settings, work.data_dir)
+        yield from _side_by_side(together, work)
+
+
+def _side_by_side(together: list[Job], work: Work) -> Generator[tuple[Job, Measurement]]:
+    def train(job: Job) -> Measurement | None:
+        if work.stop.is_set():
+            return None
+        work.progress.cell(job.cell)
+        return unwatched(job, work.settings, work.data_dir, end)
+
+    end = Event()
+    with ThreadPoolExecutor(work.settings.side_by_side or 1) as pool:
+        running = {pool.submit(train, job): job for job in together}
+        try:
+            for future in as_completed(running):
+                if measurement := future.result():
+                    yield running[future], measurement
+            if any(future.result() is None for future in running):
+                raise KeyboardInterrupt
+        finally:
+            # Also at once, on a second Ctrl-C: what runs is ended, and what waits does not begin.
+            end.set()
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _open(options: Options) -> Iterator[Backend]:
+    yield Local()
+
+
+BACKENDS.register("local")(Kind("this machine, one cell after the other", Options, _open))

@@ -1,0 +1,51 @@
+"""What a node of a cluster does: it says what it is, and measures one cell after another. All it is told is JSON."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from metabench.errors import UserError
+from metabench.measure.machine import fingerprint
+from metabench.sweep.backends.base import Work
+from metabench.sweep.cell import Cell
+from metabench.sweep.jobs import Job, unwatched, watched
+from metabench.sweep.spec import Settings
+
+OURS = "METABENCH_"
+
+
+def task_of(job: Job, work: Work) -> str:
+    """What a node must know to measure a cell; it takes over our own variables of the environment."""
+    task: dict[str, Any] = {
+        "cell": job.cell.to_json(),
+        "round": job.round,
+        "settings": asdict(work.settings),
+        "data_dir": str(work.data_dir.resolve()) if work.data_dir else None,
+        "variables": {name: value for name, value in os.environ.items() if name.startswith(OURS)},
+    }
+    return json.dumps(task)
+
+
+class Node:
+    """Lives in a process of its own on the node, and does one thing at a time."""
+
+    def introduce(self, threads: int) -> str:
+        """The node's fingerprint."""
+        return json.dumps({"fingerprint": fingerprint(threads)})
+
+    def measure(self, text: str) -> str:
+        """What came of a cell: a row, or why there is none."""
+        task = json.loads(text)
+        os.environ.update(task["variables"])
+        data_dir = Path(task["data_dir"]) if task["data_dir"] else None
+        job, settings = Job(Cell.from_json(task["cell"]), task["round"]), Settings(**task["settings"])
+        try:
+            found = (
+                unwatched(job, settings, data_dir, Event()) if job.trains_alone else watched(job, settings, data_dir)
+            )
+        except UserError as error:
+            return json.dumps({"error": str(error)})
+        return json.dumps({"row": found.to_json()}, allow_nan=False)

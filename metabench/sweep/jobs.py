@@ -1,0 +1,119 @@
+"""One cell in one round: what is measured at a time, wherever that is, and what is measured no more."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+import torch
+
+from metabench.algorithms.base import parameter_count
+from metabench.errors import Unsupported
+from metabench.measure.conditions import disturbances, observe
+from metabench.models.base import MODELS
+from metabench.rows import Row
+from metabench.schema import Status
+from metabench.sweep.cell import Cell, is_larger
+from metabench.sweep.measurement import Measurement
+from metabench.sweep.process import run_cell
+from metabench.sweep.reference import Reference
+from metabench.sweep.spec import Settings
+from metabench.tasks.base import TASKS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell in one round."""
+
+    cell: Cell
+    round: int
+    reference: Reference | None = None
+    """Set where the cell stands for itself no more: it is timed for the noise floor, its round being the pair."""
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What tells it from all other jobs of a sweep."""
+        return (self.cell.id, self.round, self.reference.side if self.reference else "")
+
+    @property
+    def trains_alone(self) -> bool:
+        """Whether what others do to the machine makes no difference to what it finds: a score, and nothing else."""
+        return self.cell.measure == ("quality",)
+
+    def without(self, status: Status, reason: str) -> Measurement:
+        """What stands for a measurement that was not made."""
+        return Measurement(self.cell.id, self.round, status, reason, self.cell.to_json(), now(), 0.0)
+
+
+class Progress(Protocol):
+    """What is told about a run while it runs."""
+
+    def begin(self, total: int, done: int) -> None: ...
+    def cell(self, cell: Cell) -> None: ...
+    def finished(self, measurement: Measurement) -> None: ...
+    def warn(self, sentence: str) -> None: ...
+
+
+class History:
+    """What has failed on which machine, as far as it decides on what is measured no more."""
+
+    def __init__(self, rows: Iterable[Row], cells: Iterable[Cell], data_dir: Path | None) -> None:
+        """`rows` are those of the run so far, of `cells`."""
+        known = {cell.id: cell for cell in cells}
+        self._out_of_memory = [
+            (str(row.get("machine") or ""), known[row["id"]])
+            for row in rows
+            if row["status"] == "oom" and row["id"] in known
+        ]
+        self._reference: dict[str, str] = {}
+        self._data_dir = data_dir
+
+    def note(self, job: Job, found: Measurement) -> None:
+        """Take in what came of a job."""
+        if found.status == "oom":
+            self._out_of_memory.append((found.machine, job.cell))
+        if job.reference and found.status != "ok":
+            self._reference.setdefault(found.machine, f"the reference was {found.status} before")
+
+    def skip(self, job: Job, machine: str) -> Measurement | None:
+        """What stands for a job that need not be tried on `machine`; None for one that is to be measured."""
+        if job.reference and machine in self._reference:
+            return job.without("skipped", self._reference[machine])
+        too_large = (
+            cell for where, cell in self._out_of_memory if where == machine and self._is_larger(job.cell, cell)
+        )
+        if failed := next(too_large, None):
+            return job.without("skipped", f"memory ran out already at {failed.describe()}")
+        return None
+
+    def _is_larger(self, cell: Cell, other: Cell) -> bool:
+        return is_larger(cell, other, lambda model: _model_size(model, cell, self._data_dir))
+
+
+def watched(job: Job, settings: Settings, data_dir: Path | None, code: Path | None = None) -> Measurement:
+    """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
+    before = observe(job.cell.device)
+    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code)
+    return replace(measurement, warnings=disturbances(before, observe(), measurement.time))
+
+
+def unwatched(job: Job, settings: Settings, data_dir: Path | None, stop: Event) -> Measurement:
+    """The same for what is trained alone: what others do to the processor makes no difference to a score."""
+    return run_cell(job.cell, job.round, settings, data_dir, stop)
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _model_size(name: str, cell: Cell, data_dir: Path | None) -> int:
+    """How many numbers the model's parameters hold on the cell's task; 0 where it cannot be built."""
+    try:
+        distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
+        model = MODELS.get(name)(distribution.input_shape, distribution.outputs)
+    except Unsupported:
+        return 0
+    return parameter_count(model.init(torch.Generator()))

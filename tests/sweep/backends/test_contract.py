@@ -1,0 +1,114 @@
+"""What every backend must do, on real cells; Ray on a cluster of two nodes, submitit with two processes of its own."""
+
+import json
+import threading
+from threading import Event
+
+import psutil
+import pytest
+
+from dispatch import rows_of, run_on
+from listening import Silent
+from metabench.sweep.backends.base import open_backend
+
+SWEEP = """
+[run]
+noise_pairs = 0
+time_limit_s = 120
+time_budget_s = 0.05
+curve_points = 1
+[[grid]]
+task = "sinusoid"
+algorithm = "maml"
+meta_batch = 2
+iterations = 3
+eval_tasks = 5
+inner_steps = [1, 2]
+measure = {measure}
+"""
+TEXT = SWEEP.format(measure='["time", "memory", "work", "quality"]')
+OF_THE_CELL = ("id", "round", "status", "reason", "cell", "data", "parameters", "gate", "machine")
+SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """Two nodes of one processor each; the second one may be taken away."""
+    pytest.importorskip("ray", reason="Ray is not installed: make clusters")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=SMALL | {"include_dashboard": False})
+    cluster.second = cluster.add_node(**SMALL)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(params=["local", "ray", "slurm"])
+def opened(request):
+    """How each backend is opened here: name, options, address."""
+    if request.param == "ray":
+        return "ray", [], request.getfixturevalue("ray_cluster").address
+    if request.param == "slurm":
+        pytest.importorskip("submitit", reason="submitit is not installed: make clusters")
+        return "slurm", ["executor=local", "nodes=2", "time=10"], ""
+    return "local", [], ""
+
+
+@pytest.fixture(scope="module")
+def locally(tmp_path_factory):
+    with open_backend("local") as backend:
+        return run_on(backend, TEXT, tmp_path_factory.mktemp("local") / "run")
+
+
+def findings(row):
+    """What does not depend on the clock."""
+    quality = {key: row["quality"][key] for key in ("value", "low", "high", "metric", "tasks", "by_step")}
+    work = {"flops": row["work"]["flops"], "tracked": row["memory"]["tracked_bytes"]}
+    return {key: row[key] for key in OF_THE_CELL} | quality | work
+
+
+def test_every_cell_is_a_row_with_the_figures_that_it_has_here(opened, locally, tmp_path):
+    stopped = Event()
+    stopped.set()
+    with open_backend(*opened) as backend:
+        with pytest.raises(KeyboardInterrupt):
+            run_on(backend, TEXT, tmp_path / "run", stop=stopped)
+        assert rows_of(tmp_path / "run") == []
+        before = set(psutil.Process().children(recursive=True))
+        rows = run_on(backend, TEXT, tmp_path / "run", resume=True) if opened[0] != "local" else locally
+        again = Silent()
+        if opened[0] != "local":
+            assert run_on(backend, TEXT, tmp_path / "run", again, resume=True) == rows
+            assert (again.total, again.done) == (2, 2)
+            environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+            assert list(environment["machines"]) == [locally[0]["machine"]]
+            assert environment["backend"] == backend.name
+        left = [child for child in psutil.Process().children(recursive=True) if child not in before]
+        assert [child for child in left if "metabench.sweep.worker" in " ".join(child.cmdline())] == []
+    by_id = sorted(rows, key=lambda row: row["id"])
+    assert [findings(row) for row in by_id] == [findings(row) for row in sorted(locally, key=lambda row: row["id"])]
+    assert all(row["status"] == "ok" and row["time"]["step"]["n"] > 0 for row in rows)
+    assert not (tmp_path / "run" / ".slurm").exists()
+
+
+class Losing(Silent):
+    """Takes a node away as soon as two cells run."""
+
+    def __init__(self, take):
+        super().__init__()
+        self.take, self.begun = take, 0
+
+    def cell(self, cell):
+        self.begun += 1
+        if self.begun == 2:
+            threading.Timer(0.5, self.take).start()
+
+
+def test_a_ray_node_that_is_killed_in_the_middle_costs_no_row(ray_cluster, tmp_path):
+    progress = Losing(lambda: ray_cluster.remove_node(ray_cluster.second, allow_graceful=False))
+    with open_backend("ray", [], ray_cluster.address) as backend:
+        rows = run_on(backend, SWEEP.format(measure='["time"]'), tmp_path / "run", progress)
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert len({row["id"] for row in rows}) == 2
+    assert progress.begun == 3  # one cell began twice
+    assert any(text.startswith("a node was lost while it measured maml/loop") for text in progress.warnings)
