@@ -2,14 +2,16 @@
 
 No algorithm knows of it: `watched` gives one that does the same and marks when it takes an inner gradient or an outer
 gradient, or asks its learner for a loss. Marks divide the iteration: every moment belongs to one phase, so that phases
-add up to the iteration by construction. A mark costs about a microsecond. An engine that runs as one piece
-(compiled, another library) has no marks inside.
+add up to the iteration by construction. A mark costs about a microsecond, which is taken off. An engine that runs as
+one piece (compiled, another library) has no marks inside.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TypeAlias, cast
+from statistics import median
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -37,6 +39,7 @@ from metabench.tensors import Params, Task
     META_ITERATION,
 ) = PHASES
 RESAMPLES = 200
+Amount = TypeVar("Amount", int, float)
 Stamp: TypeAlias = Callable[[str], Any]
 """Notes that the phase of that name begins; gives the time, as `Clock.seconds` reads it."""
 
@@ -120,9 +123,17 @@ class Marks:
         found: dict[str, float] = {}
         for (phase, start), (_, end) in zip(self.moments, self.moments[1:], strict=False):
             found[phase] = found.get(phase, 0.0) + clock.seconds(start, end)
-        if found.keys() <= {AVERAGE, OPTIMISER}:  # nothing inside was seen
-            found = {DIRECTIONS if phase == AVERAGE else phase: value for phase, value in found.items()}
-        return found
+        return _undivided(found)
+
+    def counts(self) -> dict[str, int]:
+        """How many marks fall into each phase."""
+        return _undivided(Counter(phase for phase, _ in self.moments[:-1]))
+
+
+def _undivided(found: Mapping[str, Amount]) -> dict[str, Amount]:
+    """By phase; where nothing inside a direction was seen, that is one phase."""
+    unseen = found.keys() <= {AVERAGE, OPTIMISER}
+    return {DIRECTIONS if unseen and phase == AVERAGE else phase: amount for phase, amount in found.items()}
 
 
 # --- an algorithm that marks -----------------------------------------------------------------------------------------
@@ -289,7 +300,8 @@ def measure_phases(
 ) -> Phases:
     """Iterations without marks and with them in turn, so that a machine that changes its pace meets both alike.
 
-    `marked` calls `begin` and `end` of `marks`. The garbage collector is off meanwhile.
+    `marked` calls `begin` and `end` of `marks`. The garbage collector is off meanwhile. What marks cost, by the median
+    ratio of both, is taken off: the same for each mark, from the phase that it falls into.
     """
     steps: list[float] = []
     found: list[dict[str, float]] = []
@@ -317,7 +329,20 @@ def measure_phases(
                     steps.append(clock.seconds(begin, end))
     totals = [sum(value for phase, value in one.items() if phase != SAMPLING) for one in found]
     ratios = [total / step for total, step in zip(totals, steps, strict=True)]
-    return Phases(summarise(steps), phase_figures(found), summarise(ratios))
+    return Phases(summarise(steps), phase_figures(without_marks(found, marks.counts(), ratios)), summarise(ratios))
+
+
+def without_marks(
+    found: Sequence[Mapping[str, float]], counts: Mapping[str, int], ratios: Sequence[float]
+) -> list[dict[str, float]]:
+    """The phases of iterations with so many marks, less what marks cost: iterations take so many times as long."""
+    share = max(0.0, 1 - 1 / median(ratios)) / max(1, sum(counts.values()))
+
+    def less(one: Mapping[str, float]) -> dict[str, float]:
+        cost = share * sum(value for phase, value in one.items() if phase != SAMPLING)
+        return {phase: max(0.0, value - cost * counts.get(phase, 0)) for phase, value in one.items()}
+
+    return [less(one) for one in found]
 
 
 def phase_figures(found: Sequence[Mapping[str, float]]) -> dict[str, Mean]:

@@ -100,7 +100,7 @@ def _engines(rows: Sequence[Row]) -> Profile | None:
             key = tuple(pair for pair in time_key(bundle.cell) if pair[0] != "engine")
             work = (f"{bundle.algorithm}, {setting(bundle.cell, SETTING_AXES, {})}", key)
             costs.setdefault(work, {})[engine] = _seconds(bundle)
-            cells.setdefault(engine, {}).update(dict.fromkeys(str(row["id"]) for row in bundle.rows))
+            cells.setdefault(engine, {}).update(dict.fromkeys(bundle.ids))
     return _profile("engine", "time of a meta-iteration", "round", ENGINES_MOST, costs, cells)
 
 
@@ -122,7 +122,7 @@ def _algorithms(rows: Sequence[Row]) -> Profile | None:
             # the same algorithm in two sizes: the faster one stands for it
             if before is None or sum(found.values()) < sum(before.values()):
                 costs[key][name] = found
-            cells.setdefault(name, {}).update(dict.fromkeys(str(row["id"]) for row in line.bundle.rows))
+            cells.setdefault(name, {}).update(dict.fromkeys(line.bundle.ids))
     return _profile("algorithm", "time to target", "seed", ALGORITHMS_MOST, costs, cells)
 
 

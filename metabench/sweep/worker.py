@@ -23,6 +23,7 @@ from metabench.measure.limit import lift_limit, ran_out
 from metabench.sweep.cell import Cell
 from metabench.sweep.measuring import Incorrect, measure_cell
 from metabench.sweep.others import Others
+from metabench.sweep.workload import check_processes
 from metabench.text import sentence
 from metabench.training import Diverged
 
@@ -77,16 +78,17 @@ def main() -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(result_file)
 
-    number, address = sys.argv[3:] or (0, f"file://{result_file}-meeting")
-    others = None if sys.argv[3:] else Others(job_file, result_file, cell.world_size, address)
-
-    def give_up() -> None:
-        if others and (failed := others.wait_for_failure()):
+    def give_up(others: Others) -> None:
+        if failed := others.wait_for_failure():
             record(failed)
             os._exit(0)
 
-    threading.Thread(target=give_up, daemon=True).start()
     try:
+        check_processes(cell)
+        number, address = sys.argv[3:] or (0, f"file://{result_file}-meeting")
+        if cell.world_size > 1 and not sys.argv[3:]:
+            others = Others(job_file, result_file, cell.world_size, address)
+            threading.Thread(target=give_up, args=(others,), daemon=True).start()
         rank = Rank(int(number), cell.world_size)
         group = Group(rank, address, torch.device(cell.device)) if cell.world_size > 1 else None
         measure_cell(cell, job["settings"], Path(job["data_dir"]) if job["data_dir"] else None, record, group)

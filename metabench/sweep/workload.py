@@ -45,9 +45,7 @@ class Workload:
     """The processes that share the meta-batch, if they are several."""
 
     def __post_init__(self) -> None:
-        if self.cell.world_size > 1 and self.engine.start:
-            raise Unsupported(f"{self.cell.engine} runs whole iterations: no direction to average between processes")
-        Rank(0, self.cell.world_size).share(self.cell.meta_batch)
+        check_processes(self.cell)
         if self.cell.precision == "bfloat16" and not self.engine.autocasts:
             raise Unsupported(f"autocast does not reach all that {self.cell.engine} runs: part would be in float32")
 
@@ -169,6 +167,13 @@ def measured_phases(workload: Workload, meta: Params, budget: PhaseBudget = BRIE
         iteration.wait()
 
     return measure_phases(waited, marked, lambda: iteration.take(sample()), marks, clock, budget)
+
+
+def check_processes(cell: Cell) -> None:
+    """Raise `Unsupported` for a cell that its number of processes cannot share."""
+    if cell.world_size > 1 and ENGINES.get(cell.engine).start:
+        raise Unsupported(f"{cell.engine} runs whole iterations: no direction to average between processes")
+    Rank(0, cell.world_size).share(cell.meta_batch)
 
 
 def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:

@@ -16,6 +16,7 @@ from metabench.measure.phases import (
     measure_phases,
     phase_figures,
     watched,
+    without_marks,
 )
 from metabench.schema import PHASES
 from metabench.sweep.spec import parse_sweep
@@ -134,6 +135,15 @@ def test_the_figures_are_those_of_the_middle_fifth_of_the_iterations_and_add_up(
     assert figures["average"].value == figures["average"].low == figures["average"].high == 1.0
     assert figures["query"].low < 3.5 < figures["query"].high
     assert figures["query"].n == 8
+
+
+def test_what_marks_cost_is_taken_off_where_they_are():
+    found = [{"query": 6.0, "average": 4.0, "sampling": 5.0}] * 3
+    counts = {"query": 9, "average": 1}
+    (less, *_) = without_marks(found, counts, [1.25, 1.25, 9.0])  # of ten seconds two are of marks
+    assert less == pytest.approx({"query": 6 - 1.8, "average": 4 - 0.2, "sampling": 5.0})
+    assert without_marks(found, counts, [0.9, 0.9, 9.0]) == found
+    assert without_marks([{"query": 0.1, "average": 9.9}], counts, [2.0])[0]["query"] == 0.0
 
 
 def test_iterations_with_and_without_marks_alternate():

@@ -148,10 +148,10 @@ def test_two_revisions_of_this_tree_for_real(tmp_path):
     shutil.copytree(ROOT / "metabench", repository / "metabench", ignore=shutil.ignore_patterns("__pycache__"))
     sweep_file = '[run]\ntime_budget_s = 0.05\n[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\nmeasure = "time"\n'
     commit(repository, {"tiny.toml": sweep_file})
-    worker = (repository / "metabench" / "sweep" / "worker.py").read_text(encoding="utf-8")
-    broken = worker.replace('record({"phase": "timing"})', 'raise ValueError("of this revision")')
-    assert broken != worker
-    commit(repository, {"metabench/sweep/worker.py": broken})
+    measuring = (repository / "metabench" / "sweep" / "measuring.py").read_text(encoding="utf-8")
+    broken = measuring.replace('record({"phase": "timing"})', 'raise ValueError("of this revision")')
+    assert broken != measuring
+    commit(repository, {"metabench/sweep/measuring.py": broken})
     command = [sys.executable, "-P", "-m", "metabench", "compare", "--rev", "main~1", "--rev", "main"]
     command += ["--sweep", "tiny.toml", "--rounds", "1", "--out", "out", "--fail-above", "5%", "--markdown"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
