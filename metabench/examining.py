@@ -15,19 +15,30 @@ from metabench.errors import UserError
 from metabench.options import AsJson, DataDir, check_device, fail
 from metabench.text import printable, strict_json
 
+TaskName = Annotated[str, typer.Option(help="Task distribution.")]
+ModelName = Annotated[str | None, typer.Option(help="Model; this and sizes come from the preset if left out.")]
+InnerSteps = Annotated[int | None, typer.Option(help="Inner steps.")]
+MetaBatch = Annotated[int | None, typer.Option(help="Tasks in a meta-iteration.")]
+Ways = Annotated[int | None, typer.Option(help="Classes in a task.")]
+Shots = Annotated[int | None, typer.Option(help="Support examples of a class.")]
+Query = Annotated[int | None, typer.Option(help="Query examples of a class.")]
+Precision = Annotated[str, typer.Option(help="float32, float64, bfloat16 or tf32.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(help="Threads; by default one for each physical core.")]
+
 
 def advise(
     algorithm: Annotated[str, typer.Option(help="Algorithm, such as maml.")],
-    task: Annotated[str, typer.Option(help="Task distribution.")] = "sinusoid",
-    model: Annotated[str | None, typer.Option(help="Model; this and sizes come from the preset if left out.")] = None,
-    inner_steps: Annotated[int | None, typer.Option(help="Inner steps.")] = None,
-    meta_batch: Annotated[int | None, typer.Option(help="Tasks in a meta-iteration.")] = None,
-    ways: Annotated[int | None, typer.Option(help="Classes in a task.")] = None,
-    shots: Annotated[int | None, typer.Option(help="Support examples of a class.")] = None,
-    query: Annotated[int | None, typer.Option(help="Query examples of a class.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, float64, bfloat16 or tf32.")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(help="Threads; by default one for each physical core.")] = None,
+    task: TaskName = "sinusoid",
+    model: ModelName = None,
+    inner_steps: InnerSteps = None,
+    meta_batch: MetaBatch = None,
+    ways: Ways = None,
+    shots: Shots = None,
+    query: Query = None,
+    precision: Precision = "float32",
+    device: Device = "cpu",
+    threads: Threads = None,
     engines: Annotated[str, typer.Option(help="Engines, with commas between; all if left out.")] = "all",
     memory_limit: Annotated[str | None, typer.Option(help="Peak memory to stay within: 500MiB, 2GB, …")] = None,
     rounds: Annotated[int, typer.Option(help="Processes that time each engine; three tell close ones apart.")] = 1,
@@ -70,16 +81,16 @@ def advise(
 
 def profile(
     implementation: Annotated[str, typer.Argument(help="ALGORITHM/ENGINE, such as maml/vmap.")],
-    task: Annotated[str, typer.Option(help="Task distribution.")] = "sinusoid",
-    model: Annotated[str | None, typer.Option(help="Model; this and sizes come from the preset if left out.")] = None,
-    inner_steps: Annotated[int | None, typer.Option(help="Inner steps.")] = None,
-    meta_batch: Annotated[int | None, typer.Option(help="Tasks in a meta-iteration.")] = None,
-    ways: Annotated[int | None, typer.Option(help="Classes in a task.")] = None,
-    shots: Annotated[int | None, typer.Option(help="Support examples of a class.")] = None,
-    query: Annotated[int | None, typer.Option(help="Query examples of a class.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, float64, bfloat16 or tf32.")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(help="Threads; by default one for each physical core.")] = None,
+    task: TaskName = "sinusoid",
+    model: ModelName = None,
+    inner_steps: InnerSteps = None,
+    meta_batch: MetaBatch = None,
+    ways: Ways = None,
+    shots: Shots = None,
+    query: Query = None,
+    precision: Precision = "float32",
+    device: Device = "cpu",
+    threads: Threads = None,
     seconds: Annotated[float, typer.Option(help="For timing the phases, and as many again for recording.")] = 5.0,
     peaks: Annotated[bool, typer.Option(help="Measure the machine's peaks, which takes 5 s.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder; by default profiles/IMPLEMENTATION-TIME.")] = None,

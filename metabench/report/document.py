@@ -11,6 +11,7 @@ from metabench.report.frame import Run
 from metabench.report.frontier import frontier_section
 from metabench.report.growth import growth_section
 from metabench.report.machines import machines_section
+from metabench.report.needed import needed_section
 from metabench.report.noise import drift_warnings, floor_text, noise_floor, references_section
 from metabench.report.parallel import parallel_section
 from metabench.report.profiles import profiles_section
@@ -60,6 +61,7 @@ def document(run: Run) -> Document:
         frontier_section(rows, data),
         growth_section(rows, data, floor),
         scaling_section(rows, data),
+        needed_section(rows, data),
         engines_section(rows, data, floor),
         profiles_section(rows),
         parallel_section(rows, data, floor),
