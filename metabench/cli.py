@@ -68,7 +68,7 @@ def run(
     device: Annotated[str, typer.Option(help="cpu or cuda, for all cells.")] = "",
     assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
     as_json: AsJson = False,
-    backend: Annotated[str, typer.Option(help="Where cells run: local, ray or slurm (docs/scale.md).")] = "local",
+    backend: Annotated[str, typer.Option(help="local, ray, slurm or torchrun: see docs/scale.md.")] = "local",
     address: Annotated[str, typer.Option(help="Of the Ray cluster; by default that of this machine.")] = "",
     backend_option: Annotated[list[str] | None, typer.Option(help="key=value, such as partition=gpu.")] = None,
 ) -> None:

@@ -46,14 +46,18 @@ def room() -> Callable[[int], AbstractContextManager[None]]:
 
 
 @pytest.fixture
-def metabench(tmp_path: Path, plugin: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def in_plugin(plugin: Path) -> dict[str, str]:
+    """The variables of a process that has the plug-in installed."""
+    path = os.pathsep.join([str(plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "300"}
+
+
+@pytest.fixture
+def metabench(tmp_path: Path, in_plugin: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in an empty folder, with the plug-in installed."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join([str(plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
-        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "300", **environment}
-        return subprocess.run(
-            [sys.executable, "-m", "metabench", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True
-        )
+        command = [sys.executable, "-m", "metabench", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env={**in_plugin, **environment}, capture_output=True, text=True)
 
     return run

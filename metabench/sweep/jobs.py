@@ -92,10 +92,12 @@ class History:
         return is_larger(cell, other, lambda model: _model_size(model, cell, self._data_dir))
 
 
-def watched(job: Job, settings: Settings, data_dir: Path | None, code: Path | None = None) -> Measurement:
+def watched(
+    job: Job, settings: Settings, data_dir: Path | None, code: Path | None = None, meeting: str = ""
+) -> Measurement:
     """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
     before = observe(job.cell.device)
-    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code)
+    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code, meeting=meeting)
     return replace(measurement, warnings=disturbances(before, observe(), measurement.time))
 
 

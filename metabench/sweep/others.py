@@ -45,6 +45,7 @@ class Others:
         return self.failure()
 
 
-def worker_command(job: Path, result: Path, number: int, address: str) -> list[str]:
-    """What starts process `number` of a cell, which meets the others at `address`."""
-    return [sys.executable, "-m", "metabench.sweep.worker", str(job), str(result), str(number), address]
+def worker_command(job: Path, result: Path, number: int = 0, address: str = "") -> list[str]:
+    """What starts process `number` of a cell, to meet the others at `address`; without one it starts them itself."""
+    which = [str(number), address] if address else []
+    return [sys.executable, "-m", "metabench.sweep.worker", str(job), str(result), *which]

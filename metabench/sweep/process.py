@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from metabench.measure.limit import ran_out
 from metabench.schema import Status
 from metabench.sweep.cell import Cell
 from metabench.sweep.measurement import Measurement
+from metabench.sweep.others import worker_command
 from metabench.sweep.spec import Settings
 
 PARTS = ("data", "parameters", "library", "gate", "time", "memory", "phases", "work", "quality", "traceback")
@@ -37,10 +37,12 @@ def run_cell(
     data_dir: Path | None,
     stop: Event | None = None,
     code: Path | None = None,
+    meeting: str = "",
 ) -> Measurement:
     """Measure `cell` in a process of its own. Whatever ends the process becomes the measurement's status.
 
-    `code` is a folder with other sources, which take the place of those that run now.
+    `code` is a folder with other sources, which take the place of those that run now. Where the cell's other processes
+    are started by somebody else, `meeting` is the address at which they meet.
     Raises `KeyboardInterrupt` once `stop` is set: cells that run side by side do so in threads, which hear no Ctrl-C;
     `UserError` where there is no room for the process or its files.
     """
@@ -51,7 +53,9 @@ def run_cell(
         with tempfile.TemporaryDirectory(prefix="metabench-") as name:
             folder = Path(name)
             (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-            exit_code, messages = _execute(folder, _environment(cell.threads, code), code, settings.time_limit_s, stop)
+            command = worker_command(folder / "job.json", folder / "result.json", 0, meeting)
+            variables = worker_environment(cell.threads, code)
+            exit_code, messages = _execute(command, folder, variables, code, settings.time_limit_s, stop)
             result_file = folder / "result.json"
             result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
     except OSError as error:
@@ -70,10 +74,14 @@ def run_cell(
 
 
 def _execute(
-    folder: Path, variables: Mapping[str, str], code: Path | None, limit: float, stop: Event | None
+    command: list[str],
+    folder: Path,
+    variables: Mapping[str, str],
+    code: Path | None,
+    limit: float,
+    stop: Event | None,
 ) -> tuple[int | None, str]:
     """Run the worker; gives its exit code (None: the time limit ended it) and the end of its messages."""
-    command = [sys.executable, "-m", "metabench.sweep.worker", str(folder / "job.json"), str(folder / "result.json")]
     with (folder / "messages").open("w+b") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables, cwd=code, start_new_session=True
@@ -107,8 +115,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _environment(threads: int, code: Path | None) -> Mapping[str, str]:
-    variables = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+def worker_environment(threads: int, code: Path | None = None) -> Mapping[str, str]:
+    """The variables of a worker: so many threads, and the sources in `code` before any others."""
+    # torchrun's own would make processes meet at torchrun's address instead of at their own
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}
+    variables = {**kept, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     if code:
         variables["PYTHONPATH"] = os.pathsep.join([str(code), str(code / "src"), variables.get("PYTHONPATH", "")])
     return variables

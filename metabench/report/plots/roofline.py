@@ -26,6 +26,8 @@ ROOF_AXES = ("device", "precision", "threads", "world_size", "machine")
 MOST_WORKS = 12
 GAP = 0.02
 """Between the letters of two pieces of work, as a share of the axis."""
+LINE_TOP, LETTER_FOOT = 0.9, 0.955
+"""Where the line of a piece of work leaves its place to reach its letter, as shares of the axis."""
 TITLE = "Achieved rate against arithmetic intensity"
 SAYS = (
     "Up is faster. Lines are what the machine itself reached in the same processes. "
@@ -218,5 +220,7 @@ def _letter(roof: Roof, letters: Mapping[str, str], axes: Axes) -> None:
         x = float(np.log10(mine[0].intensity))
         at = max(float(place((x, 0))[0]), reached + GAP)
         reached = at
-        axes.axvline(mine[0].intensity, color=FAINT, linewidth=0.5, linestyle=":", zorder=0)
-        axes.text(at, 0.965, letter, transform=axes.transAxes, ha="center", va="center", fontsize=8, fontweight="bold")
+        axes.axvline(mine[0].intensity, ymax=LINE_TOP, color=FAINT, linewidth=0.5, linestyle=":", zorder=0)
+        ends = [float(place((x, 0))[0]), at], [LINE_TOP, LETTER_FOOT]
+        axes.plot(*ends, transform=axes.transAxes, color=FAINT, linewidth=0.5, linestyle=":", zorder=0)
+        axes.text(at, 0.975, letter, transform=axes.transAxes, ha="center", va="center", fontsize=8, fontweight="bold")
