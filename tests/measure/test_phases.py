@@ -182,7 +182,7 @@ def test_a_cell_has_phases_by_the_processors_clock():
     found = measured_phases(workload, initial_meta(workload.cell, workload.algorithm), BRIEFLY)
     assert list(found.seconds) == [phase for phase in PHASES if phase in found.seconds]
     assert {"sampling", "query", "optimiser", *INNER} <= found.seconds.keys()
-    assert all(figure.value > 0 for figure in found.seconds.values())
+    assert all(figure.value >= 0 for figure in found.seconds.values()) and found.total > 0
 
 
 def test_on_cuda_events_are_recorded_and_waited_for_once(monkeypatch):

@@ -47,7 +47,7 @@ class Run:
         monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
         monkeypatch.setattr(runner, "warnings_now", lambda devices: [])
 
-    def run_cell(self, cell, number, settings, data_dir, stop=None, code=None):
+    def run_cell(self, cell, number, settings, data_dir, stop=None, code=None, meeting=""):
         self.measured.append(cell.algorithm)
         self.then.get(len(self.measured), lambda: None)()
         return Measurement(cell.id, number, "ok", "", cell.to_json(), "2026-01-01T00:00:00Z", 1.0)
