@@ -5,16 +5,12 @@ from dataclasses import dataclass
 
 from metabench.report.bundles import Bundle, ids_of, model_sizes, status
 from metabench.report.figures import NOTHING, bytes_text
-from metabench.report.growth import GROWING, Line, growing_lines
+from metabench.report.growth import GROWING, SETTING_AXES, Line, growing_lines
 from metabench.report.scaling import sizes_of
 from metabench.report.tables import Section, Table, setting, technique_text
 from metabench.rows import Row
 
 LACKING = ("oom", "skipped")
-SETTING_AXES = (
-    *("task", "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "meta_batch"),
-    *("device", "precision", "threads", "world_size", "machine"),
-)
 NOTES = (
     "Foreseen: the straight line through the two largest sizes that were measured, all else equal.",
     "Missed by: the most by which the same line misses a measured size, from the two before it.",

@@ -122,7 +122,7 @@ def drift_warnings(references: Sequence[Row]) -> list[str]:
 
 
 def _drift_warning(references: Sequence[Row]) -> str | None:
-    floor, found = noise_floor(references), drift(references)
+    floor, found = _floor(references), drift(references)
     if floor is None or found is None or not found.exceeds(floor.ratio):
         return None
     word, share = ("slower", found.change) if found.change > 1 else ("faster", 1 / found.change)

@@ -48,8 +48,8 @@ def machines_picture(run: Run) -> Picture | None:
 def machine_marks(run: Run) -> list[Mark]:
     """Every piece of work that was timed on the first machine and on another."""
     marks = []
+    first = next(iter(machines_of(run.measurements)), "")
     for by_machine in works_on_machines(run.measurements):
-        first, *_ = machines_of(run.measurements)
         base = by_machine.get(first)
         for machine, bundle in by_machine.items():
             if machine != first and base and base.step and bundle.step:
