@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from metabench.errors import UserError
 from metabench.measure.machine import physical_cores
@@ -159,7 +159,7 @@ def _open(options: Options) -> Iterator[Backend]:
             "backend 'torchrun' is for processes that torchrun has started: "
             "torchrun --nproc-per-node 2 -m metabench run SWEEP --backend torchrun --out FOLDER"
         )
-    store, rank, size = next(dist.rendezvous("env://"))
+    store, rank, size = next(rendezvous("env://"))
     if rank > 0:
         follow(store, rank)
         raise SystemExit(0)  # the run is process 0's
