@@ -10,7 +10,8 @@ import torch
 from metabench.errors import Unsupported, UserError
 from metabench.measure.gate import gate
 from metabench.measure.machine import fingerprint, short_name
-from metabench.measure.phases import PhaseBudget, Phases, divisible
+from metabench.measure.marks import divisible
+from metabench.measure.phases import PhaseBudget, Phases
 from metabench.measure.roofline import Peaks, measure_peaks, step_bytes, step_flops
 from metabench.profile.recording import recorded
 from metabench.profile.trace import Trace

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from metabench.measure.phases import SAMPLING
+from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile
 from metabench.profile.tables import where
 from metabench.profile.trace import Level, Trace, folded, levels

@@ -12,8 +12,8 @@ from torch._C._profiler import _RecordFunctionFast
 from torch.profiler import ProfilerActivity, profile
 
 from metabench.measure.clock import no_garbage_collection
+from metabench.measure.marks import Marks, Stamp
 from metabench.measure.memory import quiet_kineto
-from metabench.measure.phases import Marks, Stamp
 from metabench.profile.trace import RANGE, Trace, parse
 
 TRIES = 40

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from metabench.measure.phases import SAMPLING
+from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile, peaks_of
 from metabench.profile.trace import Operator, by_name, covered, gaps, levels
 from metabench.report.bundles import time_key

@@ -11,19 +11,8 @@ from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
 from metabench.engines.distributed import Group, Rank, distributed
 from metabench.errors import Unsupported
-from metabench.measure.phases import (
-    AVERAGE,
-    BRIEF,
-    META_ITERATION,
-    OPTIMISER,
-    Marks,
-    PhaseBudget,
-    Phases,
-    clock_for,
-    divisible,
-    measure_phases,
-    watched,
-)
+from metabench.measure.marks import AVERAGE, META_ITERATION, OPTIMISER, Marks, clock_for, divisible, watched
+from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
 from metabench.outer import Outer
 from metabench.sweep.cell import Cell

@@ -7,17 +7,8 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
-from metabench.measure.phases import (
-    Clock,
-    Marks,
-    PhaseBudget,
-    clock_for,
-    divisible,
-    measure_phases,
-    phase_figures,
-    watched,
-    without_marks,
-)
+from metabench.measure.marks import Clock, Marks, clock_for, divisible, watched
+from metabench.measure.phases import PhaseBudget, measure_phases, phase_figures, without_marks
 from metabench.schema import PHASES
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, initial_meta, measured_phases, sampler

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from metabench.cli import app
 from metabench.errors import UserError
 from metabench.measure.gate import Gate
-from metabench.measure.phases import Marks
+from metabench.measure.marks import Marks
 from metabench.profile import measuring, recording
 from metabench.profile.measuring import Incorrect, cell_of, profiled
 from metabench.profile.pictures import pictures
