@@ -120,6 +120,22 @@ def test_the_networks_of_the_field_are_exact(pool):
     assert error(Conv4((1, 28, 28), WAYS, 16, pool, True), episodes=task(1, (28, 28))) < 1e-11
 
 
+@pytest.mark.parametrize(
+    ("net", "size"),
+    [
+        (Net(16, channels=16), (8, 7)),  # more tiles than are in work at once; the last column half outside
+        (Net(32, channels=16, padding=0), (12, 10)),
+        (Net(16, channels=32, padding=2), (6, 6)),
+    ],
+    ids=str,
+)
+def test_convolutions_in_tiles_are_exact(net, size, monkeypatch):
+    sources, compiled = [], native.compiled
+    monkeypatch.setattr(native, "compiled", lambda source, flags: sources.append(source) or compiled(source, flags))
+    assert error(net, size) < 1e-12
+    assert all(f"winograd<{role}, " in source for source in sources for role in ("OUTPUT", "INPUT", "WEIGHT"))
+
+
 @pytest.mark.parametrize("algorithm", ["fomaml", "reptile", "anil", "meta-sgd", "imaml", "prototypical"])
 def test_other_algorithms_on_images(algorithm, monkeypatch):
     monkeypatch.setattr(code, "LARGE", 64)

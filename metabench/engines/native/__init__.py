@@ -37,7 +37,7 @@ from metabench.files import cache_dir, make_cache_dir
 from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.tensors import Params, Task, tensors_of
 
-KERNELS = [Path(__file__).with_name(name) for name in ("elements.cpp", "products.cpp", "convolutions.cpp")]
+KERNELS = [Path(__file__).with_name(f"{name}.cpp") for name in ("elements", "products", "convolutions", "winograd")]
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 KEPT_LIBRARIES = "native"
 """Below the cache folder: what was compiled once, a file for each source, compiler and processor."""

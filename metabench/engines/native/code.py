@@ -25,7 +25,7 @@ from metabench.engines.native.value import (
 
 LARGE = 4096
 """Elements of a tensor that is better computed again than read again: 16 KiB of float32."""
-CALLS = ("product<", "convolution<")
+CALLS = ("product<", "convolution<", "winograd<")
 LONGEST_FORMULA = 1200
 MOST_OPERANDS = 24
 

@@ -50,7 +50,7 @@ static INLINE void outer_block(const T* a, const T* b, T* c, int rows, int count
 template <int M, int N, int A0, int A1, int B0, int B1, int LEFT = N>
 static inline void outer_sum(const T* a, const T* b, T* c, int rows, int count) {
     if constexpr (LEFT > 0) {
-        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 4), R = rows_for(M, 6);
+        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 2), R = rows_for(M, 8);
         int m = 0;
         for (; m + R <= M; m += R) outer_block<R, V, W, A0, A1, B0, B1, N>(a + m, b, c + m * N, rows, count);
         if constexpr (M % R != 0) outer_block<M % R, V, W, A0, A1, B0, B1, N>(a + m, b, c + m * N, rows, count);

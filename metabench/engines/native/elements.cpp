@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <omp.h>
+#include <type_traits>
 
 // GCC 12 otherwise drops stores into what such a function reads: its analysis of who reads what is at fault.
 #define ALONE __attribute__((noipa))
