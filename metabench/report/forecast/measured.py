@@ -34,6 +34,37 @@ class Shared:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """A cell of one process whose operations, bytes and calls are known, beside the peaks of its machine."""
+
+    tasks: int
+    step: Interval
+    flops: float
+    bytes: float
+    calls: int
+    peak: float
+    """Operations per second, of matrix products or convolutions, whichever are faster."""
+    bandwidth: float
+    """Bytes per second."""
+    ids: tuple[str, ...]
+
+    @property
+    def share_of_peak(self) -> float:
+        """Of the operations that the machine could carry out in the time of a step."""
+        return self.flops / self.step.value / self.peak
+
+    @property
+    def share_of_bandwidth(self) -> float:
+        """Above 1 where much stays in caches."""
+        return self.bytes / self.step.value / self.bandwidth
+
+    @property
+    def call_s(self) -> float:
+        """Seconds for each operator, its own work included."""
+        return self.step.value / self.calls
+
+
+@dataclass(frozen=True)
 class Line:
     """One implementation in one setting, at several meta-batch sizes in one process."""
 
@@ -48,6 +79,7 @@ class Line:
     direction_bytes: float
     sampling_s: float
     """To draw a task, by the process itself; 0 where it was not timed."""
+    counted: tuple[Counted, ...]
     shared: tuple[Shared, ...]
     ids: tuple[str, ...]
 
@@ -96,6 +128,7 @@ def _line(group: Sequence[Bundle]) -> Line:
         work,
         direction,
         median(drawn) / largest.cell["meta_batch"] if drawn else 0.0,
+        tuple(_reached(alone)),
         tuple(_shared(sorted(group, key=lambda b: (processes(b.cell), b.cell["meta_batch"])))),
         ids_of(group),
     )
@@ -109,6 +142,15 @@ def _counted(rows: Sequence[Row]) -> Mapping[str, Any] | None:
     """The operations, bytes and calls of a cell, where all are known."""
     works = [row["work"] for row in sound_rows(rows) if row.get("work")]
     return next((work for work in works if work["flops"] and work.get("bytes") and work.get("calls")), None)
+
+
+def _reached(alone: Mapping[int, Bundle]) -> Iterable[Counted]:
+    for size, bundle in sorted(alone.items()):
+        work = _counted(bundle.rows)
+        if bundle.step and work and work["peaks"].get("bandwidth"):
+            peak = max(work["peaks"]["matmul"], work["peaks"]["convolution"])
+            figures = work["flops"], work["bytes"], work["calls"], peak, work["peaks"]["bandwidth"]
+            yield Counted(size, bundle.step, *figures, bundle.ids)
 
 
 def _shared(group: Iterable[Bundle]) -> Iterable[Shared]:

@@ -36,6 +36,7 @@ class Prediction:
     hardware: Hardware
     checks: tuple[Check, ...]
     predicted: tuple[Predicted, ...]
+    """Of the lines whose work was counted."""
     left_out: tuple[str, ...]
     """Sentences: implementations without a forecast, and why."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from metabench.report.document import Document, as_json, data_names
 from metabench.report.figures import NOTHING, bytes_text, duration_text, time_text
 from metabench.report.forecast.breaks import STRONG, TRIED, WEAK, Break, most_tasks
-from metabench.report.forecast.hardware import QUANTITIES, Hardware
+from metabench.report.forecast.hardware import PEAKS, QUANTITIES, Hardware
 from metabench.report.forecast.measured import Check, fit_network
 from metabench.report.forecast.model import Forecast, Limit, Span
 from metabench.report.forecast.predicting import SETTING_AXES, Predicted, Prediction
@@ -53,10 +53,10 @@ SCALINGS = (
 def forecast_document(found: Prediction) -> Document:
     """The tables."""
     run, data = found.run, data_names(found.run.measurements)
-    tables = list(_forecast_tables(found, data))
     sections = (
         Section("The model against what was measured", tuple(_check_tables(found.checks, data))),
-        Section("Forecast", tuple(tables)),
+        Section("What one process reached", tuple(_reached_tables(found.predicted, data))),
+        Section("Forecast", tuple(_forecast_tables(found, data))),
         Section("What would break first", tuple(_break_tables(found, data))),
         Section("Assumptions", (assumptions(found.hardware),)),
     )
@@ -134,27 +134,52 @@ def _check_row(check: Check) -> tuple[str, ...]:
     )
 
 
+def _reached_tables(found: Sequence[Predicted], data: Mapping[str, str]) -> Iterator[Table]:
+    columns = (
+        *("implementation", "tasks", "step time", "operations", "bytes", "calls"),
+        *("share of the peak", "share of the bandwidth", "time a call"),
+    )
+    notes = (
+        "Shares are of what the machine reached in the same processes, with as many threads; of the bandwidth more "
+        "than all where much stays in caches. time a call: the whole step by its calls, their arithmetic included.",
+    )
+    for where, group in _by_setting(found, MEASURED_AXES, data).items():
+        every = [(each.line.name, one) for each in group for one in each.line.counted]
+        body = tuple(
+            (
+                *(name, str(one.tasks), time_text(one.step), f"{two(one.flops / 1e6)} M", bytes_text(round(one.bytes))),
+                *(str(one.calls), f"{two(100 * one.share_of_peak)} %", f"{two(100 * one.share_of_bandwidth)} %"),
+                duration_text(one.call_s),
+            )
+            for name, one in every
+        )
+        if body:
+            says = "Measured, and what the ranges assumed of other hardware can be held against."
+            ids = tuple(one.ids for _, one in every)
+            yield Table(f"Reached by one process, measured: {where}", says, columns, body, notes, ids)
+
+
 def _forecast_tables(found: Prediction, data: Mapping[str, str]) -> Iterator[Table]:
     notes = (
-        f"Assumed of {found.hardware.title}: {_in_short(found.hardware)}.",
         "compute: the longest of arithmetic, memory traffic and operator calls, which are those counted here in one "
         "process; communication: the all-reduce and the wait for the slowest.",
         "memory: the straight line of the peaks measured here; libraries of a GPU take more.",
         "limited by: what takes most of the step, by one combination of the assumptions or another.",
     )
     for scaling in SCALINGS:
-        for where, group in _by_setting(found.predicted, data).items():
+        for where, group in _by_setting(found.predicted, SETTING_AXES, data).items():
+            assumed = _in_short(found.hardware, str(group[0].line.cell["precision"]))
             body = [_forecast_row(each, one, found.hardware) for each in group for one in each.forecasts[scaling.name]]
             tasks = group[0].forecasts[STRONG][0].tasks
             size = f"meta-batch {tasks}" if scaling.name == STRONG else f"{tasks} tasks a device"
             ids = tuple(each.line.ids for each in group for _ in each.forecasts[scaling.name])
-            yield Table(f"{scaling.title}: {where}, {size}", scaling.says, COLUMNS, tuple(body), notes, ids)
+            yield Table(f"{scaling.title}: {where}, {size}", scaling.says, COLUMNS, tuple(body), (assumed, *notes), ids)
 
 
-def _by_setting(found: Sequence[Predicted], data: Mapping[str, str]) -> dict[str, list[Predicted]]:
+def _by_setting(found: Sequence[Predicted], axes: Sequence[str], data: Mapping[str, str]) -> dict[str, list[Predicted]]:
     groups: dict[str, list[Predicted]] = {}
     for each in found:
-        groups.setdefault(setting(each.line.cell, SETTING_AXES, data), []).append(each)
+        groups.setdefault(setting(each.line.cell, axes, data), []).append(each)
     return groups
 
 
@@ -188,7 +213,7 @@ def _break_tables(found: Prediction, data: Mapping[str, str]) -> Iterator[Table]
         "Drawing tasks is taken to be as fast as on the machine that was measured, and no faster by more processes.",
     )
     columns = ("implementation", "scaling", "what breaks", "from", "limited by")
-    for where, group in _by_setting(found.predicted, data).items():
+    for where, group in _by_setting(found.predicted, SETTING_AXES, data).items():
         tasks = group[0].forecasts[STRONG][0].tasks
         body = tuple(
             (each.line.name, one.scaling, one.what, from_text(one), _limits_text(one.limits) or NOTHING)
@@ -227,8 +252,11 @@ def assumptions(hardware: Hardware) -> Table:
     return Table(f"Assumed: {hardware.title}", says, ("quantity", "assumed", "source"), body)
 
 
-def _in_short(hardware: Hardware) -> str:
-    return "; ".join(f"{QUANTITIES[name].words} {_assumed_text(hardware, name)}" for name in hardware.assumed)
+def _in_short(hardware: Hardware, precision: str) -> str:
+    """The assumptions that a forecast in that precision stands on, in one sentence."""
+    names = [name for name in hardware.assumed if name not in PEAKS or name == f"peak_{precision}"]
+    figures = "; ".join(f"{QUANTITIES[name].words} {_assumed_text(hardware, name)}" for name in names)
+    return f"Assumed of {hardware.title}: {figures}."
 
 
 def _assumed_text(hardware: Hardware, name: str) -> str:

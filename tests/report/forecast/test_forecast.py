@@ -91,6 +91,17 @@ def test_a_forecast_on_the_toy(run, toy):
     )
 
 
+def test_what_one_process_reached(run, toy):
+    """A step of 8 tasks takes 17 ms: 8 GFLOP of 200 GFLOP/s, 80 MB of 40 GB/s, 2440 calls."""
+    (table,) = [
+        table for title, table in tables(predict(run, toy, [1])).items() if "Reached" in title and "40x2" in title
+    ]
+    line = records(table)[1]
+    assert (line["tasks"], line["operations"], line["calls"]) == ("8", "8000 M", "2440")
+    assert line["share of the peak"] == "240 %"
+    assert line["share of the bandwidth"] == "12 %" and line["time a call"] == "6.97 µs"
+
+
 def test_a_device_whose_memory_is_too_small_says_so(run, hardware_file):
     small = find_hardware(str(hardware_file(memory=2.5e6)))
     found = tables(predict(run, small, [1]))
