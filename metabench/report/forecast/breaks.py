@@ -30,7 +30,7 @@ class Break:
 
 def breaks(line: Line, work: Work, tasks: int, hardware: Hardware) -> list[Break]:
     """Of `tasks` tasks shared (strong), and as many on each device (weak); the earliest first."""
-    choices = hardware.choices(str(line.cell["precision"]))
+    choices = hardware.choices(line.precision)
     found = [Break(STRONG, "devices are idle: more of them than tasks", tasks + 1, tasks + 1)]
     for scaling in (STRONG, WEAK):
         found += _of(scaling, line, work, tasks, choices)

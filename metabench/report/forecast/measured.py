@@ -14,6 +14,7 @@ from metabench.report.laws import Law, fit
 from metabench.report.parallel import processes
 from metabench.report.ratios import Interval
 from metabench.rows import Row
+from metabench.schema import SHORTEST_S
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class Line:
         """`algorithm/engine`"""
         return f"{self.cell['algorithm']}/{self.cell['engine']}"
 
+    @property
+    def precision(self) -> str:
+        """Old runs do not say theirs."""
+        return str(self.cell.get("precision", "float32"))
+
     def compute(self, tasks: int) -> float:
         """Seconds of a meta-iteration of so many tasks in one process, by the straight line."""
         assert self.time is not None
@@ -97,7 +103,7 @@ class Line:
 def lines(rows: Sequence[Row]) -> list[Line]:
     """All lines with a time in one process, in the order of other tables."""
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
-    for bundle in bundles(rows, time_key):
+    for bundle in bundles((row for row in rows if row["cell"]["meta_batch"] > 0), time_key):
         groups.setdefault(_key(bundle.cell), []).append(bundle)
     found = [_line(group) for group in groups.values() if any(b.step and processes(b.cell) == 1 for b in group)]
     return sorted(found, key=lambda line: order(line.cell))
@@ -156,7 +162,7 @@ def _reached(alone: Mapping[int, Bundle]) -> Iterable[Counted]:
 def _shared(group: Iterable[Bundle]) -> Iterable[Shared]:
     for bundle in group:
         times = [row["time"] for row in sound_rows(bundle.rows) if row.get("time")]
-        spent = [time["communication_s"] for time in times if time.get("communication_s")]
+        spent = [time["communication_s"] for time in times if (time.get("communication_s") or 0.0) >= SHORTEST_S]
         if processes(bundle.cell) > 1 and bundle.step and spent:
             tasks = int(bundle.cell["meta_batch"])
             yield Shared(processes(bundle.cell), tasks, bundle.step, median(spent), bundle.ids)

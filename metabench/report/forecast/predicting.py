@@ -54,9 +54,8 @@ def predict(run: Run, hardware: Hardware, devices: Sequence[int], meta_batch: in
     predicted, left_out = [], []
     for line in found:
         where = setting(line.cell, SETTING_AXES, {})
-        precision = str(line.cell["precision"])
         why = "" if line.work else NOT_COUNTED
-        why = why or ("" if hardware.has_peak(precision) else f"{hardware.name} has no peak in {precision}")
+        why = why or ("" if hardware.has_peak(line.precision) else f"{hardware.name} has no peak in {line.precision}")
         if why:
             left_out.append(f"No forecast for {line.name} ({where}): {why}.")
         else:
@@ -69,7 +68,7 @@ def predict(run: Run, hardware: Hardware, devices: Sequence[int], meta_batch: in
 
 def _predicted(line: Line, tasks: int, devices: Sequence[int], hardware: Hardware) -> Predicted:
     assert line.work is not None
-    choices = hardware.choices(str(line.cell["precision"]))
+    choices = hardware.choices(line.precision)
     forecasts = {
         STRONG: tuple(forecast(line.work, tasks, number, tasks, choices) for number in devices),
         WEAK: tuple(forecast(line.work, tasks * number, number, tasks, choices) for number in devices),

@@ -168,7 +168,7 @@ def _forecast_tables(found: Prediction, data: Mapping[str, str]) -> Iterator[Tab
     )
     for scaling in SCALINGS:
         for where, group in _by_setting(found.predicted, SETTING_AXES, data).items():
-            assumed = _in_short(found.hardware, str(group[0].line.cell["precision"]))
+            assumed = _in_short(found.hardware, group[0].line.precision)
             body = [_forecast_row(each, one, found.hardware) for each in group for one in each.forecasts[scaling.name]]
             tasks = group[0].forecasts[STRONG][0].tasks
             size = f"meta-batch {tasks}" if scaling.name == STRONG else f"{tasks} tasks a device"
@@ -216,7 +216,7 @@ def _break_tables(found: Prediction, data: Mapping[str, str]) -> Iterator[Table]
     for where, group in _by_setting(found.predicted, SETTING_AXES, data).items():
         tasks = group[0].forecasts[STRONG][0].tasks
         body = tuple(
-            (each.line.name, one.scaling, one.what, from_text(one), _limits_text(one.limits) or NOTHING)
+            (each.line.name, one.scaling, one.what, from_text(one), _broken_by(one, tasks))
             for each in group
             for one in each.breaks
         )
@@ -231,6 +231,12 @@ def _break_tables(found: Prediction, data: Mapping[str, str]) -> Iterator[Table]
             (*notes, *memory),
             tuple(each.line.ids for each in group for _ in each.breaks),
         )
+
+
+def _broken_by(one: Break, tasks: int) -> str:
+    if one.scaling == STRONG and one.first is not None and one.first > tasks:
+        return "idle devices"
+    return _limits_text(one.limits) or NOTHING
 
 
 def from_text(one: Break) -> str:

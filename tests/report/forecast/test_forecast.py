@@ -1,5 +1,7 @@
 """From rows whose truth is known to tables: laws and network are found again, and steps predicted without error."""
 
+import copy
+
 import pytest
 
 from metabench.errors import UserError
@@ -11,6 +13,7 @@ from metabench.report.forecast.predicting import predict
 from metabench.report.forecast.shown import forecast_document, forecast_json, from_text
 from metabench.report.forecast.text import two
 from metabench.report.frame import read_run
+from metabench.schema import identity
 
 
 @pytest.fixture
@@ -124,6 +127,26 @@ def test_what_breaks_first(run, hardware_file):
     assert told["weak", "drawing tasks takes longer than a step"].startswith("32")
     firsts = [one.first or 2 * TRIED[-1] for one in found]
     assert firsts == sorted(firsts)
+
+
+def test_devices_beyond_the_tasks_are_what_breaks_efficiency(run, toy):
+    found = tables(predict(run, toy, [1]))
+    (table,) = [table for title, table in found.items() if title.startswith("What would") and "40x2" in title]
+    told = {(line["scaling"], line["what breaks"]): (line["from"], line["limited by"]) for line in records(table)}
+    assert told["strong", "devices are idle: more of them than tasks"] == ("17", "idle devices")
+    assert told["strong", "efficiency is below 50 %"] == ("32", "idle devices")
+    assert table.notes[-1].endswith("maml/vmap 30.")  # 1 MB and 0.1 MB a task, of 4 MB
+
+
+def test_rows_of_old_or_damaged_runs(run_of, rows, row, toy):
+    for one in rows:
+        one["cell"].pop("precision")
+        one["id"] = identity(one["cell"])
+    odd = row(0, meta_batch=0, measure=["time"])
+    instant = copy.deepcopy(next(one for one in rows if one["cell"].get("world_size") == 2))
+    instant["time"]["communication_s"] = 1e-300
+    found = predict(read_run(run_of([*rows, odd, instant])), toy, [1])
+    assert len(found.predicted) == 2 and len(found.checks) == 6
 
 
 def test_what_was_not_counted_is_left_out_with_a_reason(run_of, rows, toy):
