@@ -51,7 +51,7 @@ def predict(run: Run, hardware: Hardware, devices: Sequence[int], meta_batch: in
     for line in found:
         where = setting(line.cell, SETTING_AXES, {})
         largest[where] = max(line.cell["meta_batch"], largest.get(where, 0))
-    predicted, left_out = [], []
+    predicted, left_out, why = [], [], "no cell of one process was timed"
     for line in found:
         where = setting(line.cell, SETTING_AXES, {})
         why = "" if line.work else NOT_COUNTED
@@ -61,8 +61,9 @@ def predict(run: Run, hardware: Hardware, devices: Sequence[int], meta_batch: in
         else:
             predicted.append(_predicted(line, meta_batch or largest[where], devices, hardware))
     if not predicted:
-        why = left_out[0] if left_out else "No cell of one process was timed."
-        raise UserError(f"nothing of '{run.name}' can be forecast: {why} The sweep 'processes' measures what it takes")
+        raise UserError(
+            f"nothing of '{run.name}' can be forecast, for {why}: the sweep 'processes' measures what it takes"
+        )
     return Prediction(run, hardware, tuple(checks(found)), tuple(predicted), tuple(left_out))
 
 
