@@ -10,7 +10,7 @@ import typer
 from tabulate import tabulate
 
 from metabench import __version__
-from metabench.comparing import claims, compare, history, merge, report
+from metabench.comparing import claims, compare, forecast, history, merge, report
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.examining import advise, profile, verify
 from metabench.options import AsJson, DataDir, check_device, fail
@@ -107,7 +107,7 @@ def run(
     report(folder, as_json)
 
 
-for command in (report, compare, claims, history, merge, advise, profile, verify):
+for command in (report, compare, claims, forecast, history, merge, advise, profile, verify):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands that read run folders: `report`, `merge`, `compare`, `history` and `claims`."""
+"""The commands that read run folders: `report`, `merge`, `compare`, `history`, `claims` and `forecast`."""
 
 import sys
 from datetime import UTC, datetime
@@ -12,6 +12,8 @@ from metabench.options import AsJson, DataDir
 from metabench.text import printable, strict_json
 
 Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
+MOST_TASKS, MOST_DEVICES = 1_000_000, 65_536
+LONGEST_COUNT = 10  # digits
 Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
 
 
@@ -176,3 +178,40 @@ def claims(
         print(document.as_text(claims_document(found)))
     if written:
         print(f"metabench: claims: {', '.join(printable(str(path)) for path in written)}", file=sys.stderr)
+
+
+def forecast(
+    run: Annotated[Path, typer.Argument(help="A run folder, of the sweep `processes` or one like it.")],
+    hardware: Annotated[str, typer.Option(help="What to forecast for: a name, or a TOML file of your own.")] = "h200",
+    devices: Annotated[str, typer.Option(help="Numbers of devices, with commas between.")] = "1,8,64",
+    meta_batch: Annotated[int | None, typer.Option(help="Tasks; by default the most that were measured.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for forecast.md.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict a meta-iteration on devices that are not at hand, and hold the model against what was measured."""
+    from metabench.report import document
+    from metabench.report.forecast.hardware import find_hardware
+    from metabench.report.forecast.predicting import predict
+    from metabench.report.forecast.shown import forecast_document, forecast_json
+    from metabench.report.forecast.write import write_forecast
+    from metabench.report.frame import read_run
+
+    if meta_batch is not None and not 1 <= meta_batch <= MOST_TASKS:
+        raise UserError(f"--meta-batch takes a whole number from 1 to {MOST_TASKS:,}")
+    found = predict(read_run(run), find_hardware(hardware), _device_counts(devices), meta_batch)
+    written = write_forecast(found, out) if out else None
+    if as_json:
+        print(strict_json(forecast_json(found)))
+    else:
+        print(document.as_text(forecast_document(found)))
+    if written:
+        print(f"metabench: forecast: {printable(str(written))}", file=sys.stderr)
+
+
+def _device_counts(text: str) -> list[int]:
+    counts = text.split(",")
+    if not all(
+        count.strip().isdecimal() and len(count) < LONGEST_COUNT and 1 <= int(count) <= MOST_DEVICES for count in counts
+    ):
+        raise UserError(f"--devices takes whole numbers from 1 to {MOST_DEVICES:,}, with commas between: 1,8,64")
+    return sorted({int(count) for count in counts})

@@ -183,7 +183,7 @@ ROW = Table(
                         {"matmul": POSITIVE, "convolution": POSITIVE, "noisy": TRUTH}, {"bandwidth": POSITIVE}
                     ),
                 },
-                {"bytes": AMOUNT},
+                {"bytes": AMOUNT, "calls": WHOLE},
             )
         ),
         "quality": Maybe(

@@ -69,18 +69,31 @@ def step_bytes(algorithm: Algorithm, episodes: Task, meta: Params) -> int:
     return int(traffic.bytes) * episodes.support.x.shape[0]
 
 
+def iteration_calls(run: Callable[[], object]) -> int:
+    """Operators that `run`, one meta-iteration of an engine that goes through torch's operators, calls.
+
+    Those alone that do something: views and the making of empty tensors are none. On a GPU each is a kernel launched,
+    or a few. The outer update counts.
+    """
+    with Traffic() as traffic:
+        run()
+    return int(traffic.calls)
+
+
 class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that go into operators and come out of them."""
+    """Counts operators that do something, and the bytes of the tensors that go into them and come out of them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
+        self.calls = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         returns = func._schema.returns
         view = bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
         if not view and func.overloadpacket.__name__ not in ("empty", "empty_like", "empty_strided", "_unsafe_view"):
+            self.calls += 1
             self.bytes += sum(map(_touched, tree_leaves((args, kwargs, out))))
         return out
 

@@ -133,7 +133,7 @@ def _record(row: Row) -> dict[str, Any]:
         **{name: memory.get(name) for name in MEMORY_COLUMNS},
         "phases_step_s": (phases.get("step") or {}).get("median"),
         **{f"{column}_s": (seconds.get(phase) or {}).get("value") for phase, column in PHASE_COLUMNS.items()},
-        **{f"work_{name}": work.get(name) for name in ("flops", "bytes")},
+        **{f"work_{name}": work.get(name) for name in ("flops", "bytes", "calls")},
         **{f"peak_{name}": (work.get("peaks") or {}).get(name) for name in ("matmul", "convolution", "bandwidth")},
         **{f"quality_{name}": quality.get(name) for name in QUALITY_COLUMNS},
         "started": row.get("started"),

@@ -27,7 +27,8 @@ from metabench.schema import CELL
 MOST_BYTES = 16 * MEBIBYTE
 LABELS = frozenset(
     {axis_word(axis) for axis in (*CELL.required, *CELL.optional) if axis not in ("iterations", "seed")}
-    | {"technique", "peer", "id", "claim"}
+    | {"technique", "peer", "id", "claim", "implementation"}
+    | {"processes", "devices", "tasks", "scaling", "what breaks", "quantity"}
 )
 """Columns whose text says which row it is."""
 BLOCK = re.compile(r"<!-- from (\S+?)(?:: ([^\n]*?))? -->\n(.*?)<!-- end -->", re.DOTALL)

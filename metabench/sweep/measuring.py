@@ -19,7 +19,7 @@ from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate,
 from metabench.measure.gate import TASKS as GATE_TASKS
 from metabench.measure.limit import limit_memory, parse_size
 from metabench.measure.memory import measure_memory
-from metabench.measure.roofline import measure_peaks, step_bytes, step_flops
+from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.schema import LARGEST
 from metabench.sweep.cell import Cell
@@ -166,7 +166,14 @@ def _work(workload: Workload, meta: Params) -> dict[str, Any]:
     flops = in_precision(cell, step_flops)(workload.stage(1.0), episodes, meta)
     dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
     moved = in_precision(cell, step_bytes)(workload.stage(1.0), episodes, meta)
-    return {"flops": flops, "bytes": moved, "peaks": asdict(measure_peaks(cell.threads, dtype, like.device))}
+    calls = {"calls": iteration_calls(workload.repeatable(meta)[0])} if _calls_operators(workload) else {}
+    return {"flops": flops, "bytes": moved, **calls, "peaks": asdict(measure_peaks(cell.threads, dtype, like.device))}
+
+
+def _calls_operators(workload: Workload) -> bool:
+    """Whether a meta-iteration is made of torch's operators, called one by one in a single process."""
+    engine = workload.engine
+    return not (engine.compiles or engine.start or engine.foreign or workload.group)
 
 
 def _summary(timing: Timing) -> dict[str, Any]:

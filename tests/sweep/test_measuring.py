@@ -243,6 +243,20 @@ def test_work_is_that_of_loop_beside_what_the_machine_can_do(monkeypatch):
     assert 2 * 5 * 2 * 10 * 1680 < parts["work"]["flops"] < 2 * 20 * 2 * 10 * 1680
 
 
+def test_loop_calls_operators_for_each_task_and_vmap_for_all_at_once(monkeypatch):
+    monkeypatch.setattr(measuring, "measure_peaks", lambda threads, dtype, device: Peaks(1e9, 2e9, 3e9, False))
+
+    def calls(engine, tasks):
+        parts = {}
+        cell = cell_of(measure=["work"], inner_steps=1, engine=engine, meta_batch=tasks)
+        measure_cell(cell, SETTINGS, None, parts.update)
+        return parts["work"].get("calls")
+
+    loop = [calls("loop", tasks) for tasks in (2, 3, 4)]
+    assert loop[2] - loop[1] == loop[1] - loop[0] > 50
+    assert calls("vmap", 2) == calls("vmap", 4) < loop[0]
+
+
 def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch):
     """Early in a training, adaptation may overflow on validation tasks and be sound in the end."""
 
