@@ -15,7 +15,7 @@ from metabench.measure.memory import status_bytes
 SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(i?))?B\s*", re.IGNORECASE)
 
 SPARED = 0.1
-"""Share of the free memory that is left to all else: a system without any ends programs, and not always the right one."""
+"""Share of the free memory that is left to all else: a system without any ends programs, often the wrong one."""
 
 OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc", "RESOURCE_EXHAUSTED")
 
@@ -32,9 +32,9 @@ def parse_size(text: str) -> int:
 def limit_memory(size: int, device: torch.device, foreign: bool = False) -> None:
     """Let this process take `size` bytes more than it holds now; what asks for more runs out of memory.
 
-    A lower limit that holds already stays. On a processor, of private writable memory, touched or not: what the address space holds besides (libraries, what
-    CUDA reserves) does not count. On CUDA, of torch's caching allocator. Raises `Unsupported` where there is no such
-    limit, and for `foreign` arrays on CUDA, which another library allocates.
+    On a processor, of private writable memory, touched or not: what the address space holds besides (libraries, what
+    CUDA reserves) does not count, and a lower limit that holds already stays. On CUDA, of torch's caching allocator.
+    Raises `Unsupported` where there is no such limit, and for `foreign` arrays on CUDA, which another library allocates.
     """
     if device.type == "cuda":
         if foreign:
