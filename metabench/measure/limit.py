@@ -34,7 +34,7 @@ def limit_memory(size: int, device: torch.device, foreign: bool = False) -> None
 
     On a processor, of private writable memory, touched or not: what the address space holds besides (libraries, what
     CUDA reserves) does not count, and a lower limit that holds already stays. On CUDA, of torch's caching allocator.
-    Raises `Unsupported` where there is no such limit, and for `foreign` arrays on CUDA, which another library allocates.
+    Raises `Unsupported` where there is none, and for `foreign` arrays on CUDA, which another library allocates.
     """
     if device.type == "cuda":
         if foreign:
