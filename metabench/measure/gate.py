@@ -27,6 +27,8 @@ NUDGE = 0.05
 DIFFERENCES = (1e-5, 1e-6, 1e-7)
 """Steps of the central differences. The best one counts: a ReLU or a max-pool that switches inside one of them
 spoils that difference and not the gradient, while a wrong gradient is wrong at all of them."""
+FINER = (1e-8, 1e-9)
+"""Where none of these agrees: a deep network has millions of ReLUs, and some of them switch inside each."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,10 @@ def definition_error(
     for _ in range(2):
         random = torch.randn(gradient.shape, generator=generator, dtype=gradient.dtype).to(gradient.device)
         probes.append((random / random.norm(), typical))
+    units = [scale * norm if norm > 0 else 1.0 for _, scale in probes]
     errors = [
-        _best_difference(objective, meta, along, float(gradient @ along)) / (scale * norm if norm > 0 else 1.0)
-        for along, scale in probes
+        _best_difference(objective, meta, along, float(gradient @ along), DEFINITION_TOLERANCE * unit) / unit
+        for (along, _), unit in zip(probes, units, strict=True)
     ]
     return max(errors, key=_nan_last)
 
@@ -157,12 +160,17 @@ def _inner_gradients(algorithm: Algorithm, meta: Params, task: Task) -> list[tup
     return record
 
 
-def _best_difference(objective: Callable[[Params], float], meta: Params, along: Tensor, slope: float) -> float:
-    errors = []
-    for size in DIFFERENCES:
+def _best_difference(
+    objective: Callable[[Params], float], meta: Params, along: Tensor, slope: float, allowed: float
+) -> float:
+    """The least error of a difference; finer ones are tried where none is within what is allowed."""
+
+    def error(size: float) -> float:
         rise = objective(_shift(meta, size * along)) - objective(_shift(meta, -size * along))
-        errors.append(abs(rise / (2 * size) - slope))
-    return min(errors, key=_nan_last)
+        return abs(rise / (2 * size) - slope)
+
+    best = min(map(error, DIFFERENCES), key=_nan_last)
+    return best if best <= allowed else min(best, *map(error, FINER), key=_nan_last)
 
 
 def flat(params: Params) -> Tensor:

@@ -2,14 +2,20 @@
 
 import re
 import sys
+from contextlib import suppress
 from decimal import Decimal
 
+import psutil
 import torch
 
 from metabench.errors import Unsupported, UserError
+from metabench.measure.machine import group_limit
 from metabench.measure.memory import status_bytes
 
 SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(i?))?B\s*", re.IGNORECASE)
+
+SPARED = 0.1
+"""Share of the free memory that is left to all else: a system without any ends programs, often the wrong one."""
 
 OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc", "RESOURCE_EXHAUSTED")
 
@@ -27,8 +33,8 @@ def limit_memory(size: int, device: torch.device, foreign: bool = False) -> None
     """Let this process take `size` bytes more than it holds now; what asks for more runs out of memory.
 
     On a processor, of private writable memory, touched or not: what the address space holds besides (libraries, what
-    CUDA reserves) does not count. On CUDA, of torch's caching allocator. Raises `Unsupported` where there is no such
-    limit, and for `foreign` arrays on CUDA, which another library allocates.
+    CUDA reserves) does not count, and a lower limit that holds already stays. On CUDA, of torch's caching allocator.
+    Raises `Unsupported` where there is none, and for `foreign` arrays on CUDA, which another library allocates.
     """
     if device.type == "cuda":
         if foreign:
@@ -40,9 +46,17 @@ def limit_memory(size: int, device: torch.device, foreign: bool = False) -> None
         raise Unsupported(f"memory_limit on a processor needs Linux: {sys.platform} does not hold a process to one")
     import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = status_bytes("VmData") + size
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (before, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([status_bytes("VmData") + size, *limits]), hard))
+
+
+def spare_the_system(processes: int = 1) -> None:
+    """Hold this process, one of so many, to its share of the memory that is free now, where the system does that."""
+    if sys.platform == "linux":
+        free = min(psutil.virtual_memory().available, group_limit() or sys.maxsize)
+        with suppress(OSError, ValueError):  # some sandboxes do not say what a process holds
+            limit_memory(int((1 - SPARED) * free / processes), torch.device("cpu"))
 
 
 def ran_out(message: str) -> bool:

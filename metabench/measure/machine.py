@@ -46,7 +46,7 @@ def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> dict[str, Any]:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "threads": threads,
         "processor": _processor(),
-        "memory": {"total_bytes": psutil.virtual_memory().total, "limit_bytes": _memory_limit()},
+        "memory": {"total_bytes": psutil.virtual_memory().total, "limit_bytes": group_limit()},
         "system": _system(),
         "gpus": gpus,
         "cuda": cuda,
@@ -136,7 +136,8 @@ def _quota_cores() -> float | None:
     return None if quota == "max" else int(quota) / int(period or 100_000)
 
 
-def _memory_limit() -> int | None:
+def group_limit() -> int | None:
+    """Bytes that the container, or the control group, may hold; None where it has no limit."""
     limit = _read("/sys/fs/cgroup/memory.max") or _read("/sys/fs/cgroup/memory/memory.limit_in_bytes") or "max"
     return int(limit) if limit.isdigit() and int(limit) < 2**60 else None  # version 1 says "none" by a huge number
 

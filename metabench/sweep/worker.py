@@ -19,7 +19,7 @@ import torch
 
 from metabench.engines.distributed import Group, Rank
 from metabench.errors import Unsupported
-from metabench.measure.limit import lift_limit, ran_out
+from metabench.measure.limit import lift_limit, ran_out, spare_the_system
 from metabench.sweep.cell import Cell
 from metabench.sweep.measuring import Incorrect, measure_cell
 from metabench.sweep.others import Others
@@ -65,6 +65,8 @@ def main() -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     job = json.loads(job_file.read_text(encoding="utf-8"))
     cell = Cell.from_json(job["cell"])
+    if cell.device == "cpu":
+        spare_the_system(cell.world_size)
     torch.set_num_threads(cell.threads)
     # float32 means float32: cuDNN would round convolutions to 10 bits.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.precision == "tf32"

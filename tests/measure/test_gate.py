@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import TAPE
 from metabench.engines.base import ENGINES
-from metabench.measure.gate import gate, relative_error
+from metabench.measure.gate import _best_difference, gate, relative_error
 from metabench.models.base import MODELS
 from metabench.models.conv4 import Conv4
 from metabench.tasks.base import TASKS, EpisodeShape
@@ -113,6 +113,30 @@ def test_a_wrong_metric_does_not_pass():
         return direction, {"loss": metrics["loss"] * 1.001}
 
     assert not gate(algorithm, step, SINUSOID, CPU).passed
+
+
+@pytest.mark.parametrize(("slope", "agrees"), [(1.0, True), (2.0, False)])
+def test_finer_differences_are_taken_where_a_kink_lies_in_all_others(slope, agrees):
+    kink = 3e-8
+
+    def objective(point):
+        x = float(point["x"])
+        return x + 1000 * max(0.0, x - kink)
+
+    at = {"x": torch.zeros(1, dtype=torch.float64)}
+    error = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), slope, 1e-5)
+    assert error == pytest.approx(0 if agrees else 1, abs=1e-6)
+
+
+def test_finer_differences_are_not_taken_where_a_usual_one_agrees():
+    sizes = []
+
+    def objective(point):
+        sizes.append(abs(float(point["x"])))
+        return sizes[-1] * 3
+
+    _best_difference(objective, {"x": torch.zeros(1)}, torch.ones(1), 0.0, 1e-5)
+    assert min(sizes) == pytest.approx(1e-7)
 
 
 def test_relative_error():

@@ -61,6 +61,31 @@ print(len(torch.ones(80 << 18)) >> 18)
     ]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to it")
+@pytest.mark.parametrize(
+    ("free", "group", "processes"), [(100, None, 1), (1000, 100, 1), (200, None, 2)], ids=["system", "group", "shared"]
+)
+def test_what_is_free_is_never_taken_whole(free, group, processes):
+    """Of 100 MiB a tensor of 80 is given, one of 95 is not, and a limit that asks for more does not raise it."""
+    code = f"""
+import psutil, torch
+from types import SimpleNamespace
+from metabench.measure import limit
+torch.zeros(8) @ torch.zeros(8)
+psutil.virtual_memory = lambda: SimpleNamespace(available={free} << 20)
+limit.group_limit = lambda: {group} and {group} << 20
+limit.spare_the_system({processes})
+limit.limit_memory(1 << 30, torch.device("cpu"))
+print(len(torch.ones(80 << 18)) >> 18)
+try:
+    torch.ones(95 << 18)
+except RuntimeError as error:
+    print(limit.ran_out(str(error)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["80", "True"]
+
+
 @pytest.mark.parametrize(("size", "share"), [(2 << 30, 0.25), (100 << 30, 1.0)])
 def test_on_cuda_it_is_a_share_of_the_allocator(monkeypatch, size, share):
     asked = []

@@ -114,7 +114,7 @@ def test_a_container_may_have_less_memory(
     monkeypatch: pytest.MonkeyPatch, files: dict[str, str], limit: int | None
 ) -> None:
     monkeypatch.setattr(machine, "_read", files.get)
-    assert machine._memory_limit() == limit
+    assert machine.group_limit() == limit
 
 
 @pytest.mark.parametrize(

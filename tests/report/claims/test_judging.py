@@ -54,6 +54,13 @@ def test_peaks_are_exact(held, pair):
     assert found.verdict == "holds" and "0.500 (exact)" in claims_table([found]).rows[0]
 
 
+@pytest.mark.parametrize(("what", "figure"), [(FASTER, 0.6), (SMALLER, 0.5)], ids=["time", "memory"])
+def test_what_a_gpu_is_said_to_do_is_shown_as_measured_without_one(held, pair, what, figure):
+    found = held([pair], **what, claimed=figure, setting={"device": "cuda"})
+    assert (found.verdict, found.reason) == ("cannot tell", "no GPU in this run")
+    assert found.shown.measured.figure.value == pytest.approx(figure, rel=0.01)
+
+
 def test_a_ratio_that_shrinks_with_a_size(held, row):
     """1/K of the memory at K inner steps; the synthetic technique takes a quarter, whatever K is."""
     made = [row(checkpoint=flag, inner_steps=steps) for flag in (True, False) for steps in (4, 8)]
