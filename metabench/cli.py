@@ -1,5 +1,7 @@
 """The command line: parses, calls, prints."""
 
+import atexit
+import os
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -32,10 +34,23 @@ KINDS = ("algorithms", "engines", "models", "tasks", "sweeps")
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2, without a traceback."""
+    code: object = 1
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+    # What is registered first is called last. All is done by then, and torch takes most of a second to tidy up.
+    atexit.register(leave)
     try:
-        app()
-    except (UserError, Unsupported) as error:
-        fail(str(error), 2)
+        try:
+            app()
+        except (UserError, Unsupported) as error:
+            fail(str(error), 2)
+    except SystemExit as end:
+        code = end.code or 0
+        raise
 
 
 @app.command("list")

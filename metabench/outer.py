@@ -5,6 +5,8 @@ from math import cos, pi
 from typing import Literal
 
 import torch
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from metabench.algorithms.presets import Decay
 from metabench.tensors import Params
@@ -51,26 +53,57 @@ DESCENT = Outer("sgd", 1.0, "none", 1)
 
 
 class MetaOptimizer:
-    """Hands directions to a torch optimiser; owns the meta-parameters that it updates in place."""
+    """Hands directions to torch's Adam or SGD; owns the meta-parameters that it updates in place.
+
+    By their functions: to make one of torch's optimiser objects imports its compiler, which takes each cell's process
+    as long as all else that it imports.
+    """
 
     def __init__(self, meta: Params, outer: Outer) -> None:
-        self.meta = meta
-        self.clip = outer.clip
-        tensors = list(meta.values())
-        # The fused kernels take a third of the time of the others on small networks.
-        if outer.optimizer == "adam":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(tensors, lr=outer.lr, fused=True)
-        else:
-            self.optimizer = torch.optim.SGD(tensors, lr=outer.lr, fused=True)
-        constant = outer.decay == "none" and not outer.warmup
-        self.schedule = None if constant else torch.optim.lr_scheduler.LambdaLR(self.optimizer, outer.factor)
+        self.meta, self.outer = meta, outer
+        self.iteration = 0
+        kept = list(meta.values()) if outer.optimizer == "adam" else []
+        self.means, self.squares = ([torch.zeros_like(p) for p in kept] for _ in range(2))
+        self.steps = [torch.zeros((), device=p.device) for p in kept]
 
+    @torch.no_grad()
     def update(self, direction: Params) -> None:
         """One outer step against the direction."""
         for name, p in self.meta.items():
             p.grad = direction[name]
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.meta.values(), self.clip)
-        self.optimizer.step()
-        if self.schedule:
-            self.schedule.step()
+        if self.outer.clip:
+            torch.nn.utils.clip_grad_norm_(self.meta.values(), self.outer.clip)
+        params, rate = list(self.meta.values()), self.outer.lr * self.outer.factor(self.iteration)
+        gradients = [p.grad for p in params if p.grad is not None]
+        # The fused kernels take a third of the time of the others on small networks.
+        if self.outer.optimizer == "adam":
+            adam(
+                params,
+                gradients,
+                self.means,
+                self.squares,
+                [],
+                self.steps,
+                fused=True,
+                amsgrad=False,
+                beta1=BETA1,
+                beta2=BETA2,
+                lr=rate,
+                weight_decay=0.0,
+                eps=EPSILON,
+                maximize=False,
+            )
+        else:
+            sgd(
+                params,
+                gradients,
+                [None for _ in params],
+                fused=True,
+                weight_decay=0.0,
+                momentum=0.0,
+                lr=rate,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+        self.iteration += 1

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
 
 PIECES = 20  # what is next to each other is alike, so long series are judged by the medians of so many pieces
 UNLIKELY = 0.01
@@ -37,6 +36,6 @@ def trend(values: Sequence[float]) -> Trend:
     score = abs(float(np.sign(steps).sum()))
     # Kendall's normal approximation, corrected for continuity: a little above the exact chance where that is small.
     deviation = math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    chance = min(1.0, 2 * float(ndtr(-(score - 1) / deviation)))
+    chance = min(1.0, math.erfc((score - 1) / deviation / math.sqrt(2)))
     slope = float(np.median(steps / (second - first)))
     return Trend(math.exp(slope * (n - 1)), chance)

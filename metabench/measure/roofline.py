@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from metabench.algorithms.base import Algorithm
 from metabench.engines import loop
@@ -49,6 +48,8 @@ def step_flops(algorithm: Algorithm, episodes: Task, meta: Params) -> int:
     whose course does not depend on values, which none of ours does. The first call in a process makes torch import its
     compiler, which takes a second or two, and memory: call this when all else is measured.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton, and most cells count nothing
+
     direction = loop.build(algorithm)
     with FlopCounterMode(display=False) as counter:
         direction(meta, task_at(episodes, [0]))

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import bdtr, ndtri
 
 CONFIDENCE = 0.95
 STOPPING_CONFIDENCE = 0.99
@@ -45,11 +46,19 @@ def median_interval(ordered: Sequence[float] | np.ndarray, confidence: float = C
     than six samples cannot reach 95 %: their range is given (n = 5 covers 93.75 %).
     """
     n = len(ordered)
-    k = 0
-    while bdtr(k, n, 0.5) <= (1 - confidence) / 2:
-        k += 1
-    k = max(k, 1)
+    k = max(_outside(n, confidence), 1)
     return float(ordered[k - 1]), float(ordered[n - k])
+
+
+@lru_cache(1000)
+def _outside(n: int, confidence: float) -> int:
+    """The largest k for which P(Binomial(n, 1/2) < k) <= (1 - confidence) / 2, in whole numbers of outcomes."""
+    k, ways, fewer, all_ways = 0, 1, 1, 2**n
+    while fewer / all_ways <= (1 - confidence) / 2:
+        ways = ways * (n - k) // (k + 1)
+        fewer += ways
+        k += 1
+    return k
 
 
 def known_within(samples: Sequence[float], share: float) -> bool:
@@ -60,7 +69,7 @@ def known_within(samples: Sequence[float], share: float) -> bool:
     """
     ordered = np.sort(np.asarray(samples, dtype=float))
     low, high = median_interval(ordered, STOPPING_CONFIDENCE)
-    scale = float(ndtri((1 + CONFIDENCE) / 2) / ndtri((1 + STOPPING_CONFIDENCE) / 2))
+    scale = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) / NormalDist().inv_cdf((1 + STOPPING_CONFIDENCE) / 2)
     return scale * (high - low) / 2 < share * float(np.median(ordered))
 
 

@@ -12,7 +12,6 @@ from functools import lru_cache
 from math import ceil, comb, exp, floor
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 from metabench.report.ratios import CONFIDENCE, Interval
 
@@ -39,8 +38,10 @@ class Shift:
 def adjusted(chances: Sequence[float | None]) -> list[float | None]:
     """Benjamini and Hochberg's correction of those p that there are, for how many were looked at."""
     there = [p for p in chances if p is not None]
-    corrected = iter(false_discovery_control(there) if there else [])
-    return [None if p is None else float(next(corrected)) for p in chances]
+    corrected: dict[float, float] = {}
+    for rank, p in reversed(list(enumerate(sorted(there), start=1))):
+        corrected.setdefault(p, min([1.0, p * len(there) / rank, *list(corrected.values())[-1:]]))
+    return [None if p is None else corrected[p] for p in chances]
 
 
 def smallest_p(first: int, second: int, paired: bool) -> float:

@@ -1,4 +1,4 @@
-"""The process of one cell: `python -m metabench.sweep.worker JOB RESULT [NUMBER ADDRESS]`.
+"""The process of one cell, with arguments JOB RESULT [NUMBER ADDRESS]: see `others.worker_command`.
 
 Reads a job (JSON), proves the implementation right, measures what is asked for, and writes what it has after every
 phase, so that whatever ends the process, the parent knows how far it came. Of a cell of several processes it starts
@@ -103,7 +103,3 @@ def main() -> None:
         trace = traceback.format_exc()[-LONGEST_TRACE:] if status == "crashed" else ""
         record({"status": status, "reason": f"{kind}{first_line}", "traceback": trace})
     os._exit(0)  # all is on disk, and torch takes a third of a second to tidy up
-
-
-if __name__ == "__main__":
-    main()
