@@ -37,11 +37,11 @@ class Shift:
 
 def adjusted(chances: Sequence[float | None]) -> list[float | None]:
     """Benjamini and Hochberg's correction of those p that there are, for how many were looked at."""
+    from scipy.stats import false_discovery_control  # a second to import, and only comparisons correct anything
+
     there = [p for p in chances if p is not None]
-    corrected: dict[float, float] = {}
-    for rank, p in reversed(list(enumerate(sorted(there), start=1))):
-        corrected.setdefault(p, min([1.0, p * len(there) / rank, *list(corrected.values())[-1:]]))
-    return [None if p is None else corrected[p] for p in chances]
+    corrected = iter(false_discovery_control(there) if there else [])
+    return [None if p is None else float(next(corrected)) for p in chances]
 
 
 def smallest_p(first: int, second: int, paired: bool) -> float:
