@@ -30,7 +30,7 @@ peers: $(READY) ## add the libraries that run beside our engines: higher, learn2
 clusters: $(READY) ## add what sweeps on a cluster need: Ray, and submitit for Slurm
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ray,slurm]'
 
-bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, engines, engines-images, smoke or a TOML file)
+bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, engines, engines-images, processes, large, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)
 
 smoke: $(READY) ## run every part once, in under a minute
@@ -46,6 +46,7 @@ check: $(READY) ## lint, formatting and types
 
 docs: $(READY) ## hold the claims against the committed runs, and write the tables that README and docs quote anew
 	$(BIN)/metabench claims $(COMMITTED:%=$(RESULTS)/%) --out $(RESULTS) > /dev/null
+	$(BIN)/metabench forecast $(RESULTS)/processes --meta-batch 32 --out $(RESULTS) > /dev/null
 	$(BIN)/python -m metabench.report.quoting README.md docs/*.md
 
 bench-save: $(READY) ## time one meta-iteration of each implementation with pytest-benchmark and keep it (NAME=base)

@@ -186,7 +186,7 @@ def _rates(layout: Layout) -> Table:
     rows = tuple((*line.label, line.engine, *_cells(line, layout.points, figure)) for line in layout.lines)
     notes = [
         "The operations are those of loop's matrix products and convolutions, as torch counts them, whatever way an "
-        "engine takes to the same direction."
+        "engine takes to the same direction: one with fewer of them (Winograd's convolutions) can go beyond the peak."
     ]
     if any(NOISY in text for row in rows for text in row):
         notes.append(f"{NOISY}: the peak was measured while its timings were noisy; the share is no better than that.")

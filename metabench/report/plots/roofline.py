@@ -31,8 +31,8 @@ LINE_TOP, LETTER_FOOT = 0.9, 0.955
 TITLE = "Achieved rate against arithmetic intensity"
 SAYS = (
     "Up is faster. Lines are what the machine itself reached in the same processes. "
-    "Operations and bytes are those of loop's operators, one by one, whatever way an engine takes: an engine that "
-    "keeps numbers in caches or registers can rise above the bandwidth's slope."
+    "Operations and bytes are those of loop's operators, one by one, whatever way an engine takes: one that keeps "
+    "numbers in caches, or multiplies less often (Winograd's convolutions), can rise above them."
 )
 HEAD_INCHES, HEIGHT, BELOW_INCHES, FOOT_INCHES, LINE_INCHES = 0.45, 4.4, 0.6, 0.3, 0.16
 EDGE_INCHES, LEFT_INCHES = 0.1, 0.75
