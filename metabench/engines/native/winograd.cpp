@@ -3,24 +3,53 @@
 // Roles and layouts are those of `convolution`. Of each tile there are 16 numbers a channel; those at the same of the
 // 16 places are a matrix, tiles by channels, and with the weights of that place one matrix product.
 
-// Along one side, by numbers that are STEP apart: Bᵀ x, G w and Aᵀ m; A y and Gᵀ u, which are for gradients of weights.
-template <int FROM, int TO> static INLINE void of_inputs(const Lanes* x, Lanes* out) {
-    out[0] = x[0] - x[2 * FROM], out[TO] = x[FROM] + x[2 * FROM];
-    out[2 * TO] = x[2 * FROM] - x[FROM], out[3 * TO] = x[FROM] - x[3 * FROM];
-}
-template <int FROM, int TO> static INLINE void of_weights(const Lanes* w, Lanes* out) {
-    const Lanes ends = (w[0] + w[2 * FROM]) * T(0.5), middle = w[FROM] * T(0.5);
-    out[0] = w[0], out[TO] = ends + middle, out[2 * TO] = ends - middle, out[3 * TO] = w[2 * FROM];
-}
-template <int FROM, int TO> static INLINE void to_outputs(const Lanes* m, Lanes* out) {
-    out[0] = m[0] + m[FROM] + m[2 * FROM], out[TO] = m[FROM] - m[2 * FROM] - m[3 * FROM];
-}
-template <int FROM, int TO> static INLINE void of_outputs(const Lanes* y, Lanes* out) {
-    out[0] = y[0], out[TO] = y[0] + y[FROM], out[2 * TO] = y[0] - y[FROM], out[3 * TO] = -y[FROM];
-}
-template <int FROM, int TO> static INLINE void to_weights(const Lanes* u, Lanes* out) {
-    const Lanes sum = (u[FROM] + u[2 * FROM]) * T(0.5);
-    out[0] = u[0] + sum, out[TO] = (u[FROM] - u[2 * FROM]) * T(0.5), out[2 * TO] = sum + u[3 * FROM];
+// Bᵀ x, G w and Aᵀ m, from IN numbers to OUT; A y and Gᵀ u, which are for gradients of weights. Numbers are STEP apart.
+struct OfInputs {
+    static constexpr int IN = 4, OUT = 4;
+    template <int STEP> static INLINE void side(const Lanes* x, Lanes* out) {
+        out[0] = x[0] - x[2 * STEP], out[STEP] = x[STEP] + x[2 * STEP];
+        out[2 * STEP] = x[2 * STEP] - x[STEP], out[3 * STEP] = x[STEP] - x[3 * STEP];
+    }
+};
+struct OfWeights {
+    static constexpr int IN = 3, OUT = 4;
+    template <int STEP> static INLINE void side(const Lanes* w, Lanes* out) {
+        const Lanes ends = (w[0] + w[2 * STEP]) * T(0.5), middle = w[STEP] * T(0.5);
+        out[0] = w[0], out[STEP] = ends + middle, out[2 * STEP] = ends - middle, out[3 * STEP] = w[2 * STEP];
+    }
+};
+struct ToOutputs {
+    static constexpr int IN = 4, OUT = 2;
+    template <int STEP> static INLINE void side(const Lanes* m, Lanes* out) {
+        out[0] = m[0] + m[STEP] + m[2 * STEP], out[STEP] = m[STEP] - m[2 * STEP] - m[3 * STEP];
+    }
+};
+struct OfOutputs {
+    static constexpr int IN = 2, OUT = 4;
+    template <int STEP> static INLINE void side(const Lanes* y, Lanes* out) {
+        out[0] = y[0], out[STEP] = y[0] + y[STEP], out[2 * STEP] = y[0] - y[STEP], out[3 * STEP] = -y[STEP];
+    }
+};
+struct ToWeights {
+    static constexpr int IN = 4, OUT = 3;
+    template <int STEP> static INLINE void side(const Lanes* u, Lanes* out) {
+        const Lanes sum = (u[STEP] + u[2 * STEP]) * T(0.5);
+        out[0] = u[0] + sum, out[STEP] = (u[STEP] - u[2 * STEP]) * T(0.5), out[2 * STEP] = sum + u[3 * STEP];
+    }
+};
+
+// A transform along both sides: of the vectors at IN x IN places of `from`, written to OUT x OUT places of `to`.
+template <class Form, class From, class To> static INLINE void along_both(From from, To to) {
+    constexpr int IN = Form::IN, OUT = Form::OUT;
+    Lanes in[IN * IN], half[OUT * IN], out[OUT * OUT];
+#pragma GCC unroll 16
+    for (int p = 0; p < IN * IN; ++p) in[p] = Lanes::from(from(p));
+#pragma GCC unroll 4
+    for (int c = 0; c < IN; ++c) Form::template side<IN>(in + c, half + c);
+#pragma GCC unroll 4
+    for (int r = 0; r < OUT; ++r) Form::template side<1>(half + IN * r, out + OUT * r);
+#pragma GCC unroll 16
+    for (int p = 0; p < OUT * OUT; ++p) out[p].to(to(p));
 }
 
 // C channels of images (H, W, C), of which tiles of SIDE x SIDE pixels, 2 apart, begin P above and left of the image.
@@ -55,34 +84,17 @@ template <Role role, int N, int H, int W, int CI, int OH, int OW, int CO, int P,
     T *const u, *const v, *const y;  // 16 matrices each, of weights, inputs and outputs
 
     void transform_weights(const T* w) {
-        for (int i = 0; i < K * M; i += LANES) {
-            Lanes in[9], half[12], out[16];
-#pragma GCC unroll 9
-            for (int k = 0; k < 9; ++k) in[k] = Lanes::from(w + (BACK ? 8 - k : k) * K * M + i);
-#pragma GCC unroll 3
-            for (int c = 0; c < 3; ++c) of_weights<3, 3>(in + c, half + c);
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; ++r) of_weights<1, 1>(half + 3 * r, out + 4 * r);
-#pragma GCC unroll 16
-            for (int p = 0; p < 16; ++p) out[p].to(u + p * U + i);
-        }
+        for (int i = 0; i < K * M; i += LANES)
+            along_both<OfWeights>([=](int k) { return w + (BACK ? 8 - k : k) * K * M + i; },
+                                  [=](int p) { return u + p * U + i; });
     }
 
     void transform_inputs(int first, int count) {
         for (int t = 0; t < count; ++t) {
             const T* pixels[16];
             inputs.of(first + t, pixels);
-            for (int k = 0; k < K; k += LANES) {
-                Lanes in[16], half[16], out[16];
-#pragma GCC unroll 16
-                for (int p = 0; p < 16; ++p) in[p] = Lanes::from(pixels[p] + k);
-#pragma GCC unroll 4
-                for (int c = 0; c < 4; ++c) of_inputs<4, 4>(in + c, half + c);
-#pragma GCC unroll 4
-                for (int r = 0; r < 4; ++r) of_inputs<1, 1>(half + 4 * r, out + 4 * r);
-#pragma GCC unroll 16
-                for (int p = 0; p < 16; ++p) out[p].to(v + p * V + t * K + k);
-            }
+            for (int k = 0; k < K; k += LANES)
+                along_both<OfInputs>([&](int p) { return pixels[p] + k; }, [=](int p) { return v + p * V + t * K + k; });
         }
     }
 
@@ -90,17 +102,8 @@ template <Role role, int N, int H, int W, int CI, int OH, int OW, int CO, int P,
         for (int t = 0; t < count; ++t) {
             T* pixels[4];
             outputs.of(first + t, pixels);
-            for (int m = 0; m < M; m += LANES) {
-                Lanes in[16], half[8], out[4];
-#pragma GCC unroll 16
-                for (int p = 0; p < 16; ++p) in[p] = Lanes::from(y + p * Y + t * M + m);
-#pragma GCC unroll 4
-                for (int c = 0; c < 4; ++c) to_outputs<4, 4>(in + c, half + c);
-#pragma GCC unroll 2
-                for (int r = 0; r < 2; ++r) to_outputs<1, 1>(half + 4 * r, out + 2 * r);
-#pragma GCC unroll 4
-                for (int p = 0; p < 4; ++p) out[p].to(pixels[p] + m);
-            }
+            for (int m = 0; m < M; m += LANES)
+                along_both<ToOutputs>([=](int p) { return y + p * Y + t * M + m; }, [&](int p) { return pixels[p] + m; });
         }
     }
 
@@ -108,32 +111,14 @@ template <Role role, int N, int H, int W, int CI, int OH, int OW, int CO, int P,
         for (int t = 0; t < count; ++t) {
             const T* pixels[4];
             outputs.of(first + t, pixels);
-            for (int m = 0; m < M; m += LANES) {
-                Lanes in[4], half[8], out[16];
-#pragma GCC unroll 4
-                for (int p = 0; p < 4; ++p) in[p] = Lanes::from(pixels[p] + m);
-#pragma GCC unroll 2
-                for (int c = 0; c < 2; ++c) of_outputs<2, 2>(in + c, half + c);
-#pragma GCC unroll 4
-                for (int r = 0; r < 4; ++r) of_outputs<1, 1>(half + 2 * r, out + 4 * r);
-#pragma GCC unroll 16
-                for (int p = 0; p < 16; ++p) out[p].to(y + p * Y + t * M + m);
-            }
+            for (int m = 0; m < M; m += LANES)
+                along_both<OfOutputs>([&](int p) { return pixels[p] + m; }, [=](int p) { return y + p * Y + t * M + m; });
         }
     }
 
     void gather_weights(T* w) {
-        for (int i = 0; i < K * M; i += LANES) {
-            Lanes in[16], half[12], out[9];
-#pragma GCC unroll 16
-            for (int p = 0; p < 16; ++p) in[p] = Lanes::from(u + p * U + i);
-#pragma GCC unroll 4
-            for (int c = 0; c < 4; ++c) to_weights<4, 4>(in + c, half + c);
-#pragma GCC unroll 3
-            for (int r = 0; r < 3; ++r) to_weights<1, 1>(half + 4 * r, out + 3 * r);
-#pragma GCC unroll 9
-            for (int k = 0; k < 9; ++k) out[k].to(w + k * K * M + i);
-        }
+        for (int i = 0; i < K * M; i += LANES)
+            along_both<ToWeights>([=](int p) { return u + p * U + i; }, [=](int k) { return w + k * K * M + i; });
     }
 
     template <int COUNT> void some(int first) {
