@@ -159,7 +159,9 @@ def figures(driver, table: str, column: str) -> list[str]:
 
 def head(driver, table: str, column: str):
     xpath = f"//section[h3[starts-with(., '{table}')]]//thead//button[starts-with(normalize-space(.), '{column}')]"
-    return driver.find_element("xpath", xpath)
+    found = driver.find_element("xpath", xpath)
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)  # not half below the window's edge
+    return found
 
 
 def test_no_message_on_the_console_and_no_request_but_for_the_page(opened, folder):
