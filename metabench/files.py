@@ -1,10 +1,11 @@
 """Files that hold data: read up to a size, written whole or not at all, and never through a link."""
 
 import os
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from metabench.errors import UserError
 
@@ -34,6 +35,19 @@ def read_text(file: Path, most: int) -> str:
         raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UserError(f"cannot read '{file}': it is not text in UTF-8") from None
+
+
+def read_toml(file: Path, most: int, kind: str) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, a `kind` of at most `most` bytes, and what it says. Raises `UserError`."""
+    try:
+        text = read_text(file, most)
+        return text, tomllib.loads(text)
+    except FileNotFoundError:
+        raise UserError(f"there is no {kind} '{file}'") from None
+    except ValueError as error:  # not of the syntax alone: a number of thousands of digits, too
+        raise UserError(f"'{file.name}' is not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"'{file.name}' is not valid TOML: it is nested too deep") from None
 
 
 @contextmanager

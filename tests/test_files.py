@@ -5,6 +5,8 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.files import append, check_plain, read_text, replace_file
+from metabench.report.claims.reading import read_claims
+from metabench.report.forecast.hardware import read_hardware
 
 
 def test_text_comes_back_up_to_its_size(tmp_path: Path):
@@ -67,3 +69,11 @@ def test_a_disk_that_fills_up_leaves_what_there_was(tmp_path: Path, room):
             write()
         assert file.read_bytes() == b"one\n"
         assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("text", ["x = = 3", "x = " + "9" * 5000, "x = " + "[" * 50_000])
+def test_what_is_not_toml_is_one_sentence_whatever_is_read(tmp_path, text):
+    (tmp_path / "odd.toml").write_text(text)
+    for read in (read_claims, read_hardware):
+        with pytest.raises(UserError, match="'odd.toml' is not valid TOML"):
+            read(tmp_path / "odd.toml")

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.presets import most_specific
 from metabench.errors import UserError, unknown
-from metabench.files import read_text
+from metabench.files import read_toml
 from metabench.measure.limit import parse_size
 from metabench.rows import MOST_SWEEP
 from metabench.schema import LARGEST_WHOLE
@@ -93,15 +92,7 @@ class Sweep:
 
 def load_sweep(path: Path, overrides: Mapping[str, list[Any]], cores: int) -> Sweep:
     """Read a sweep file; `overrides` replace an axis in every grid. Raises `UserError` for whatever is wrong."""
-    try:
-        text = read_text(path, MOST_SWEEP)
-        document = tomllib.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"there is no sweep file '{path}'") from None
-    except ValueError as error:
-        raise UserError(f"'{path.name}' is not valid TOML: {error}") from None
-    except RecursionError:
-        raise UserError(f"'{path.name}' is not valid TOML: it is nested too deep") from None
+    text, document = read_toml(path, MOST_SWEEP, "sweep file")
     if overrides:
         if "override" in document:
             raise UserError(f"'{path.name}' has an [override] table already: edit that instead of using --set")

@@ -2,13 +2,12 @@
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from metabench.errors import UserError, unknown
-from metabench.files import MEBIBYTE, read_text
+from metabench.files import MEBIBYTE, read_toml
 from metabench.report.claims.claim import ALONG, FIGURES, MARKS, METRICS, RULES, Claim, Figure, Scalar, Selection
 from metabench.schema import CELL, LARGEST
 
@@ -35,12 +34,7 @@ def builtin_claims() -> Path:
 
 def read_claims(file: Path) -> tuple[Claim, ...]:
     """The claims of a TOML file, in its order. Raises `UserError`: whatever is wrong, with the claim it is in."""
-    try:
-        tables = tomllib.loads(read_text(file, MOST_BYTES))
-    except FileNotFoundError:
-        raise UserError(f"there is no file of claims '{file}'") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"'{file}' is not valid TOML: {error}") from None
+    _, tables = read_toml(file, MOST_BYTES, "file of claims")
     for name in tables:
         if name != "claim":
             raise UserError(f"'{file}': {unknown('table', name, ['claim'])}")

@@ -1,14 +1,13 @@
 """Reads what is assumed of a machine: as data, of bounded size, checked name by name."""
 
 import itertools
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from metabench.errors import UserError, unknown
-from metabench.files import MEBIBYTE, read_text
+from metabench.files import MEBIBYTE, read_toml
 from metabench.report.forecast.model import Link, Rates
 from metabench.schema import LARGEST
 
@@ -120,12 +119,7 @@ def find_hardware(name: str) -> Hardware:
 
 def read_hardware(file: Path) -> dict[str, Hardware]:
     """The machines of a TOML file. Raises `UserError`: whatever is wrong, with the machine it is in."""
-    try:
-        tables = tomllib.loads(read_text(file, MOST_BYTES))
-    except FileNotFoundError:
-        raise UserError(f"there is no hardware file '{file}'") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"'{file}' is not valid TOML: {error}") from None
+    _, tables = read_toml(file, MOST_BYTES, "hardware file")
     found = {}
     for name, table in tables.items():
         try:
