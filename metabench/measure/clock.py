@@ -15,6 +15,7 @@ from metabench.measure.statistics import Summary, known_within, summarise
 from metabench.trend import Trend, trend
 
 MIN_SAMPLES = 6  # fewer give no 95 % interval of the median
+PATIENCE = 10  # so many budgets a very slow call may take to get them
 STABLE = 0.05  # warm-up ends when the medians of two successive windows differ by less than this share
 WINDOW = 3
 LOOK_GROWTH = 1.5  # the interval is looked at after so many times as many samples as the last time
@@ -83,8 +84,7 @@ def _sample(call: Callable[[], object], run_block: Callable[..., float], block: 
 def _spent(samples: list[float], deadline: float, budget: Budget) -> bool:
     now = time.perf_counter()
     if len(samples) < MIN_SAMPLES:
-        # A very slow call gets twice the budget to reach an interval at all, then is reported as noisy.
-        return now > deadline + budget.seconds and bool(samples)
+        return now > deadline + (PATIENCE - 1) * budget.seconds and bool(samples)
     return now > deadline
 
 

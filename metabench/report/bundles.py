@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from metabench.report.ratios import Interval, over_seeds, time_interval
+from metabench.report.ratios import Interval, over_seeds, step_interval, time_interval
 from metabench.report.tables import techniques
 from metabench.rows import Row
 from metabench.schema import STATUSES
@@ -120,8 +120,7 @@ def _bundle(rows: list[Row]) -> Bundle:
     for row in sorted(timed, key=lambda row: (row["round"], row["id"])):
         samples.setdefault(row["round"], []).extend(row["time"]["step"]["samples"])
     if len(timed) == 1:
-        summary = timed[0]["time"]["step"]
-        step: Interval | None = Interval(summary["median"], summary["low"], summary["high"])
+        step: Interval | None = step_interval(timed[0]["time"]["step"])
     else:
         step = time_interval(samples)
     peaks = [peak for row in sound if (peak := _peak(row)) is not None]

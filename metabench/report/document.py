@@ -27,7 +27,8 @@ HOW_TO_READ = (
     "Times are of one meta-iteration (directions, their average, outer update) with data on the device already; 95 %",
     "intervals stand in square brackets, and digits end where the interval begins. With several rounds a time is the",
     "geometric mean of the rounds' medians, and a ratio is formed within each round before rounds are averaged; with",
-    "fewer than three rounds the intervals hold the noise within a process, not between processes. – is not measured.",
+    "fewer than three rounds the intervals hold the noise within a process, not between processes, and [?] stands",
+    "where a process has too few samples for one. – is not measured.",
 )
 HEADLINES = ("Engines against loop", "Techniques", "Time against memory")
 """The sections whose first table is shown first, where no cost table tells quality, too."""

@@ -10,6 +10,8 @@ MOST_DIGITS = 4  # significant ones; more are never read
 EXACT_DIGITS = 3  # for a figure without an interval
 NOTHING = "–"
 """What stands where nothing was measured."""
+UNKNOWN = "?"
+"""What stands in brackets where too few samples give no interval."""
 
 TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 BYTE_UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B"))
@@ -52,7 +54,7 @@ def trim(value: float, low: float, high: float) -> str:
     """`value` to the first digit of half the interval's width: 1.234567 in [1.21, 1.26] is 1.23.
 
     One digit more where that first digit is a 1, or rounding would eat up to half of the interval. At most four
-    significant digits; three where low equals high, which says nothing of the digits.
+    significant digits; three where low equals high or nothing is known, which says nothing of the digits.
     """
     return _fixed(value, _decimals(value, low, high))
 
@@ -61,7 +63,7 @@ def _decimals(value: float, low: float, high: float) -> int:
     """How many decimals are shown; negative: that many zeros before the point."""
     half = (high - low) / 2
     leading = math.floor(math.log10(abs(value))) if value else 0
-    if not half > 0:
+    if not 0 < half < math.inf:
         return EXACT_DIGITS - 1 - leading
     supported = _first_decimal(half)
     if low > 0:  # at least one digit, though the interval supports none: no time reads as 0
@@ -82,11 +84,12 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 def with_interval(figure: Interval, scale: float = 1.0, unit: str = "") -> Valued:
-    """`1.23 [1.21, 1.26]`, or with a unit `1.23 ms [1.21, 1.26]`, after division by `scale`."""
+    """`1.23 [1.21, 1.26]`, or with a unit `1.23 ms [1.21, 1.26]`, after division by `scale`; `[?]` if not known."""
     value, low, high = figure.value / scale, figure.low / scale, figure.high / scale
     decimals = _decimals(value, low, high)
     shown = _fixed(value, decimals) + (f" {unit}" if unit else "")
-    return Valued(f"{shown} [{_fixed(low, decimals)}, {_fixed(high, decimals)}]", figure.value)
+    ends = f"{_fixed(low, decimals)}, {_fixed(high, decimals)}" if figure.known else UNKNOWN
+    return Valued(f"{shown} [{ends}]", figure.value)
 
 
 def time_text(figure: Interval) -> Valued:

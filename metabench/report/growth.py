@@ -51,10 +51,13 @@ class _Measure:
 def growth_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """For each axis and setting with a line of two values or more: a table of times and one of memory."""
     sizes = model_sizes(rows)
-    tables: list[Table] = []
-    for axis, lines in growing_lines(rows):
-        tables += [_table(measure, lines, axis, sizes, data) for measure in _measures(lines, floor)]
-    return Section("Growth", tuple(tables))
+    tables = tuple(
+        _table(measure, asked, axis, sizes, data)
+        for axis, lines in growing_lines(rows)
+        for measure in _measures(lines, floor)
+        if (asked := _asked_for(measure, lines))
+    )
+    return Section("Growth", tables)
 
 
 def growing_lines(rows: Sequence[Row]) -> Iterator[tuple[str, list[Line]]]:
@@ -96,16 +99,19 @@ def _lines(group: Sequence[Bundle], axis: str) -> list[Line]:
 
 
 def _measures(lines: Sequence[Line], floor: NoiseFloor | None) -> list[_Measure]:
-    every = [bundle for line in lines for bundle in line.values()]
-    found = []
-    if any(bundle.asked_for("time") for bundle in every):
-        says = "Time of one meta-iteration with its 95 % interval."
-        found.append(_Measure("Time", says, _time_text, partial(_time_factor, floor=floor)))
-    methods = dict.fromkeys(bundle.peak.method for bundle in every if bundle.peak)
+    says = "Time of one meta-iteration with its 95 % interval."
+    found = [_Measure("Time", says, _time_text, partial(_time_factor, floor=floor))]
+    methods = dict.fromkeys(bundle.peak.method for line in lines for bundle in line.values() if bundle.peak)
     if methods:
         says = f"Peak memory of one meta-iteration, by: {'; '.join(methods)}."
         found.append(_Measure("Memory", says, _memory_text, _memory_factor))
     return found
+
+
+def _asked_for(measure: _Measure, lines: Sequence[Line]) -> list[Line]:
+    """The lines, as far as they were to be measured so, of two values or more."""
+    asked = [{v: b for v, b in line.items() if b.asked_for(measure.name.lower())} for line in lines]
+    return [line for line in asked if len(line) > 1]
 
 
 def _table(

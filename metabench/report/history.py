@@ -126,7 +126,7 @@ def _line(name: str, found: Sequence[Bundle | None], floor: float) -> Line:
     times = tuple(bundle.step if bundle else None for bundle in found)
     timed = [(i, time) for i, time in enumerate(times) if time]
     logs = [math.log(time.value) for _, time in timed]
-    halves = [math.log(time.high / time.low) / 2 for _, time in timed]
+    halves = [math.log(time.drawn.high / time.drawn.low) / 2 for _, time in timed]
     steps = tuple(timed[i][0] for i in change_points(logs, halves, floor))
     return Line(name, cell, times, tuple(status(bundle) if bundle else "" for bundle in found), steps)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metabench.report.figures import exact, time_text, with_interval
-from metabench.report.ratios import Interval, Ratio, student
+from metabench.report.ratios import Ratio, step_interval, student
 from metabench.report.tables import Section, Table, setting
 from metabench.rows import Row
 from metabench.trend import Trend, trend
@@ -17,7 +17,9 @@ SETTING_AXES = (
     *("device", "precision", "threads", "world_size", "machine"),
 )
 SAME = " ≈"
-SAME_NOTE = "≈ no difference: the interval holds 1, or the ratio is within the noise floor."
+SAME_NOTE = (
+    "≈ no difference that can be told: the interval holds 1 or is not known, or the ratio is within the noise floor."
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def differs(ratio: Ratio, floor: NoiseFloor | None) -> bool:
 
 
 def ratio_text(ratio: Ratio, floor: NoiseFloor | None) -> str:
-    """A ratio with its interval; in a run with a noise floor marked where it is no difference."""
+    """A ratio with its interval; in a run with a noise floor marked where no difference can be told."""
     return with_interval(ratio) + (SAME if floor and not differs(ratio, floor) else "")
 
 
@@ -156,8 +158,7 @@ def _table(references: Sequence[Row], data: Mapping[str, str]) -> Table:
 
 
 def _time(row: Row) -> str:
-    step = row["time"]["step"]
-    return time_text(Interval(step["median"], step["low"], step["high"]))
+    return time_text(step_interval(row["time"]["step"]))
 
 
 def same_notes(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -10,15 +11,26 @@ from scipy.special import stdtrit
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 ROUNDS_TO_TELL = 3  # two rounds say too little about how rounds vary
+FEWEST_SAMPLES = 6  # fewer give no 95 % interval of a median
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval, in one unit."""
+    """A figure with its 95 % interval, in one unit; from 0 to infinity where too few samples say nothing of it."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of where the figure lies."""
+        return math.isfinite(self.high)
+
+    @property
+    def drawn(self) -> "Interval":
+        """As far as it can be drawn: the value alone where its interval is not known."""
+        return self if self.known else Interval(self.value, self.value, self.value)
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,10 @@ class Ratio(Interval):
 
 
 def ratio_interval(
-    numerator: Mapping[int, Sequence[float]], denominator: Mapping[int, Sequence[float]], seed: int = 0
+    numerator: Mapping[int, Sequence[float]],
+    denominator: Mapping[int, Sequence[float]],
+    seed: int = 0,
+    least: int = FEWEST_SAMPLES,
 ) -> Ratio | None:
     """The ratio of two times whose samples are given by round; None without a round that both have samples of.
 
@@ -38,7 +53,7 @@ def ratio_interval(
     over the rounds their geometric mean. From three rounds on the interval is Student's, of the rounds' logarithms: it
     holds how much processes differ, and the noise within them, which is in the medians already. With fewer rounds it is
     a percentile bootstrap with `seed`, samples drawn anew within each round and side, and holds the noise within a
-    process alone. Samples must be positive.
+    process alone; it is not known where a round has fewer than `least` samples. Samples must be positive.
     """
     rounds = sorted(number for number in numerator.keys() & denominator.keys() if numerator[number])
     rounds = [number for number in rounds if denominator[number]]
@@ -49,6 +64,8 @@ def ratio_interval(
     if len(rounds) >= ROUNDS_TO_TELL:
         half = student(len(rounds) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(rounds))
         low, high = -half, half
+    elif min(len(side[r]) for side in (numerator, denominator) for r in rounds) < least:
+        low, high = -math.inf, math.inf
     else:
         generator = np.random.default_rng(seed)
         draws = [
@@ -80,8 +97,15 @@ def time_interval(samples: Mapping[int, Sequence[float]]) -> Interval | None:
     The same mean as for ratios, so that the times of a table agree with its ratios, and the same interval: a time is
     its ratio to one second. (A median of medians could lie outside the interval of a geometric mean.)
     """
-    ratio = ratio_interval(samples, {number: [1.0] for number in samples})
+    ratio = ratio_interval(samples, dict.fromkeys(samples, [1.0] * FEWEST_SAMPLES))
     return Interval(ratio.value, ratio.low, ratio.high) if ratio else None
+
+
+def step_interval(summary: Mapping[str, Any]) -> Interval:
+    """The median of one process's samples with its interval, in seconds, as a row has them."""
+    if len(summary["samples"]) < FEWEST_SAMPLES:
+        return Interval(summary["median"], 0.0, math.inf)
+    return Interval(summary["median"], summary["low"], summary["high"])
 
 
 def difference(score: Interval, other: Interval) -> Interval:

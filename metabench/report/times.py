@@ -100,7 +100,7 @@ def _estimate(base: Bundle, new: Bundle, paired: bool) -> _Estimate | None:
         shift = shift_of_sets(list(before.values()), list(after.values()))
         return _Estimate(shift.as_factor, min(len(before), len(after)), shift.p)
     numerator, denominator = ({n: fastest(s) for n, s in side.samples.items()} for side in (new, base))
-    ratio = ratio_interval(numerator, denominator)
+    ratio = ratio_interval(numerator, denominator, least=1)
     return _Estimate(ratio, ratio.rounds, None) if ratio else None
 
 
@@ -148,7 +148,7 @@ def _mean_ratio(logarithms: Sequence[float]) -> Interval | None:
     if smallest_p(len(logarithms), len(logarithms), paired=True) <= LEVEL:
         return shift_of_pairs(logarithms).as_factor
     ratios = {number: [math.exp(log)] for number, log in enumerate(logarithms)}
-    return ratio_interval(ratios, {number: [1.0] for number in ratios})
+    return ratio_interval(ratios, {number: [1.0] for number in ratios}, least=1)
 
 
 def _levels(bundle: Bundle) -> dict[int, float]:

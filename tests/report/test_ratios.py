@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from recorded import RUNS, TARGET, recorded
 
-from metabench.report.ratios import Interval, over_seeds, ratio_interval, time_interval
+from metabench.report.figures import time_text, with_interval
+from metabench.report.ratios import Interval, over_seeds, ratio_interval, step_interval, time_interval
 
 RECORDED = {
     # The same work in two processes a round, µs per call: an A/A comparison.
@@ -29,11 +30,26 @@ def noisy(centre: float, n: int, generator: random.Random, sigma: float = 0.05) 
 
 
 def test_the_geometric_mean_of_the_ratios_of_medians():
-    # medians 2 and 8 over 1 and 1: √(2 · 8) = 4. Two rounds are not drawn anew, so nothing is uncertain here.
+    # medians 2 and 8 over 1 and 1: √(2 · 8) = 4. Rounds are not drawn anew, so samples that agree leave no doubt.
     ratio = ratio_interval({0: [1.0, 2.0, 9.0], 1: [8.0]}, {0: [1.0], 1: [1.0]})
     assert ratio.value == pytest.approx(4)
-    exact = ratio_interval({0: [2.0, 2.0], 1: [8.0]}, {0: [1.0], 1: [1.0]})
+    exact = ratio_interval({0: [2.0] * 6, 1: [8.0] * 6}, {0: [1.0] * 6, 1: [1.0] * 6})
     assert (exact.low, exact.high, exact.rounds) == (pytest.approx(4), pytest.approx(4), 2)
+
+
+def test_too_few_samples_have_no_interval():
+    six, five = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5], [2.0, 2.1, 2.2, 2.3, 2.4]
+    assert ratio_interval({0: six, 1: six}, {0: six, 1: six}).known
+    for sides in [({0: five}, {0: six}), ({0: six}, {0: five}), ({0: six, 1: five}, {0: six, 1: six})]:
+        ratio = ratio_interval(*sides)
+        assert (ratio.low, ratio.high) == (0, math.inf) and not ratio.known
+        assert (ratio.drawn.low, ratio.drawn.high) == (ratio.value, ratio.value)
+    assert time_interval({0: six}).known and not time_interval({0: five}).known
+    assert ratio_interval({0: five, 1: five, 2: six}, {0: six, 1: six, 2: six}).known  # over three rounds
+    assert step_interval({"samples": six, "median": 1.25, "low": 1.0, "high": 1.5}) == Interval(1.25, 1.0, 1.5)
+    assert step_interval({"samples": five, "median": 2.2, "low": 2.0, "high": 2.4}) == Interval(2.2, 0, math.inf)
+    assert with_interval(ratio_interval({0: five}, {0: six})) == "1.76 [?]"
+    assert time_text(time_interval({0: five})) == "2.20 s [?]"
 
 
 def test_three_rounds_have_students_interval():

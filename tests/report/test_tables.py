@@ -198,6 +198,21 @@ def test_growth_shows_what_happened_instead_of_a_figure(synthetic):
     assert "mlp-40x2 (1,761)" in models["maml"]
 
 
+def test_growth_has_only_lines_that_were_to_be_measured_at_two_sizes(run_of, row):
+    def made(measure, meta_batch, **changes):
+        return row(0, measure=measure, engine="vmap", meta_batch=meta_batch, **changes)
+
+    failed = {"status": "oom", "reason": "no memory", "time": None, "memory": None}
+    rows = [made(["memory"], 2), made(["time", "memory"], 4), made(["memory"], 32) | failed]
+    folder = run_of(rows, name="memory alone")
+    assert [table.title.partition(":")[0] for table in tables_of(folder) if " with " in table.title] == [
+        "Memory with meta-batch size"
+    ]
+    rows += [made(["time"], meta_batch, algorithm="fomaml") for meta_batch in (2, 4)]
+    times = only(tables_of(run_of(rows, name="one in time"), "Time with meta-batch size"))
+    assert [record["algorithm"] for record in records(times)] == ["fomaml"]
+
+
 def at_column(table, record, column):
     """The axes of one figure of an engines' table: its column says the sizes."""
     sizes = {word: re.search(rf"{word} (\d+)", f"{column}, {table.title}")[1] for word in ("inner steps", "meta-batch")}

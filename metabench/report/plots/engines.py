@@ -156,14 +156,14 @@ def draw_engines(groups: Sequence[Group], machine: str) -> Figure:
             _draw_group(group, columns, figure, top)
             top += height
         same = any(bar.word == SAME for group in groups for panel in group.panels for bar in panel.bars)
-        says = f"{SAYS}{' ≈: no difference.' if same else ''}\n{label(machine)}"
+        says = f"{SAYS}{' ≈: no difference that can be told.' if same else ''}\n{label(machine)}"
         add_text(figure, EDGE_INCHES, top + FOOT_INCHES / 2, says, fontsize=8, color=FAINT)
         return figure
 
 
 def _draw_group(group: Group, columns: int, figure: Figure, top: float) -> None:
     add_text(figure, EDGE_INCHES, top + GROUP_INCHES / 2, group.title, fontsize=10)
-    ratios = [bar.speed_up for panel in group.panels for bar in panel.bars if bar.speed_up]
+    ratios = [bar.speed_up.drawn for panel in group.panels for bar in panel.bars if bar.speed_up]
     low, high = min(1.0, *(r.low for r in ratios)), max(1.0, *(r.high for r in ratios))
     names = max(inches(bar.label, 9, bar.ours) for bar in group.panels[0].bars)
     left = EDGE_INCHES + names + GAP_INCHES / 2
@@ -192,8 +192,9 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
     for row, bar in enumerate(panel.bars):
         if ratio := bar.speed_up:
             axes.barh(row, ratio.value - 1, left=1, height=0.7, color=engine_colour(bar.engine))
-            axes.plot([ratio.low, ratio.high], [row, row], color=INK, linewidth=1, solid_capstyle="butt")
-            text, end = f"{trim(ratio.value, ratio.low, ratio.high)}×{bar.word}", max(1.0, ratio.high)
+            low, high = ratio.drawn.low, ratio.drawn.high
+            axes.plot([low, high], [row, row], color=INK, linewidth=1, solid_capstyle="butt")
+            text, end = f"{trim(ratio.value, low, high)}×{bar.word}", max(1.0, high)
         else:
             text, end = bar.word, 1.0
         axes.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)

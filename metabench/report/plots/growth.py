@@ -165,7 +165,7 @@ def _draw(panel: Panel, axes: Axes, inches: float) -> None:
             axes.fill_between(along, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.1, lw=0)
         axes.plot(along, [law.value for law in laws], color=colour, linestyle=line.look.line, linewidth=1.1)
         for size, figure, _ in line.points:
-            axes.plot([size, size], [figure.low, figure.high], color=colour, linewidth=1)
+            axes.plot([size, size], [figure.drawn.low, figure.drawn.high], color=colour, linewidth=1)
         axes.plot(
             [size for size, _, _ in line.points],
             [figure.value for _, figure, _ in line.points],

@@ -20,8 +20,8 @@ def draw_history(history: MachineHistory, line: Line) -> Figure:
         axes = figure.subplots()
         values = [time.value / scale for _, time in timed]
         bars = [
-            [(time.value - time.low) / scale for _, time in timed],
-            [(time.high - time.value) / scale for _, time in timed],
+            [(time.value - time.drawn.low) / scale for _, time in timed],
+            [(time.drawn.high - time.value) / scale for _, time in timed],
         ]
         axes.errorbar(
             [i for i, _ in timed],

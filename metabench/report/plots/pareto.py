@@ -67,14 +67,14 @@ def pareto_panels(run: Run) -> list[Panel]:
 
 def _panel(one: Setting, along: str) -> Panel:
     costs = [(trained, _seconds(trained) if along == TRAINING else trained.cost.step) for trained in one.trained]
-    known = [(trained, cost) for trained, cost in costs if cost and cost.low > 0]
+    known = [(trained, cost) for trained, cost in costs if cost and cost.drawn.low > 0]
     better = 1 if one.metric == "accuracy" else -1
     scores = [(cost.value, better * trained.quality.score.value) for trained, cost in known]
     marks = tuple(
         Mark(trained.name, trained.algorithm, cost, trained.quality.score, _unbeaten(own, scores), trained.cells)
         for (trained, cost), own in zip(known, scores, strict=True)
     )
-    free = [trained.name for trained, cost in costs if cost and cost.low <= 0]
+    free = [trained.name for trained, cost in costs if cost and cost.drawn.low <= 0]
     missing = [trained.name for trained, cost in costs if cost is None]
     notes = [f"{', '.join(names)}: {why}" for names, why in ((free, "no training"), (missing, "no time")) if names]
     return Panel(". ".join([one.heading, *notes]), one.metric, along, marks)
@@ -126,7 +126,7 @@ def _draw(panel: Panel, axes: Axes, inches: float) -> None:
     for mark in panel.marks:
         style, at = look(mark.algorithm), min(max(mark.score.value, low), high)
         axes.plot([mark.cost.value] * 2, [mark.score.low, mark.score.high], color=style.colour, linewidth=1)
-        axes.plot([mark.cost.low, mark.cost.high], [at, at], color=style.colour, linewidth=1)
+        axes.plot([mark.cost.drawn.low, mark.cost.drawn.high], [at, at], color=style.colour, linewidth=1)
         axes.plot(
             [mark.cost.value],
             [at],

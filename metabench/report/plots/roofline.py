@@ -1,5 +1,6 @@
 """The rate that implementations reach, against their arithmetic intensity, below what the machine can do."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_lowercase
@@ -118,7 +119,7 @@ def _point(bundle: Bundle, work: Mapping[str, Any], data: Mapping[str, str]) -> 
     step, flops = bundle.step, float(work["flops"])
     axes = ("task", "model", "inner_steps", "meta_batch", "query")
     name = label(f"{bundle.algorithm}: {setting(bundle.cell, axes, data)}")
-    rate = Interval(flops / step.value, flops / step.high, flops / step.low)
+    rate = Interval(flops / step.value, flops / step.high, flops / step.low if step.known else math.inf)
     cells = bundle.ids
     return Point(name, str(bundle.cell["engine"]), flops / work["bytes"], rate, cells)
 
@@ -162,7 +163,7 @@ def _draw_roof(roof: Roof, axes: Axes) -> None:
     intensities = [point.intensity for point in roof.points]
     low, high = min([*intensities, ridge]) / 3, max([*intensities, ridge]) * 6
     rates = [point.rate.low / 1e9 for point in roof.points]
-    top = max(roof.matmul, roof.convolution, *(point.rate.high for point in roof.points)) / 1e9
+    top = max(roof.matmul, roof.convolution, *(point.rate.drawn.high for point in roof.points)) / 1e9
     axes.set_xlim(low, high)
     axes.set_ylim(min([*rates, roof.bandwidth * low / 1e9]) / 2, top * 3)
     slope = np.array([low, ridge])
@@ -187,7 +188,8 @@ def _draw_roof(roof: Roof, axes: Axes) -> None:
     engines = list(dict.fromkeys(point.engine for point in roof.points))
     marker = {engine: MARKERS[i % len(MARKERS)] for i, engine in enumerate(engines)}
     for point in roof.points:
-        axes.plot([point.intensity] * 2, [point.rate.low / 1e9, point.rate.high / 1e9], color=INK, linewidth=0.8)
+        drawn = point.rate.drawn
+        axes.plot([point.intensity] * 2, [drawn.low / 1e9, drawn.high / 1e9], color=INK, linewidth=0.8)
         axes.plot(
             [point.intensity],
             [point.rate.value / 1e9],
