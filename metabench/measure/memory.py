@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import psutil
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile  # torch.profiler's, which wraps it, imports torch's compiler to start
+from torch.profiler import ProfilerActivity
 
 from metabench.errors import in_short
 from metabench.measure.clock import no_garbage_collection
@@ -119,8 +120,8 @@ def tracked_peak(step: Step) -> Finding:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # 2.11 warns that events are not kept across cycles: there is one
-                profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=False)
-                profiler.start()
+                profiler = profile(use_kineto=True, profile_memory=True)
+                profiler.__enter__()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             return None, f"unavailable (torch's profiler does not start: {in_short(error)})"
         try:
@@ -131,11 +132,11 @@ def tracked_peak(step: Step) -> Finding:
             result = step()
             end = torch.empty(1, dtype=torch.uint8, device="cpu")
         finally:
-            profiler.stop()
+            profiler.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         del result
         trace = Path(folder) / "trace.json"
         try:
-            profiler.export_chrome_trace(str(trace))
+            profiler.export_chrome_trace(str(trace))  # type: ignore[no-untyped-call]
             events = read_trace(trace)
         except (OSError, ValueError, RuntimeError) as error:
             return None, f"unavailable (the profiler's trace cannot be read: {in_short(error)})"

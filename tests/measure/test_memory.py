@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -195,25 +196,38 @@ def test_a_trace_that_cannot_be_read_gives_no_number(monkeypatch: pytest.MonkeyP
     def broken(_: object, path: str) -> None:
         Path(path).write_text(json.dumps({"traceEvents": [{"args": {"Total Allocated": 1, "Device Type": 0}}]}))
 
-    monkeypatch.setattr(profile, "export_chrome_trace", broken)
+    monkeypatch.setattr(memory.profile, "export_chrome_trace", broken)
     peak, method = tracked_peak(lambda: torch.empty(N))
     assert peak is None and method.startswith("unavailable") and "trace cannot be read" in method
 
     def denied(_: object, path: str) -> None:
         raise OSError(f"cannot write {path}")
 
-    monkeypatch.setattr(profile, "export_chrome_trace", denied)
+    monkeypatch.setattr(memory.profile, "export_chrome_trace", denied)
     assert tracked_peak(lambda: None) == (None, "unavailable (the profiler's trace cannot be read: OSError)")
 
-    monkeypatch.setattr(profile, "export_chrome_trace", lambda _, path: Path(path).write_text('{"traceEvents": []}'))
+    def empty(_: object, path: str) -> None:
+        Path(path).write_text('{"traceEvents": []}')
+
+    monkeypatch.setattr(memory.profile, "export_chrome_trace", empty)
     assert tracked_peak(lambda: None) == (None, "unavailable (the profiler reported no memory events)")
+
+
+def test_measuring_does_not_wait_for_the_compiler_to_be_imported() -> None:
+    """It takes seconds, of every cell."""
+    script = (
+        "import sys, torch; from metabench.measure.memory import tracked_peak;"
+        "print(tracked_peak(lambda: torch.empty(10))[0], 'torch._inductor' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == ["40", "False"]
 
 
 def test_a_profiler_that_does_not_start_gives_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise RuntimeError("built without it")
 
-    monkeypatch.setattr(profile, "start", refuse)
+    monkeypatch.setattr(memory.profile, "__enter__", refuse)
     peak, method = tracked_peak(lambda: None)
     assert peak is None and "built without it" in method
 
