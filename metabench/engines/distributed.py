@@ -13,14 +13,14 @@ from metabench.engines.base import Step
 from metabench.errors import Unsupported
 from metabench.tensors import Params, Task, task_at
 
-METRIC = "metric "  # before the name of a metric: no parameter is called so
+METRIC, TASKS = "metric ", "tasks "  # before the name of a metric, and for their number: no parameter is called so
 WATCHED = 20  # iterations in which communication is timed
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of the processes this is. All hold the same meta-parameters and are handed the same episode batches."""
+    """Which of the processes this is. All hold the same meta-parameters; each has its share of a meta-batch's tasks."""
 
     number: int
     of: int
@@ -30,11 +30,11 @@ class Rank:
         """Whether it decides how many iterations there are, and says what was measured."""
         return self.number == 0
 
-    def share(self, tasks: int) -> tuple[int, int]:
-        """Where its tasks begin and end: shares as even as can be. Raises `Unsupported` for fewer than processes."""
+    def share(self, tasks: int) -> slice:
+        """Its tasks of a meta-batch: shares as even as can be. Raises `Unsupported` for fewer than processes."""
         if tasks < self.of:
             raise Unsupported(f"{self.of} processes have no use for a meta-batch of {tasks}: some would have no task")
-        return tasks * self.number // self.of, tasks * (self.number + 1) // self.of
+        return slice(tasks * self.number // self.of, tasks * (self.number + 1) // self.of)
 
 
 class Group:
@@ -101,16 +101,24 @@ class Group:
 
 
 def distributed(step: Step, group: Group) -> Step:
-    """The same direction as that of `step`, by all processes: each takes its share of the tasks."""
+    """The direction of `step` on the tasks of all processes together; each hands over its share of them."""
 
     def shared(meta: Params, episodes: Task) -> tuple[Params, dict[str, Tensor]]:
-        tasks = episodes.support.x.shape[0]
-        first, end = group.rank.share(tasks)
-        direction, metrics = step(meta, task_at(episodes, slice(first, end)))
-        weight = (end - first) / tasks
-        named = {f"{METRIC}{name}": weight * value for name, value in metrics.items()}
-        sums = group.total({name: weight * part for name, part in direction.items()} | named)
-        return {name: sums[name] for name in direction}, {name: sums[f"{METRIC}{name}"] for name in metrics}
+        direction, metrics = step(meta, episodes)
+        parts = direction | {f"{METRIC}{name}": value for name, value in metrics.items()}
+        own = episodes.support.x.new_full((), len(episodes.support.x))
+        sums = group.total({name: own * part for name, part in parts.items()} | {TASKS: own})
+        means = {name: sums[name] / sums[TASKS] for name in parts}
+        return {name: means[name] for name in direction}, {name: means[f"{METRIC}{name}"] for name in metrics}
+
+    return shared
+
+
+def of_share(step: Step, rank: Rank) -> Step:
+    """`step`, handed a whole meta-batch of which it takes its process's share."""
+
+    def shared(meta: Params, episodes: Task) -> tuple[Params, dict[str, Tensor]]:
+        return step(meta, task_at(episodes, rank.share(len(episodes.support.x))))
 
     return shared
 

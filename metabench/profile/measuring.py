@@ -17,7 +17,7 @@ from metabench.profile.recording import recorded
 from metabench.profile.trace import Trace
 from metabench.sweep.cell import Cell
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases, sampler
+from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases
 from metabench.tasks.base import TASKS
 
 
@@ -78,7 +78,7 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
     phases = measured_phases(workload, meta, PhaseBudget(seconds=seconds, most=4000))
     text, trace = recorded(lambda marks: workload.repeatable(meta, marks)[0], device, seconds)
     like = next(iter(meta.values()))
-    episodes = sampler(cell, distribution, like)()
+    episodes = workload.sampler(like)()
     stage = workload.stage(1.0)
     dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
     return Profile(

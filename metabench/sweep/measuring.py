@@ -24,7 +24,7 @@ from metabench.measure.statistics import mean_interval
 from metabench.schema import LARGEST
 from metabench.sweep.cell import Cell
 from metabench.sweep.fits import recorded_fits
-from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, measured_phases, sampler
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, measured_phases
 from metabench.tasks.base import TASKS, Split, TaskDistribution
 from metabench.tensors import Params
 from metabench.training import Diverged, evaluate, population_statistics, train
@@ -66,7 +66,7 @@ def measure_cell(
 
     record({"phase": "correctness gate"})
     for stage in workload.ends:
-        result = gate(stage, workload.build(stage), distribution, device, max(GATE_TASKS, cell.world_size))
+        result = gate(stage, workload.on_whole(stage), distribution, device, max(GATE_TASKS, cell.world_size))
         record({"gate": _gate(result)})
         if not result.passed:
             raise Incorrect(result.reason)
@@ -107,7 +107,7 @@ def _gate(result: Gate) -> dict[str, Any]:
 
 
 def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | None:
-    cell, device = workload.cell, torch.device(workload.cell.device)
+    device = torch.device(workload.cell.device)
     kept = workload.engine.kept or (lambda: 0)
     before = kept()
     run, iteration = workload.repeatable(meta)
@@ -118,7 +118,7 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | 
         return None
     clock.append(clock_mhz())
     compile_cache = "warm" if 0 < before == kept() else "cold"
-    sample = sampler(cell, workload.distribution, next(iter(meta.values())))
+    sample = workload.sampler(next(iter(meta.values())))
     sampling = measure_time(sample, device, SAMPLING_BUDGET)
     compile_s = max(0.0, step_timing.first - step_timing.summary.median) if workload.engine.compiles else 0.0
     return {
@@ -162,7 +162,7 @@ def _phases(workload: Workload, meta: Params) -> dict[str, Any]:
 def _work(workload: Workload, meta: Params) -> dict[str, Any]:
     """The operations of a meta-iteration, and what the machine can do at the most, now and with as many threads."""
     cell, like = workload.cell, next(iter(meta.values()))
-    episodes = sampler(cell, workload.distribution, like)()
+    episodes = replace(workload, group=None).sampler(like)()
     flops = in_precision(cell, step_flops)(workload.stage(1.0), episodes, meta)
     dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
     moved = in_precision(cell, step_bytes)(workload.stage(1.0), episodes, meta)
@@ -201,7 +201,7 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
         return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"))[:, -1].mean())
 
     iteration, enter = workload.training(meta)
-    sample = sampler(cell, distribution, next(iter(meta.values())))
+    sample = workload.sampler(next(iter(meta.values())))
     trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter)
     if not workload.leads:
         return None

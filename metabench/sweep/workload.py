@@ -9,14 +9,14 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
-from metabench.engines.distributed import Group, Rank, distributed
+from metabench.engines.distributed import Group, Rank, distributed, of_share
 from metabench.errors import Unsupported
 from metabench.measure.marks import AVERAGE, META_ITERATION, OPTIMISER, Marks, clock_for, divisible, watched
 from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
 from metabench.outer import Outer
 from metabench.sweep.cell import Cell
-from metabench.tasks.base import TaskDistribution
+from metabench.tasks.base import ALL, TaskDistribution
 from metabench.tensors import Params, Task, cast
 
 EPISODE_POOL = 4  # different episode batches that timed iterations go through
@@ -48,12 +48,24 @@ class Workload:
 
     @cached_property
     def build(self) -> Callable[[Algorithm], Step]:
-        """The engine's; it builds a step anew only where the algorithm has changed."""
+        """The engine's step, of this process's tasks; it is built anew only where the algorithm has changed."""
         return lru_cache(maxsize=2)(self._build)
 
     def _build(self, algorithm: Algorithm) -> Step:
         step = self.engine.build(algorithm)
         return distributed(step, self.group) if self.group else step
+
+    def on_whole(self, algorithm: Algorithm) -> Step:
+        """The same step, which takes this process's tasks out of a whole meta-batch."""
+        step = self.build(algorithm)
+        return of_share(step, self.group.rank) if self.group else step
+
+    def sampler(self, like: torch.Tensor) -> Callable[[], Task]:
+        """The cell's stream of training episodes: of each meta-batch the tasks of this process, on the device."""
+        generator = torch.Generator().manual_seed(self.cell.seed_for("train"))
+        tasks = self.cell.meta_batch
+        share = self.group.rank.share(tasks) if self.group else ALL
+        return lambda: cast(self.distribution.sample("train", tasks, generator, share), like)
 
     def stage(self, progress: float) -> Algorithm:
         """The algorithm as it is when that share of the training is done."""
@@ -111,7 +123,7 @@ class Workload:
         iteration = self.iteration(meta, replace(self.cell.outer_setting, lr=0.0))
         if marks and isinstance(iteration, Stepwise):
             iteration.step = self._marking(iteration.step, marks)
-        sample = sampler(self.cell, self.distribution, next(iter(meta.values())))
+        sample = self.sampler(next(iter(meta.values())))
         pool = [iteration.take(sample()) for _ in range(EPISODE_POOL)]
         turn = 0
 
@@ -149,7 +161,7 @@ def measured_phases(workload: Workload, meta: Params, budget: PhaseBudget = BRIE
     marks = Marks(clock.stamp)
     plain, iteration = workload.repeatable(meta)
     marked, _ = workload.repeatable(meta, marks)
-    sample = sampler(workload.cell, workload.distribution, like)
+    sample = workload.sampler(like)
 
     def waited() -> None:
         plain()
@@ -205,9 +217,3 @@ def initial_meta(cell: Cell, algorithm: Algorithm) -> Params:
     dtype = torch.float64 if cell.precision == "float64" else torch.float32
     meta = algorithm.init(torch.Generator().manual_seed(cell.seed_for("init")))
     return {name: p.to(cell.device, dtype) for name, p in meta.items()}
-
-
-def sampler(cell: Cell, distribution: TaskDistribution, like: torch.Tensor) -> Callable[[], Task]:
-    """The cell's stream of training episodes, moved to the device."""
-    generator = torch.Generator().manual_seed(cell.seed_for("train"))
-    return lambda: cast(distribution.sample("train", cell.meta_batch, generator), like)

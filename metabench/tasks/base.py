@@ -15,6 +15,10 @@ Split: TypeAlias = Literal["train", "validation", "test"]
 Kind: TypeAlias = Literal["classification", "regression"]
 
 
+ALL = slice(None)
+"""Every task of an episode batch."""
+
+
 @dataclass(frozen=True)
 class EpisodeShape:
     """How large a task is: `ways` classes, `shots` support and `query` query examples of each.
@@ -56,8 +60,11 @@ class TaskDistribution(Protocol):
     @property
     def provenance(self) -> Provenance: ...
 
-    def sample(self, split: Split, tasks: int, generator: torch.Generator) -> Task:
+    def sample(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Task:
         """An episode batch of `tasks` tasks on the CPU (float32 inputs), a function of the arguments alone.
+
+        Of these tasks those in `share`: what the whole batch has there, and the generator is left as by the whole. So
+        processes that share a meta-batch agree on its tasks, and each makes only its own.
 
         Classification: x (tasks, examples, channels, height, width), y (tasks, examples) int64, shot-major.
         Regression: x (tasks, points, inputs), y (tasks, points, outputs).

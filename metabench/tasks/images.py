@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metabench.errors import Unsupported
-from metabench.tasks.base import EpisodeShape, Kind, Provenance, Split
+from metabench.tasks.base import ALL, EpisodeShape, Kind, Provenance, Split
 from metabench.tasks.packed import DRAWINGS, SIDE, PackedImages
 from metabench.tensors import Batch, Task
 
@@ -84,7 +84,7 @@ class ImageTasks:
         """Indices of the characters of each split, int64 (characters of the split,)."""
         return split_classes(self.images, self.split_seed)
 
-    def sample(self, split: Split, tasks: int, generator: torch.Generator) -> Task:
+    def sample(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Task:
         """x float32 (tasks, examples, 1, SIDE, SIDE) in [0, 1] with ink = 1; y int64 (tasks, examples), shot-major.
 
         Drawn without replacement: classes within a task, in random order, and drawings within a class; one rotation
@@ -95,11 +95,11 @@ class ImageTasks:
         pool = self.classes[split]
         ways, shots = self.shape.ways, self.shape.shots
         # The places of the largest of independent uniforms are a uniform draw without replacement, in random order.
-        places = torch.rand(tasks, len(pool), generator=generator).topk(ways).indices
+        places = torch.rand(tasks, len(pool), generator=generator)[share].topk(ways).indices
         characters = pool[places][:, None, :]  # (tasks, 1, ways)
         # Turns are drawn in any case, so that tasks match without them.
-        turns = torch.randint(QUARTERS, (tasks, 1, ways), generator=generator)
-        order = torch.rand(tasks, DRAWINGS, ways, generator=generator).argsort(dim=1)
+        turns = torch.randint(QUARTERS, (tasks, 1, ways), generator=generator)[share]
+        order = torch.rand(tasks, DRAWINGS, ways, generator=generator)[share].argsort(dim=1)
         rows = characters * DRAWINGS + order  # (tasks, drawings, ways)
         if self.rotations == "none":
             turns = torch.zeros_like(turns)

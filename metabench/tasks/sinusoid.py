@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from metabench.errors import Unsupported
-from metabench.tasks.base import TASKS, EpisodeShape, Kind, Provenance, Split, TaskSource
+from metabench.tasks.base import ALL, TASKS, EpisodeShape, Kind, Provenance, Split, TaskSource
 from metabench.tensors import Batch, Task
 
 AMPLITUDE = (0.1, 5.0)
@@ -32,9 +32,9 @@ class Sinusoid:
         definition = f"sinusoid y=A*sin(x-phi) A={AMPLITUDE} phi={PHASE} x={DOMAIN}"
         return Provenance("sinusoid", hashlib.sha256(definition.encode()).hexdigest(), {"definition": definition})
 
-    def sample(self, split: Split, tasks: int, generator: torch.Generator) -> Task:
+    def sample(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Task:
         """x and y of shape (tasks, points, 1); the splits differ by the generator's seed alone."""
-        return self._tasks(*_sinusoids(tasks, generator), generator)
+        return self._tasks(*_sinusoids(tasks, generator), generator, share)
 
     def curves(
         self, split: Split, tasks: int, points: int, generator: torch.Generator
@@ -44,11 +44,13 @@ class Sinusoid:
         x = torch.linspace(*DOMAIN, points)[:, None]
         return self._tasks(amplitude, phase, generator), x, amplitude * torch.sin(x - phase)
 
-    def _tasks(self, amplitude: torch.Tensor, phase: torch.Tensor, generator: torch.Generator) -> Task:
-        tasks, k = len(amplitude), self.shape.shots
-        x = _uniform(DOMAIN, (tasks, k + self.shape.query, 1), generator)
-        y = amplitude * torch.sin(x - phase)
-        no_classes = torch.zeros(tasks, 1, dtype=torch.int64)
+    def _tasks(
+        self, amplitude: torch.Tensor, phase: torch.Tensor, generator: torch.Generator, share: slice = ALL
+    ) -> Task:
+        k = self.shape.shots
+        x = _uniform(DOMAIN, (len(amplitude), k + self.shape.query, 1), generator)[share]
+        y = amplitude[share] * torch.sin(x - phase[share])
+        no_classes = torch.zeros(len(x), 1, dtype=torch.int64)
         return Task(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]), no_classes)
 
 

@@ -18,7 +18,7 @@ import json, sys
 import torch
 from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
-from metabench.engines.distributed import Group, Rank, distributed
+from metabench.engines.distributed import Group, Rank, distributed, of_share
 from metabench.errors import Unsupported
 from metabench.measure.gate import relative_error
 from metabench.measure.verification import SETTINGS
@@ -41,7 +41,7 @@ for algorithm in ALGORITHMS.names():
                 truth, metrics = step(meta, episodes)
             except Unsupported:
                 continue
-            direction, shared = distributed(step, group)(meta, episodes)
+            direction, shared = of_share(distributed(step, group), group.rank)(meta, episodes)
             error = max(relative_error(direction, truth), relative_error(shared, metrics))
             found[f"{algorithm}/{engine} on {kind}"] = error
 
@@ -92,7 +92,7 @@ def test_communication_is_timed_alone(seen):
 
 def test_shares_are_even_and_hold_every_task():
     shares = [Rank(number, 4).share(10) for number in range(4)]
-    assert [end - first for first, end in shares] == [2, 3, 2, 3]
-    assert [task for share in shares for task in range(*share)] == list(range(10))
+    assert [share.stop - share.start for share in shares] == [2, 3, 2, 3]
+    assert [task for share in shares for task in range(10)[share]] == list(range(10))
     with pytest.raises(Unsupported, match="3 processes have no use for a meta-batch of 2"):
         Rank(0, 3).share(2)

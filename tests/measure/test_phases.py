@@ -11,7 +11,7 @@ from metabench.measure.marks import Clock, Marks, clock_for, divisible, watched
 from metabench.measure.phases import PhaseBudget, measure_phases, phase_figures, without_marks
 from metabench.schema import PHASES
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, initial_meta, measured_phases, sampler
+from metabench.sweep.workload import Workload, initial_meta, measured_phases
 from metabench.tasks.base import TASKS
 
 OURS = [name for name, kind in ALGORITHMS if kind.__module__.startswith("metabench.algorithms.")]
@@ -69,7 +69,7 @@ def test_phases_of_every_algorithm_add_up_to_the_iteration(algorithm, engine):
 def test_watched_algorithms_give_the_same_direction_to_the_last_bit(algorithm, engine):
     workload = workload_of(algorithm=algorithm, engine=engine)
     meta = initial_meta(workload.cell, workload.algorithm)
-    episodes = sampler(workload.cell, workload.distribution, next(iter(meta.values())))()
+    episodes = workload.sampler(next(iter(meta.values())))()
     marks = Marks(counting().stamp)
     marks.begin("average")
     build = ENGINES.get(engine).build

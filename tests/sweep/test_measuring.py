@@ -16,7 +16,7 @@ from metabench.outer import MetaOptimizer
 from metabench.sweep import measuring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
-from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, sampler
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, task_at
 from metabench.training import train
@@ -37,7 +37,7 @@ def trained(cell):
     """The meta-parameters after the cell's iterations."""
     workload = Workload(cell, SINUSOID)
     iteration, enter = workload.training(initial_meta(cell, workload.algorithm))
-    sample = sampler(cell, SINUSOID, iteration.meta["head.weight"])
+    sample = workload.sampler(iteration.meta["head.weight"])
     return train(iteration, sample, cell.iterations, lambda meta: 0.0, curve_points=1, enter=enter).meta
 
 
@@ -81,7 +81,7 @@ def test_half_of_first_order_is_fomaml_then_maml_to_the_last_bit():
     start = initial_meta(cell, algorithm)
     half = trained(cell)
     optimizer = MetaOptimizer({name: p.clone() for name, p in start.items()}, cell.outer_setting)
-    sample = sampler(cell, SINUSOID, start["head.weight"])
+    sample = Workload(cell, SINUSOID).sampler(start["head.weight"])
     for first_order in [True] * 5 + [False] * 5:
         step = LOOP.build(replace(algorithm, first_order=first_order))
         optimizer.update(step(optimizer.meta, sample())[0])

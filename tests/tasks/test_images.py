@@ -9,6 +9,7 @@ from metabench.errors import Unsupported
 from metabench.tasks.base import EpisodeShape
 from metabench.tasks.images import ImageTasks, split_classes
 from metabench.tasks.packed import pack
+from metabench.tensors import task_at, tensors_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -52,6 +53,15 @@ def test_shapes_and_shot_major_labels():
         assert batch.y.dtype == torch.int64
         assert batch.y.tolist() == [[0, 1, 2, 3, 4] * n] * 7
         assert batch.x.is_contiguous()
+
+
+def test_a_share_is_what_the_whole_has_there():
+    tasks = ImageTasks(FULL, EpisodeShape(5, 2, 3))
+    whole, part = (torch.Generator().manual_seed(7) for _ in range(2))
+    for share in (slice(0, 3), slice(3, 8), slice(7, 8)):
+        all_tasks, own = tasks.sample("train", 8, whole), tasks.sample("train", 8, part, share)
+        assert all(map(torch.equal, tensors_of(own), tensors_of(task_at(all_tasks, share))))
+    assert torch.equal(whole.get_state(), part.get_state())
 
 
 def test_ink_is_one():

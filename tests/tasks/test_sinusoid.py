@@ -5,6 +5,7 @@ import torch
 
 from metabench.errors import Unsupported
 from metabench.tasks.base import TASKS, EpisodeShape
+from metabench.tensors import task_at, tensors_of
 
 TASKS_DRAWN = 4000
 
@@ -54,6 +55,15 @@ def test_a_function_of_the_generator_alone():
     for one, two, three in zip(first.query, again.query, other.query, strict=True):
         assert torch.equal(one, two)
         assert not torch.equal(one, three)
+
+
+def test_a_share_is_what_the_whole_has_there():
+    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, 5, 10), None)
+    whole, part = (torch.Generator().manual_seed(7) for _ in range(2))
+    for share in (slice(0, 3), slice(3, 8), slice(7, 8)):
+        all_tasks, own = distribution.sample("train", 8, whole), distribution.sample("train", 8, part, share)
+        assert all(map(torch.equal, tensors_of(own), tensors_of(task_at(all_tasks, share))))
+    assert torch.equal(whole.get_state(), part.get_state())
 
 
 def test_it_is_no_classification():

@@ -49,12 +49,14 @@ def _of(scaling: str, line: Line, work: Work, tasks: int, choices: Sequence[Rate
         return found.communication > found.compute
 
     def drawing(rates: Rates, devices: int) -> bool:
-        return line.sampling_s * total(devices) > parts(work, total(devices), devices, rates).step
+        own = -(-total(devices) // devices)
+        seconds = line.sampling_s * own + line.skipping_s * (total(devices) - own)
+        return seconds > parts(work, total(devices), devices, rates).step
 
     whats: dict[str, Callable[[Rates, int], bool]] = {
         "efficiency is below 50 %": wasteful,
         "communication takes longer than compute": talking,
-        "drawing tasks takes longer than a step: each process draws all": drawing,
+        "drawing tasks takes longer than a step": drawing,
     }
     for what, broken in whats.items():
         first, last = _from(choices, broken)

@@ -79,7 +79,9 @@ class Line:
     """None where it was not counted at two sizes."""
     direction_bytes: float
     sampling_s: float
-    """To draw a task, by the process itself; 0 where it was not timed."""
+    """To make a task, by the process whose it is; 0 where it was not timed."""
+    skipping_s: float
+    """To pass over a task of another process: as long as to make one where no process has been seen to."""
     counted: tuple[Counted, ...]
     shared: tuple[Shared, ...]
     ids: tuple[str, ...]
@@ -126,22 +128,38 @@ def _line(group: Sequence[Bundle]) -> Line:
     if calls:
         size, one = max(counted.items())
         work = Work(one["flops"] / size, one["bytes"] / size, calls.fixed.value, calls.each.value, direction)
-    drawn = [row["time"]["sampling"]["median"] for row in sound_rows(largest.rows) if _sampled(row)]
+    drawn = _sampling(largest)
+    made = drawn / largest.cell["meta_batch"] if drawn else 0.0
+    skipped = [s for b in group if processes(b.cell) > 1 and (s := _skipping(b, made)) is not None]
     return Line(
         largest.cell,
         fit(times) if times else None,
         fit({0: peaks}) if peaks else None,
         work,
         direction,
-        median(drawn) / largest.cell["meta_batch"] if drawn else 0.0,
+        made,
+        median(skipped) if skipped else made,
         tuple(_reached(alone)),
         tuple(_shared(sorted(group, key=lambda b: (processes(b.cell), b.cell["meta_batch"])))),
         ids_of(group),
     )
 
 
+def _sampling(bundle: Bundle) -> float | None:
+    """Seconds in which the leading process has its tasks of a meta-batch: the median over rounds."""
+    times = [row["time"]["sampling"]["median"] for row in sound_rows(bundle.rows) if _sampled(row)]
+    return median(times) if times else None
+
+
 def _sampled(row: Row) -> bool:
     return bool((row.get("time") or {}).get("sampling"))
+
+
+def _skipping(bundle: Bundle, made: float) -> float | None:
+    """Seconds for each task of another process: what is left of the time to make its own. No more than to make one."""
+    tasks, drawn = int(bundle.cell["meta_batch"]), _sampling(bundle)
+    own = tasks // processes(bundle.cell)  # of the leading one, which has fewest
+    return None if drawn is None else min(max(0.0, drawn - own * made) / (tasks - own), made)
 
 
 def _counted(rows: Sequence[Row]) -> Mapping[str, Any] | None:

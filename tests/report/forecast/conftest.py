@@ -13,7 +13,7 @@ LATENCY_S, BANDWIDTH, WAIT = 50e-6, 1e9, 0.1
 FLOPS, BYTES, CALLS_FIXED, CALLS_EACH = 1e9, 1e7, 40, 300
 PARAMETERS = {"mlp-40x2": 1761, "mlp-256x2": 66561}
 PEAKS = {"matmul": 1e11, "convolution": 2e11, "bandwidth": 4e10, "noisy": False}
-SAMPLING_S = 1e-5
+SAMPLING_S, SKIPPING_S = 1e-5, 1e-6
 
 
 def compute(tasks: int) -> float:
@@ -28,12 +28,14 @@ def communication(processes: int, tasks: int, model: str) -> float:
 
 def made(row: Callable[..., Row], number: int, tasks: int, processes: int, model: str, **changes: Any) -> Row:
     """One row, exactly as the model has it."""
-    own = {} if processes == 1 else {"world_size": processes}
-    found = row(number, meta_batch=tasks, model=model, measure=["time", "memory", "work"], **own, **changes)
+    several = {} if processes == 1 else {"world_size": processes}
+    found = row(number, meta_batch=tasks, model=model, measure=["time", "memory", "work"], **several, **changes)
     spent = communication(processes, tasks, model) if processes > 1 else None
     step = compute(-(-tasks // processes)) + (spent or 0.0)
     found["time"]["step"] |= dict.fromkeys(("median", "low", "high"), step) | {"samples": [step] * 5}
-    found["time"]["sampling"] |= dict.fromkeys(("median", "low", "high"), SAMPLING_S * tasks)
+    own = tasks // processes
+    drawn = SAMPLING_S * own + SKIPPING_S * (tasks - own)
+    found["time"]["sampling"] |= dict.fromkeys(("median", "low", "high"), drawn)
     found["time"]["communication_s"] = spent
     found["memory"] = {"tracked_bytes": 1_000_000 + 100_000 * tasks, "tracked_method": "allocator events"}
     if processes == 1 and number == 0:
