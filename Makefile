@@ -3,7 +3,7 @@ SWEEP ?= default
 NAME ?= base
 FAIL_ABOVE ?= 10%
 RESULTS := results/epyc-2core
-COMMITTED := algorithms sinusoid memory default engines engines-images
+COMMITTED := algorithms sinusoid memory default engines engines-images large
 BIN := .venv/bin
 READY := .venv/.ready
 

@@ -50,8 +50,7 @@ def _of(scaling: str, line: Line, work: Work, tasks: int, choices: Sequence[Rate
 
     def drawing(rates: Rates, devices: int) -> bool:
         own = -(-total(devices) // devices)
-        seconds = line.sampling_s * own + line.skipping_s * (total(devices) - own)
-        return seconds > parts(work, total(devices), devices, rates).step
+        return line.drawing.seconds(own, total(devices)) > parts(work, total(devices), devices, rates).step
 
     whats: dict[str, Callable[[Rates, int], bool]] = {
         "efficiency is below 50 %": wasteful,

@@ -66,6 +66,21 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """What a process spends on having its tasks of a meta-batch, in seconds; 0 where it was not timed."""
+
+    fixed: float
+    own: float
+    """For each task that it makes."""
+    other: float
+    """For each task of another process, which it passes over."""
+
+    def seconds(self, own: int, tasks: int) -> float:
+        """Of a meta-batch of so many tasks, `own` of which are its own."""
+        return self.fixed + self.own * own + self.other * (tasks - own)
+
+
+@dataclass(frozen=True)
 class Line:
     """One implementation in one setting, at several meta-batch sizes in one process."""
 
@@ -78,10 +93,7 @@ class Line:
     work: Work | None
     """None where it was not counted at two sizes."""
     direction_bytes: float
-    sampling_s: float
-    """To make a task, by the process whose it is; 0 where it was not timed."""
-    skipping_s: float
-    """To pass over a task of another process: as long as to make one where no process has been seen to."""
+    drawing: Drawing
     counted: tuple[Counted, ...]
     shared: tuple[Shared, ...]
     ids: tuple[str, ...]
@@ -128,38 +140,39 @@ def _line(group: Sequence[Bundle]) -> Line:
     if calls:
         size, one = max(counted.items())
         work = Work(one["flops"] / size, one["bytes"] / size, calls.fixed.value, calls.each.value, direction)
-    drawn = _sampling(largest)
-    made = drawn / largest.cell["meta_batch"] if drawn else 0.0
-    skipped = [s for b in group if processes(b.cell) > 1 and (s := _skipping(b, made)) is not None]
     return Line(
         largest.cell,
         fit(times) if times else None,
         fit({0: peaks}) if peaks else None,
         work,
         direction,
-        made,
-        median(skipped) if skipped else made,
+        fit_drawing(group),
         tuple(_reached(alone)),
         tuple(_shared(sorted(group, key=lambda b: (processes(b.cell), b.cell["meta_batch"])))),
         ids_of(group),
     )
 
 
-def _sampling(bundle: Bundle) -> float | None:
-    """Seconds in which the leading process has its tasks of a meta-batch: the median over rounds."""
-    times = [row["time"]["sampling"]["median"] for row in sound_rows(bundle.rows) if _sampled(row)]
-    return median(times) if times else None
+def fit_drawing(group: Iterable[Bundle]) -> Drawing:
+    """By least squares of relative errors, of each cell's least: other programs can only make drawing take longer.
+
+    A task passed over is taken to be made where no process was seen to.
+    """
+    rows, seconds = [], []
+    for bundle in group:
+        if found := [row["time"]["sampling"]["median"] for row in sound_rows(bundle.rows) if _sampled(row)]:
+            tasks = int(bundle.cell["meta_batch"])
+            own = tasks // processes(bundle.cell)  # of the leading one, which has fewest
+            rows.append((1, own, tasks - own))
+            seconds.append(min(found))
+    if not rows:
+        return Drawing(0.0, 0.0, 0.0)
+    fixed, own_s, other_s = _parts(rows, seconds)
+    return Drawing(fixed, own_s, other_s if any(other for *_, other in rows) else own_s)
 
 
 def _sampled(row: Row) -> bool:
-    return bool((row.get("time") or {}).get("sampling"))
-
-
-def _skipping(bundle: Bundle, made: float) -> float | None:
-    """Seconds for each task of another process: what is left of the time to make its own. No more than to make one."""
-    tasks, drawn = int(bundle.cell["meta_batch"]), _sampling(bundle)
-    own = tasks // processes(bundle.cell)  # of the leading one, which has fewest
-    return None if drawn is None else min(max(0.0, drawn - own * made) / (tasks - own), made)
+    return (((row.get("time") or {}).get("sampling") or {}).get("median") or 0.0) >= SHORTEST_S
 
 
 def _counted(rows: Sequence[Row]) -> Mapping[str, Any] | None:
@@ -210,14 +223,18 @@ def fit_network(observed: Sequence[tuple[Line, Shared]]) -> Network | None:
     rows = []
     for line, shared in observed:
         steps = 2 * (shared.processes - 1)
-        parts = (steps, steps / shared.processes * line.direction_bytes, line.compute(shared.own_tasks))
-        rows.append([part / shared.communication_s for part in parts])
-    design = np.array(rows)
+        rows.append((steps, steps / shared.processes * line.direction_bytes, line.compute(shared.own_tasks)))
+    latency, each_byte, wait = _parts(rows, [shared.communication_s for _, shared in observed])
+    return Network(Link(latency, 1 / each_byte if each_byte else float("inf")), wait)
+
+
+def _parts(rows: Sequence[tuple[float, ...]], seconds: Sequence[float]) -> list[float]:
+    """What each column of `rows` takes, none less than 0, by least squares of errors relative to the seconds."""
+    design = np.array(rows) / np.array(seconds)[:, None]
     scale = np.abs(design).max(0)
     scale[scale == 0] = 1.0
     found, _ = nnls(design / scale, np.ones(len(rows)))
-    latency, each_byte, wait = (float(value) for value in found / scale)
-    return Network(Link(latency, 1 / each_byte if each_byte else float("inf")), wait)
+    return [float(value) for value in found / scale]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from metabench.report.claims.write import write_claims
 from metabench.report.frame import read_run
 
 COMMITTED = Path(__file__).parents[3] / "results" / "epyc-2core"
-RUNS = ("algorithms", "sinusoid", "memory", "default", "engines", "engines-images")
+RUNS = ("algorithms", "sinusoid", "memory", "default", "engines", "engines-images", "large")
 
 
 @pytest.fixture(scope="module")
