@@ -90,9 +90,13 @@ def test_what_is_within_the_noise_cannot_be_told_apart():
         "vmap spares the 12.0 s of compiling (cold cache).",
     ]
     # 1.5, but with samples that overlap widely
-    wide = [0.4, 0.6, 1.0, 1.6, 2.5]
+    wide = [0.4, 0.6, 0.9, 1.1, 1.6, 2.5]
     rows = [measured("loop", 8.0), measured("compile", 1.0, spread=wide), measured("vmap", 1.5, spread=wide)]
     assert advise.judge(rows).fastest.tied == ("vmap",)
+    # 8, but with samples too few for an interval
+    rows = [measured("loop", 8.0, spread=[0.9, 1.0, 1.1]), measured("compile", 1.0)]
+    assert advise.judge(rows).fastest.tied == ("loop",)
+    assert "8.00 ms [?]" in plain(advise.table(advise.judge(rows)))
 
 
 def test_three_rounds_tell_apart_what_one_cannot():

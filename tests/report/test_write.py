@@ -25,6 +25,24 @@ def present(column):
 
 
 @pytest.fixture
+def few(folder):
+    """The same folder as of one round, with three samples of each time."""
+    rows = [json.loads(line) for line in (folder / "measurements.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["round"] == 0]
+    for step in [row["time"]["step"] for row in rows if row.get("time")]:
+        step |= {"samples": step["samples"][:3], "n": 3}
+    (folder / "measurements.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.filterwarnings("error")
+def test_times_without_an_interval_are_written_and_drawn(few):
+    shown = as_markdown(write_report(few))
+    assert " s [?]" in shown or " ms [?]" in shown
+    assert "inf" not in shown
+
+
+@pytest.fixture
 def folder(synthetic, tmp_path):
     return Path(shutil.copytree(synthetic, tmp_path / "synthetic"))
 

@@ -162,7 +162,7 @@ def _draw_roof(roof: Roof, axes: Axes) -> None:
     ridge = max(roof.matmul, roof.convolution) / roof.bandwidth
     intensities = [point.intensity for point in roof.points]
     low, high = min([*intensities, ridge]) / 3, max([*intensities, ridge]) * 6
-    rates = [point.rate.low / 1e9 for point in roof.points]
+    rates = [point.rate.drawn.low / 1e9 for point in roof.points]
     top = max(roof.matmul, roof.convolution, *(point.rate.drawn.high for point in roof.points)) / 1e9
     axes.set_xlim(low, high)
     axes.set_ylim(min([*rates, roof.bandwidth * low / 1e9]) / 2, top * 3)
