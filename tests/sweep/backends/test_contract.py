@@ -59,8 +59,12 @@ def locally(tmp_path_factory):
         return run_on(backend, TEXT, tmp_path_factory.mktemp("local") / "run")
 
 
-def findings(row):
-    """What does not depend on the clock."""
+def findings(rows):
+    """What does not depend on the clock, cell by cell."""
+    return [finding(row) for row in sorted(rows, key=lambda row: row["id"])]
+
+
+def finding(row):
     quality = {key: row["quality"][key] for key in ("value", "low", "high", "metric", "tasks", "by_step")}
     work = {"flops": row["work"]["flops"], "tracked": row["memory"]["tracked_bytes"]}
     return {key: row[key] for key in OF_THE_CELL} | quality | work
@@ -84,8 +88,7 @@ def test_every_cell_is_a_row_with_the_figures_that_it_has_here(opened, locally, 
             assert environment["backend"] == backend.name
         left = [child for child in psutil.Process().children(recursive=True) if child not in before]
         assert [child for child in left if "metabench.sweep.worker" in command_of(child)] == []
-    by_id = sorted(rows, key=lambda row: row["id"])
-    assert [findings(row) for row in by_id] == [findings(row) for row in sorted(locally, key=lambda row: row["id"])]
+    assert findings(rows) == findings(locally)
     assert all(row["status"] == "ok" and row["time"]["step"]["n"] > 0 for row in rows)
     assert not (tmp_path / "run" / ".slurm").exists()
 
@@ -115,8 +118,24 @@ def test_a_ray_node_that_is_killed_in_the_middle_costs_no_row_and_no_figure(ray_
     progress = Losing(lambda: ray_cluster.remove_node(ray_cluster.second, allow_graceful=False))
     with open_backend("ray", [], ray_cluster.address) as backend:
         rows = run_on(backend, TEXT, tmp_path / "run", progress)
-    by_id = sorted(rows, key=lambda row: row["id"])
-    assert [findings(row) for row in by_id] == [findings(row) for row in sorted(locally, key=lambda row: row["id"])]
+    assert findings(rows) == findings(locally)
     assert all(row["status"] == "ok" and row["time"]["step"]["n"] > 0 for row in rows)
+    assert progress.begun == 3  # one cell began twice
+    assert any(text.startswith("a node was lost while it measured maml/loop") for text in progress.warnings)
+
+
+def test_a_task_of_slurm_that_is_killed_in_the_middle_costs_no_row_and_no_figure(locally, tmp_path):
+    pytest.importorskip("submitit", reason="submitit is not installed: make clusters")
+
+    def kill_one():
+        children = psutil.Process().children(recursive=True)
+        task = next(child for child in children if "submitit.core._submit" in command_of(child))
+        for process in [*task.children(recursive=True), task]:
+            process.kill()
+
+    progress = Losing(kill_one)
+    with open_backend("slurm", ["executor=local", "nodes=2", "time=10"], "") as backend:
+        rows = run_on(backend, TEXT, tmp_path / "run", progress)
+    assert findings(rows) == findings(locally)
     assert progress.begun == 3  # one cell began twice
     assert any(text.startswith("a node was lost while it measured maml/loop") for text in progress.warnings)
