@@ -56,6 +56,18 @@ def test_the_picture_draws_its_data_and_can_be_read(run):
     assert check_texts(figure) > 10
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_time_without_an_interval_is_drawn_as_a_point(run_of, row):
+    few = row(0, engine="loop", measure=["time", "work"]) | {"work": {"flops": 1e7, "bytes": 5e6, "peaks": PEAKS}}
+    few["time"]["step"]["samples"] = few["time"]["step"]["samples"][:3]
+    picture = roofline_picture(read_run(run_of([few])))
+    assert (picture.data.low[0], picture.data.high[0]) == (0, float("inf"))
+    (axes,) = picture.draw().get_axes()
+    rate = picture.data.flop_per_s[0] / 1e9
+    assert axes.get_ylim()[0] > 0
+    assert [rate, rate] in [list(line.get_ydata()) for line in axes.lines]
+
+
 def test_without_bytes_there_is_no_intensity(run_of, row):
     work = {"flops": 1e7, "peaks": {k: v for k, v in PEAKS.items() if k != "bandwidth"}}
     assert roofline_picture(read_run(run_of([row(0, measure=["time", "work"]) | {"work": work}]))) is None
