@@ -17,7 +17,7 @@ from metabench.engines import loop
 from metabench.errors import Unsupported, in_short
 from metabench.measure.case import STEPS, Case, distance, initial, nudged, steps_of
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, relative_error
-from metabench.tensors import Batch, Params, Task, cast, task_at
+from metabench.tensors import Batch, Params, Task, cast, task_at, tensors_of
 
 GRADIENT_STEPS = (1, 5)
 SAME = 1e-12
@@ -261,7 +261,7 @@ def pure(case: Case) -> Outcome:
         for name, own in case.meta.items():
             if not torch.equal(meta[name], own) or meta[name].requires_grad:
                 return _broken(f"on {engine}, the meta-parameter {name} is written to")
-        for tensor, own in zip(_tensors(episodes), _tensors(case.episodes), strict=True):
+        for tensor, own in zip(tensors_of(episodes), tensors_of(case.episodes), strict=True):
             if not torch.equal(tensor, own):
                 return _broken(f"on {engine}, the tasks are written to")
     return KEPT
@@ -340,10 +340,6 @@ def _worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 def _equal(some: Params, others: Params) -> bool:
     return some.keys() == others.keys() and all(torch.equal(p, others[name]) for name, p in some.items())
-
-
-def _tensors(episodes: Task) -> list[Tensor]:
-    return [*episodes.support, *episodes.query, episodes.classes]
 
 
 def _shuffled(count: int) -> Tensor:
