@@ -16,6 +16,8 @@ LARGEST_WHOLE = 2**53
 """From which on not every reader of JSON has every whole number."""
 LONGEST_TEXT = 20_000
 LONGEST_NAME = 200
+MIN_SAMPLES = 6
+"""Of a time: fewer give no 95 % interval of the median."""
 SHORTEST_S, LONGEST_S = 1e-12, 1e9
 """Of a sample: less than a cycle of any clock, more than any machine runs."""
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")

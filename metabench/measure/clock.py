@@ -12,9 +12,9 @@ from statistics import median
 import torch
 
 from metabench.measure.statistics import Summary, known_within, summarise
+from metabench.schema import MIN_SAMPLES
 from metabench.trend import Trend, trend
 
-MIN_SAMPLES = 6  # fewer give no 95 % interval of the median
 PATIENCE = 10  # so many budgets a very slow call may take to get them
 STABLE = 0.05  # warm-up ends when the medians of two successive windows differ by less than this share
 WINDOW = 3

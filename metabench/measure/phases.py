@@ -7,10 +7,10 @@ from statistics import median
 
 import numpy as np
 
-from metabench.measure.clock import MIN_SAMPLES, no_garbage_collection
+from metabench.measure.clock import no_garbage_collection
 from metabench.measure.marks import SAMPLING, Clock, Marks
 from metabench.measure.statistics import Mean, Summary, summarise
-from metabench.schema import PHASES
+from metabench.schema import MIN_SAMPLES, PHASES
 
 RESAMPLES = 200
 

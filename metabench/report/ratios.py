@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from metabench.schema import MIN_SAMPLES
+
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 ROUNDS_TO_TELL = 3  # two rounds say too little about how rounds vary
-FEWEST_SAMPLES = 6  # fewer give no 95 % interval of a median
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def ratio_interval(
     numerator: Mapping[int, Sequence[float]],
     denominator: Mapping[int, Sequence[float]],
     seed: int = 0,
-    least: int = FEWEST_SAMPLES,
+    least: int = MIN_SAMPLES,
 ) -> Ratio | None:
     """The ratio of two times whose samples are given by round; None without a round that both have samples of.
 
@@ -97,13 +98,13 @@ def time_interval(samples: Mapping[int, Sequence[float]]) -> Interval | None:
     The same mean as for ratios, so that the times of a table agree with its ratios, and the same interval: a time is
     its ratio to one second. (A median of medians could lie outside the interval of a geometric mean.)
     """
-    ratio = ratio_interval(samples, dict.fromkeys(samples, [1.0] * FEWEST_SAMPLES))
+    ratio = ratio_interval(samples, dict.fromkeys(samples, [1.0] * MIN_SAMPLES))
     return Interval(ratio.value, ratio.low, ratio.high) if ratio else None
 
 
 def step_interval(summary: Mapping[str, Any]) -> Interval:
     """The median of one process's samples with its interval, in seconds, as a row has them."""
-    if len(summary["samples"]) < FEWEST_SAMPLES:
+    if len(summary["samples"]) < MIN_SAMPLES:
         return Interval(summary["median"], 0.0, math.inf)
     return Interval(summary["median"], summary["low"], summary["high"])
 
