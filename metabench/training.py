@@ -13,7 +13,8 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import TAPE
 from metabench.engines.base import Iteration
 from metabench.tasks.base import Split, TaskDistribution
-from metabench.tensors import Batch, Params, Task, cast, task_at
+from metabench.tasks.stream import sampled
+from metabench.tensors import Batch, Params, Task, task_at
 
 EVALUATION_CHUNK = 50  # tasks sampled at once: bounds memory, whatever the number of tasks
 
@@ -103,7 +104,7 @@ def evaluate(
     like = next(iter(meta.values()))
     rows = []
     for done in range(0, tasks, EVALUATION_CHUNK):
-        episodes = cast(distribution.sample(split, min(EVALUATION_CHUNK, tasks - done), generator), like)
+        episodes = sampled(distribution, split, min(EVALUATION_CHUNK, tasks - done), generator, like)
         for i in range(episodes.support.x.shape[0]):
             rows.append(_scores(algorithm, meta, task_at(episodes, i), batch_norm == "one-query", population or {}))
     return torch.stack(rows).double().cpu()
@@ -139,7 +140,7 @@ def population_statistics(
     What running averages hold at the end of a meta-training, without the iterations before.
     """
     algorithm = replace(algorithm, autodiff=TAPE, first_order=False, checkpoint=False)
-    episodes = cast(distribution.sample("train", tasks, generator), next(iter(meta.values())))
+    episodes = sampled(distribution, "train", tasks, generator, next(iter(meta.values())))
     seen = []
     with torch.no_grad():
         for i in range(tasks):

@@ -14,7 +14,8 @@ from metabench.engines.base import ENGINES, Step
 from metabench.errors import Unsupported
 from metabench.measure.gate import DEFINITION_TOLERANCE, definition_error, nudge, relative_error
 from metabench.tasks.base import TaskDistribution
-from metabench.tensors import Params, Task, cast, task_at
+from metabench.tasks.stream import sampled
+from metabench.tensors import Params, Task, task_at
 
 Found: TypeAlias = tuple[Params, dict[str, torch.Tensor]]
 """Direction and metrics."""
@@ -78,7 +79,7 @@ class Case:
     @cached_property
     def _episodes(self) -> Task:
         generator = torch.Generator().manual_seed(0)
-        return cast(self.distribution.sample("train", TASKS, generator), torch.zeros((), dtype=torch.float64))
+        return sampled(self.distribution, "train", TASKS, generator, torch.zeros((), dtype=torch.float64))
 
 
 def initial(algorithm: Algorithm) -> Params:

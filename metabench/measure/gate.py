@@ -15,7 +15,8 @@ from metabench.autodiff import recording_into, replaying
 from metabench.engines import loop
 from metabench.engines.base import Step
 from metabench.tasks.base import TaskDistribution
-from metabench.tensors import Params, Task, cast, task_at
+from metabench.tasks.stream import sampled
+from metabench.tensors import Params, Task, task_at
 
 ENGINE_TOLERANCE = 1e-8
 """Relative, in float64; exact engines reach about 1e-15."""
@@ -80,7 +81,7 @@ def _gate_at(
     generator = torch.Generator().manual_seed(seed)
     meta = {name: p.to(device) for name, p in nudge(algorithm.init(generator), generator).items()}
     like = torch.zeros((), dtype=torch.float64, device=device)
-    episodes = cast(distribution.sample("train", tasks, generator), like)
+    episodes = sampled(distribution, "train", tasks, generator, like)
     truth, truth_metrics = loop.build(algorithm)(meta, episodes)
     direction, metrics = step(meta, episodes)
     errors = [relative_error(direction, truth)]

@@ -17,7 +17,8 @@ from metabench.models.base import MODELS
 from metabench.outer import Outer
 from metabench.sweep.cell import Cell
 from metabench.tasks.base import ALL, TaskDistribution
-from metabench.tensors import Params, Task, cast
+from metabench.tasks.stream import stream
+from metabench.tensors import Params, Task
 
 EPISODE_POOL = 4  # different episode batches that timed iterations go through
 P = ParamSpec("P")
@@ -65,7 +66,7 @@ class Workload:
         generator = torch.Generator().manual_seed(self.cell.seed_for("train"))
         tasks = self.cell.meta_batch
         share = self.group.rank.share(tasks) if self.group else ALL
-        return lambda: cast(self.distribution.sample("train", tasks, generator, share), like)
+        return stream(self.distribution, "train", tasks, generator, like, share)
 
     def stage(self, progress: float) -> Algorithm:
         """The algorithm as it is when that share of the training is done."""

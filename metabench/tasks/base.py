@@ -1,5 +1,6 @@
 """The contract of a task distribution and the registry of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,11 @@ class Provenance:
 
 
 class TaskDistribution(Protocol):
-    """Seeded, vectorised sampler of episode batches. Splits share no class."""
+    """Seeded, vectorised sampler of episode batches. Splits share no class.
+
+    A distribution that extends `DeviceTasks` too makes its tasks on the device; of any other, tasks are made on the
+    CPU by `sample` and then copied. `metabench.tasks.stream` is what asks a distribution for tasks.
+    """
 
     @property
     def kind(self) -> Kind: ...
@@ -70,6 +75,43 @@ class TaskDistribution(Protocol):
         Regression: x (tasks, points, inputs), y (tasks, points, outputs).
         """
         ...
+
+
+Drawn: TypeAlias = Tensor
+"""The random choices that decide an episode batch: one small tensor, so that one copy takes it to a device."""
+
+
+class DeviceTasks(ABC):
+    """Base class of a task distribution whose tasks are decided on the CPU and made on any device.
+
+    The CPU's generator draws, so that tasks are the same on every device; what is large is made where it is needed.
+    `sample` follows from the two methods, and a subclass must not define it: raises `TypeError` if one does, since
+    tasks that are made on the device would not be those of `sample`.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "sample" in vars(cls):
+            raise TypeError(f"{cls.__name__} defines sample, which is made of draw and make: define those two instead")
+
+    @abstractmethod
+    def draw(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Drawn:
+        """The random choices of `tasks` tasks, of which those in `share` are returned, as one tensor on the CPU.
+
+        Its shape and dtype depend on nothing but the numbers of tasks in all and in `share`. The generator is left as
+        if the whole had been asked for.
+        """
+
+    @abstractmethod
+    def make(self, drawn: Drawn, like: Tensor) -> Task:
+        """The tasks that `draw` decided on, with the floating dtype of `like`; `drawn` is on the device of `like`.
+
+        Their shapes are those of `TaskDistribution.sample`. On a GPU it must not wait for the device.
+        """
+
+    def sample(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Task:
+        """An episode batch on the CPU with float32 inputs, as `TaskDistribution.sample` says."""
+        return self.make(self.draw(split, tasks, generator, share), torch.zeros((), dtype=torch.float32))
 
 
 @runtime_checkable

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metabench.errors import Unsupported
-from metabench.tasks.base import ALL, EpisodeShape, Kind, Provenance, Split
-from metabench.tasks.packed import DRAWINGS, SIDE, PackedImages
+from metabench.tasks.base import ALL, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
+from metabench.tasks.packed import DRAWINGS, QUARTERS, SIDE, PackedImages
 from metabench.tensors import Batch, Task
 
 Rotations: TypeAlias = Literal["random", "none"]
@@ -18,7 +18,6 @@ Rotations: TypeAlias = Literal["random", "none"]
 PUBLISHED_SPLIT = (1100, 100, 423)
 """Training, validation and test characters of MAML's code (its paper says 1200 for training)."""
 SPLIT_SEED = 0
-QUARTERS = 4
 
 _AUGMENTATION: dict[Rotations, str] = {
     "random": "one random rotation by a multiple of 90 degrees per class and episode, in training and in testing",
@@ -27,7 +26,7 @@ _AUGMENTATION: dict[Rotations, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class ImageTasks:
+class ImageTasks(DeviceTasks):
     """Episodes of `shape.ways` characters; splits share no character.
 
     Raises `Unsupported` when a class would need more than its 20 drawings, or a task more classes than the training
@@ -84,8 +83,9 @@ class ImageTasks:
         """Indices of the characters of each split, int64 (characters of the split,)."""
         return split_classes(self.images, self.split_seed)
 
-    def sample(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Task:
-        """x float32 (tasks, examples, 1, SIDE, SIDE) in [0, 1] with ink = 1; y int64 (tasks, examples), shot-major.
+    def draw(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Drawn:
+        """Which images and which classes, int64, flat: the rows of `PackedImages.turned` that the support sets consist
+        of, those of the query sets, and `Task.classes`.
 
         Drawn without replacement: classes within a task, in random order, and drawings within a class; one rotation
         for all drawings of a class. The classes drawn depend on neither the shots nor the rotations asked for.
@@ -96,28 +96,35 @@ class ImageTasks:
         ways, shots = self.shape.ways, self.shape.shots
         # The places of the largest of independent uniforms are a uniform draw without replacement, in random order.
         places = torch.rand(tasks, len(pool), generator=generator)[share].topk(ways).indices
-        characters = pool[places][:, None, :]  # (tasks, 1, ways)
         # Turns are drawn in any case, so that tasks match without them.
-        turns = torch.randint(QUARTERS, (tasks, 1, ways), generator=generator)[share]
+        turns = torch.randint(QUARTERS, (tasks, ways), generator=generator)[share]
         order = torch.rand(tasks, DRAWINGS, ways, generator=generator)[share].argsort(dim=1)
-        rows = characters * DRAWINGS + order  # (tasks, drawings, ways)
         if self.rotations == "none":
             turns = torch.zeros_like(turns)
-        total = shots + self.shape.query
-        classes = places * QUARTERS + turns[:, 0]
-        return Task(self._batch(rows[:, :shots], turns), self._batch(rows[:, shots:total], turns), classes)
+        upright = pool[places] * DRAWINGS  # (tasks, ways)
+        first = upright + turns * (len(self.images.characters) * DRAWINGS)
+        rows = first[:, None] + order[:, : shots + self.shape.query]  # (tasks, drawings, ways)
+        chosen = (rows[:, :shots], rows[:, shots:], places * QUARTERS + turns)
+        return torch.cat([part.reshape(-1) for part in chosen])
 
-    def _batch(self, rows: Tensor, turns: Tensor) -> Batch:
-        """Drawings `rows` (tasks, n, ways) turned by `turns` (tasks, 1, ways) quarters, as a batch per task."""
-        tasks, n, ways = rows.shape
-        pixels = self.images.images.flatten(0, 1).index_select(0, rows.reshape(-1))
-        quarters = turns.expand(rows.shape).reshape(-1)
-        for quarter in (1, 2, 3):  # on bytes: a quarter of the traffic of floats
-            chosen = (quarters == quarter).nonzero().squeeze(1)
-            turned = torch.rot90(pixels.index_select(0, chosen), quarter, (1, 2))
-            pixels.index_copy_(0, chosen, turned)
-        x = pixels.view(tasks, n * ways, *self.input_shape).to(torch.float32).div_(255)
-        return Batch(x, torch.arange(ways).repeat(tasks, n))
+    def make(self, drawn: Drawn, like: Tensor) -> Task:
+        """x (tasks, examples, 1, SIDE, SIDE) in [0, 1] with ink = 1; y int64 (tasks, examples), shot-major.
+
+        The images lie on the device from the first call on.
+        """
+        ways, support, query = self.shape.ways, self.shape.ways * self.shape.shots, self.shape.ways * self.shape.query
+        tasks = len(drawn) // (support + query + ways)
+        rows, classes = torch.split(drawn, [tasks * (support + query), tasks * ways])
+        # One gather and one division for support and query sets together: on a GPU each operation costs a launch.
+        pixels = self.images.turned(drawn.device).index_select(0, rows)
+        x = pixels.to(torch.float32).div_(255).to(like.dtype)
+        y = torch.arange(ways, device=drawn.device).repeat(tasks * (support + query) // ways)
+
+        def batch(first: int, examples: int) -> Batch:
+            part = slice(first, first + tasks * examples)
+            return Batch(x[part].view(tasks, examples, *self.input_shape), y[part].view(tasks, examples))
+
+        return Task(batch(0, support), batch(tasks * support, query), classes.view(tasks, ways))
 
     def _require_ways(self, split: Split) -> None:
         available = len(self.classes[split])

@@ -4,7 +4,8 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ DRAWN_SIDE = 105
 """Side in pixels of a drawing as its writer made it."""
 SIDE = 28
 """Side in pixels of a packed image."""
+QUARTERS = 4
+"""Orientations of an image: multiples of 90 degrees."""
 MOST_BYTES = 256 * MEBIBYTE
 """Of the arrays in a cache file, ten times those of Omniglot."""
 FORMAT = 1
@@ -54,6 +57,20 @@ class PackedImages:
     """SHA-256 of what the images were made from; the same whatever library decoded or drew it."""
     pixel_hash: str
     """SHA-256 of `images`, in row-major order."""
+    _turned: dict[torch.device, torch.Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def turned(self, device: torch.device) -> torch.Tensor:
+        """All drawings in all orientations on that device: uint8 (QUARTERS * characters * DRAWINGS, SIDE * SIDE).
+
+        First all of them upright, then all turned by one quarter counter-clockwise, and so on. Made at the first call
+        for a device and kept; of Omniglot it takes 102 MB. So an image of a task is one row, whatever its orientation:
+        on a processor, turning the images of each task takes several times as long as all else about it.
+        """
+        if device not in self._turned:
+            pixels = self.images.to(device)
+            every = torch.stack([torch.rot90(pixels, quarter, (2, 3)) for quarter in range(QUARTERS)])
+            self._turned[device] = every.view(-1, SIDE * SIDE)
+        return self._turned[device]
 
 
 @dataclass(frozen=True)
@@ -121,28 +138,38 @@ def save(packed: PackedImages, path: Path) -> None:
 
 
 def load(path: Path, name: str) -> PackedImages:
-    """The data called `name` from its cache file; raises `UserError` when the file is not what `save` wrote."""
+    """The data called `name` from its cache file; raises `UserError` when the file is not what `save` wrote.
+
+    A process reads the same file once: what is trained and what is tested on then share their pixels on each device.
+    """
     check_plain(path, MOST_BYTES)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if sum(entry.file_size for entry in archive.zip.infolist()) > MOST_BYTES:
-                raise ValueError("it would fill the memory")
-            if int(archive["format"]) != FORMAT or str(archive["name"]) != name:
-                raise ValueError("another format or data set")
-            packed = pack(
-                name,
-                str(archive["origin"]),
-                archive["images"],
-                archive["alphabets"].tolist(),
-                archive["characters"].tolist(),
-                str(archive["source_hash"]),
-            )
-            if packed.pixel_hash != str(archive["pixel_hash"]):
-                raise ValueError("the pixels do not match their hash")
+        seen = path.stat()
+        return _load(path, name, (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size))
     except PermissionError as error:
         raise UserError(f"cannot read the cache file {path}: {error.strerror}") from error
     except _DAMAGE as error:
         raise UserError(f"the cache file {path} is damaged: delete it and run `metabench data prepare`") from error
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, name: str, version: tuple[int, ...]) -> PackedImages:
+    """Read the file; `version` is another one once the file has changed. Raises one of `_DAMAGE`."""
+    with np.load(path, allow_pickle=False) as archive:
+        if sum(entry.file_size for entry in archive.zip.infolist()) > MOST_BYTES:
+            raise ValueError("it would fill the memory")
+        if int(archive["format"]) != FORMAT or str(archive["name"]) != name:
+            raise ValueError("another format or data set")
+        packed = pack(
+            name,
+            str(archive["origin"]),
+            archive["images"],
+            archive["alphabets"].tolist(),
+            archive["characters"].tolist(),
+            str(archive["source_hash"]),
+        )
+        if packed.pixel_hash != str(archive["pixel_hash"]):
+            raise ValueError("the pixels do not match their hash")
     return packed
 
 

@@ -45,6 +45,27 @@ def sample(shape=(5, 2, 3), split="train", tasks=200, seed=0, **options):
     return ImageTasks(FULL, EpisodeShape(*shape), **options).sample(split, tasks, torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize(
+    ("split", "shape", "tasks", "after"),
+    [
+        ("train", (5, 1, 1), "ca48406a6fb7b647", 1275543730),
+        ("train", (5, 1, 15), "555217c2d7708ebf", 1275543730),
+        ("validation", (5, 2, 3), "59929b722a922161", 1212190870),
+        ("test", (20, 5, 3), "86ae594f76645b8f", 1196665138),
+    ],
+)
+def test_a_seed_gives_the_tasks_that_published_figures_were_measured_on(split, shape, tasks, after):
+    """Characters, drawings, turns and labels of two meta-batches, and the generator's next number after them."""
+    generator = torch.Generator().manual_seed(16)
+    found = []
+    for number in (32, 3):
+        task = ImageTasks(FULL, EpisodeShape(*shape)).sample(split, number, generator)
+        found += [*decode(task.support), *decode(task.query), task.classes, task.support.y, task.query.y]
+    digest = hashlib.sha256(str([tensor.tolist() for tensor in found]).encode()).hexdigest()
+    assert digest.startswith(tasks)
+    assert int(torch.randint(2**31, (1,), generator=generator)) == after
+
+
 def test_shapes_and_shot_major_labels():
     task = sample(tasks=7)
     assert task.support.x.shape == (7, 10, 1, 28, 28)
@@ -129,10 +150,22 @@ def test_a_function_of_the_generator_alone():
     assert not torch.equal(one.query.x, other.query.x)
 
 
-def test_the_data_are_not_changed_by_sampling():
-    before = FULL.images.clone()
-    sample().query.x.zero_()
+def test_a_task_that_is_written_to_changes_no_other_task():
+    before, drawn = FULL.images.clone(), sample(seed=2)
+    for tensor in tensors_of(sample(seed=2)):
+        tensor.zero_()
     assert torch.equal(FULL.images, before)
+    assert all(map(torch.equal, tensors_of(sample(seed=2)), tensors_of(drawn)))
+
+
+def test_pixels_are_kept_once_on_a_device():
+    images = numbered(1623)
+    training, testing = (ImageTasks(images, EpisodeShape(5, 1, query)) for query in (1, 15))
+    for tasks in (training, testing):
+        tasks.sample("test", 2, torch.Generator())
+    device = torch.device("cpu")
+    assert training.images.turned(device).data_ptr() == testing.images.turned(device).data_ptr()
+    assert training.images.turned(device).dtype == torch.uint8
 
 
 def test_the_published_split_is_disjoint_and_complete():

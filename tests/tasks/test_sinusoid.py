@@ -24,6 +24,45 @@ def fitted(x, y):
     return torch.hypot(a, b), torch.atan2(b, a) % (2 * math.pi), residual
 
 
+def test_a_seed_gives_the_tasks_that_published_figures_were_measured_on():
+    """By batch: x and y of the last point of the last task, the sums of x and of y, and the sum of the squares of y."""
+    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, 5, 10), None)
+    generator = torch.Generator().manual_seed(16)
+    found = []
+    for tasks in (25, 2):
+        for x, y in distribution.sample("train", tasks, generator)[:2]:
+            last = (x[-1, -1].item(), y[-1, -1].item())
+            x, y = x.double(), y.double()
+            found.append((*last, x.sum().item(), y.sum().item(), y.square().sum().item()))
+    expected = [
+        (2.7177, 4.57257, 16.0646, 71.5108, 513.291),
+        (1.85508, 4.47318, -8.20907, 46.4661, 1051.17),
+        (-2.64515, 1.88789, -12.8898, 0.855786, 34.8244),
+        (1.40173, -0.991216, -1.79669, 0.236977, 58.0203),
+    ]
+    for values, batch in zip(found, expected, strict=True):
+        assert values == pytest.approx(batch, rel=1e-4)
+    assert int(torch.randint(2**31, (1,), generator=generator)) == 561517513
+
+
+def test_in_float64_y_is_computed_in_float64():
+    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, 5, 10), None)
+    drawn = distribution.draw("train", 3, torch.Generator().manual_seed(0))
+    (x, y), _, _ = distribution.make(drawn, torch.zeros((), dtype=torch.float64))
+    amplitude, phase = drawn.double()[:, :1, None], drawn.double()[:, 1:2, None]
+    assert y.dtype == torch.float64
+    torch.testing.assert_close(y, amplitude * torch.sin(x - phase), rtol=1e-14, atol=1e-14)
+
+
+def test_curves_are_the_functions_of_the_tasks_that_sample_gives():
+    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, 5, 10), None)
+    tasks, x, y = distribution.curves("test", 3, 50, torch.Generator().manual_seed(1))
+    same = distribution.sample("test", 3, torch.Generator().manual_seed(1))
+    assert all(map(torch.equal, tensors_of(tasks), tensors_of(same)))
+    _, _, residual = fitted(torch.cat((tasks.query.x, x.expand(3, -1, -1)), 1), torch.cat((tasks.query.y, y), 1))
+    assert residual < 1e-5
+
+
 def test_one_sinusoid_runs_through_support_and_query():
     (sx, sy), (qx, qy), _ = sample()
     assert sx.shape == sy.shape == (TASKS_DRAWN, 5, 1)
