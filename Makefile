@@ -49,7 +49,7 @@ docs: $(READY) ## hold the claims against the committed runs, and write the tabl
 	$(BIN)/metabench forecast $(RESULTS)/processes --meta-batch 32 --out $(RESULTS) > /dev/null
 	$(BIN)/python -m metabench.report.quoting README.md docs/*.md
 
-bench-save: $(READY) ## time one meta-iteration of each implementation with pytest-benchmark and keep it (NAME=base)
+bench-save: $(READY) ## time meta-iterations and the sampling of tasks with pytest-benchmark and keep it (NAME=base)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-save=$(NAME)
 
 bench-compare: $(READY) ## the same, against the last one kept; fails above FAIL_ABOVE=10% of the median

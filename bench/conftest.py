@@ -7,7 +7,6 @@ import torch
 
 from metabench.measure.machine import fingerprint, physical_cores
 from metabench.sweep.cell import Cell
-from metabench.sweep.spec import parse_sweep
 from metabench.tasks import omniglot
 
 
@@ -15,27 +14,11 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     machine_info["metabench"] = fingerprint(physical_cores())
 
 
-def cells() -> list[Cell]:
-    """One cell for each implementation and task, small enough that the whole suite takes a minute or two.
-
-    Engines that compile or need a library are left to `metabench run engines`.
-    """
-    from metabench.algorithms.base import ALGORITHMS
-    from metabench.engines.base import in_process
-
-    common = {"algorithm": ALGORITHMS.names(), "engine": in_process(), "inner_steps": 1, "iterations": 0}
-    document = {
-        "grid": [
-            {**common, "task": "sinusoid", "meta_batch": 25},
-            {**common, "task": ["omniglot", "glyphs"], "model": "conv4-32", "meta_batch": 4, "query": 5},
-        ]
-    }
-    return list(parse_sweep("bench", document, "", physical_cores()).cells)
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each file of this folder says by `cells()` what it measures: cells by the name that they have in reports."""
     if "cell" in metafunc.fixturenames:
-        metafunc.parametrize("cell", cells(), ids=lambda cell: f"{cell.implementation}-{cell.task}")
+        cells = metafunc.module.cells()
+        metafunc.parametrize("cell", list(cells.values()), ids=list(cells))
 
 
 @pytest.fixture(autouse=True)

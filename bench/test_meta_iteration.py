@@ -6,11 +6,29 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from metabench.algorithms.base import ALGORITHMS
+from metabench.engines.base import in_process
 from metabench.errors import Unsupported
 from metabench.measure.gate import gate
+from metabench.measure.machine import physical_cores
 from metabench.sweep.cell import Cell
+from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, initial_meta
 from metabench.tasks.base import TASKS
+
+
+def cells() -> dict[str, Cell]:
+    """One cell for each implementation and task, small enough that the whole suite takes a minute or two.
+
+    Engines that compile or need a library are left to `metabench run engines`.
+    """
+    common = {"algorithm": ALGORITHMS.names(), "engine": in_process(), "inner_steps": 1, "iterations": 0}
+    grid = [
+        {**common, "task": "sinusoid", "meta_batch": 25},
+        {**common, "task": ["omniglot", "glyphs"], "model": "conv4-32", "meta_batch": 4, "query": 5},
+    ]
+    sweep = parse_sweep("bench", {"grid": grid}, "", physical_cores())
+    return {f"{cell.implementation}-{cell.task}": cell for cell in sweep.cells}
 
 
 def test_meta_iteration(benchmark: BenchmarkFixture, cell: Cell) -> None:

@@ -39,6 +39,18 @@ def test_what_was_saved_is_loaded(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["example.npz"]
 
 
+def test_a_file_is_read_once_in_a_process_until_it_changes(tmp_path):
+    path = tmp_path / "example.npz"
+    save(example(), path)
+    first = load(path, "example")
+    assert load(path, "example") is first
+    save(example("another origin"), path)
+    assert load(path, "example").origin == "another origin"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="is damaged"):
+        load(path, "example")
+
+
 def test_the_pixel_hash_is_of_the_pixels():
     assert example().pixel_hash == hashlib.sha256(example().images.numpy().tobytes()).hexdigest()
 
