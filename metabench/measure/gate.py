@@ -115,7 +115,7 @@ def relative_error(direction: Params, truth: Params) -> float:
     if direction.keys() != truth.keys():
         return float("inf")
     norm = flat(truth).norm()
-    error = (flat({name: direction[name] for name in truth}) - flat(truth)).norm()
+    error = (flat({name: direction[name].to(p.device) for name, p in truth.items()}) - flat(truth)).norm()
     return float(error / norm if norm > 0 else error)
 
 
