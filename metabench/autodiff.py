@@ -7,12 +7,20 @@ independent also makes each a check on the other.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.checkpoint import checkpoint
 
 from metabench.tensors import Params
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Scalar: TypeAlias = Callable[..., Tensor]
 """A function whose first argument is a `Params` and whose value is a scalar tensor."""
@@ -23,11 +31,14 @@ class Autodiff(NamedTuple):
     """`gradient_and_value(f)(params, *args) -> (gradient in params, value)`, differentiable itself when nested.
 
     `constant_gradient_and_value` gives the same numbers as constants: nothing is differentiated through them.
+    `recomputed(f)` is `f` whose graph is not kept: the backward pass has its arguments alone, and computes the rest
+    again. What `f` is differentiated in must be among its arguments: `FUNCTIONAL` sees no other tensor.
     """
 
     name: str
     gradient_and_value: GradientAndValue
     constant_gradient_and_value: GradientAndValue
+    recomputed: Callable[[Callable[P, R]], Callable[P, R]]
 
 
 def _functional(function: Scalar) -> Callable[..., tuple[Params, Tensor]]:
@@ -65,8 +76,66 @@ def _on_tape(function: Scalar, params: Params, args: tuple[Any, ...], recording:
     return dict(zip(params, gradients, strict=True)), value if recording else value.detach()
 
 
-FUNCTIONAL = Autodiff("functional", _functional, _functional_constant)
-TAPE = Autodiff("tape", _tape, _tape_constant)
+def _tape_recomputed(function: Callable[P, R]) -> Callable[P, R]:
+    return partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
+
+
+def _functional_recomputed(function: Callable[P, R]) -> Callable[P, R]:
+    # torch.utils.checkpoint works by hooks on what the tape saves, which torch.func does not allow.
+    def recomputed(*args: P.args, **kwargs: P.kwargs) -> R:
+        leaves, structure = tree_flatten((args, kwargs))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        shape_of_result: Any = None
+        modes = _function_modes()  # they are off while torch.autograd.grad runs
+
+        def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+            nonlocal shape_of_result
+            given = dict(zip(places, tensors, strict=True))
+            call, named = tree_unflatten([given.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
+            outputs, shape_of_result = tree_flatten(function(*call, **named))
+            return tuple(outputs)
+
+        class Recomputed(torch.autograd.Function):
+            generate_vmap_rule = True
+
+            @staticmethod
+            def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
+                return of_tensors(*tensors)
+
+            @staticmethod
+            def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+                ctx.save_for_backward(*inputs)
+
+            @staticmethod
+            def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+                inputs = list(ctx.saved_tensors)
+                wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
+
+                def of_wanted(*some: Tensor) -> tuple[Tensor, ...]:
+                    chosen = dict(zip(wanted, some, strict=True))
+                    return of_tensors(*(chosen.get(i, tensor) for i, tensor in enumerate(inputs)))
+
+                with ExitStack() as stack:
+                    for mode in modes[len(_function_modes()) :]:
+                        stack.enter_context(mode)
+                    parts: Any = torch.func.vjp(of_wanted, *(inputs[i] for i in wanted))
+                found = dict(zip(wanted, parts[1](gradients), strict=True))
+                return tuple(found.get(i) for i in range(len(inputs)))
+
+        outputs = Recomputed.apply(*(leaves[i] for i in places))
+        result: R = tree_unflatten(outputs, shape_of_result)
+        return result
+
+    return recomputed
+
+
+def _function_modes() -> list[TorchFunctionMode]:
+    modes: list[TorchFunctionMode] = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return modes
+
+
+FUNCTIONAL = Autodiff("functional", _functional, _functional_constant, _functional_recomputed)
+TAPE = Autodiff("tape", _tape, _tape_constant, _tape_recomputed)
 
 
 def recording_into(record: list[tuple[Params, Tensor]]) -> Autodiff:
@@ -79,7 +148,7 @@ def recording_into(record: list[tuple[Params, Tensor]]) -> Autodiff:
 
         return gradient_and_value
 
-    return Autodiff("recording", _tape, constant)
+    return Autodiff("recording", _tape, constant, _tape_recomputed)
 
 
 def replaying(record: list[tuple[Params, Tensor]]) -> Autodiff:
@@ -89,4 +158,4 @@ def replaying(record: list[tuple[Params, Tensor]]) -> Autodiff:
     change when the meta-parameters do.
     """
     recorded = iter(record)
-    return Autodiff("replaying", _tape, lambda _: lambda *_: next(recorded))
+    return Autodiff("replaying", _tape, lambda _: lambda *_: next(recorded), _tape_recomputed)

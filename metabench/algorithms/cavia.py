@@ -56,14 +56,15 @@ class CAVIA(Algorithm):
         return params | weights
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        def loss(context: Params, batch: Batch) -> Tensor:
-            return self.learner.loss(self.effective(meta | context), batch)
-
         # A zero that depends on the meta-parameters: of a bare one, the tape would not see that what is made of it
         # is differentiated through.
         zero = 0 * meta[f"context.{self.learner.model.modulated[0]}"][0]
-        for context in descend(self, loss, {"phi": zero}, repeat(support, self.inner_steps)):
+        for context in descend(self, self._loss, {"phi": zero}, repeat((support, meta), self.inner_steps)):
             yield meta | context
+
+    def _loss(self, context: Params, batch: tuple[Batch, Params]) -> Tensor:
+        support, meta = batch
+        return self.learner.loss(self.effective(meta | context), support)
 
     def effective(self, adapted: Params) -> Params:
         shifts = {name: adapted[f"context.{name}"] @ adapted["phi"] for name in self.learner.model.modulated}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from metabench.tensors import Params
 
@@ -30,25 +29,27 @@ def descend(
     params: Params,
     batches: Iterable[B],
     rates: Iterable[float | Params] | None = None,
-    transform: Callable[[Params], Params] | None = None,
+    transform: Callable[[Params, B], Params] | None = None,
 ) -> Iterator[Params]:
     """φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
 
-    U is the algorithm's inner optimiser, started anew here; T is `transform`; rates are numbers or tensors by
-    parameter, one a step (`inner_lr` if left out). First-order and checkpointed as the algorithm says.
+    U is the algorithm's inner optimiser, started anew here; T is `transform`, which sees the batch too; rates are
+    numbers or tensors by parameter, one a step (`inner_lr` if left out). First-order and checkpointed as the algorithm
+    says. What the direction is differentiated in reaches L and T through their arguments, never through a closure: a
+    checkpointed step sees its arguments alone.
     """
     gradient_of = algorithm.inner_gradient(loss)
     update = _UPDATES[algorithm.inner_optimizer]
 
     def advance(params: Params, state: State, batch: B, rate: float | Params, step: int) -> tuple[Params, State]:
         gradient, _ = gradient_of(params, batch)
-        direction, state = update(transform(gradient) if transform else gradient, state, step)
+        direction, state = update(transform(gradient, batch) if transform else gradient, state, step)
         if isinstance(rate, dict):
             return {name: p - rate[name] * direction[name] for name, p in params.items()}, state
         return {name: p - rate * direction[name] for name, p in params.items()}, state
 
     if algorithm.checkpoint and torch.is_grad_enabled():
-        advance = partial(checkpoint, advance, use_reentrant=False, preserve_rng_state=False)
+        advance = algorithm.autodiff.recomputed(advance)
     state: State = {}
     yield params
     for step, (batch, rate) in enumerate(zip(batches, rates or repeat(algorithm.inner_lr), strict=False)):

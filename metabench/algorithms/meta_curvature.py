@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
 from metabench.tensors import Batch, Params, Task
+
+Curvature: TypeAlias = dict[str, list[Tensor]]
+"""By parameter, the matrices of its modes, in the order of `MODES`."""
 
 MODES = ("out", "in", "filter")
 _OMNIGLOT = (
@@ -57,13 +60,12 @@ class MetaCurvature(Algorithm):
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         theta = {name: p for name, p in meta.items() if not name.startswith("curvature.")}
         curvature = {name: [meta[f"curvature.{name}.{mode}"] for mode in MODES[: p.dim()]] for name, p in theta.items()}
-
-        def transform(gradient: Params) -> Params:
-            return {name: mode_products(g, curvature[name]) for name, g in gradient.items()}
-
-        batches = repeat(support, self.inner_steps)
-        for adapted in descend(self, self.learner.loss, theta, batches, transform=transform):
+        batches = repeat((support, curvature), self.inner_steps)
+        for adapted in descend(self, self._loss, theta, batches, transform=_transform):
             yield meta | adapted
+
+    def _loss(self, theta: Params, batch: tuple[Batch, Curvature]) -> Tensor:
+        return self.learner.loss(theta, batch[0])
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
         return frozenset(name for name in meta if not name.startswith("curvature."))
@@ -71,6 +73,10 @@ class MetaCurvature(Algorithm):
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
         return self.learner.loss(adapted, task.query)
+
+
+def _transform(gradient: Params, batch: tuple[Batch, Curvature]) -> Params:
+    return {name: mode_products(g, batch[1][name]) for name, g in gradient.items()}
 
 
 def mode_products(tensor: Tensor, matrices: list[Tensor]) -> Tensor:

@@ -8,14 +8,11 @@ from torch import Tensor
 from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Step
-from metabench.errors import Unsupported
 from metabench.tensors import Params, Task
 
 
 def build(algorithm: Algorithm) -> Step:
     """One backward pass for the mean objective where the direction is its gradient; else all directions at once."""
-    if algorithm.checkpoint:
-        raise Unsupported("vmap cannot recompute inner steps: torch.func has no checkpointing; use the engine loop")
     algorithm = replace(algorithm, autodiff=FUNCTIONAL)
     if type(algorithm).task_direction is Algorithm.task_direction:
         return _through_objective(algorithm)

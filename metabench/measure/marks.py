@@ -239,6 +239,7 @@ def _autodiff(autodiff: Autodiff, marks: Marks, first: str, implicit: bool) -> A
         _WATCHED + autodiff.name,
         marking(autodiff.gradient_and_value),
         marking(autodiff.constant_gradient_and_value),
+        autodiff.recomputed,
     )
 
 

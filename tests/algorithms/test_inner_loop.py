@@ -103,7 +103,7 @@ def test_each_step_has_its_rates_and_the_transform_comes_before_the_optimiser():
             {"p": torch.tensor([1.0, 2.0], dtype=torch.float64)},
             [1.0, 3.0],
             rates,
-            lambda gradient: {name: 2 * g for name, g in gradient.items()},
+            lambda gradient, a: {name: 2 * g for name, g in gradient.items()},
         )
     )
     # gradients (2, 4), then 6 p = (4.8, 12); velocities (2, 4), then (6.6, 15.6)
