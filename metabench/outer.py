@@ -47,6 +47,11 @@ class Outer:
         }[self.decay]
         return decayed * min(1.0, (iteration + 1) / (self.warmup + 1))
 
+    def rates(self) -> list[float]:
+        """The rate of each iteration, the first one first; a single rate where all are the same."""
+        constant = self.decay == "none" and not self.warmup
+        return [self.lr * self.factor(i) for i in range(1 if constant else max(self.iterations, 1))]
+
 
 DESCENT = Outer("sgd", 1.0, "none", 1)
 """Plain descent with rate 1: what it subtracts from the meta-parameters is the direction."""

@@ -37,6 +37,11 @@ class Iteration(Protocol):
         ...
 
     @property
+    def choices(self) -> Mapping[str, str]:
+        """What the engine has chosen by itself, by what it was chosen for: it stands in the row."""
+        ...
+
+    @property
     def meta(self) -> Params:
         """The meta-parameters as they are now; setting them begins anew, but for what an outer optimiser remembers."""
         ...
@@ -102,6 +107,10 @@ class Stepwise:
         return 0
 
     @property
+    def choices(self) -> Mapping[str, str]:
+        return {}
+
+    @property
     def meta(self) -> Params:
         return self.optimizer.meta
 
@@ -123,15 +132,16 @@ def by_unit_descent(start: Start) -> Callable[[Algorithm], Step]:
         begun: dict[object, Iteration] = {}
 
         def step(meta: Params, episodes: Task) -> tuple[Params, dict[str, Tensor]]:
-            like = tuple((name, p.shape, p.dtype, p.device) for name, p in meta.items())
-            if like in begun:
-                begun[like].meta = meta
+            signature = tuple((name, p.shape, p.dtype, p.device) for name, p in meta.items())
+            if signature in begun:
+                begun[signature].meta = meta
             else:
-                begun[like] = start(algorithm, meta, DESCENT)
-            iteration = begun[like]
+                begun[signature] = start(algorithm, meta, DESCENT)
+            iteration = begun[signature]
             seen = iteration.run(iteration.take(episodes))
-            metrics = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in seen.items()}
             after = iteration.meta
+            like = next(iter(meta.values())).new_empty((), dtype=torch.float64)
+            metrics = {name: torch.full_like(like, float(value)) for name, value in seen.items()}
             return {name: p - after[name] for name, p in meta.items()}, metrics
 
         return step

@@ -8,6 +8,7 @@ from metabench.engines import loop
 from metabench.engines.base import ENGINES, Stepwise
 from metabench.errors import Unsupported
 from metabench.measure.gate import relative_error
+from metabench.measure.memory import tracked_peak
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.outer import Outer
@@ -19,8 +20,8 @@ SMALL = Learner(MLP(1, 1, 5, 1), "regression")
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 
 
-def problem(algorithm, learner=SMALL, distribution=SINUSOID, **fields):
-    made = ALGORITHMS.get(algorithm)(learner, 0.05, 2, **fields)
+def problem(algorithm, learner=SMALL, distribution=SINUSOID, inner_steps=2, **fields):
+    made = ALGORITHMS.get(algorithm)(learner, 0.05, inner_steps, **fields)
     meta = {name: p.double() for name, p in made.init(torch.Generator().manual_seed(0)).items()}
     episodes = distribution.sample("train", 3, torch.Generator().manual_seed(1))
     return made, meta, cast(episodes, next(iter(meta.values())))
@@ -79,8 +80,16 @@ def test_without_a_compiler_there_is_a_sentence(monkeypatch):
         ENGINES.get("compile").build(made)
 
 
-def test_what_vmap_cannot_carry_is_refused_with_its_reason():
-    made, _, _ = problem("maml", checkpoint=True)
-    for engine in ("compile", "compile-tasks"):
-        with pytest.raises(Unsupported, match="comput"):
-            ENGINES.get(engine).build(made)
+def test_a_checkpointed_step_stays_recomputed_when_it_is_compiled():
+    """The direction is the same, and the peak of live tensors grows by a copy of the parameters a step alone."""
+    learner = Learner(MLP(1, 1, 40, 2), "regression")
+    peaks = {}
+    for checkpoint in (False, True):
+        made, meta, episodes = problem("maml", learner, inner_steps=8, checkpoint=checkpoint)
+        iteration = ENGINES.get("compile").start(made, meta, Outer("sgd", 1.0, "none", 1))
+        taken = iteration.take(episodes)
+        iteration.run(taken)
+        direction = {name: p - iteration.meta[name] for name, p in meta.items()}
+        assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-10
+        peaks[checkpoint], _ = tracked_peak(lambda: iteration.run(taken))  # noqa: B023
+    assert peaks[True] < 0.6 * peaks[False]

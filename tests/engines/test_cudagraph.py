@@ -1,7 +1,6 @@
 """Without a GPU: streams, captures and replays are stood in for, by a graph that does again what it saw being done."""
 
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,13 +8,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.engines import cudagraph, loop
+from metabench.engines import capture, loop
 from metabench.engines.base import ENGINES, Stepwise
 from metabench.errors import Unsupported
 from metabench.measure.gate import relative_error
 from metabench.outer import Outer
+from metabench.tensors import tensors_of
 from problems import BOTH, SMOOTH, perturbed, points
 
+ALLOCATED, CAPTURED = 1000, 700
+"""Bytes: before a capture, and at its peak above that."""
 WHICH = ["maml", "fomaml", "reptile", "anil", "meta-sgd"]
 
 
@@ -86,7 +88,10 @@ def log(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", stream)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    monkeypatch.setattr(cudagraph, "_need_cuda", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: ALLOCATED)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: ALLOCATED + CAPTURED)
+    monkeypatch.setattr(capture, "need_cuda", lambda device: None)
     return seen
 
 
@@ -150,11 +155,22 @@ def test_each_shape_of_episodes_is_captured_once(log):
     assert log.count("capture") == 2 and log.count("replay") == 5
 
 
+def test_what_a_graph_keeps_is_counted(log):
+    """What was allocated at the peak of each capture, and the buffers that episodes are copied into."""
+    made = ALGORITHMS.get("maml")(SMOOTH, 0.05, 2)
+    iteration = ENGINES.get("cudagraph").start(made, perturbed(made), Outer("adam", 0.1, "none", 4))
+    assert iteration.held == 0
+    for tasks in (2, 3, 2):
+        iteration.run(iteration.take(points(tasks)))
+    buffers = sum(tensor.nbytes for tasks in (2, 3) for tensor in tensors_of(points(tasks)))
+    assert iteration.held == 2 * CAPTURED + buffers
+
+
 def test_waiting_synchronises(log, monkeypatch):
     made = ALGORITHMS.get("maml")(SMOOTH, 0.05, 2)
     iteration = ENGINES.get("cudagraph").start(made, perturbed(made), Outer("adam", 0.1, "none", 4))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: log.append("synchronise"))
-    iteration.rate = SimpleNamespace(device=torch.device("cuda"))
+    iteration.device = torch.device("cuda")
     iteration.wait()
     assert log == ["synchronise"]
 

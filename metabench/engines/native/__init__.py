@@ -11,7 +11,7 @@ import hashlib
 import operator
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
@@ -147,6 +147,10 @@ class Iterations:
     @property
     def held(self) -> int:
         return sum(function.work.nbytes for function in self.functions.values())
+
+    @property
+    def choices(self) -> Mapping[str, str]:
+        return {}
 
     @property
     def meta(self) -> Params:

@@ -1,6 +1,6 @@
 """Whole meta-iterations: directions, clipping and outer update in one compiled function, and what crosses over."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from importlib import import_module
@@ -104,6 +104,10 @@ class Iterations:
     @property
     def held(self) -> int:
         return 0
+
+    @property
+    def choices(self) -> Mapping[str, str]:
+        return {}
 
     @property
     def meta(self) -> Params:

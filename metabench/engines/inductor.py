@@ -1,0 +1,41 @@
+"""Graphs compiled by torch's Inductor, called below torch.compile.
+
+make_fx resolves functional gradients into plain tensor operations, so that nothing is differentiated through a compiled
+module, and whatever vmap or loop carries is carried. Inductor makes fused loops of the graph. It is called without
+torch.compile's guards, which take longer than the work on small networks: what they would check, `signature_of` does.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metabench.engines.compiler import compiler
+from metabench.engines.function import Function
+from metabench.engines.tracing import traced
+
+
+def compiled(function: Function, inputs: list[Tensor]) -> Function:
+    """`function` for inputs like these; what it writes to must be among them. Kept on disk by Inductor's cache.
+
+    Raises `Unsupported` on a processor without a C++ compiler.
+    """
+    if inputs[0].device.type == "cpu":
+        compiler("compile")
+    # Importing the compiler takes seconds, which the other engines need not spend.
+    from torch._guards import TracingContext, tracing
+    from torch._inductor.compile_fx import compile_fx_inner
+    from torch._subclasses import FakeTensorMode
+
+    graph = traced(function, inputs)
+    mode = FakeTensorMode()
+    with torch.no_grad(), tracing(TracingContext(mode)):
+        made: Function = compile_fx_inner(graph, [mode.from_tensor(tensor) for tensor in inputs])
+    return made
+
+
+def kept_libraries() -> int:
+    """How many compiled pieces Inductor's cache holds: libraries of the processor's, binaries of Triton's."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    return sum(1 for file in Path(cache_dir()).rglob("*") if file.suffix in (".so", ".cubin", ".hsaco"))
