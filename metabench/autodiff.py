@@ -86,13 +86,16 @@ def _functional_recomputed(function: Callable[P, R]) -> Callable[P, R]:
         leaves, structure = tree_flatten((args, kwargs))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         shape_of_result: Any = None
-        modes = _function_modes()  # they are off while torch.autograd.grad runs
+        modes = _function_modes()  # torch leaves them while it calls what is below
 
         def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
             nonlocal shape_of_result
             given = dict(zip(places, tensors, strict=True))
             call, named = tree_unflatten([given.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
-            outputs, shape_of_result = tree_flatten(function(*call, **named))
+            with ExitStack() as stack:
+                for mode in modes[len(_function_modes()) :]:
+                    stack.enter_context(mode)
+                outputs, shape_of_result = tree_flatten(function(*call, **named))
             return tuple(outputs)
 
         class Recomputed(torch.autograd.Function):
@@ -115,11 +118,8 @@ def _functional_recomputed(function: Callable[P, R]) -> Callable[P, R]:
                     chosen = dict(zip(wanted, some, strict=True))
                     return of_tensors(*(chosen.get(i, tensor) for i, tensor in enumerate(inputs)))
 
-                with ExitStack() as stack:
-                    for mode in modes[len(_function_modes()) :]:
-                        stack.enter_context(mode)
-                    parts: Any = torch.func.vjp(of_wanted, *(inputs[i] for i in wanted))
-                found = dict(zip(wanted, parts[1](gradients), strict=True))
+                value_and_pull_back: Any = torch.func.vjp(of_wanted, *(inputs[i] for i in wanted))
+                found = dict(zip(wanted, value_and_pull_back[1](gradients), strict=True))
                 return tuple(found.get(i) for i in range(len(inputs)))
 
         outputs = Recomputed.apply(*(leaves[i] for i in places))

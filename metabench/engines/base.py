@@ -69,7 +69,8 @@ class Engine:
     kept: Callable[[], int] | None = None
     """How many compiled pieces it keeps on disk, if any: when that grows, the compile time is of a cold cache."""
     autocasts: bool = True
-    """Whether torch.autocast reaches what it runs: where it does not, bfloat16 would be float32 in part."""
+    """Whether torch.autocast reaches all that it runs; of whole iterations, whether those started under it heed it.
+    Where it does not, bfloat16 would be float32 in part."""
     foreign: bool = False
     """Whether torch's allocator does not count what it uses (another library's arrays, or those of a captured graph):
     then the memory of the process alone can be measured."""

@@ -6,6 +6,7 @@ direction of a single task and goes through them one by one.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,10 +16,10 @@ from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, by_unit_descent, mean_over_tasks
 from metabench.engines.capture import captured
 from metabench.engines.compiler import compiler
-from metabench.engines.convolutions import Forms
+from metabench.engines.convolutions import forms_for
 from metabench.engines.function import Function, Made
 from metabench.engines.inductor import compiled, kept_libraries
-from metabench.engines.iterations import Iterations, signature_of
+from metabench.engines.iterations import Iterations, Signature, signature_of
 from metabench.engines.tracing import direction_of_tensors
 from metabench.outer import Outer
 from metabench.tensors import Params, Task, tensors_of
@@ -28,12 +29,19 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     """Whole iterations; the first one of each shape of episodes is compiled."""
     device = next(iter(meta.values())).device
     _need_compiler(device)
-    return Iterations(algorithm, meta, outer, _made, Forms(device))
+    return Iterations(algorithm, meta, outer, _made, forms_for(device))
 
 
 def _made(function: Function, state: list[Tensor], episodes: list[Tensor]) -> Made:
-    made = compiled(function, [*state, *episodes])
+    made = _compiled(function, signature_of([*state, *episodes]))
     return captured(made, state, episodes) if episodes[0].device.type == "cuda" else Made(made)
+
+
+@lru_cache(maxsize=8)
+def _compiled(function: Function, signature: Signature) -> Function:
+    """Once a process for each shape, however many iterations are started: the state is among the inputs."""
+    shapes, _ = signature
+    return compiled(function, [torch.zeros(shape, dtype=dtype, device=device) for shape, dtype, device in shapes])
 
 
 def build_for_single_tasks(algorithm: Algorithm) -> Step:

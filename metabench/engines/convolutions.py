@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -74,6 +75,7 @@ class Forms:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.chosen: dict[str, str] = {}
+        """By geometry."""
 
     def convolve(
         self,
@@ -106,6 +108,12 @@ class Forms:
                 _keep(self.device, name, seconds)
             self.chosen[name] = min(seconds, key=seconds.__getitem__)
         return self.chosen[name]
+
+
+@lru_cache
+def forms_for(device: torch.device) -> Forms:
+    """The forms of a device: one object, so that what was compiled with them can be found again."""
+    return Forms(device)
 
 
 def measured(geometry: Geometry, device: torch.device) -> dict[str, float]:

@@ -8,7 +8,7 @@ change: the meta-parameters and moments, updated in place, and buffers that the 
 from metabench.algorithms.base import Algorithm
 from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
 from metabench.engines.capture import captured
-from metabench.engines.convolutions import Forms
+from metabench.engines.convolutions import forms_for
 from metabench.engines.iterations import Iterations
 from metabench.outer import Outer
 from metabench.tensors import Params
@@ -16,7 +16,7 @@ from metabench.tensors import Params
 
 def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     """Whole iterations; the first one of each shape of episodes is captured."""
-    return Iterations(algorithm, meta, outer, captured, Forms(next(iter(meta.values())).device))
+    return Iterations(algorithm, meta, outer, captured, forms_for(next(iter(meta.values())).device))
 
 
 ENGINES.register("cudagraph")(

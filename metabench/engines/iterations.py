@@ -1,6 +1,8 @@
 """Whole meta-iterations as one function of tensors: for engines that compile it, capture it, or both."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,38 +16,77 @@ from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.tensors import Params, Task, task_of, tensors_of
 
 
-class Iterations:
-    """Meta-parameters, moments and the number of updates, which the function that `make` gives updates in place.
+@dataclass(frozen=True)
+class MetaIteration:
+    """One meta-iteration as a function of tensors: all directions, their mean, clipping, and the outer update.
 
-    Where torch.autocast is on when this is made, products are computed in its type. Where `forms` are given, a
-    convolution is written in the form that they choose.
+    Equal ones do the same, so that what was compiled of one can be used for another.
+    """
+
+    algorithm: Algorithm
+    names: tuple[str, ...]
+    """Of the meta-parameters, in their order."""
+    adam: bool
+    """Whether the outer optimiser is Adam; else it is plain descent."""
+    clip: float
+    half: torch.dtype | None
+    """The type of all products, where it is another than that of the meta-parameters."""
+    forms: Forms | None
+    """What chooses the form of a convolution; without it, all are grouped."""
+
+    def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Writes to the first of its inputs, the state (see `Iterations`), and gives the loss."""
+        n = len(self.names)
+        (done, rates), params, rest = inputs[:2], inputs[2 : 2 + n], inputs[2 + n :]
+        moments, episodes = rest[:-5], task_of(rest[-5:])
+        with Rewriting(self.half, self.forms):
+            direction, metrics = vmap.build(self.algorithm)(dict(zip(self.names, params, strict=True)), episodes)
+        gradients = _clipped([direction[name] for name in self.names], self.clip)
+        rate = rates.index_select(0, done.long().clamp(max=len(rates) - 1).reshape(1)).reshape(())
+        if self.adam:
+            _adam(params, gradients, moments[:n], moments[n:], done, rate)
+        else:
+            for p, g in zip(params, gradients, strict=True):
+                p.copy_(p - rate.to(p.dtype) * g)
+        done.copy_(done + 1)
+        return [metrics["loss"]]
+
+
+class Iterations:
+    """The state that a meta-iteration updates in place, and what `make` makes of it for each shape of episodes.
+
+    The state is the number of updates, the rate of each, the meta-parameters, and Adam's moments. Where torch.autocast
+    is on when this is made, products are computed in its type. Where `forms` are given, a convolution is written in
+    the form that they choose.
     """
 
     def __init__(
         self, algorithm: Algorithm, meta: Params, outer: Outer, make: Make, forms: Forms | None = None
     ) -> None:
-        self.step, self.outer, self.make = vmap.build(algorithm), outer, make
-        self.names = list(meta)
+        self.make, self.forms = make, forms
         self.params = [p.clone(memory_format=torch.contiguous_format) for p in meta.values()]
-        self.moments = [torch.zeros_like(p) for p in self.params * 2] if outer.optimizer == "adam" else []
         self.device = self.params[0].device
-        # float64, since float32 has no digits for 1 - β₂ᵗ
-        self.done = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.rates = torch.tensor(outer.rates(), dtype=torch.float64, device=self.device)
+        adam = outer.optimizer == "adam"
         half = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
-        self.rewriting = Rewriting(half, forms)
+        vmap.build(algorithm)  # what cannot be carried is refused here
+        self.function = MetaIteration(algorithm, tuple(meta), adam, outer.clip, half, forms)
+        moments = [torch.zeros_like(p) for p in self.params * 2] if adam else []
+        # float64, since float32 has no digits for 1 - β₂ᵗ
+        done = torch.zeros((), dtype=torch.float64, device=self.device)
+        rates = torch.tensor(outer.rates(), dtype=torch.float64, device=self.device)
+        self.state = [done, rates, *self.params, *moments]
         self.made: dict[object, Made] = {}
 
     def take(self, episodes: Task) -> list[Tensor]:
         return tensors_of(episodes)
 
     def run(self, episodes: list[Tensor]) -> dict[str, Tensor]:
-        state, signature = [self.done, self.rates, *self.params, *self.moments], signature_of(episodes)
+        signature = signature_of(episodes)
         if signature not in self.made:
-            # What is rewritten has its casts written out: autocast would add others.
+            # Casts are written out where products are rewritten: autocast would add others.
             with torch.autocast(self.device.type, enabled=False):
-                self.made[signature] = self.make(self._iterate, state, episodes)
-        (loss,) = self.made[signature].run([*state, *episodes])
+                self.made[signature] = self.make(self.function, self.state, episodes)
+        (loss,) = self.made[signature].run([*self.state, *episodes])
         return {"loss": loss}
 
     def wait(self) -> None:
@@ -58,37 +99,23 @@ class Iterations:
 
     @property
     def choices(self) -> Mapping[str, str]:
-        return self.rewriting.choices
+        return self.forms.chosen if self.forms else {}
 
     @property
     def meta(self) -> Params:
-        return dict(zip(self.names, self.params, strict=True))
+        return dict(zip(self.function.names, self.params, strict=True))
 
     @meta.setter
     def meta(self, meta: Params) -> None:
         for name, p in self.meta.items():
             p.copy_(meta[name])
 
-    def _iterate(self, inputs: list[Tensor]) -> list[Tensor]:
-        """One meta-iteration: writes to the first of its inputs, the state, and gives the loss."""
-        n = len(self.params)
-        (done, rates), params, rest = inputs[:2], inputs[2 : 2 + n], inputs[2 + n :]
-        moments, episodes = rest[:-5], task_of(rest[-5:])
-        with self.rewriting:
-            direction, metrics = self.step(dict(zip(self.names, params, strict=True)), episodes)
-        gradients = _clipped([direction[name] for name in self.names], self.outer.clip)
-        rate = rates.index_select(0, done.long().clamp(max=len(rates) - 1).reshape(1)).reshape(())
-        if moments:
-            _adam(params, gradients, moments[:n], moments[n:], done, rate)
-        else:
-            for p, g in zip(params, gradients, strict=True):
-                p.copy_(p - rate.to(p.dtype) * g)
-        done.copy_(done + 1)
-        return [metrics["loss"]]
+
+Signature: TypeAlias = tuple[tuple[tuple[torch.Size, torch.dtype, torch.device], ...], int]
 
 
-def signature_of(inputs: list[Tensor]) -> object:
-    """What inputs must have in common to go through the same compiled function."""
+def signature_of(inputs: list[Tensor]) -> Signature:
+    """What inputs must have in common to go through the same compiled function: shapes, types, devices, threads."""
     return tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in inputs), torch.get_num_threads()
 
 

@@ -42,11 +42,6 @@ class Rewriting(TorchFunctionMode):
         super().__init__()
         self.half, self.forms = half, forms
 
-    @property
-    def choices(self) -> Mapping[str, str]:
-        """By convolution, the form that was chosen for it."""
-        return self.forms.chosen if self.forms else {}
-
     def __torch_function__(
         self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -47,4 +47,4 @@ def recorded_fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: Task
 
 def _short(values: torch.Tensor) -> list[float]:
     """As a list of numbers of five digits."""
-    return [float(f"{value:.5g}") for value in values.double().flatten().tolist()]
+    return [float(f"{value:.5g}") for value in values.cpu().double().flatten().tolist()]

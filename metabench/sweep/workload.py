@@ -37,7 +37,10 @@ class Workload:
     def __post_init__(self) -> None:
         check_processes(self.cell)
         if self.cell.precision == "bfloat16" and not self.engine.autocasts:
-            raise Unsupported(f"autocast does not reach all that {self.cell.engine} runs: part would be in float32")
+            raise Unsupported(
+                f"bfloat16 does not reach all that {self.cell.engine} runs, and part would be in float32: "
+                "use loop, compile or cudagraph"
+            )
 
     @cached_property
     def algorithm(self) -> Algorithm:
@@ -81,7 +84,7 @@ class Workload:
     def iteration(self, meta: Params, outer: Outer, progress: float = 1.0) -> Iteration:
         """Iterations from those meta-parameters, in the cell's precision, of the stage of that progress."""
         if self.engine.start:
-            return self.engine.start(self.stage(progress), meta, outer)
+            return in_precision(self.cell, self.engine.start)(self.stage(progress), meta, outer)
         return Stepwise(self._step(progress), meta, outer)
 
     def training(self, meta: Params) -> tuple[Iteration, Callable[[float], None]]:
@@ -201,7 +204,10 @@ def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
 
 
 def in_precision(cell: Cell, function: Callable[P, R]) -> Callable[P, R]:
-    """The function under autocast where the cell asks for bfloat16: parameters and outer update stay in float32."""
+    """The function under autocast where the cell asks for bfloat16: parameters and outer update stay in float32.
+
+    What starts whole iterations under autocast gives iterations that compute in bfloat16.
+    """
     if cell.precision != "bfloat16":
         return function
 
