@@ -50,6 +50,33 @@ class Iteration(Protocol):
     def meta(self, meta: Params) -> None: ...
 
 
+class Allocator(Protocol):
+    """What hands out a device's memory to a library other than torch. All sizes are in bytes."""
+
+    def in_use(self) -> int:
+        """What the library's arrays hold now."""
+        ...
+
+    def peak(self) -> int:
+        """The most that they have held since the process began."""
+        ...
+
+    def reserved(self) -> int | None:
+        """The most that it has taken from the driver since the process began; None where it keeps no count."""
+        ...
+
+    def limit(self) -> int | None:
+        """How much it will hand out; None where that is not known."""
+        ...
+
+    def hold(self, size: int) -> Callable[[], object]:
+        """Hand out `size` bytes or a little more, until the returned function is called. Raises MemoryError."""
+        ...
+
+
+Foreign: TypeAlias = Callable[[torch.device], Allocator | None]
+"""The allocator of a library on a device, or None where there is nothing to be asked."""
+
 Start: TypeAlias = Callable[[Algorithm, Params, Outer], Iteration]
 """`(algorithm, initial meta-parameters, outer optimiser) -> iterations`; the tensors given are not written to."""
 
@@ -71,9 +98,9 @@ class Engine:
     autocasts: bool = True
     """Whether torch.autocast reaches all that it runs; of whole iterations, whether those started under it heed it.
     Where it does not, bfloat16 would be float32 in part."""
-    foreign: bool = False
-    """Whether torch's allocator does not count what it uses (another library's arrays, or those of a captured graph):
-    then the memory of the process alone can be measured."""
+    foreign: Foreign | None = None
+    """Of an engine whose arrays are another library's, so that torch's allocator does not count them: gives that
+    library's allocator on a device. On a processor the memory of such an engine is that of the process alone."""
 
 
 ENGINES: Registry[Engine] = Registry("engine", "metabench.engines")

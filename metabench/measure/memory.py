@@ -7,7 +7,7 @@ import re
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,15 @@ import torch
 from torch.autograd.profiler import profile  # torch.profiler's, which wraps it, imports torch's compiler to start
 from torch.profiler import ProfilerActivity
 
+from metabench.engines.base import Foreign
 from metabench.errors import in_short
 from metabench.measure.clock import no_garbage_collection
-from metabench.measure.nvml import Finding, nvml_bytes
+from metabench.measure.gpu_memory import FOREIGN, library_peak, torch_peak
+from metabench.measure.nvml import Finding
 
 Step = Callable[[], object]
 
 SAMPLING_SECONDS = 0.001
-FOREIGN: Finding = (None, "unavailable (arrays outside torch's allocator)")
 RESET_SLACK_BYTES = 4 << 20  # the kernel keeps its page counts per processor, and sums them up lazily
 
 
@@ -40,9 +41,9 @@ class Memory:
     """Peak of the process's resident set, above what was resident when the step began."""
     resident_method: str
     cuda_allocated_bytes: int | None
-    """Peak of what CUDA tensors held, set-up included."""
+    """Peak of what arrays on the GPU held, set-up included, by the allocator that the engine uses."""
     cuda_reserved_bytes: int | None
-    """Peak of what torch's caching allocator held, set-up included."""
+    """Peak of what that allocator had taken from the driver, set-up included."""
     nvml_bytes: int | None
     """What the process held on the GPU after the step: the reserved memory and the CUDA context."""
     nvml_method: str
@@ -56,11 +57,19 @@ class Event(NamedTuple):
     total: int
 
 
-def measure_memory(step: Step, device: torch.device, foreign: bool = False) -> Memory:
+def measure_memory(
+    step: Step,
+    device: torch.device,
+    held: int = 0,
+    foreign: Foreign | None = None,
+    unused: Mapping[str, int] | None = None,
+) -> Memory:
     """The peak memory of `step` on `device`; calls it twice on a CPU, once elsewhere.
 
-    `foreign` says that torch's allocator does not count what the step uses: another library's arrays, or those of a
-    captured CUDA graph. Of these, only the process as a whole knows.
+    `held` are bytes that the step works in and that it keeps from one call to the next: they count as the step's.
+    `foreign` is there where another library than torch allocates what the step uses: it gives that library's allocator
+    on a device, or None where there is nothing to be asked. `unused` is what `unused_gpus` gave before this process
+    used CUDA.
 
     The caller warms up: call the step once before, or first-use costs (lazy initialisation, compilation, cuDNN's
     selection of an algorithm) are counted too. The result of the step counts as live to its end.
@@ -75,7 +84,13 @@ def measure_memory(step: Step, device: torch.device, foreign: bool = False) -> M
     Raises whatever the step raises.
     """
     if device.type == "cuda":
-        return _measure_cuda(step, device, foreign)
+        found = (
+            library_peak(step, device, foreign(device), unused or {})
+            if foreign
+            else torch_peak(step, device, held, unused or {})
+        )
+        off_cpu = "not measured (CUDA device)"
+        return Memory(*found.added, None, off_cpu, found.allocated, found.reserved, *found.nvml)
     off_gpu = "not measured (not a CUDA device)"
     resident = resident_peak(step)
     tracked: Finding = FOREIGN
@@ -83,26 +98,9 @@ def measure_memory(step: Step, device: torch.device, foreign: bool = False) -> M
         tracked = (
             tracked_peak(step) if device.type == "cpu" else (None, f"unavailable (no tracking on '{device.type}')")
         )
+    if tracked[0] is not None and held:
+        tracked = (tracked[0] + held, f"{tracked[1]}, and what the engine keeps to work in")
     return Memory(*tracked, *resident, None, None, None, off_gpu)
-
-
-def _measure_cuda(step: Step, device: torch.device, foreign: bool) -> Memory:
-    cuda = torch.cuda
-    with no_garbage_collection():
-        cuda.synchronize(device)
-        cuda.empty_cache()  # else what earlier phases left reserved would be this step's peak
-        cuda.reset_peak_memory_stats(device)
-        before = cuda.memory_allocated(device)
-        result = step()
-        cuda.synchronize(device)
-        allocated, reserved = cuda.max_memory_allocated(device), cuda.max_memory_reserved(device)
-        # The caching allocator has returned nothing to the driver yet, so the process's use is still that of the peak.
-        nvml = nvml_bytes(device)
-        del result
-    off_cpu = "not measured (CUDA device)"
-    if foreign:
-        return Memory(*FOREIGN, None, off_cpu, None, None, *nvml)
-    return Memory(allocated - before, "CUDA peak allocated above the start", None, off_cpu, allocated, reserved, *nvml)
 
 
 # --- tracked: the allocator's own events -----------------------------------------------------------------------------

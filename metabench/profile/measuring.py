@@ -86,7 +86,7 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
         distribution.provenance.name,
         short_name(fingerprint(cell.threads)),
         divisible(workload.engine),
-        workload.engine.foreign,
+        workload.engine.foreign is not None,
         phases,
         trace,
         text,

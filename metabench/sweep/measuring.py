@@ -1,7 +1,7 @@
 """What is measured in a cell, phase by phase: the gate, time, memory, phases, work, quality."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +19,7 @@ from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate,
 from metabench.measure.gate import TASKS as GATE_TASKS
 from metabench.measure.limit import limit_memory, parse_size
 from metabench.measure.memory import measure_memory
+from metabench.measure.nvml import unused_gpus
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.schema import LARGEST
@@ -51,6 +52,8 @@ def measure_cell(
     """
     device = torch.device(cell.device)
     record({"phase": "set-up"})
+    # Before anything uses CUDA. Processes that share a GPU would each count the others' memory.
+    unused = unused_gpus() if device.type == "cuda" and group is None else {}
     if cell.precision == "tf32" and device.type != "cuda":
         raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
     distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
@@ -58,7 +61,7 @@ def measure_cell(
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
     workload = Workload(cell, distribution, group)
     if limit := settings.get("memory_limit"):  # the settings of an older version, which measures this one, lack it
-        limit_memory(parse_size(limit), device, workload.engine.foreign)
+        limit_memory(parse_size(limit), device, workload.engine.foreign is not None)
     if library := workload.engine.library:
         record({"library": _version(library)})
     meta = initial_meta(cell, workload.algorithm)
@@ -76,7 +79,7 @@ def measure_cell(
         record({"time": _time(workload, meta, Budget(seconds=settings["time_budget_s"]))})
     if "memory" in cell.measure:
         record({"phase": "memory"})
-        record({"memory": _memory(workload, meta)})
+        record({"memory": _memory(workload, meta, unused)})
     if "phases" in cell.measure and workload.group is None:  # processes that wait for each other have no phases of one
         record({"phase": "phases"})
         record({"phases": _phases(workload, meta)})
@@ -134,23 +137,18 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | 
     }
 
 
-def _memory(workload: Workload, meta: Params) -> dict[str, Any] | None:
+def _memory(workload: Workload, meta: Params, unused: Mapping[str, int]) -> dict[str, Any] | None:
     """What a meta-iteration takes in one process, with what the engine has taken once to work in."""
     run, iteration = workload.repeatable(meta)
-    run()
     device = torch.device(workload.cell.device)
 
     def step() -> None:
         run()
         iteration.wait()
 
-    peak = workload.led(run, lambda: measure_memory(step, device, workload.engine.foreign))
-    if peak is None:
-        return None
-    if peak.tracked_bytes is not None and iteration.held:
-        method = f"{peak.tracked_method}, and what the engine keeps to work in"
-        peak = replace(peak, tracked_bytes=peak.tracked_bytes + iteration.held, tracked_method=method)
-    return asdict(peak)
+    step()
+    peak = workload.led(run, lambda: measure_memory(step, device, iteration.held, workload.engine.foreign, unused))
+    return asdict(peak) if peak else None
 
 
 def _phases(workload: Workload, meta: Params) -> dict[str, Any]:

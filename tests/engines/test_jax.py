@@ -232,3 +232,68 @@ def test_threads_and_devices_that_xla_does_not_have(monkeypatch):
 
 def test_engines_name_the_library_that_does_the_work():
     assert all(ENGINES.get(name).library == "jax" for name in ("jax", "jax-im2col"))
+
+
+class CountingDevice:
+    """Stands in for a device of JAX's that counts, as its GPUs do and its processors do not."""
+
+    def __init__(self, **counts):
+        self.counts = counts
+
+    def memory_stats(self):
+        return self.counts
+
+
+@needs_jax
+def test_the_memory_of_a_gpu_is_read_from_jaxs_own_counts(monkeypatch):
+    from metabench.engines.peers.jax.allocator import DeviceAllocator
+
+    device = CountingDevice(bytes_in_use=5, peak_bytes_in_use=9, bytes_limit=100, peak_pool_bytes=32)
+    monkeypatch.setattr(peer, "device_like", lambda _: device)
+    found = peer.allocator_on(torch.device("cuda"))
+    assert isinstance(found, DeviceAllocator)
+    assert (found.in_use(), found.peak(), found.limit(), found.reserved()) == (5, 9, 100, 32)
+    bare = DeviceAllocator(CountingDevice(bytes_in_use=5, peak_bytes_in_use=9))
+    assert (bare.limit(), bare.reserved()) == (None, None)
+
+
+@needs_jax
+def test_a_processor_has_no_counts_and_gives_no_allocator():
+    peer.threads_of_xla()
+    assert peer.allocator_on(torch.device("cpu")) is None
+    assert all(ENGINES.get(name).foreign is peer.allocator_on for name in ("jax", "jax-im2col"))
+
+
+@needs_jax
+def test_a_block_is_held_until_it_is_given_back(monkeypatch):
+    import jax
+
+    from metabench.engines.peers.jax import allocator
+
+    made = []
+
+    def zeros(*arguments, **options):
+        made.append(original(*arguments, **options))
+        return made[-1]
+
+    original = allocator.jnp.zeros
+    monkeypatch.setattr(allocator.jnp, "zeros", zeros)
+    release = allocator.DeviceAllocator(jax.devices("cpu")[0]).hold(1001)
+    (block,) = made
+    assert 1001 <= block.nbytes < 1005 and not block.is_deleted()
+    release()
+    assert block.is_deleted()
+
+
+@needs_jax
+def test_no_room_for_a_block_is_a_memory_error(monkeypatch):
+    import jax
+
+    from metabench.engines.peers.jax import allocator
+
+    def refuse(*arguments, **options):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(allocator.jnp, "zeros", refuse)
+    with pytest.raises(MemoryError, match="RESOURCE_EXHAUSTED"):
+        allocator.DeviceAllocator(jax.devices("cpu")[0]).hold(1)

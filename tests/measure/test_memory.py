@@ -1,4 +1,4 @@
-"""Peaks are held against sums done by hand; CUDA and NVML are stand-ins, since tests need no GPU."""
+"""Peaks on a processor are held against sums done by hand."""
 
 import gc
 import json
@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from metabench.measure import memory
 from metabench.measure.memory import Event, measure_memory, peak_between, resident_peak, tracked_peak
-from metabench.measure.nvml import nvml_bytes
 
 CPU = torch.device("cpu")
 N = 100_000  # floats: 400 kB
@@ -341,148 +339,13 @@ def test_a_device_without_a_method_says_so() -> None:
     assert found.tracked_method == "unavailable (no tracking on 'meta')"
 
 
-# --- CUDA ------------------------------------------------------------------------------------------------------------
+def test_what_an_engine_keeps_to_work_in_counts_as_the_steps() -> None:
+    found = measure_memory(lambda: torch.empty(N), CPU, held=1000)
+    assert found.tracked_bytes == 4 * N + 1000
+    assert found.tracked_method == f"{EVENTS}, and what the engine keeps to work in"
 
 
-class FakeCuda:
-    """Stands in for torch.cuda: an allocator's counters, and a note of what was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[str] = []
-        self.allocated, self.peak, self.reserved = 1000, 9000, 1 << 20
-        self.uuid: str | None = "aaaa-bbbb"
-        for name in ("synchronize", "empty_cache", "reset_peak_memory_stats"):
-            monkeypatch.setattr(torch.cuda, name, self._note(name))
-        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: self.allocated)
-        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: self.peak)
-        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device=None: self.reserved)
-        monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device=None: self.reserved)
-        monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-        monkeypatch.setattr(torch.cuda, "get_device_properties", self._properties)
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def _note(self, name: str) -> Callable[..., None]:
-        def call(device: object = None) -> None:
-            self.asked.append(name)
-            if name == "reset_peak_memory_stats":
-                self.peak = self.allocated
-
-        return call
-
-    def _properties(self, index: int) -> SimpleNamespace:
-        return SimpleNamespace(**({"uuid": f"{self.uuid}-{index}"} if self.uuid else {}))
-
-    def step(self) -> None:
-        self.asked.append("step")
-        self.peak = max(self.peak, self.allocated + 700)
-
-
-class FakeNvml:
-    """Stands in for pynvml: `processes` by what the handle was asked for with."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **processes: list[tuple[int, int | None]]) -> None:
-        self.processes = processes
-        self.open = 0
-        monkeypatch.setitem(sys.modules, "pynvml", self)  # type: ignore[arg-type]
-
-    def nvmlInit(self) -> None:  # noqa: N802
-        self.open += 1
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        self.open -= 1
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
-        key = uuid.replace("-", "_")
-        if key not in self.processes:
-            raise self.NVMLError("Not Found")
-        return key
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
-        return self.nvmlDeviceGetHandleByUUID(f"index-{index}")
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802
-        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.processes[handle]]
-
-
-ME, OTHER = os.getpid(), os.getpid() + 1
-GPU0, GPU1 = torch.device("cuda", 0), torch.device("cuda", 1)
-READ = "NVML, process's use after the step"
-
-
-def test_a_cuda_step_is_measured_from_a_fresh_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = FakeCuda(monkeypatch)
-    FakeNvml(monkeypatch, GPU_aaaa_bbbb_0=[(OTHER, 5), (ME, 3 << 20)])
-    found = measure_memory(cuda.step, GPU0)
-    assert cuda.asked == ["synchronize", "empty_cache", "reset_peak_memory_stats", "step", "synchronize"]
-    assert found.tracked_bytes == 700
-    assert found.cuda_allocated_bytes == 1700
-    assert found.cuda_reserved_bytes == 1 << 20
-    assert (found.nvml_bytes, found.nvml_method) == (3 << 20, READ)
-    assert found.resident_bytes is None and found.resident_method.startswith("not measured")
-    assert gc.isenabled()
-
-
-def test_of_arrays_outside_torchs_allocator_the_gpus_own_count_alone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = FakeCuda(monkeypatch)
-    FakeNvml(monkeypatch, GPU_aaaa_bbbb_0=[(ME, 3 << 20)])
-    found = measure_memory(cuda.step, GPU0, foreign=True)
-    assert (found.tracked_bytes, found.cuda_allocated_bytes, found.cuda_reserved_bytes) == (None, None, None)
-    assert "outside torch's allocator" in found.tracked_method
-    assert (found.nvml_bytes, found.nvml_method) == (3 << 20, READ)
-
-
-def test_nvml_finds_the_gpu_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeCuda(monkeypatch)
-    nvml = FakeNvml(monkeypatch, GPU_aaaa_bbbb_0=[(ME, 2 << 20)], MIG_aaaa_bbbb_1=[(ME, 4 << 20), (ME, 1 << 20)])
-    assert nvml_bytes(GPU0) == (2 << 20, READ)
-    assert nvml_bytes(GPU1) == (5 << 20, READ)
-    assert nvml_bytes(torch.device("cuda")) == (5 << 20, READ)  # the current device is 1
-    assert nvml.open == 0
-
-
-def test_without_a_uuid_the_visible_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeCuda(monkeypatch).uuid = None
-    FakeNvml(
-        monkeypatch, index_0=[(ME, 2 << 20)], index_1=[(ME, 3 << 20)], index_3=[(ME, 4 << 20)], GPU_x=[(ME, 5 << 20)]
-    )
-    assert nvml_bytes(GPU1) == (3 << 20, READ)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-x")
-    assert nvml_bytes(GPU0) == (4 << 20, READ)
-    assert nvml_bytes(GPU1) == (5 << 20, READ)
-
-
-@pytest.mark.parametrize(
-    ("processes", "says"),
-    [
-        ([(OTHER, 1 << 30)], "does not list this process"),
-        ([], "does not list this process"),
-        ([(ME, None)], "does not tell"),
-        ([(ME, 1000)], "it is another one"),
-    ],
-)
-def test_nvml_gives_a_reason_rather_than_a_wrong_number(
-    monkeypatch: pytest.MonkeyPatch, processes: list[tuple[int, int | None]], says: str
-) -> None:
-    FakeCuda(monkeypatch)
-    FakeNvml(monkeypatch, GPU_aaaa_bbbb_0=processes)
-    value, method = nvml_bytes(GPU0)
-    assert value is None and method.startswith("unavailable") and says in method
-
-
-def test_nvml_missing_or_failing_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeCuda(monkeypatch)
-    nvml = FakeNvml(monkeypatch)
-    assert nvml_bytes(GPU0) == (None, "unavailable (NVML: Not Found)")
-    assert nvml.open == 0
-
-    def no_driver() -> None:
-        raise nvml.NVMLError("Driver Not Loaded")
-
-    monkeypatch.setattr(nvml, "nvmlInit", no_driver)
-    assert nvml_bytes(GPU0) == (None, "unavailable (NVML: Driver Not Loaded)")
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    value, method = nvml_bytes(GPU0)
-    assert value is None and "pynvml" in method
+def test_of_another_librarys_arrays_the_process_alone_is_told_on_a_processor() -> None:
+    found = measure_memory(lambda: torch.empty(N), CPU, foreign=lambda device: None)
+    assert found.tracked_bytes is None and "outside torch's allocator" in found.tracked_method
+    assert found.resident_bytes is not None

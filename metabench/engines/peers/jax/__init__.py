@@ -24,6 +24,7 @@ from metabench.tensors import Params
 if TYPE_CHECKING:
     import jax
 
+    from metabench.engines.peers.jax.allocator import DeviceAllocator
     from metabench.engines.peers.jax.iterations import Iterations
 
 NETWORKS = (MLP, Conv4)
@@ -96,11 +97,27 @@ def threads_of_xla() -> int:
     return threads
 
 
+def allocator_on(device: torch.device) -> "DeviceAllocator | None":
+    """JAX's allocator on that device; None where it keeps no count, as on a processor."""
+    from metabench.engines.peers.jax.allocator import DeviceAllocator
+
+    found = device_like(device)
+    return DeviceAllocator(found) if found.memory_stats() else None
+
+
 for _name, _images, _summary in (
     ("jax", "lax", "jit(vmap(grad)) of whole meta-iterations in JAX"),
     ("jax-im2col", "im2col", "the same with convolutions as matrix products"),
 ):
     _start = partial(start, images=_images)
     ENGINES.register(_name)(
-        Engine(_summary, by_unit_descent(_start), _start, library="jax", compiles=True, autocasts=False, foreign=True)
+        Engine(
+            _summary,
+            by_unit_descent(_start),
+            _start,
+            library="jax",
+            compiles=True,
+            autocasts=False,
+            foreign=allocator_on,
+        )
     )
