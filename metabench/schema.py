@@ -123,6 +123,15 @@ _FITS = Table(
         ),
     }
 )
+_GPU = Table(
+    {},
+    {
+        **dict.fromkeys(("sm_mhz", "memory_mhz", "celsius"), Maybe(WHOLE)),
+        "watts": Maybe(AMOUNT),
+        "reasons": Maybe(Each(TEXT)),
+    },
+)
+SHARE = Value("a share between 0 and 1", lambda v: _is_number(v) and 0 <= v <= 1)
 _TIME = Table(dict.fromkeys(("median", "low", "high"), SAMPLE))
 _INTERVAL = Table(dict.fromkeys(("value", "low", "high"), AMOUNT))
 CELL = Table(
@@ -162,6 +171,7 @@ ROW = Table(
                     "first_step_s": Maybe(AMOUNT),
                     "communication_s": Maybe(AMOUNT),
                     "noisy": TRUTH,
+                    "gpu": Each(Maybe(_GPU), 2),
                     **dict.fromkeys(("compile_cache", "note"), Maybe(TEXT)),
                 },
             )
@@ -205,6 +215,18 @@ ROW = Table(
                         Table({"iteration": WHOLE, "seconds": AMOUNT}, dict.fromkeys(("loss", "value"), Maybe(NUMBER)))
                     ),
                 },
+            )
+        ),
+        "energy": Maybe(
+            Table(
+                {"method": TEXT},
+                {**dict.fromkeys(("joules", "watts", "seconds"), Maybe(AMOUNT)), "iterations": Maybe(WHOLE)},
+            )
+        ),
+        "launches": Maybe(
+            Table(
+                {"note": TEXT},
+                {**dict.fromkeys(("launches", "kernels", "busy_s"), Maybe(AMOUNT)), "busy_share": Maybe(SHARE)},
             )
         ),
         "warnings": Maybe(Each(TEXT)),

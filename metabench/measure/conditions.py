@@ -10,7 +10,7 @@ import psutil
 
 from metabench.measure.load import NOTABLE_CORES, Look, load_between, load_warning, look
 from metabench.measure.machine import power
-from metabench.measure.nvml import gpu_processes
+from metabench.measure.nvml import THROTTLED, gpu_processes
 
 STEADY_GOVERNORS = ("performance", "userspace")
 CLOCK_CHANGE = 0.1  # readings of a steady clock differ by a few percent
@@ -65,6 +65,11 @@ def disturbances(before: Observation, after: Observation, time: Mapping[str, Any
         found.append("memory was swapped meanwhile: close other programs, or measure something smaller")
     if before.gpu_processes:
         found.append(BUSY_GPU)
+    if slowed_by := _throttled((time or {}).get("gpu") or []):
+        found.append(
+            f"the GPU lowered its clocks around the timing ({slowed_by}): let it cool down, raise its power "
+            "limit, or fix its clocks by nvidia-smi -lgc"
+        )
     clocks = [mhz for mhz in (time or {}).get("clock_mhz", []) if mhz]
     if len(clocks) > 1 and max(clocks) > (1 + CLOCK_CHANGE) * min(clocks):
         found.append(
@@ -72,6 +77,12 @@ def disturbances(before: Observation, after: Observation, time: Mapping[str, Any
             "let the machine cool down, and fix the clock by the governor 'performance'"
         )
     return found
+
+
+def _throttled(states: Iterable[Mapping[str, Any] | None]) -> str:
+    """Why a GPU was slower than it can be, in words; empty if it was not, or does not tell."""
+    reasons = {reason for state in states if state for reason in state.get("reasons") or []}
+    return ", ".join(sorted(reasons & THROTTLED))
 
 
 def _swapped() -> int | None:

@@ -9,6 +9,7 @@ import torch
 
 from metabench.errors import Unsupported, UserError
 from metabench.measure.gate import gate
+from metabench.measure.launches import Launches, launches_in
 from metabench.measure.machine import fingerprint, short_name
 from metabench.measure.marks import divisible
 from metabench.measure.phases import PhaseBudget, Phases
@@ -41,6 +42,8 @@ class Profile:
     trace: Trace
     text: str
     """The Chrome trace."""
+    launches: Launches | None
+    """What the recorded iteration asks of a GPU; None on a processor."""
     flops: int
     bytes: int
     peaks: Peaks | None
@@ -90,6 +93,7 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
         phases,
         trace,
         text,
+        launches_in(text, 1) if device.type == "cuda" else None,
         in_precision(cell, step_flops)(stage, episodes, meta),
         in_precision(cell, step_bytes)(stage, episodes, meta),
         measure_peaks(cell.threads, dtype, device) if peaks else None,

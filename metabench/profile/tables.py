@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from metabench.measure.launches import covered
 from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile, peaks_of
-from metabench.profile.trace import Operator, by_name, covered, gaps, levels
+from metabench.profile.trace import Operator, by_name, gaps, levels
 from metabench.report.bundles import time_key
-from metabench.report.figures import bytes_text, duration_text, time_text, with_interval
+from metabench.report.device import NOTES, DeviceWork, busy_text, launches_text
+from metabench.report.figures import NOTHING, bytes_text, duration_text, time_text, with_interval
 from metabench.report.ratios import Interval
 from metabench.report.tables import Table, setting
 
@@ -60,7 +62,10 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
     ]
     if not found["calls"]:  # an engine of another kind: what torch does not see is no overhead
         says = [entry for entry in says if entry[0] not in ("operator calls", "of it in those operators")]
-    return says + ([("GPU", _gpu_text(profile))] if trace.kernels else [])
+    work = _device_work(profile)
+    says += [("GPU", _gpu_text(profile))] if trace.kernels else []
+    says += [("launches", _launches_text(profile))] if profile.launches else []
+    return says + ([("bound", NOTES[work.bound])] if work and work.bound else [])
 
 
 def warnings(profile: Profile) -> list[str]:
@@ -161,7 +166,7 @@ def as_json(profile: Profile) -> dict[str, Any]:
     """All figures, in seconds and bytes."""
     step, phases, peak = profile.phases.step, profile.phases, memory_by_phase(profile)
     rate = profile.flops / step.median
-    kernels = profile.trace.kernels
+    kernels, work = profile.trace.kernels, _device_work(profile)
     return {
         "implementation": profile.cell.implementation,
         "cell": profile.cell.to_json(),
@@ -187,6 +192,9 @@ def as_json(profile: Profile) -> dict[str, Any]:
             "busy_s": covered(kernels),
             "gaps": len(gaps(kernels)),
             "idle_s": sum(gaps(kernels)),
+            "launches": work.launches if work else None,
+            "busy_share": work.busy_share if work else None,
+            "bound": work.bound if work else "",
         }
         if kernels
         else None,
@@ -238,6 +246,23 @@ def _gpu_text(profile: Profile) -> str:
         f"{len(kernels):,} kernels, busy {duration_text(covered(kernels))}; "
         f"{len(idle):,} gaps between them of {duration_text(sum(idle))} in all"
     )
+
+
+def _device_work(profile: Profile) -> DeviceWork | None:
+    """What a meta-iteration asks of the GPU, as shares of its time without the profiler."""
+    found = profile.launches
+    if found is None or found.launches is None:
+        return None
+    busy = None if found.busy_s is None else min(1.0, found.busy_s / profile.phases.step.median)
+    return DeviceWork(found.launches, found.kernels, busy)
+
+
+def _launches_text(profile: Profile) -> str:
+    work = _device_work(profile)
+    if work is None:
+        return f"not known: {profile.launches.note}" if profile.launches else NOTHING
+    share = "" if work.busy_share is None else f"; the GPU is busy for this share of the time: {busy_text(work)}"
+    return f"{launches_text(work)}{share}"
 
 
 def _share(part: float, whole: float) -> str:

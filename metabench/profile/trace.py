@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from metabench.measure.launches import DEVICE
+
 RANGE = "phase: "
 """What the name of a phase's range begins with."""
 OUTSIDE = "outside of phases"
-KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def parse(text: str) -> Trace:
         Allocation((e["ts"] - begin) * 1e-6, int(e["args"]["Addr"]), int(e["args"]["Bytes"])) for e in memory
     ]
     allocations = [a for a in allocations if 0 <= a.moment <= end]
-    kernels = [span(e, str(e["name"])) for e in events if e.get("cat") in KERNELS]
+    kernels = [span(e, str(e["name"])) for e in events if e.get("cat") in DEVICE]
     return Trace(
         phases,
         tuple(sorted(operators, key=lambda o: o.span.start)),
@@ -143,15 +144,6 @@ def _nested(spans: Iterable[Span], phases: Sequence[Span]) -> Iterable[Operator]
         stack.append(_Open(span, (*above, span.name)))
     while stack:
         yield closed()
-
-
-def covered(spans: Iterable[Span]) -> float:
-    """Seconds in which at least one of them was going on."""
-    total = reached = 0.0
-    for span in sorted(spans, key=lambda s: s.start):
-        total += max(0.0, span.end - max(span.start, reached))
-        reached = max(reached, span.end)
-    return total
 
 
 def folded(trace: Trace) -> dict[tuple[str, ...], float]:

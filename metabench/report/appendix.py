@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metabench.report.bundles import order, varying
+from metabench.report.device import TITLES, device_columns
 from metabench.report.figures import NOTHING, bytes_text, quality_text, time_text
 from metabench.report.frame import Run
 from metabench.report.ratios import Interval
@@ -11,7 +12,7 @@ from metabench.report.tables import Table, axis_word, without_empty_columns
 from metabench.rows import Row
 
 FIRST = ("algorithm", "engine")
-FIGURES = ("step time", "tracked peak", "quality", "reason")
+FIGURES = ("step time", *TITLES, "tracked peak", "quality", "reason")
 
 
 def rows_table(run: Run) -> Table:
@@ -43,10 +44,15 @@ def _texts(row: Row, changing: Sequence[str]) -> tuple[str, ...]:
         str(row["status"]),
         *(str(row["cell"].get(axis, NOTHING)) for axis in (*FIRST, *changing)),
         time_text(_interval(step, "median")) if step else NOTHING,
+        *(text(row) for _, text in device_columns(_alone)),
         bytes_text(peak) if peak is not None else NOTHING,
         quality_text(_interval(quality, "value"), quality["metric"]) if quality else NOTHING,
         str(row.get("reason") or ""),
     )
+
+
+def _alone(row: Row) -> list[Row]:
+    return [row]
 
 
 def _interval(found: dict[str, Any], middle: str) -> Interval:

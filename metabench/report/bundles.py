@@ -54,6 +54,11 @@ class Bundle:
         return _rank(self.cell)
 
     @property
+    def sound(self) -> list[Row]:
+        """The rows whose figures may be shown."""
+        return sound_rows(self.rows)
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """Of its cells."""
         return tuple(sorted({str(row["id"]) for row in self.rows}))

@@ -19,6 +19,7 @@ from metabench.report.bundles import (
     training_key,
     varying,
 )
+from metabench.report.device import TITLES, device_columns, device_notes
 from metabench.report.figures import NOTHING, bytes_text, duration_text, exact, quality_text, time_text
 from metabench.report.noise import NoiseFloor, ratio_text, same_notes
 from metabench.report.ratios import ratio_interval
@@ -113,6 +114,7 @@ def _table(
         ("status", lambda line: status_and_reason(line.own)),
         ("step time", lambda line: step_text(line.cost)),
         (f"time ÷ {REFERENCE}", lambda line: _against(line, references, sizes, partial(time_ratio, floor=floor))),
+        *device_columns(_sound),
         ("peak memory", lambda line: bytes_text(line.cost.peak.bytes) if line.cost.peak else NOTHING),
         (f"memory ÷ {REFERENCE}", lambda line: _against(line, references, sizes, memory_ratio)),
     ]
@@ -120,13 +122,17 @@ def _table(
         columns += _quality_columns(lines)
     body = [[text(line) for _, text in columns] for line in lines]
     titles = [title for title, _ in columns]
-    droppable = ("step time", f"time ÷ {REFERENCE}", "peak memory", f"memory ÷ {REFERENCE}", "batch norm")
+    droppable = ("step time", f"time ÷ {REFERENCE}", *TITLES, "peak memory", f"memory ÷ {REFERENCE}", "batch norm")
     kept, shown = without_empty_columns(titles, body, droppable)
     title = f"{kind}: {setting(lines[0].own.cell, (*GROUP_AXES, *fixed), data)}"
     timed = any(line.cost.step for line in lines)
     says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round." if timed else ""
     ids = tuple(ids_of((line.own, line.cost, _reference(line, references, sizes)[0])) for line in lines)
     return Table(title, says, kept, shown, tuple(_notes(lines, references, sizes, shown)), ids)
+
+
+def _sound(line: _Line) -> list[Row]:
+    return line.cost.sound
 
 
 def _size_axes(cell: Mapping[str, Any]) -> list[str]:
@@ -241,6 +247,7 @@ def _notes(
     methods = dict.fromkeys(line.cost.peak.method for line in lines if line.cost.peak)
     if methods:
         notes.append(f"Peak memory of one meta-iteration, by: {'; '.join(methods)}.")
+    notes += device_notes(row for line in lines for row in line.cost.sound)
     own = varying([line.own.cell for line in lines], OWN_AXES)
     if own:
         words = ", ".join(axis_word(axis) for axis in own)

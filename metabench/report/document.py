@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metabench.report.bounds import bounds_section
 from metabench.report.cost import cost_section
 from metabench.report.engines import engines_section
 from metabench.report.frame import Run
@@ -64,6 +65,7 @@ def document(run: Run) -> Document:
         scaling_section(rows, data),
         needed_section(rows, data),
         engines_section(rows, data, floor),
+        bounds_section(rows, data),
         profiles_section(rows),
         parallel_section(rows, data, floor),
         machines_section(rows, data),

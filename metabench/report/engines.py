@@ -119,10 +119,10 @@ def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
         return _time(bundle) if line.engine == LOOP else _speed_up(loop, bundle, floor)
 
     columns = layout.columns("engine", "library", "error", "compiling")
-    rows = [
-        (*line.label, line.engine, library(line), _error(line), _compiling(line), *_cells(line, layout.points, figure))
-        for line in layout.lines
-    ]
+    rows = []
+    for line in layout.lines:
+        labels = (*line.label, line.engine, library(line), _error(line), _compiling(line))
+        rows.append((*labels, *cells_of(line, layout.points, figure)))
     columns, body = without_empty_columns(columns, rows, ("library", "compiling"))
     notes = [
         "Errors are relative, in float64, the largest of a row: of loop against finite differences of the algorithm's "
@@ -157,7 +157,7 @@ def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
 
     columns = layout.columns("peer")
     rows = tuple(
-        (*line.label, _peer(line), *_cells(line, layout.points, figure)) for line in layout.lines if library(line)
+        (*line.label, _peer(line), *cells_of(line, layout.points, figure)) for line in layout.lines if library(line)
     )
     return Table(
         f"The fastest engine against each peer: {layout.where}",
@@ -183,7 +183,7 @@ def _rates(layout: Layout) -> Table:
         text = f"{rate / 1e9:.3g} GFLOP/s, {100 * share:.2g} %{NOISY if peaks['noisy'] else ''}"
         return Valued(text, rate)
 
-    rows = tuple((*line.label, line.engine, *_cells(line, layout.points, figure)) for line in layout.lines)
+    rows = tuple((*line.label, line.engine, *cells_of(line, layout.points, figure)) for line in layout.lines)
     notes = [
         "The operations are those of loop's matrix products and convolutions, as torch counts them, whatever way an "
         "engine takes to the same direction: one with fewer of them (Winograd's convolutions) can go beyond the peak."
@@ -213,7 +213,8 @@ def _work_of(bundle: Bundle) -> Mapping[str, Any] | None:
     return next((row["work"] for row in bundle.rows if row.get("work")), None)
 
 
-def _cells(line: Line, points: list[Point], figure: Callable[[Line, Point], str]) -> tuple[str, ...]:
+def cells_of(line: Line, points: list[Point], figure: Callable[[Line, Point], str]) -> tuple[str, ...]:
+    """The texts of a line, empty where it has no bundle."""
     return tuple(figure(line, point) if point in line.at else "" for point in points)
 
 

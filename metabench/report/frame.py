@@ -21,6 +21,10 @@ MEMORY_COLUMNS = (
     "nvml_bytes",
     "nvml_method",
 )
+ENERGY_COLUMNS = ("joules", "watts", "method")
+LAUNCH_COLUMNS = ("launches", "kernels", "busy_s", "busy_share", "note")
+GPU_COLUMNS = ("sm_mhz", "memory_mhz", "celsius", "watts")
+"""Of the GPU right after the timing."""
 PHASE_COLUMNS = {phase: f"phase_{phase.replace(' ', '_').replace('-', '_')}" for phase in PHASES}
 QUALITY_COLUMNS = ("metric", "value", "low", "high", "tasks", "batch_norm", "iterations", "train_s")
 WHOLE = (
@@ -30,6 +34,7 @@ WHOLE = (
     "quality_tasks",
     "quality_iterations",
     *(name for name in MEMORY_COLUMNS if name.endswith("_bytes")),
+    *("gpu_after_sm_mhz", "gpu_after_memory_mhz", "gpu_after_celsius"),
 )
 """Columns of whole numbers that may be missing."""
 
@@ -106,6 +111,8 @@ def _record(row: Row) -> dict[str, Any]:
     time, memory, quality = row.get("time") or {}, row.get("memory") or {}, row.get("quality") or {}
     phases, work = row.get("phases") or {}, row.get("work") or {}
     seconds = phases.get("seconds") or {}
+    energy, launches = row.get("energy") or {}, row.get("launches") or {}
+    gpu = (time.get("gpu") or [None])[-1] or {}
     step, sampling = time.get("step") or {}, time.get("sampling") or {}
     share = sampling["median"] / step["median"] if sampling and step and step["median"] else None
     return {
@@ -135,6 +142,10 @@ def _record(row: Row) -> dict[str, Any]:
         **{f"{column}_s": (seconds.get(phase) or {}).get("value") for phase, column in PHASE_COLUMNS.items()},
         **{f"work_{name}": work.get(name) for name in ("flops", "bytes", "calls")},
         **{f"peak_{name}": (work.get("peaks") or {}).get(name) for name in ("matmul", "convolution", "bandwidth")},
+        **{f"energy_{name}": energy.get(name) for name in ENERGY_COLUMNS},
+        **{f"gpu_{name}": launches.get(name) for name in LAUNCH_COLUMNS},
+        **{f"gpu_after_{name}": gpu.get(name) for name in GPU_COLUMNS},
+        "gpu_after_reasons": ", ".join(gpu["reasons"]) if gpu.get("reasons") else None,
         **{f"quality_{name}": quality.get(name) for name in QUALITY_COLUMNS},
         "started": row.get("started"),
         "seconds": row.get("seconds"),

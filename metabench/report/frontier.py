@@ -16,6 +16,7 @@ from metabench.report.bundles import (
     varying,
 )
 from metabench.report.cost import step_text
+from metabench.report.device import TITLES, device_columns, device_notes
 from metabench.report.figures import NOTHING, bytes_text
 from metabench.report.tables import (
     TECHNIQUE_AXES,
@@ -126,14 +127,16 @@ def _table(entries: Sequence[Entry], data: Mapping[str, str]) -> Table:
         ("technique", lambda entry: technique_text(entry.bundle.cell) if techniques(entry.bundle.cell) else NOTHING),
         ("status", lambda entry: status_and_reason(entry.bundle)),
         ("step time", lambda entry: step_text(entry.bundle)),
+        *device_columns(_sound),
         ("peak memory", lambda entry: entry.memory),
         ("frontier", lambda entry: entry.mark),
     ]
     body = [[text(entry) for _, text in columns] for entry in entries]
-    kept, shown = without_empty_columns([title for title, _ in columns], body, ("technique",))
+    kept, shown = without_empty_columns([title for title, _ in columns], body, ("technique", *TITLES))
     methods = dict.fromkeys(entry.bundle.peak.method for entry in entries if entry.bundle.peak)
     notes = [f"Peak memory of one meta-iteration, by: {'; '.join(methods)}."]
     notes += [note for mark, note in NOTES.items() if any(mark in entry.memory for entry in entries)]
+    notes += device_notes(row for entry in entries for row in entry.bundle.sound)
     fixed = [axis for axis in axes if axis not in (*sizes, "algorithm")]
     return Table(
         f"Time against memory: {setting(cells[0], (*GROUP_AXES, *fixed), data)}",
@@ -143,6 +146,10 @@ def _table(entries: Sequence[Entry], data: Mapping[str, str]) -> Table:
         tuple(notes),
         tuple(entry.bundle.ids for entry in entries),
     )
+
+
+def _sound(entry: Entry) -> list[Row]:
+    return entry.bundle.sound
 
 
 def _axis_value(axis: str) -> Callable[[Entry], str]:

@@ -21,6 +21,7 @@ from metabench.report.bundles import (
     varying,
 )
 from metabench.report.cost import METRIC_WORDS, memory_ratio, step_text, time_ratio
+from metabench.report.device import device_columns, device_notes
 from metabench.report.figures import NOTHING, Valued, bytes_text, quality_text
 from metabench.report.noise import NoiseFloor, same_notes
 from metabench.report.ratios import Interval, difference, over_seeds
@@ -128,6 +129,7 @@ def _table(lines: list[_Line], data: Mapping[str, str], floor: NoiseFloor | None
     measured: list[_Column] = [
         ("step time", lambda line: step_text(line.cost)),
         ("time ÷ without", lambda line: time_ratio(line.cost, line.without, floor) if line.without else NOTHING),
+        *device_columns(_sound),
         ("peak memory", lambda line: bytes_text(line.cost.peak.bytes) if line.cost.peak else NOTHING),
         ("memory ÷ without", lambda line: memory_ratio(line.cost, line.without) if line.without else NOTHING),
         *_quality_columns(lines),
@@ -144,6 +146,10 @@ def _table(lines: list[_Line], data: Mapping[str, str], floor: NoiseFloor | None
         (*same_notes(shown), *_notes(lines)),
         tuple(ids_of((line.own, line.cost, line.without, line.untrained)) for line in lines),
     )
+
+
+def _sound(line: _Line) -> list[Row]:
+    return line.cost.sound
 
 
 def _axis_value(axis: str) -> Callable[[_Line], str]:
@@ -176,6 +182,7 @@ def _notes(lines: Sequence[_Line]) -> list[str]:
     methods = dict.fromkeys(line.cost.peak.method for line in lines if line.cost.peak)
     if methods:
         notes.append(f"Peak memory of one meta-iteration, by: {'; '.join(methods)}.")
+    notes += device_notes(row for line in lines for row in line.cost.sound)
     own = varying([line.own.cell for line in lines], ("outer", *TRAINING_AXES))
     if own:
         notes.append(f"Not the same in all rows (see results.csv): {', '.join(axis_word(axis) for axis in own)}.")

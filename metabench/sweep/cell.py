@@ -12,8 +12,8 @@ from metabench.schema import identity
 from metabench.tasks.base import EpisodeShape
 from metabench.training import BatchNorm
 
-Measure: TypeAlias = Literal["time", "memory", "phases", "work", "quality"]
-MEASURES: tuple[Measure, ...] = ("time", "memory", "phases", "work", "quality")
+Measure: TypeAlias = Literal["time", "memory", "phases", "work", "energy", "quality"]
+MEASURES: tuple[Measure, ...] = ("time", "memory", "phases", "work", "energy", "quality")
 USUAL_MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
 """Where a sweep does not say."""
 

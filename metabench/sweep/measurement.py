@@ -6,6 +6,8 @@ from typing import Any
 from metabench.rows import SCHEMA
 from metabench.schema import Status
 
+RARE = ("energy", "launches", "reference", "machine")
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -31,6 +33,9 @@ class Measurement:
     phases: dict[str, Any] | None = None
     work: dict[str, Any] | None = None
     quality: dict[str, Any] | None = None
+    energy: dict[str, Any] | None = None
+    launches: dict[str, Any] | None = None
+    """What a timed meta-iteration asks of a GPU."""
     warnings: list[str] = field(default_factory=list)
     traceback: str = ""
     schema: int = SCHEMA
@@ -41,6 +46,6 @@ class Measurement:
     """Label of the machine that measured it; empty where that is not known."""
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; `reference` and `machine` are in it only where there is one."""
+        """A plain dictionary; what most rows do not have is in it only where there is one."""
         row = asdict(self)
-        return {name: value for name, value in row.items() if value or name not in ("reference", "machine")}
+        return {name: value for name, value in row.items() if value or name not in RARE}

@@ -1,4 +1,4 @@
-"""What is measured in a cell, phase by phase: the gate, time, memory, phases, work, quality."""
+"""What is measured in a cell, phase by phase: the gate, time, memory, phases, work, energy, quality, launches."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,11 +15,13 @@ from metabench.engines.distributed import Group
 from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, Timing, measure_time
 from metabench.measure.conditions import clock_mhz
+from metabench.measure.energy import Energy, measure_energy
 from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
 from metabench.measure.gate import TASKS as GATE_TASKS
+from metabench.measure.launches import measure_launches
 from metabench.measure.limit import limit_memory, parse_size
 from metabench.measure.memory import measure_memory
-from metabench.measure.nvml import unused_gpus
+from metabench.measure.nvml import GpuState, gpu_state, unused_gpus
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
 from metabench.measure.statistics import mean_interval
 from metabench.schema import LARGEST
@@ -74,9 +76,11 @@ def measure_cell(
         if not result.passed:
             raise Incorrect(result.reason)
 
+    timed = None
     if "time" in cell.measure:
         record({"phase": "timing"})
-        record({"time": _time(workload, meta, Budget(seconds=settings["time_budget_s"]))})
+        timed = _time(workload, meta, Budget(seconds=settings["time_budget_s"]))
+        record({"time": timed})
     if "memory" in cell.measure:
         record({"phase": "memory"})
         record({"memory": _memory(workload, meta, unused)})
@@ -86,10 +90,17 @@ def measure_cell(
     if "work" in cell.measure and workload.leads:
         record({"phase": "work"})
         record({"work": _work(workload, meta)})
+    if "energy" in cell.measure:
+        record({"phase": "energy"})
+        record({"energy": _energy(workload, meta)})
     if "quality" in cell.measure:
         record({"phase": "quality"})
         held_out = TASKS.get(cell.task).build(cell.eval_shape, data_dir)
         record({"quality": _quality(workload, meta, held_out, settings["curve_points"])})
+    # Last, since the profiler slows down what comes after it.
+    if timed and device.type == "cuda" and workload.group is None:
+        record({"phase": "launches"})
+        record({"launches": _launches(workload, meta, timed["step"]["median"])})
 
 
 def _version(library: str) -> str:
@@ -114,8 +125,9 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | 
     kept = workload.engine.kept or (lambda: 0)
     before = kept()
     run, iteration = workload.repeatable(meta)
-    clock = [clock_mhz()]
+    clock, gpu = [clock_mhz()], [_gpu(device)]
     step_timing = workload.led(run, lambda: measure_time(run, device, budget, iteration.wait))
+    gpu.append(_gpu(device))  # at once: clocks fall when the work is over
     communication = workload.communication(run)
     if step_timing is None:
         return None
@@ -133,8 +145,38 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | 
         "noisy": step_timing.noisy,
         "note": step_timing.note,
         "clock_mhz": clock,
+        **({"gpu": gpu} if any(gpu) else {}),
         **({"communication_s": median(communication)} if communication else {}),
     }
+
+
+def _gpu(device: torch.device) -> dict[str, Any] | None:
+    """Clocks, the reasons why they are low, temperature and power of the device now, where it is a GPU that tells."""
+    state: GpuState | None = gpu_state(device) if device.type == "cuda" else None
+    return asdict(state) if state else None
+
+
+def _launches(workload: Workload, meta: Params, seconds: float) -> dict[str, Any]:
+    """What a meta-iteration asks of the GPU; `seconds` is what one takes by the clock."""
+
+    def start() -> tuple[Callable[[], object], Callable[[], object]]:
+        run, iteration = workload.repeatable(meta)
+        return run, iteration.wait
+
+    found = measure_launches(start, seconds)
+    # Of the time by the clock: under the profiler a step takes longer. Kernels do, too, by a little.
+    share = None if found.busy_s is None else min(1.0, found.busy_s / seconds)
+    return asdict(found) | {"busy_share": share}
+
+
+def _energy(workload: Workload, meta: Params) -> dict[str, Any] | None:
+    """The energy of a meta-iteration: of all processes together on a processor, of the one GPU on CUDA."""
+    device = torch.device(workload.cell.device)
+    if workload.group and device.type == "cuda":
+        return asdict(Energy(None, None, None, None, "unavailable (processes on several GPUs)"))
+    run, iteration = workload.repeatable(meta)
+    found = workload.led(run, lambda: measure_energy(run, iteration.wait, device))
+    return asdict(found) if found else None
 
 
 def _memory(workload: Workload, meta: Params, unused: Mapping[str, int]) -> dict[str, Any] | None:

@@ -22,7 +22,10 @@ from metabench.sweep.measurement import Measurement
 from metabench.sweep.others import worker_command
 from metabench.sweep.spec import Settings
 
-PARTS = ("data", "parameters", "library", "gate", "time", "memory", "phases", "work", "quality", "traceback")
+PARTS = (
+    *("data", "parameters", "library", "gate", "time", "memory", "phases", "work", "energy", "quality", "launches"),
+    "traceback",
+)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 

@@ -138,3 +138,22 @@ def test_processes_on_the_gpu_are_counted_without_our_own(monkeypatch):
     assert (nvml.asked, nvml.open) == ([0, "GPU-abc", 7], 0)
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert gpu_processes() is None
+
+
+def gpu(*reasons):
+    """A timing with the reasons for low clocks after it."""
+    return {"gpu": [{"reasons": ["idle"]}, {"reasons": list(reasons)}]}
+
+
+@pytest.mark.parametrize("reason", ["power limit", "temperature, by hardware", "hardware slowdown", "power brake"])
+def test_a_gpu_that_slowed_down_disturbs_its_cell(reason):
+    before, after = Observation(QUIET, 5, 0), Observation(QUIET_LATER, 5, None)
+    (sentence,) = disturbances(before, after, gpu("idle", reason))
+    assert f"the GPU lowered its clocks around the timing ({reason})" in sentence and "let it cool down" in sentence
+
+
+def test_idleness_and_settings_of_a_gpu_are_no_disturbance():
+    before, after = Observation(QUIET, 5, 0), Observation(QUIET_LATER, 5, None)
+    assert disturbances(before, after, gpu("clocks set by an application", "synchronised with other GPUs")) == []
+    assert disturbances(before, after, {"gpu": [None, {"reasons": None}]}) == []
+    assert disturbances(before, after, {"gpu": [None, {}]}) == []

@@ -1,6 +1,7 @@
 """`metabench profile`, from its options to its files, on tiny cells."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from typer.testing import CliRunner
 from metabench.cli import app
 from metabench.errors import UserError
 from metabench.measure.gate import Gate
+from metabench.measure.launches import Launches
 from metabench.measure.marks import Marks
 from metabench.profile import measuring, recording
 from metabench.profile.measuring import Incorrect, cell_of, profiled
 from metabench.profile.pictures import pictures
 from metabench.profile.tables import as_json, counts, facts, operators_table, phases_table, warnings
-from metabench.profile.trace import RANGE
+from metabench.profile.trace import RANGE, Span
 from metabench.profile.write import as_text, write_profile
 from plot_texts import check_texts
 
@@ -116,3 +118,21 @@ def test_on_cuda_phases_are_nvtx_ranges(monkeypatch):
     marks.turn("optimiser")
     marks.end()
     assert log == ["query", "end", "optimiser", "end"]
+
+
+def test_a_step_that_is_bound_by_launches_is_said_to_be(found):
+    """As on a GPU, whose kernels run for a tenth of the time."""
+    loop = found["loop"]
+    tenth = loop.phases.step.median / 10
+    trace = replace(loop.trace, kernels=(Span("gemm", 0.0, tenth),))
+    bound = replace(loop, trace=trace, launches=Launches(5200.0, 5300.0, tenth, ""))
+    said = dict(facts(bound))
+    assert said["launches"] == "5,200; the GPU is busy for this share of the time: 10 %, bound by launches"
+    assert said["bound"].startswith("bound by launches: the GPU is busy for less than 50 % of the step")
+    data = as_json(bound)["gpu"]
+    assert (data["launches"], data["bound"], data["kernels"]) == (5200, "bound by launches", 1)
+    assert data["busy_share"] == pytest.approx(0.1)
+    unknown = replace(bound, launches=Launches(None, None, None, "the record shows no work of the GPU"))
+    assert dict(facts(unknown))["launches"] == "not known: the record shows no work of the GPU"
+    assert "bound" not in dict(facts(unknown)) and as_json(unknown)["gpu"]["busy_share"] is None
+    assert "launches" not in dict(facts(loop))

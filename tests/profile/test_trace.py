@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from metabench.measure.launches import covered
 from metabench.profile.pictures import pieces
-from metabench.profile.trace import RANGE, Span, by_name, covered, folded, folded_text, gaps, levels, parse
+from metabench.profile.trace import RANGE, Span, by_name, folded, folded_text, gaps, levels, parse
 
 
 def event(name, ts, dur, cat="cpu_op", tid=1):

@@ -9,10 +9,16 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.autodiff import TAPE
-from metabench.engines.base import ENGINES, Engine
+from metabench.engines.base import ENGINES, Engine, Stepwise
 from metabench.errors import Unsupported
+from metabench.measure import energy
+from metabench.measure.energy import Energy
+from metabench.measure.launches import Launches
+from metabench.measure.memory import Memory
+from metabench.measure.nvml import GpuState
 from metabench.measure.roofline import Peaks, step_flops
 from metabench.outer import MetaOptimizer
+from metabench.schema import ROW, fault
 from metabench.sweep import measuring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
@@ -270,3 +276,92 @@ def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch
     assert [point["value"] for point in parts["quality"]["curve"]] == [None, None]
     assert parts["quality"]["value"] == 0.5
     json.dumps(parts, allow_nan=False)
+
+
+def measured(cell, **settings):
+    """What measuring a cell records, by part."""
+    found = {}
+    measure_cell(cell, {**SETTINGS, "time_budget_s": 0.05, **settings}, None, found.update)
+    return found
+
+
+def test_energy_is_measured_where_it_is_asked_for_and_its_absence_has_a_reason(monkeypatch, tmp_path):
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
+    found = measured(cell_of(engine="vmap", measure=["energy"]))
+    assert found["energy"]["joules"] is None and found["energy"]["method"].startswith("unavailable (RAPL: no package")
+    assert row_part_fault("energy", found["energy"]) == ""
+    assert "energy" not in measured(cell_of(engine="vmap", measure=["time"]))
+
+
+def test_energy_on_a_processor_is_of_the_cells_own_iterations(monkeypatch, tmp_path):
+    package = tmp_path / "intel-rapl:0"
+    package.mkdir()
+    for file, value in (("name", "package-0"), ("energy_uj", 0), ("max_energy_range_uj", 10**12)):
+        (package / file).write_text(str(value))
+    runs = []
+
+    def window(run, wait, read, method):
+        run()
+        wait()
+        runs.append(method)
+        return Energy(2.0, 100.0, 3.0, 1, method)
+
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
+    monkeypatch.setattr(energy, "over_window", window)
+    found = measured(cell_of(engine="vmap", measure=["energy"]))["energy"]
+    assert (found["joules"], found["method"], runs) == (2.0, energy.RAPL_METHOD, [energy.RAPL_METHOD])
+    assert row_part_fault("energy", found) == ""
+
+
+def test_the_busy_share_is_of_the_time_by_the_clock(monkeypatch):
+    """Under the profiler a step takes longer; and kernels never take more than the step."""
+    workload = Workload(cell_of(engine="vmap"), SINUSOID)
+    meta = initial_meta(workload.cell, workload.algorithm)
+    asked = []
+
+    def measure(start, seconds):
+        run, wait = start()
+        run()
+        wait()
+        asked.append(seconds)
+        return Launches(7.0, 9.0, 2e-3, "")
+
+    monkeypatch.setattr(measuring, "measure_launches", measure)
+    found = measuring._launches(workload, meta, 8e-3)
+    assert (found["launches"], found["kernels"], found["busy_share"], asked) == (7.0, 9.0, 0.25, [8e-3])
+    assert measuring._launches(workload, meta, 1e-3)["busy_share"] == 1.0
+    assert row_part_fault("launches", found) == ""
+    monkeypatch.setattr(measuring, "measure_launches", lambda start, seconds: Launches(None, None, None, "no CUPTI"))
+    assert measuring._launches(workload, meta, 1e-3)["busy_share"] is None
+
+
+def test_the_gpu_is_looked_at_before_and_after_the_timing(monkeypatch):
+    idle, busy = GpuState(300, 2619, ["idle"], 30, 70.0), GpuState(1980, 2619, ["power limit"], 60, 690.0)
+    monkeypatch.setattr(measuring, "gpu_state", lambda device: busy)
+    assert measuring._gpu(torch.device("cuda")) == asdict(busy)
+    assert measuring._gpu(torch.device("cpu")) is None
+    assert "gpu" not in measured(cell_of(engine="vmap", measure=["time"]))["time"]
+    states = iter([asdict(idle), asdict(busy)])
+    monkeypatch.setattr(measuring, "_gpu", lambda device: next(states))
+    found = measured(cell_of(engine="vmap", measure=["time"]))["time"]
+    assert [state["sm_mhz"] for state in found["gpu"]] == [300, 1980]
+    assert row_part_fault("time", found) == ""
+
+
+def test_the_memory_of_an_engine_that_keeps_its_work_space_has_it(monkeypatch):
+    asked = []
+
+    def measure(step, device, held, foreign, unused):
+        step()
+        asked.append((held, foreign, unused))
+        return Memory(5, "by hand", None, "", None, None, None, "")
+
+    monkeypatch.setattr(measuring, "measure_memory", measure)
+    monkeypatch.setattr(Stepwise, "held", 1234)
+    found = measured(cell_of(engine="vmap", measure=["memory"]))["memory"]
+    assert (found["tracked_bytes"], asked) == (5, [(1234, None, {})])
+
+
+def row_part_fault(name, value):
+    """What is wrong with one part of a row."""
+    return fault(value, ROW.optional[name])
