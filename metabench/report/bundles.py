@@ -165,12 +165,12 @@ def status(bundle: Bundle) -> str:
     return words if len(bad) == len(bundle.rows) else f"{words} ({len(bad)} of {len(bundle.rows)} rows)"
 
 
-def status_and_reason(bundle: Bundle) -> str:
-    """The status, and why if it is not ok."""
+def status_and_reason(bundle: Bundle, longest: int = REASON_LENGTH) -> str:
+    """The status, and why if it is not ok, in so many characters at most."""
     word = status(bundle)
     reason = next((str(row["reason"]) for row in bundle.rows if row["status"] != "ok" and row.get("reason")), "")
-    if len(reason) > REASON_LENGTH:
-        reason = reason[: REASON_LENGTH - 1].rstrip() + "…"
+    if len(reason) > longest:
+        reason = reason[: longest - 1].rstrip() + "…"
     return f"{word}: {reason}" if reason else word
 
 

@@ -13,6 +13,7 @@ from metabench.report.bundles import (
     quality,
     scores_by_seed,
     status,
+    status_and_reason,
     time_key,
     training_key,
 )
@@ -28,7 +29,17 @@ from metabench.report.claims.rules import (
     of_ratio,
     range_of,
 )
-from metabench.report.claims.selection import deviations, fits, matched, value, why_none, with_defaults
+from metabench.report.claims.selection import (
+    NO_GPU,
+    NOT_ON_GPU,
+    NOTHING_ALIKE,
+    deviations,
+    fits,
+    matched,
+    value,
+    why_none,
+    with_defaults,
+)
 from metabench.report.comparison import LOWER_IS_BETTER
 from metabench.report.frame import Run
 from metabench.report.noise import NoiseFloor, noise_floor
@@ -54,6 +65,13 @@ class Answer:
     verdict: Verdict
     reason: str
     cells: tuple[str, ...]
+    apart: tuple[str, ...] = ()
+    """In what the setting differs from the source's."""
+
+    @property
+    def lacks_gpu(self) -> bool:
+        """Whether the source had a GPU, and this figure is of a processor."""
+        return NOT_ON_GPU in self.apart
 
 
 @dataclass(frozen=True)
@@ -67,21 +85,30 @@ class Held:
 
     @property
     def shown(self) -> Answer | None:
-        """The answer that the verdict stands on: the first that has it and a figure."""
-        figures = [answer for answer in self.answers if answer.measured]
-        return next((answer for answer in figures if answer.verdict == self.verdict), next(iter(figures), None))
+        """The answer with a figure that the verdict stands on."""
+        return _nearest([answer for answer in self.answers if answer.verdict == self.verdict]) or _nearest(self.answers)
+
+
+def _nearest(answers: Sequence[Answer]) -> Answer | None:
+    """The first answer that has a figure, one from a GPU where the source had one; None where none has a figure."""
+    return min((answer for answer in answers if answer.measured), key=lambda answer: answer.lacks_gpu, default=None)
 
 
 def hold(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Held]:
-    """Each claim against the first run that can decide it, else the first that has a figure, else the first."""
+    """Each claim against the first run that can decide it; where none can, the first of those that come nearest."""
     prepared = [_Prepared.of(run) for run in runs]
-    found = []
-    for claim in claims:
-        every = [_held(claim, one) for one in prepared]
-        decided = [held for held in every if held.verdict != OPEN]
-        figures = [held for held in every if held.shown]
-        found.append((decided or figures or sorted(every, key=lambda held: held.reason == "not measured"))[0])
-    return found
+    return [min((_held(claim, one) for one in prepared), key=_distance) for claim in claims]
+
+
+def _distance(held: Held) -> tuple[int, int]:
+    """How far a run is from deciding a claim. Smaller pairs are nearer."""
+    if held.verdict != OPEN:
+        return 0, 0
+    if held.shown:
+        return 1, int(held.shown.lacks_gpu)
+    if held.answers:  # its cells were run, and have no figure
+        return 2, 0
+    return 3, (NO_GPU, NOTHING_ALIKE).index(held.reason) + 1 if held.reason in (NO_GPU, NOTHING_ALIKE) else 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +127,7 @@ class _Prepared:
 def _held(claim: Claim, on: _Prepared) -> Held:
     if claim.unmeasured:
         return Held(claim, (), OPEN, f"not measured: {claim.unmeasured}")
-    wanted = with_defaults(claim.of)
+    wanted = with_defaults(claim.of, claim.figure)
     every = on.trained if claim.figure == "quality" else [b for b in on.cost if b.asked_for(claim.figure)]
     mine = [bundle for bundle in every if fits(bundle, wanted)]
     if not mine:
@@ -122,7 +149,7 @@ def _summed_up(claim: Claim, answers: Sequence[Answer]) -> Held:
         verdict = HOLDS if known else OPEN
     reason = ""
     if not known:
-        reason = next((a.reason for a in answers if a.measured), answers[0].reason)
+        reason = (_nearest(answers) or answers[0]).reason
     else:
         parts = [next((a.reason for a in answers if a.verdict == verdict), "")]
         parts += [f"in {verdicts.count(verdict)} of {len(answers)} settings"] if len(answers) > 1 else []
@@ -150,7 +177,7 @@ def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], on: _Prepared
 
 def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | None:
     """What a bundle is compared with: the same work, or the same training, but for what the claim says."""
-    wanted = with_defaults({**claim.of, **claim.against})
+    wanted = with_defaults({**claim.of, **claim.against}, claim.figure)
     free = {*_FREE, *claim.against}
     axes = ALIKE if claim.figure == "quality" else tuple(axis for axis in bundle.cell if axis not in free)
     return matched(bundle, every, wanted, [axis for axis in axes if axis not in claim.against])
@@ -161,12 +188,13 @@ def _judged(
 ) -> Answer:
     claimed = range_of(claim, scale)
     if measured is None:
-        bad = [status(bundle) for bundle in both if status(bundle) != "ok"]
-        return _answered(claim, on, both, claimed, None, OPEN, f"not measured: {', '.join(bad)}" if bad else _NO_FIGURE)
-    apart = list(dict.fromkeys(said for bundle in both for said in deviations(bundle, _setting(claim, bundle, both))))
-    return _answered(claim, on, both, claimed, measured, *judge(claim, measured, claimed, apart))
+        bad = [status_and_reason(bundle, _LONGEST_REASON) for bundle in both if status(bundle) != "ok"]
+        return _answered(claim, on, both, claimed, None, OPEN, f"not measured: {'; '.join(bad)}" if bad else _NO_FIGURE)
+    apart = tuple(dict.fromkeys(said for bundle in both for said in deviations(bundle, _setting(claim, bundle, both))))
+    return _answered(claim, on, both, claimed, measured, *judge(claim, measured, claimed, apart), apart)
 
 
+_LONGEST_REASON = 160
 _NO_FIGURE = "not measured: there are not enough figures for it"
 
 
@@ -183,10 +211,11 @@ def _answered(
     measured: Measured | None,
     verdict: Verdict,
     reason: str,
+    apart: tuple[str, ...] = (),
 ) -> Answer:
     cells = tuple(dict.fromkeys(str(row["id"]) for bundle in both for row in bundle.rows))
     against = both[1] if len(both) > 1 and not claim.along else None
-    return Answer(on.run, both[0], against, claimed, measured, verdict, reason, cells)
+    return Answer(on.run, both[0], against, claimed, measured, verdict, reason, cells, apart)
 
 
 def _read(claim: Claim, found: Quality) -> Interval | None:

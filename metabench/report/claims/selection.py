@@ -4,14 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from metabench.report.bundles import Bundle
-from metabench.report.claims.claim import Scalar, Selection
+from metabench.report.claims.claim import Figure, Scalar, Selection
 from metabench.report.tables import PLAIN, axis_word
 
 USUAL: Mapping[str, Any] = {**PLAIN, "batch_norm": "transductive", "outer_warmup": 0, "device": "cpu", "world_size": 1}
 """Of axes that old runs do not have."""
 UNLESS_NAMED: Selection = {"first_order": (0,), "checkpoint": (False,), "precision": ("float32",), "world_size": (1,)}
 """A claim that names no technique is about cells without one. Clipping and inner optimisers belong to presets."""
-GPU = "no GPU in this run"
+NO_GPU = "no GPU in this run"
+NOT_ON_GPU = "measured on a processor, not on a GPU"
+NOTHING_ALIKE = "not measured"
 
 
 def value(bundle: Bundle, axis: str) -> Any:
@@ -28,18 +30,22 @@ def fits(bundle: Bundle, wanted: Selection) -> bool:
     return not _failing(bundle, wanted)
 
 
-def with_defaults(wanted: Selection) -> Selection:
-    """With the axes that go without saying."""
-    return {**UNLESS_NAMED, **wanted}
+def with_defaults(wanted: Selection, figure: Figure) -> Selection:
+    """With the axes that go without saying.
+
+    A step is timed on training tasks: who speaks of the cost at 5 shots means tasks that have 5 shots in training.
+    """
+    trained = {f"train_{size}": wanted[size] for size in ("ways", "shots") if figure != "quality" and size in wanted}
+    return {**UNLESS_NAMED, **trained, **wanted}
 
 
 def why_none(found: Sequence[Bundle], wanted: Selection) -> str:
     """Why a run has no such cells: the nearest ones it has."""
     if "cuda" in wanted.get("device", ()) and not any(value(bundle, "device") == "cuda" for bundle in found):
-        return GPU
+        return NO_GPU
     alike = [b for b in found if not {"algorithm", "task"} & set(_failing(b, wanted))]
     if not alike:
-        return "not measured"
+        return NOTHING_ALIKE
     nearest = min(alike, key=lambda bundle: len(_failing(bundle, wanted)))
     return "not measured: " + "; ".join(_other(nearest, axis, wanted[axis]) for axis in _failing(nearest, wanted))
 
@@ -54,7 +60,7 @@ def deviations(bundle: Bundle, setting: Selection) -> list[str]:
             if mine < least:
                 found.append(f"trained for {_whole(mine)} of {_whole(least)} iterations")
         elif not _is_among(mine, axis, values):
-            found.append(GPU if axis == "device" and "cuda" in values else _other(bundle, axis, values))
+            found.append(NOT_ON_GPU if axis == "device" and "cuda" in values else _other(bundle, axis, values))
     return found
 
 

@@ -57,7 +57,7 @@ def test_peaks_are_exact(held, pair):
 @pytest.mark.parametrize(("what", "figure"), [(FASTER, 0.6), (SMALLER, 0.5)], ids=["time", "memory"])
 def test_what_a_gpu_is_said_to_do_is_shown_as_measured_without_one(held, pair, what, figure):
     found = held([pair], **what, claimed=figure, setting={"device": "cuda"})
-    assert (found.verdict, found.reason) == ("cannot tell", "no GPU in this run")
+    assert (found.verdict, found.reason) == ("cannot tell", "measured on a processor, not on a GPU")
     assert found.shown.measured.figure.value == pytest.approx(figure, rel=0.01)
 
 
@@ -172,7 +172,7 @@ def test_what_was_not_measured_says_what_is_nearest(held, row, of, reason):
 
 def test_a_failure_is_named(held, row):
     found = held([runs.run([row(0, "oom", "no memory left")])], **MSE, claimed=0.4)
-    assert found.reason == "not measured: oom"
+    assert found.reason == "not measured: oom: no memory left"
 
 
 def test_the_first_run_that_can_decide(held, row):
@@ -182,6 +182,59 @@ def test_the_first_run_that_can_decide(held, row):
     for order in ([short, long], [long, short]):
         found = held(order, **names)
         assert found.verdict == "does not hold" and found.shown.run.name == "long"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["processor first", "GPU first"])
+@pytest.mark.parametrize("what", [FASTER, SMALLER], ids=["time", "memory"])
+def test_of_undecided_runs_the_one_in_the_setting_of_the_source_is_shown(held, row, what, order):
+    """On both the figure could be inside or outside of what is claimed; one of them has a GPU, as the source had."""
+    here, there = (
+        runs.run(
+            [row(number, algorithm=name, device=device) for number in range(3) for name in ("maml", "fomaml")],
+            name=device,
+        )
+        for device in ("cpu", "cuda")
+    )
+    found = held([here, there][::order], **{**what, "claimed": 0.6, "setting": {"device": "cuda", "ways": 20}})
+    assert found.shown.run.name == "cuda" and found.verdict == "cannot tell"
+    assert "GPU" not in found.reason
+
+
+def test_of_one_run_on_two_devices_the_cells_on_the_gpu_are_shown(held, row):
+    made = [
+        row(number, algorithm=name, device=device)
+        for device in ("cpu", "cuda")
+        for number in range(3)
+        for name in ("maml", "fomaml")
+    ]
+    found = held([runs.run(made)], **FASTER, claimed=0.6, setting={"device": "cuda", "ways": 20})
+    assert found.shown.bundle.cell["device"] == "cuda"
+    assert found.reason == "ways 1, not 20"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_runs_without_a_figure_the_one_that_tried_gives_the_reason(held, row, order):
+    without = runs.run([row()])
+    refused = runs.run([row(0, "unsupported", "vmap cannot", device="cuda", precision="bfloat16")])
+    other = runs.run([row(device="cuda")])
+    asked = {**MSE, "of": {"algorithm": "maml", "device": "cuda", "precision": "bfloat16"}, "claimed": 0.4}
+    assert held([without, refused, other][::order], **asked).reason == "not measured: unsupported: vmap cannot"
+    assert held([without, other][::order], **asked).reason == "not measured: precision float32, not bfloat16"
+
+
+def test_cost_at_so_many_shots_is_of_training_tasks_that_have_as_many(held, row):
+    """A step is timed on training tasks: cells that have 5 shots on held-out tasks alone are not what is claimed."""
+
+    def pair(**axes):
+        return runs.run([row(number, algorithm=name, **axes) for number in range(3) for name in ("maml", "fomaml")])
+
+    about = {**FASTER, "claimed": 0.6, "allowance": 0.1, "of": {"algorithm": "fomaml", "shots": 5}}
+    tested_only = pair(shots=5, train_shots=1)
+    found = held([tested_only], **about)
+    assert (found.verdict, found.reason, found.shown) == ("cannot tell", "not measured: train shots 1, not 5", None)
+    assert held([pair(shots=5, train_shots=5)], **about).verdict == "holds"
+    scored = {**MSE, "of": {"algorithm": "maml", "shots": 5}, "claimed": 0.45}
+    assert held([tested_only], **scored).shown is not None  # a score is of held-out tasks
 
 
 def test_claims_nobody_can_measure(claim_of, row):

@@ -11,21 +11,26 @@ from metabench.report.claims.reading import builtin_claims, read_claims
 from metabench.report.claims.write import write_claims
 from metabench.report.frame import read_run
 
-COMMITTED = Path(__file__).parents[3] / "results" / "epyc-2core"
-RUNS = ("algorithms", "sinusoid", "memory", "default", "engines", "engines-images", "large")
+RESULTS = Path(__file__).parents[3] / "results"
+COMMITTED = RESULTS / "epyc-2core"
+RUNS = (
+    *(f"epyc-2core/{name}" for name in ("algorithms", "sinusoid", "memory", "default", "engines")),
+    *(f"epyc-2core/{name}" for name in ("engines-images", "large")),
+    *(f"h100-16core/{name}" for name in ("gpu-images", "gpu-large")),
+)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("claims")
-    found = hold(read_claims(builtin_claims()), [read_run(COMMITTED / name) for name in RUNS])
+    found = hold(read_claims(builtin_claims()), [read_run(RESULTS / name) for name in RUNS])
     write_claims(found, folder)
     return folder
 
 
 @pytest.mark.parametrize("name", ["claims.md", "claims.csv"])
 def test_the_committed_files_are_what_the_command_writes(written, name):
-    assert (written / name).read_bytes() == (COMMITTED / name).read_bytes()
+    assert (written / name).read_bytes() == (RESULTS / name).read_bytes()
 
 
 def test_figures_are_those_of_the_runs(written):
