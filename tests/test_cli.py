@@ -49,6 +49,13 @@ def test_names_on_the_command_line(metabench):
     assert "there is no run folder" in refused(metabench("report", "nowhere"))
 
 
+@pytest.mark.parametrize("sweep", ["gpu", "gpu-large"])
+def test_a_sweep_for_a_gpu_on_a_machine_without_one(metabench, tmp_path, sweep):
+    """One sentence before anything is begun, and not a row for each cell."""
+    assert "torch finds no CUDA device" in refused(metabench("run", sweep, CUDA_VISIBLE_DEVICES=""))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_missing_data_folder(metabench, tmp_path):
     cache = str(tmp_path / "cache")
     for command in (("run", "algorithms", "--data-dir", "nowhere"), ("data", "prepare", "--data-dir", "nowhere")):

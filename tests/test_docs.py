@@ -13,7 +13,7 @@ from metabench.measure.contract import CLAUSES
 from metabench.report.claims.reading import builtin_claims, read_claims
 from metabench.report.quoting import refreshed
 from metabench.report.tables import escaped
-from metabench.sweep.builtin import find_sweep
+from metabench.sweep.builtin import builtin_sweeps, find_sweep
 from metabench.sweep.spec import load_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -100,3 +100,12 @@ def test_links_between_the_documents_lead_somewhere():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_built_in_sweep_is_told_of():
+    """In the help of the Makefile, and in the README's table of sweeps."""
+    (bench,) = re.findall(r"^bench: .*SWEEP=([^)]*)\)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    names = {sweep.stem for sweep in builtin_sweeps()}
+    assert {*re.split(r", | or ", bench)} == {*names, "a TOML file"}
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| sweep | what it measures |")[2]
+    assert {row.split("`")[1] for row in table_rows(table.partition("\n\n")[0])} == names
