@@ -1,9 +1,9 @@
 """Two ways of taking a gradient with one meaning, so that an algorithm is written once and engines choose.
 
-`FUNCTIONAL` is `torch.func`: it can be vmapped, compiled and nested without a thought, and pays for its layers in
-eager mode. `TAPE` is `torch.autograd` with `create_graph` wherever an outer gradient is being recorded: in a plain
-loop over tasks it is more than twice as fast, so the reference uses it and is no straw man. That the two are
-independent also makes each a check on the other.
+`FUNCTIONAL` goes through the layers of `torch.func`: it can be vmapped, compiled and nested without a thought, and pays
+for its layers in eager mode. `TAPE` is `torch.autograd` with `create_graph` wherever an outer gradient is being
+recorded: in a plain loop over tasks it is more than twice as fast, so the reference uses it and is no straw man. That
+the two are independent also makes each a check on the other.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as layers
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
@@ -42,12 +43,44 @@ class Autodiff(NamedTuple):
 
 
 def _functional(function: Scalar) -> Callable[..., tuple[Params, Tensor]]:
-    return torch.func.grad_and_value(function)
+    """What `torch.func.grad_and_value` does, by the same layers.
+
+    torch's own asks for the state of its compiler at every gradient. The first time imports the compiler, which takes
+    a small cell's process longer than all that it measures.
+    """
+
+    def gradient_and_value(params: Params, *args: Any) -> tuple[Params, Tensor]:
+        level = layers._grad_increment_nesting()
+        try:
+            with torch.enable_grad():
+                leaves = {name: _leaf(p, level) for name, p in params.items()}
+                value = function(leaves, *args)
+                inputs = list(leaves.values())
+                # with a graph in any case: a layer outside of this one may differentiate what it gives
+                gradients = torch.autograd.grad(value, inputs, create_graph=True, allow_unused=True)
+                found = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(inputs, gradients, strict=True)]
+            gradient = {name: layers._unwrap_for_grad(g, level) for name, g in zip(leaves, found, strict=True)}
+            return gradient, layers._unwrap_for_grad(value, level)
+        finally:
+            layers._grad_decrement_nesting()
+
+    return gradient_and_value
+
+
+def _leaf(p: Tensor, level: int) -> Tensor:
+    """A tensor as that layer sees it, where gradients in it are taken."""
+    leaf: Tensor = layers._wrap_for_grad(p, level)
+    before = layers.get_inplace_requires_grad_allowed()
+    layers.set_inplace_requires_grad_allowed(True)
+    try:
+        return leaf.requires_grad_()
+    finally:
+        layers.set_inplace_requires_grad_allowed(before)
 
 
 def _functional_constant(function: Scalar) -> Callable[..., tuple[Params, Tensor]]:
     def gradient_and_value(params: Params, *args: Any) -> tuple[Params, Tensor]:
-        gradient, value = torch.func.grad_and_value(function)(params, *args)
+        gradient, value = _functional(function)(params, *args)
         return {name: g.detach() for name, g in gradient.items()}, value.detach()
 
     return gradient_and_value
