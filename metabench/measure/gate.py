@@ -26,8 +26,11 @@ TASKS = 2
 NUDGE = 0.05
 """Standard deviation of what initial values are moved by: zero biases and unit scales would hide errors."""
 DIFFERENCES = (1e-5, 1e-6, 1e-7)
-"""Steps of the central differences. The best one counts: a ReLU or a max-pool that switches inside one of them
-spoils that difference and not the gradient, while a wrong gradient is wrong at all of them."""
+"""Steps of the central differences, in the order in which they are tried. The best one counts: a ReLU or a max-pool
+that switches inside one of them spoils that difference and not the gradient, while a wrong gradient is wrong at all."""
+CLEAR = 0.01
+"""The share of what is allowed at which a difference agrees clearly. Then no other is tried, since each costs two
+evaluations of the objective."""
 FINER = (1e-8, 1e-9)
 """Where none of these agrees: a deep network has millions of ReLUs, and some of them switch inside each."""
 
@@ -164,14 +167,22 @@ def _inner_gradients(algorithm: Algorithm, meta: Params, task: Task) -> list[tup
 def _best_difference(
     objective: Callable[[Params], float], meta: Params, along: Tensor, slope: float, allowed: float
 ) -> float:
-    """The least error of a difference; finer ones are tried where none is within what is allowed."""
+    """The least error of the differences that are tried.
+
+    The first that agrees clearly ends the search. Finer ones are tried where none of the usual ones is within what is
+    allowed.
+    """
 
     def error(size: float) -> float:
         rise = objective(_shift(meta, size * along)) - objective(_shift(meta, -size * along))
         return abs(rise / (2 * size) - slope)
 
-    best = min(map(error, DIFFERENCES), key=_nan_last)
-    return best if best <= allowed else min(best, *map(error, FINER), key=_nan_last)
+    best = float("inf")
+    for size in (*DIFFERENCES, *FINER):
+        if best <= (allowed if size in FINER else CLEAR * allowed):
+            break
+        best = min(error(size), best, key=_nan_last)
+    return best
 
 
 def flat(params: Params) -> Tensor:

@@ -128,15 +128,35 @@ def test_finer_differences_are_taken_where_a_kink_lies_in_all_others(slope, agre
     assert error == pytest.approx(0 if agrees else 1, abs=1e-6)
 
 
-def test_finer_differences_are_not_taken_where_a_usual_one_agrees():
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [
+        (0.0, [1e-5]),  # the first agrees clearly
+        (9e-8, [1e-5]),
+        (2e-7, [1e-5, 1e-6, 1e-7]),  # within what is allowed, and another may be better
+        (2e-5, [1e-5, 1e-6, 1e-7, 1e-8, 1e-9]),
+    ],
+)
+def test_no_more_differences_are_taken_than_it_needs(error, tried):
     sizes = []
 
     def objective(point):
-        sizes.append(abs(float(point["x"])))
-        return sizes[-1] * 3
+        x = float(point["x"])
+        sizes.append(abs(x))
+        return x
 
-    _best_difference(objective, {"x": torch.zeros(1)}, torch.ones(1), 0.0, 1e-5)
-    assert min(sizes) == pytest.approx(1e-7)
+    at = {"x": torch.zeros(1, dtype=torch.float64)}
+    found = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0 - error, 1e-5)
+    assert found == pytest.approx(error, abs=1e-12)
+    assert sizes == pytest.approx([size for size in tried for _ in range(2)])
+
+
+def test_what_is_not_finite_agrees_nowhere():
+    def objective(point):
+        return float("nan")
+
+    at = {"x": torch.zeros(1, dtype=torch.float64)}
+    assert not _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0, 1e-5) <= 1e-5
 
 
 def test_relative_error():
