@@ -73,7 +73,7 @@ class Iterations:
         moments = [torch.zeros_like(p) for p in self.params * 2] if adam else []
         # float64, since float32 has no digits for 1 - β₂ᵗ
         done = torch.zeros((), dtype=torch.float64, device=self.device)
-        rates = torch.tensor(outer.rates(), dtype=torch.float64, device=self.device)
+        rates = torch.tensor(outer.rates(), dtype=torch.float64).to(self.device)
         self.state = [done, rates, *self.params, *moments]
         self.made: dict[object, Made] = {}
 

@@ -1,6 +1,7 @@
 """A function of tensors as a graph of plain operations, for what compiles."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -40,10 +41,11 @@ def traced(
     import_module("torch._inductor.lowering")  # a decomposition of max-pooling looks it up without importing it
 
     with torch.no_grad():
-        copies = [tensor.clone() for tensor in inputs]  # tracing runs the function
-        differentiated = make_fx(lambda *tensors: function(list(tensors)))(*copies)
+        # On tensors without numbers: tracing runs the function, and real ones would be computed, and described anew.
+        trace = partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
+        differentiated = trace(lambda *tensors: function(list(tensors)))(*inputs)
         table = {name: rule for name, rule in select_decomp_table().items() if name not in set(kept)}
-        graph = make_fx(torch.func.functionalize(differentiated), decomposition_table=table)(*copies)
+        graph = trace(torch.func.functionalize(differentiated), decomposition_table=table)(*inputs)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

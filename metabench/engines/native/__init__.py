@@ -100,7 +100,7 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
         raise Unsupported("native is made of the processor's instructions: on a GPU use compile")
     compiler("native")
     if algorithm.checkpoint:
-        raise Unsupported("native keeps what its compiler chooses: checkpoint has no say; use loop")
+        raise Unsupported("native keeps what its compiler chooses: checkpoint has no say; use loop, vmap or compile")
     return Iterations(replace(algorithm, autodiff=FUNCTIONAL), meta, outer)
 
 

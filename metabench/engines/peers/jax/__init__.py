@@ -42,7 +42,7 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer, images: str) -> "Ite
     if algorithm.inner_optimizer != "sgd":
         raise Unsupported(f"the inner optimiser {algorithm.inner_optimizer} is not written in JAX here: sgd is")
     if algorithm.checkpoint:
-        raise Unsupported("with jax.checkpoint, XLA takes no less memory on a processor: use the engine loop")
+        raise Unsupported("with jax.checkpoint, XLA takes no less memory on a processor: use loop, vmap or compile")
     installed("jax", "pip install 'metabench[jax]'")
     from metabench.engines.peers.jax.functions import IMAGES, Functions
     from metabench.engines.peers.jax.iterations import Iterations
