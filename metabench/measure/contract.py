@@ -84,10 +84,9 @@ def gradient(case: Case) -> Outcome:
 
 def checkpoint(case: Case) -> Outcome:
     """`checkpoint` changes what is kept, and not the direction."""
-    truth = case.found["loop"]
     why = "changes the direction: hand what the inner loss closes over to `descend` in its batches"
     return _worst(
-        _within(distance(step(case.meta, case.episodes), truth), SAME, f"checkpoint on {engine} {why}")
+        _within(distance(step(case.meta, case.episodes), case.found[engine]), SAME, f"checkpoint on {engine} {why}")
         for engine, step in steps_of(case.algorithm(checkpoint=True))
     )
 

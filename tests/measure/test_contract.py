@@ -241,7 +241,7 @@ class DropsStatistics(MAML):
         (ScaledAtFirst, {"gradient"}, "at the start of a training, the direction"),
         (WrongInFirstOrder, {"gradient"}, "with first_order, the direction"),
         (ForgetsSecondOrder, {"gradient", "first order"}, "differs from finite differences"),
-        (OtherWhenCheckpointed, {"checkpoint"}, "checkpoint changes the direction"),
+        (OtherWhenCheckpointed, {"checkpoint"}, "checkpoint on loop changes the direction"),
         (IgnoresFirstOrder, {"first order"}, "first_order changes nothing"),
         (IgnoresInnerOptimizer, {"inner optimizer"}, "adapts as sgd does"),
         (Ascends, {"adapts"}, "take the support loss from"),
