@@ -14,7 +14,7 @@ def captured(function: Function, state: list[Tensor], episodes: list[Tensor]) ->
     """`function` of state and episodes as a CUDA graph: it updates this very state, and takes any episodes like these.
 
     A replay works at the addresses of the capture, in memory that the graph keeps: `held` is the most that the function
-    allocated at once while it was captured, and the buffers that episodes are copied into.
+    allocated at once while it was captured. Episodes are copied into buffers.
     Raises `Unsupported` off CUDA, and for what cannot be captured: where the processor waits for a number, for one.
     """
     need_cuda((state or episodes)[0].device)
@@ -36,7 +36,7 @@ def captured(function: Function, state: list[Tensor], episodes: list[Tensor]) ->
         raise
     except RuntimeError as error:
         raise Unsupported(f"cudagraph cannot capture this meta-iteration: {in_short(error)}") from error
-    held = cuda.max_memory_allocated() - before + sum(buffer.nbytes for buffer in buffers)
+    held = cuda.max_memory_allocated() - before
 
     def replay(inputs: list[Tensor]) -> list[Tensor]:
         torch._foreach_copy_(buffers, inputs[len(state) :])

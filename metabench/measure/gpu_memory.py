@@ -40,9 +40,8 @@ def torch_peak(step: Callable[[], object], device: torch.device, held: int, unus
     """The peak by torch's caching allocator.
 
     A captured CUDA graph works in a pool of its own, which the allocator counts as reserved and not as allocated while
-    the graph is replayed. `held` is the most that was allocated in it during the capture, and the buffers that episodes
-    are copied into: with it, the peak is that of the same operations called one by one. The buffers, which stay live,
-    are counted twice in `allocated`. `unused` is what `unused_gpus` gave before this process used CUDA.
+    the graph is replayed. `held` is the most that was allocated in it during the capture: with it, the peak is that of
+    the same operations called one by one. `unused` is what `unused_gpus` gave before this process used CUDA.
 
     Raises whatever the step raises.
     """

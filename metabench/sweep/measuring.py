@@ -145,6 +145,7 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | 
         "noisy": step_timing.noisy,
         "note": step_timing.note,
         "clock_mhz": clock,
+        **({"choices": dict(iteration.choices)} if iteration.choices else {}),
         **({"gpu": gpu} if any(gpu) else {}),
         **({"communication_s": median(communication)} if communication else {}),
     }

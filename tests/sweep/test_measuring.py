@@ -10,6 +10,7 @@ import torch
 from metabench.algorithms.base import ALGORITHMS
 from metabench.autodiff import TAPE
 from metabench.engines.base import ENGINES, Engine, Stepwise
+from metabench.engines.convolutions import forms_for
 from metabench.errors import Unsupported
 from metabench.measure import energy
 from metabench.measure.energy import Energy
@@ -365,3 +366,22 @@ def test_the_memory_of_an_engine_that_keeps_its_work_space_has_it(monkeypatch):
 def row_part_fault(name, value):
     """What is wrong with one part of a row."""
     return fault(value, ROW.optional[name])
+
+
+def test_what_an_engine_chooses_by_itself_stands_in_the_row(monkeypatch):
+    monkeypatch.setattr("metabench.engines.compile.compiled", lambda function, inputs: function)
+    monkeypatch.setattr("metabench.engines.convolutions.measured", lambda *_: {"grouped": 2.0, "matrix": 1.0})
+    monkeypatch.setattr("metabench.engines.convolutions._kept", lambda device: {})
+    monkeypatch.setattr("metabench.engines.convolutions._keep", lambda *_: None)
+    forms_for.cache_clear()
+    rows = {}
+    for engine in ("compile", "vmap"):
+        axes = {"task": "glyphs", "model": "conv2-8", "ways": 2, "shots": 1, "query": 1, "inner_steps": 1}
+        cell = cell_of(engine=engine, measure=["time"], **axes)
+        measure_cell(cell, SETTINGS | {"time_budget_s": 0.01}, None, rows.setdefault(engine, {}).update)
+    forms_for.cache_clear()
+    assert rows["compile"]["time"]["choices"] == {
+        "2×1×28×28 to 8 by 3×3, stride 2×2, padding 1×1": "matrix",
+        "2×8×14×14 to 8 by 3×3, stride 2×2, padding 1×1": "matrix",
+    }
+    assert "choices" not in rows["vmap"]["time"]
