@@ -17,6 +17,9 @@ SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(i?))?B\s*",
 SPARED = 0.1
 """Share of the free memory that is left to all else: a system without any ends programs, often the wrong one."""
 
+ELEMENTS_A_THREAD = 1 << 15
+"""Torch gives a thread at least as many elements of a tensor (`at::internal::GRAIN_SIZE`)."""
+
 OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc", "RESOURCE_EXHAUSTED")
 
 
@@ -32,8 +35,9 @@ def parse_size(text: str) -> int:
 def limit_memory(size: int, device: torch.device, foreign: bool = False) -> None:
     """Let this process take `size` bytes more than it holds now; what asks for more runs out of memory.
 
-    On a processor, of private writable memory, touched or not: what the address space holds besides (libraries, what
-    CUDA reserves) does not count, and a lower limit that holds already stays. On CUDA, of torch's caching allocator.
+    On a processor, the limit is on private writable memory, touched or not. Libraries and what CUDA reserves do not
+    count. Torch's threads are started first, so that their stacks do not count either; call `torch.set_num_threads`
+    before. A lower limit that holds already stays. On CUDA, the limit is on torch's caching allocator.
     Raises `Unsupported` where there is none, and for `foreign` arrays on CUDA, which another library allocates.
     """
     if device.type == "cuda":
@@ -46,9 +50,19 @@ def limit_memory(size: int, device: torch.device, foreign: bool = False) -> None
         raise Unsupported(f"memory_limit on a processor needs Linux: {sys.platform} does not hold a process to one")
     import resource
 
+    _start_threads()
     before, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limits = [limit for limit in (before, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min([status_bytes("VmData") + size, *limits]), hard))
+
+
+def _start_threads() -> None:
+    """Make torch start all of its threads, by an operation that is large enough for each to have a part.
+
+    Torch starts them when it first needs them. Each takes a stack, usually of 8 MiB, which the limit would count: on
+    many cores there would be no room left for tensors.
+    """
+    torch.ones(torch.get_num_threads() * ELEMENTS_A_THREAD)
 
 
 def spare_the_system(processes: int = 1) -> None:

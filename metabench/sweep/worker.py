@@ -65,9 +65,9 @@ def main() -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     job = json.loads(job_file.read_text(encoding="utf-8"))
     cell = Cell.from_json(job["cell"])
+    torch.set_num_threads(cell.threads)
     if cell.device == "cpu":
         spare_the_system(cell.world_size)
-    torch.set_num_threads(cell.threads)
     # float32 means float32: cuDNN would round convolutions to 10 bits.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.precision == "tf32"
     state: dict[str, Any] = {"status": "crashed", "reason": ""}

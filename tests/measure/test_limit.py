@@ -11,6 +11,8 @@ from metabench.errors import Unsupported, UserError
 from metabench.measure.limit import limit_memory, parse_size, ran_out
 
 MIB = 1 << 20
+THREADS = 16
+"""As many as a machine with many cores has: their stacks alone would be more than these tests allow for."""
 
 
 @pytest.mark.parametrize(
@@ -38,10 +40,10 @@ def test_sizes_that_are_none(text):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to it")
 def test_a_process_gets_what_it_may_have_and_no_more():
     """Of 64 MiB a tensor of 48 is given and one of 80 is not, by torch, NumPy and Python alike; lifted, it is."""
-    code = """
+    code = f"""
 import numpy, torch
 from metabench.measure.limit import lift_limit, limit_memory, ran_out
-torch.zeros(8) @ torch.zeros(8)
+torch.set_num_threads({THREADS})
 limit_memory(64 << 20, torch.device("cpu"))
 torch.ones(48 << 18)
 for ask in (lambda: torch.ones(80 << 18), lambda: numpy.ones(80 << 17), lambda: bytearray(80 << 20)):
@@ -71,7 +73,7 @@ def test_what_is_free_is_never_taken_whole(free, group, processes):
 import psutil, torch
 from types import SimpleNamespace
 from metabench.measure import limit
-torch.zeros(8) @ torch.zeros(8)
+torch.set_num_threads({THREADS})
 psutil.virtual_memory = lambda: SimpleNamespace(available={free} << 20)
 limit.group_limit = lambda: {group} and {group} << 20
 limit.spare_the_system({processes})
@@ -84,6 +86,23 @@ except RuntimeError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["80", "True"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to it")
+def test_threads_are_started_before_the_limit_so_that_their_stacks_do_not_count():
+    """Under a limit of less than one stack, work in all threads starts none."""
+    code = f"""
+import psutil, torch
+from metabench.measure.limit import limit_memory
+torch.set_num_threads({THREADS})
+values = torch.empty(16 << 18)
+limit_memory(4 << 20, torch.device("cpu"))
+before = psutil.Process().num_threads()
+values.mul_(2)
+print(before >= {THREADS}, psutil.Process().num_threads() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "0"]
 
 
 @pytest.mark.parametrize(("size", "share"), [(2 << 30, 0.25), (100 << 30, 1.0)])
