@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from alike import differences
 from metabench.report.claims.judging import hold
 from metabench.report.claims.reading import builtin_claims, read_claims
 from metabench.report.claims.write import write_claims
@@ -30,7 +31,14 @@ def written(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["claims.md", "claims.csv"])
 def test_the_committed_files_are_what_the_command_writes(written, name):
-    assert (written / name).read_bytes() == (RESULTS / name).read_bytes()
+    found, expected = ((folder / name).read_text(encoding="utf-8") for folder in (written, RESULTS))
+    assert differences(found, expected) == []
+
+
+def test_no_figure_has_more_digits_than_it_supports(written):
+    figures = pd.read_csv(written / "claims.csv", dtype=str)[["measured_value", "measured_low", "measured_high"]]
+    mantissas = [text.partition("e")[0].lstrip("-0.").replace(".", "") for text in figures.stack().dropna()]
+    assert len(mantissas) > 100 and max(map(len, mantissas)) == 9
 
 
 def test_figures_are_those_of_the_runs(written):
