@@ -39,7 +39,7 @@ smoke: $(READY) ## run every part once, in under a minute
 	$(BIN)/metabench run smoke
 
 test: $(READY) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto
 
 check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -1,7 +1,10 @@
-"""Documents of figures, compared as a reader compares them."""
+"""Figures compared as a reader compares them: in documents, and in rows of measurements."""
 
 import re
 from decimal import Decimal
+from typing import Any
+
+import pytest
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w]|\.\d)")
 FILLING = re.compile(r"[^\S\n]+|(?<=-)-+")
@@ -23,6 +26,15 @@ def differences(found: str, expected: str) -> list[str]:
         for i, (line, other) in enumerate(zip(lines, others, strict=True), 1)
         if line != other and not _alike(FILLING.sub(" ", line), FILLING.sub(" ", other))
     ]
+
+
+def about(value: Any) -> Any:
+    """The same dicts and lists, whose floats equal those that rounding explains."""
+    if isinstance(value, dict):
+        return {key: about(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [about(one) for one in value]
+    return pytest.approx(value, rel=1e-6, abs=1e-12) if isinstance(value, float) else value
 
 
 def _alike(line: str, other: str) -> bool:

@@ -8,12 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+
+# Torch reads these when it is imported. Tests run beside each other: one thread each is fastest, unless more are asked
+# for. Threads that spin while they wait take cores from others: on a busy machine tests would take 30 times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 
 HERE = Path(__file__).parent
 
-# Parallel tests on few cores: threads of several processes waiting for each other cost 30 times the work.
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # by itself torch takes no more than there are cores
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +54,7 @@ def room() -> Callable[[int], AbstractContextManager[None]]:
 def in_plugin(plugin: Path) -> dict[str, str]:
     """The variables of a process that has the plug-in installed."""
     path = os.pathsep.join([str(plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "300"}
+    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "300"}
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alike import differences
+from alike import about, differences
 
 TABLE = """\
 | engine   | step time              | peak    | tasks |
@@ -56,3 +56,10 @@ def test_all_else_is_a_difference_and_names_its_line(other):
 
 def test_a_line_more_is_a_difference():
     assert differences(TABLE + "more\n", TABLE) == ["5 lines, where 4 are expected"]
+
+
+def test_floats_at_any_depth_are_equal_to_rounding_and_all_else_exactly():
+    row = {"value": 0.25, "steps": [{"step": 1, "error": 3e-16}], "name": "maml"}
+    assert about(row) == {"value": 0.25 + 1e-9, "steps": [{"step": 1, "error": 5e-16}], "name": "maml"}
+    for wrong in ({"value": 0.2501}, {"steps": [{"step": 2, "error": 3e-16}]}, {"name": "anil"}, {"more": 1}):
+        assert row | wrong != about(row)

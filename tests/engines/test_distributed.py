@@ -24,7 +24,6 @@ from metabench.measure.gate import relative_error
 from metabench.measure.verification import SETTINGS
 from test_engines import episodes_of, set_up
 
-torch.set_num_threads(1)
 number, of, address = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 group = Group(Rank(number, of), address, torch.device("cpu"))
 found = {}
@@ -66,7 +65,7 @@ def seen(tmp_path_factory):
         )
         for number in range(PROCESSES)
     ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    outputs = [process.communicate(timeout=900)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * PROCESSES
     return [json.loads(output) for output in outputs]
 

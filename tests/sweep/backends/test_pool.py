@@ -91,9 +91,22 @@ class Cluster:
         return [slot for slot in self.slots if slot.held and slot not in self.left]
 
 
+class Clock:
+    """Time passes while the pool sleeps, and at no other time: a busy machine changes nothing."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    monkeypatch.setattr(pool, "POLL_S", 0.01)
+def clock(monkeypatch):
+    monkeypatch.setattr(pool, "time", Clock())
 
 
 def units(slot):

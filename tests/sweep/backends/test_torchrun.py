@@ -10,7 +10,7 @@ SWEEP = """
 [run]
 noise_pairs = 0
 time_budget_s = 0.05
-time_limit_s = 60
+time_limit_s = 600
 curve_points = 1
 threads = 1
 [[grid]]
@@ -33,7 +33,7 @@ def torchrun(tmp_path, in_plugin):
         (tmp_path / "two.toml").write_text(SWEEP)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         command += ["-m", "metabench", "run", "two.toml", "--backend", "torchrun", "--out", "run"]
-        return subprocess.run(command, cwd=tmp_path, env=in_plugin, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, env=in_plugin, capture_output=True, text=True, timeout=900)
 
     return run
 
