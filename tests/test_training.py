@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.engines.base import ENGINES, Stepwise
+from metabench.measure.gate import relative_error
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
 from metabench.outer import Outer
@@ -44,10 +45,10 @@ def test_training_lowers_the_error_and_keeps_a_curve():
     assert trained.curve[-1].value < 0.9 * trained.curve[0].value
 
 
-def test_same_seed_same_bits():
+def test_same_seed_same_training():
     one, two, other = run(20), run(20), run(20, seed=1)
-    assert all(torch.equal(one.meta[name], two.meta[name]) for name in one.meta)
-    assert not torch.equal(one.meta["head.weight"], other.meta["head.weight"])
+    assert relative_error(two.meta, one.meta) < 1e-5
+    assert relative_error(other.meta, one.meta) > 1e-2
 
 
 def test_a_loss_that_is_not_finite_ends_training():
@@ -206,7 +207,7 @@ def test_evaluation_is_of_the_whole_algorithm_whatever_technique_trained_it():
     plain = evaluate(made, meta, Images(), "test", 2, 2, generator(5))
     for options in ({"first_order": True}, {"checkpoint": True}):
         other = ALGORITHMS.get("maml")(made.learner, 0.1, 2, **options)
-        assert torch.equal(evaluate(other, meta, Images(), "test", 2, 2, generator(5)), plain)
+        torch.testing.assert_close(evaluate(other, meta, Images(), "test", 2, 2, generator(5)), plain)
 
 
 def test_under_autocast_an_accuracy_keeps_its_digits():

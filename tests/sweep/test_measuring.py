@@ -14,6 +14,7 @@ from metabench.engines.convolutions import forms_for
 from metabench.errors import Unsupported
 from metabench.measure import energy
 from metabench.measure.energy import Energy
+from metabench.measure.gate import relative_error
 from metabench.measure.launches import Launches
 from metabench.measure.memory import Memory
 from metabench.measure.nvml import GpuState
@@ -82,7 +83,7 @@ def test_first_order_is_a_share_of_the_iterations(share, first, monkeypatch):
     assert built == [kind for kind in (True, False) if kind in taken]
 
 
-def test_half_of_first_order_is_fomaml_then_maml_to_the_last_bit():
+def test_half_of_first_order_is_fomaml_then_maml():
     cell = cell_of(first_order=0.5)
     algorithm = build_algorithm(cell, SINUSOID)
     start = initial_meta(cell, algorithm)
@@ -92,8 +93,8 @@ def test_half_of_first_order_is_fomaml_then_maml_to_the_last_bit():
     for first_order in [True] * 5 + [False] * 5:
         step = LOOP.build(replace(algorithm, first_order=first_order))
         optimizer.update(step(optimizer.meta, sample())[0])
-    assert all(torch.equal(half[name], optimizer.meta[name]) for name in start)
-    assert not torch.equal(half["head.weight"], trained(cell_of(first_order=1.0))["head.weight"])
+    assert relative_error(half, optimizer.meta) < 1e-6
+    assert relative_error(trained(cell_of(first_order=1.0)), half) > 1e-5
 
 
 def test_an_algorithm_that_changes_itself_is_built_for_each_of_its_stages(monkeypatch):
@@ -134,7 +135,7 @@ def test_bfloat16_is_that_of_the_forward_passes_alone(engine, model):
     assert 0.8 < float(cosine) < 1 - 1e-6
     first_order = ENGINES.get(engine).build(replace(algorithm, first_order=True))
     again, _ = in_precision(cell, first_order)(meta, episodes)
-    assert not torch.equal(again["head.weight"], rounded["head.weight"])  # the second order is still there
+    assert relative_error(again, rounded) > 1e-3  # the second order is still there
 
 
 def test_checkpointing_recomputes_in_the_precision_of_the_first_time():
@@ -228,7 +229,7 @@ def test_every_technique_goes_through_the_harness(metabench, tmp_path):
     assert "## Techniques" in (tmp_path / "run" / "tables.md").read_text()
     # matched: the same weights are evaluated on the same tasks before the first iteration
     curves = {name: row(name)["quality"]["curve"][0]["value"] for name in ("first order", "checkpoint")}
-    assert curves["first order"] == curves["checkpoint"]
+    assert curves["first order"] == pytest.approx(curves["checkpoint"], rel=1e-6)
 
 
 def test_bfloat16_on_an_engine_that_autocast_does_not_reach_is_unsupported():
