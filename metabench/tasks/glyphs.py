@@ -145,7 +145,9 @@ def _candidates(definition: Definition) -> tuple[list[tuple[str, int]], Bitmaps]
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     if not path.is_file():
         raise UserError("the glyphs are drawn from DejaVu Sans, which this matplotlib lacks: install matplotlib anew")
-    font = FT2Font(str(path))
+    # Before 3.11 matplotlib made outlines eight times too narrow unless told not to; later it warns of the argument.
+    plain = matplotlib.__version_info__ >= (3, 11)
+    font = FT2Font(str(path)) if plain else FT2Font(str(path), hinting_factor=1)  # type: ignore[call-arg]
     known = font.get_charmap()
     letters = [
         (script, code)
