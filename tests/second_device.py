@@ -4,6 +4,7 @@ Prints a line of JSON for each check: its name, and what went wrong.
 """
 
 import json
+import os
 import traceback
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -28,7 +29,15 @@ MEASURE = ["time", "memory", "phases", "quality"]
 
 
 def cell_of(engine, problem):
-    axes = {"algorithm": "maml", "engine": engine, "meta_batch": 2, "iterations": 2, "eval_tasks": 2, "query": 1}
+    axes = {
+        "algorithm": "maml",
+        "engine": engine,
+        "meta_batch": 1,
+        "iterations": 2,
+        "eval_tasks": 2,
+        "eval_steps": 1,
+        "query": 1,
+    }
     grid = {**axes, "shots": 1, "measure": MEASURE, **PROBLEMS[problem]}
     (cell,) = parse_sweep("test", {"grid": [grid]}, "", 1).cells
     return replace(cell, device=elsewhere.NAME)
@@ -61,6 +70,7 @@ def main():
     elsewhere.register()
     with ExitStack() as stack:
         stack.enter_context(elsewhere.Elsewhere())
+        stack.enter_context(patch("metabench.sweep.measuring.VALIDATION_TASKS", 2))
         # CUDA's graphs and compilers do not know this device: the functions that they are given run as they are.
         for module in ("compile", "cudagraph"):
             stack.enter_context(patch(f"metabench.engines.{module}.captured", not_captured))
@@ -90,3 +100,4 @@ def main():
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # autograd's thread of the device has no end of its own

@@ -164,7 +164,7 @@ def test_meta_parameters_cross_over_and_back_by_copy():
     [
         ("meta-curvature", "small", {}, "MetaCurvature is not written in JAX here"),
         ("maml", "small", {"inner_optimizer": "momentum"}, "the inner optimiser momentum is not written in JAX here"),
-        ("maml", "small", {"checkpoint": True}, "XLA takes no less memory on a processor: use the engine loop"),
+        ("maml", "small", {"checkpoint": True}, "XLA takes no less memory on a processor: use loop, vmap or compile"),
     ],
 )
 def test_what_is_not_carried_is_refused(algorithm, model, options, reason):
