@@ -50,7 +50,7 @@ def opened(request):
         return "ray", [], request.getfixturevalue("ray_cluster").address
     if request.param == "slurm":
         pytest.importorskip("submitit", reason="submitit is not installed: make clusters")
-        return "slurm", ["executor=local", "nodes=2", "time=10"], ""
+        return "slurm", ["executor=local", "nodes=2", "time=20"], ""
     return "local", [], ""
 
 
@@ -135,7 +135,7 @@ def test_a_task_of_slurm_that_is_killed_in_the_middle_costs_no_row_and_no_figure
             process.kill()
 
     progress = Losing(kill_one)
-    with open_backend("slurm", ["executor=local", "nodes=2", "time=10"], "") as backend:
+    with open_backend("slurm", ["executor=local", "nodes=2", "time=20"], "") as backend:
         rows = run_on(backend, TEXT, tmp_path / "run", progress)
     assert findings(rows) == about(findings(locally))
     assert progress.begun == 3  # one cell began twice
