@@ -27,15 +27,15 @@ def captured(function: Function, state: list[Tensor], episodes: list[Tensor]) ->
         for _ in range(WARM_UP):
             function([tensor.clone() for tensor in (*state, *episodes)])
     main.wait_stream(stream)
-    before = cuda.memory_allocated()
-    cuda.reset_peak_memory_stats()
     try:
         with torch.no_grad(), cuda.graph(graph, stream=stream):
+            before = cuda.memory_allocated()  # here: on its way in, torch collects garbage
+            cuda.reset_peak_memory_stats()
             outputs = function([*state, *buffers])
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise Unsupported(f"cudagraph cannot capture this meta-iteration: {in_short(error)}") from error
+        raise Unsupported(f"CUDA cannot capture this meta-iteration: {in_short(error)}") from error
     held = cuda.max_memory_allocated() - before
 
     def replay(inputs: list[Tensor]) -> list[Tensor]:

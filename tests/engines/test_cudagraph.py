@@ -185,7 +185,7 @@ def test_a_processor_is_refused():
         (
             RuntimeError("operation not permitted when stream is capturing\nmore"),
             Unsupported,
-            "^cudagraph cannot capture this meta-iteration: operation not permitted when stream is capturing$",
+            "^CUDA cannot capture this meta-iteration: operation not permitted when stream is capturing$",
         ),
         (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "^CUDA out of memory$"),
     ],
