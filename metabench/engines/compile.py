@@ -15,10 +15,9 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, by_unit_descent, mean_over_tasks
 from metabench.engines.capture import captured
-from metabench.engines.compiler import compiler
 from metabench.engines.convolutions import forms_for
 from metabench.engines.function import Function, Made
-from metabench.engines.inductor import compiled, kept_libraries
+from metabench.engines.inductor import compiled, kept_libraries, need_compiler
 from metabench.engines.iterations import Iterations, Signature, signature_of
 from metabench.engines.tracing import direction_of_tensors
 from metabench.outer import Outer
@@ -28,7 +27,7 @@ from metabench.tensors import Params, Task, tensors_of
 def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     """Whole iterations; the first one of each shape of episodes is compiled."""
     device = next(iter(meta.values())).device
-    _need_compiler(device)
+    need_compiler(device)
     return Iterations(algorithm, meta, outer, _made, forms_for(device))
 
 
@@ -58,11 +57,6 @@ def build_for_single_tasks(algorithm: Algorithm) -> Step:
         return dict(zip(meta, found, strict=True)), {"loss": loss}
 
     return mean_over_tasks(direction)
-
-
-def _need_compiler(device: torch.device) -> None:
-    if device.type == "cpu":
-        compiler("compile")
 
 
 ENGINES.register("compile")(

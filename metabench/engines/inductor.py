@@ -20,8 +20,7 @@ def compiled(function: Function, inputs: list[Tensor]) -> Function:
 
     Raises `Unsupported` on a processor without a C++ compiler.
     """
-    if inputs[0].device.type == "cpu":
-        compiler("compile")
+    need_compiler(inputs[0].device)
     # Importing the compiler takes seconds, which the other engines need not spend.
     from torch._guards import TracingContext, tracing
     from torch._inductor.compile_fx import compile_fx_inner
@@ -32,6 +31,12 @@ def compiled(function: Function, inputs: list[Tensor]) -> Function:
     with torch.no_grad(), tracing(TracingContext(mode)):
         made: Function = compile_fx_inner(graph, [mode.from_tensor(tensor) for tensor in inputs])
     return made
+
+
+def need_compiler(device: torch.device) -> None:
+    """Raise `Unsupported` on a processor without a C++ compiler."""
+    if device.type == "cpu":
+        compiler("compile")
 
 
 def kept_libraries() -> int:

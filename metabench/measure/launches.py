@@ -2,12 +2,10 @@
 
 import json
 import math
-import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -17,6 +15,7 @@ from torch.autograd.profiler import profile  # torch.profiler's, which wraps it,
 from metabench.errors import in_short
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.memory import quiet_kineto
+from metabench.variables import set_meanwhile
 
 WINDOW_SECONDS = 0.05
 """How long the recorded iterations last together, without the profiler."""
@@ -97,7 +96,7 @@ def measure_launches(start: Start, seconds: float) -> Launches:
     Raises whatever the iterations raise.
     """
     count = max(1, min(MOST_ITERATIONS, math.ceil(WINDOW_SECONDS / seconds)))
-    with _kept_cupti(), quiet_kineto(), no_garbage_collection():
+    with set_meanwhile(KEEP_CUPTI), quiet_kineto(), no_garbage_collection():
         try:
             _recorded(lambda: None)
             run, wait = start()
@@ -137,20 +136,6 @@ def _recorded(call: Callable[[], object]) -> str:
             return file.read_text(encoding="utf-8")
         except (OSError, RuntimeError) as error:
             raise NotRecorded(in_short(error)) from error
-
-
-@contextmanager
-def _kept_cupti() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in KEEP_CUPTI}
-    os.environ.update(KEEP_CUPTI)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 # --- from events to figures ------------------------------------------------------------------------------------------

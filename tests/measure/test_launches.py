@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 
 import pytest
 import torch
@@ -135,8 +136,8 @@ def test_iterations_are_made_after_the_profiler_knows_the_gpu_and_counted_for_a_
     monkeypatch.setattr(launches, "launches_in", lambda text, n: (text.count('"cudaLaunchKernel"'), n))
     assert measure_launches(recorder.start, seconds)[1] == count
     assert recorder.said == ["begin", "end", "start", "run", "wait", "begin", *["run"] * count, "wait", "end"]
-    assert launches.os.environ["TEARDOWN_CUPTI"] == "1"  # as it was
-    assert "DISABLE_CUPTI_LAZY_REINIT" not in launches.os.environ
+    assert os.environ["TEARDOWN_CUPTI"] == "1"  # as it was
+    assert "DISABLE_CUPTI_LAZY_REINIT" not in os.environ
 
 
 def test_a_profiler_that_does_not_start_is_a_reason(monkeypatch):

@@ -6,7 +6,6 @@ ones, which XLA has no fast code for there, and of matrix products batched ones.
 Nothing here imports JAX before an iteration is asked for: engines are listed with JAX or without it.
 """
 
-import os
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.outer import Outer
 from metabench.tensors import Params
+from metabench.variables import set_meanwhile
 
 if TYPE_CHECKING:
     import jax
@@ -84,16 +84,8 @@ def threads_of_xla() -> int:
     threads = torch.get_num_threads()
     # Of a GPU's memory, JAX would take three quarters at once; torch, in the same process, needs some.
     wanted = {"PJRT_NPROC": str(threads), "NPROC": str(threads), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with set_meanwhile(wanted):
         jax.devices()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
     return threads
 
 
