@@ -49,7 +49,7 @@ check: $(READY) ## lint, formatting and types
 docs: $(READY) ## hold the claims against the committed runs, and write the tables that README and docs quote anew
 	$(BIN)/metabench claims $(COMMITTED) --out $(RESULTS) > /dev/null
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/processes --meta-batch 32 --out $(RESULTS)/epyc-2core > /dev/null
-	$(BIN)/python -m metabench.report.quoting README.md docs/*.md
+	$(BIN)/python tools/quote_tables.py README.md docs/*.md
 
 bench-save: $(READY) ## time meta-iterations and the sampling of tasks with pytest-benchmark and keep it (NAME=base)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-save=$(NAME)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from metabench.measure.machine import fingerprint, physical_cores
-from metabench.sweep.cell import Cell
+from metabench.machine.fingerprint import fingerprint, physical_cores
+from metabench.record.cell import Cell
 from metabench.tasks import omniglot
 
 

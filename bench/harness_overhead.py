@@ -7,8 +7,8 @@ from statistics import median
 import torch
 from tabulate import tabulate
 
+from metabench.machine.fingerprint import physical_cores
 from metabench.measure.clock import Budget, measure_time
-from metabench.measure.machine import physical_cores
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, initial_meta
 from metabench.tasks.base import TASKS

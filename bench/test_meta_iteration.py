@@ -7,11 +7,11 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from metabench.algorithms.base import ALGORITHMS
+from metabench.correctness.gate import gate
 from metabench.engines.base import in_process
 from metabench.errors import Unsupported
-from metabench.measure.gate import gate
-from metabench.measure.machine import physical_cores
-from metabench.sweep.cell import Cell
+from metabench.machine.fingerprint import physical_cores
+from metabench.record.cell import Cell
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, initial_meta
 from metabench.tasks.base import TASKS

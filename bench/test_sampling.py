@@ -3,7 +3,7 @@
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from metabench.sweep.cell import Cell
+from metabench.record.cell import Cell
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload
 from metabench.tasks.base import TASKS

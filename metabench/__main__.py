@@ -1,5 +1,5 @@
 """`python -m metabench`"""
 
-from metabench.cli import main
+from metabench.cli.main import main
 
 main()

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 from metabench.errors import UserError
 
+DATA = Path(__file__).with_name("data")
+"""What comes with metabench: sweeps, claims, hardware."""
 MEBIBYTE = 1 << 20
 _AS_IT_IS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # neither is on every system
 

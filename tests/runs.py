@@ -4,8 +4,8 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from metabench.report.frame import Run
-from metabench.rows import Row
+from metabench.record.reading import Row
+from metabench.report.results import Run
 
 MACHINE = {
     "processor": {"name": "Test CPU", "usable_cores": 2},

@@ -23,27 +23,28 @@ import pytest
 from matplotlib.figure import Figure
 
 from metabench.errors import UserError
+from metabench.record.reading import read_rows
+from metabench.record.schema import STATUSES, identity
 from metabench.report.claims.judging import hold
-from metabench.report.claims.reading import builtin_claims, read_claims
-from metabench.report.claims.shown import claims_document
-from metabench.report.comparison import compare
-from metabench.report.comparison_tables import comparison_document, comparison_json
+from metabench.report.claims.reading import BUILTIN, read_claims
+from metabench.report.claims.tables import claims_document
+from metabench.report.compare.history import histories, history_frame, history_table
+from metabench.report.compare.runs import compare
+from metabench.report.compare.tables import comparison_document, comparison_json
 from metabench.report.document import as_markdown, as_text
-from metabench.report.frame import Run, read_run
-from metabench.report.history import histories, history_frame, history_table
-from metabench.report.plots import pictures
-from metabench.report.plots.picture import Picture
-from metabench.report.tables import plain
+from metabench.report.figures import pictures
+from metabench.report.figures.picture import Picture
+from metabench.report.render.tables import plain
+from metabench.report.results import Run, read_run
 from metabench.report.write import write_report
-from metabench.rows import read_rows
-from metabench.schema import STATUSES, identity
 from metabench.sweep.builtin import builtin_sweeps
 from metabench.sweep.folder import BROKEN, RunFolder
 from metabench.sweep.runner import begin, plan
 from metabench.sweep.spec import Settings, Sweep, load_sweep
+from places import EPYC
 
-RUNS = Path(__file__).parents[1] / "results" / "epyc-2core"
-CLAIMS = read_claims(builtin_claims())
+RUNS = EPYC
+CLAIMS = read_claims(BUILTIN)
 FOLDERS, SWEEPS = 400, 600
 SECONDS = 20
 """None takes a tenth of one."""
@@ -297,7 +298,7 @@ def undrawn(run: Run) -> list[Picture]:
 @pytest.mark.parametrize("batch", range(5))
 def test_damaged_run_folders(tmp_path, rows, batch, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda handle: None)
-    monkeypatch.setattr("metabench.report.ratios.RESAMPLES", 10)
+    monkeypatch.setattr("metabench.statistics.ratios.RESAMPLES", 10)
     environment = (RUNS / "engines" / "environment.json").read_bytes()
     text = 'title = "damaged"\n'
     (tmp_path / "measurements.jsonl").write_bytes(rows)

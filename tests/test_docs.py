@@ -3,21 +3,20 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.measure.contract import CLAUSES
-from metabench.report.claims.reading import builtin_claims, read_claims
-from metabench.report.quoting import refreshed
-from metabench.report.tables import escaped
+from metabench.correctness.contract import CLAUSES
+from metabench.report.claims.reading import BUILTIN, read_claims
+from metabench.report.render.tables import escaped
 from metabench.sweep.builtin import builtin_sweeps, find_sweep
 from metabench.sweep.spec import load_sweep
+from places import ROOT
+from quote_tables import refreshed
 
-ROOT = Path(__file__).parents[1]
 CHECK = """
-from metabench.measure.verification import SETTINGS, comply, verify
+from metabench.correctness.verification import SETTINGS, comply, verify
 verdicts = list(verify(["maml-prox"], ["loop", "vmap"], SETTINGS[:3]))
 assert [v.word for v in verdicts] == ["ok"] * 6, verdicts
 regression, images = comply(["maml-prox"])
@@ -75,9 +74,7 @@ def test_the_readme_quotes_committed_runs():
 def test_the_readme_has_a_line_for_each_claim_of_the_folklore():
     """Of each source that is told of in surveys, at least one claim is quoted."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    folklore = [
-        claim for claim in read_claims(builtin_claims()) if "survey" in claim.source or claim.rule != "interval"
-    ]
+    folklore = [claim for claim in read_claims(BUILTIN) if "survey" in claim.source or claim.rule != "interval"]
     quoted = {claim.source for claim in folklore if f"| {escaped(claim.says)} " in text}
     assert quoted >= {claim.source for claim in folklore if claim.metric != "mse"}
 

@@ -5,8 +5,8 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.files import append, check_plain, read_text, replace_file
+from metabench.forecast.hardware import read_hardware
 from metabench.report.claims.reading import read_claims
-from metabench.report.forecast.hardware import read_hardware
 
 
 def test_text_comes_back_up_to_its_size(tmp_path: Path):

@@ -7,9 +7,9 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner, parameter_count
 from metabench.autodiff import TAPE
+from metabench.correctness.gate import gate, relative_error
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
-from metabench.measure.gate import gate, relative_error
 from metabench.measure.memory import tracked_peak
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS, EpisodeShape
@@ -83,7 +83,7 @@ def test_a_loop_of_the_wrong_order_differs_from_the_definition(monkeypatch):
     for asked in (True, False):
         other = build(replace(made, first_order=not asked))
         with monkeypatch.context() as patch:
-            patch.setattr("metabench.measure.gate.loop.build", lambda _, other=other: other)
+            patch.setattr("metabench.correctness.gate.loop.build", lambda _, other=other: other)
             result = gate(replace(made, first_order=asked), other, SINUSOID, CPU)
         assert result.engine_error == 0
         assert result.definition_error > 1e-2

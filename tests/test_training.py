@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES, Stepwise
-from metabench.measure.gate import relative_error
+from metabench.engines.outer import Outer
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
-from metabench.outer import Outer
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, task_at
 from metabench.training import Diverged, evaluate, population_statistics, train

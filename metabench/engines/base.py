@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
-from metabench.outer import DESCENT, MetaOptimizer, Outer
+from metabench.engines.outer import DESCENT, MetaOptimizer, Outer
 from metabench.registry import Registry
 from metabench.tensors import Params, Task, task_at
 

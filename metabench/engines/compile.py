@@ -19,8 +19,8 @@ from metabench.engines.convolutions import forms_for
 from metabench.engines.function import Function, Made
 from metabench.engines.inductor import compiled, kept_libraries, need_compiler
 from metabench.engines.iterations import Iterations, Signature, signature_of
+from metabench.engines.outer import Outer
 from metabench.engines.tracing import direction_of_tensors
-from metabench.outer import Outer
 from metabench.tensors import Params, Task, tensors_of
 
 

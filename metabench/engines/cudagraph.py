@@ -10,7 +10,7 @@ from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
 from metabench.engines.capture import captured
 from metabench.engines.convolutions import forms_for
 from metabench.engines.iterations import Iterations
-from metabench.outer import Outer
+from metabench.engines.outer import Outer
 from metabench.tensors import Params
 
 

@@ -11,8 +11,8 @@ from metabench.algorithms.base import Algorithm
 from metabench.engines import vmap
 from metabench.engines.convolutions import Forms
 from metabench.engines.function import Made, Make
+from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.rewriting import Rewriting
-from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.tensors import Params, Task, task_of, tensors_of
 
 

@@ -11,9 +11,9 @@ from statistics import median
 
 import torch
 
-from metabench.measure.statistics import Summary, known_within, summarise
-from metabench.schema import MIN_SAMPLES
-from metabench.trend import Trend, trend
+from metabench.record.schema import MIN_SAMPLES
+from metabench.statistics.intervals import Summary, known_within, summarise
+from metabench.statistics.trend import Trend, trend
 
 PATIENCE = 10  # so many budgets a very slow call may take to get them
 STABLE = 0.05  # warm-up ends when the medians of two successive windows differ by less than this share

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 
 from metabench.errors import in_short
-from metabench.measure.nvml import energy_counter
+from metabench.machine.nvml import energy_counter
 
 POWERCAP = Path("/sys/class/powercap")
 WINDOW_SECONDS = 3.0

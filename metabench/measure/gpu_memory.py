@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from metabench.engines.base import Allocator
+from metabench.machine.nvml import Finding, nvml_bytes
 from metabench.measure.clock import no_garbage_collection
-from metabench.measure.nvml import Finding, nvml_bytes
 
 TORCH_METHOD = "CUDA peak allocated above the start, with what captured graphs hold"
 LIBRARY_METHOD = "peak of the library's own allocator above the start"

@@ -20,9 +20,9 @@ from torch.profiler import ProfilerActivity
 
 from metabench.engines.base import Foreign
 from metabench.errors import in_short
+from metabench.machine.nvml import Finding
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.gpu_memory import FOREIGN, library_peak, torch_peak
-from metabench.measure.nvml import Finding
 
 Step = Callable[[], object]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.marks import SAMPLING, Clock, Marks
-from metabench.measure.statistics import Mean, Summary, summarise
-from metabench.schema import MIN_SAMPLES, PHASES
+from metabench.record.schema import MIN_SAMPLES, PHASES
+from metabench.statistics.intervals import Mean, Summary, summarise
 
 RESAMPLES = 200
 

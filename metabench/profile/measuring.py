@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
+from metabench.correctness.gate import gate
 from metabench.errors import Unsupported, UserError
-from metabench.measure.gate import gate
+from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.measure.launches import Launches, launches_in
-from metabench.measure.machine import fingerprint, short_name
 from metabench.measure.marks import divisible
 from metabench.measure.phases import PhaseBudget, Phases
 from metabench.measure.roofline import Peaks, measure_peaks, step_bytes, step_flops
 from metabench.profile.recording import recorded
 from metabench.profile.trace import Trace
-from metabench.sweep.cell import Cell
+from metabench.record.cell import Cell
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases
 from metabench.tasks.base import TASKS

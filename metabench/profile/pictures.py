@@ -11,11 +11,11 @@ from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile
 from metabench.profile.tables import where
 from metabench.profile.trace import Level, Trace, folded, levels
-from metabench.report.figures import BYTE_UNITS, bytes_text, duration_text
-from metabench.report.plots.phases import phase_colour, phase_ink
-from metabench.report.plots.picture import Picture
-from metabench.report.plots.style import FAINT, INK, WIDTH, label, styled
-from metabench.schema import PHASES
+from metabench.record.schema import PHASES
+from metabench.report.figures.phases import phase_colour, phase_ink
+from metabench.report.figures.picture import Picture
+from metabench.report.figures.style import FAINT, INK, WIDTH, label, styled
+from metabench.report.numbers import BYTE_UNITS, bytes_text, duration_text
 
 LEAST_SHARE = 0.002
 """Of the whole: a narrower piece of a flame graph is not seen."""

@@ -8,10 +8,10 @@ from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile, peaks_of
 from metabench.profile.trace import Operator, by_name, gaps, levels
 from metabench.report.bundles import time_key
-from metabench.report.device import NOTES, DeviceWork, busy_text, launches_text
-from metabench.report.figures import NOTHING, bytes_text, duration_text, time_text, with_interval
-from metabench.report.ratios import Interval
-from metabench.report.tables import Table, setting
+from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, with_interval
+from metabench.report.render.tables import Table, setting
+from metabench.report.sections.device import NOTES, DeviceWork, busy_text, launches_text
+from metabench.statistics.ratios import Interval
 
 MOST_OPERATORS = 15
 CLOSE = 0.05

@@ -8,9 +8,9 @@ from metabench.profile.measuring import Profile
 from metabench.profile.pictures import pictures
 from metabench.profile.tables import as_json, facts, memory_table, operators_table, phases_table, title, warnings
 from metabench.profile.trace import folded, folded_text
-from metabench.report.page import Part, page
-from metabench.report.plots.style import FORMATS, image
-from metabench.report.tables import plain
+from metabench.report.figures.style import FORMATS, image
+from metabench.report.render.page import Part, page
+from metabench.report.render.tables import plain
 from metabench.text import one_line
 
 

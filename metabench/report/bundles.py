@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from metabench.report.ratios import Interval, over_seeds, step_interval, time_interval
-from metabench.report.tables import techniques
-from metabench.rows import Row
-from metabench.schema import STATUSES
+from metabench.record.reading import Row
+from metabench.record.schema import STATUSES
+from metabench.report.render.tables import techniques
+from metabench.statistics.ratios import Interval, over_seeds, step_interval, time_interval
 
 TRAINING_AXES = (
     *("preset", "inner_lr", "outer_lr", "outer_decay", "outer_warmup", "iterations"),

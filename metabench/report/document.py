@@ -5,22 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metabench.report.bounds import bounds_section
-from metabench.report.cost import cost_section
-from metabench.report.engines import engines_section
-from metabench.report.frame import Run
-from metabench.report.frontier import frontier_section
-from metabench.report.growth import growth_section
-from metabench.report.machines import machines_section
-from metabench.report.needed import needed_section
+from metabench.record.reading import Row
 from metabench.report.noise import drift_warnings, floor_text, noise_floor, references_section
-from metabench.report.parallel import parallel_section
-from metabench.report.profiles import profiles_section
-from metabench.report.scaling import scaling_section
-from metabench.report.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting, table_json
-from metabench.report.target import target_section
-from metabench.report.techniques import techniques_section
-from metabench.rows import Row
+from metabench.report.render.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting, table_json
+from metabench.report.results import Run
+from metabench.report.sections.bounds import bounds_section
+from metabench.report.sections.cost import cost_section
+from metabench.report.sections.engines import engines_section
+from metabench.report.sections.frontier import frontier_section
+from metabench.report.sections.growth import growth_section
+from metabench.report.sections.machines import machines_section
+from metabench.report.sections.needed import needed_section
+from metabench.report.sections.parallel import parallel_section
+from metabench.report.sections.performance import profiles_section
+from metabench.report.sections.scaling import scaling_section
+from metabench.report.sections.target import target_section
+from metabench.report.sections.techniques import techniques_section
 from metabench.text import one_line
 
 HASH_LENGTH = 12

@@ -7,11 +7,11 @@ from typing import Any
 
 from metabench.errors import UserError
 from metabench.files import replace_file, writing
-from metabench.machines import machine_label
-from metabench.report.frame import MACHINE, Run, read_run
+from metabench.record.machines import machine_label
+from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, Row
+from metabench.record.schema import identity
 from metabench.report.provenance import revision_name
-from metabench.rows import ENVIRONMENT, MEASUREMENTS, Row
-from metabench.schema import identity
+from metabench.report.results import MACHINE, Run, read_run
 
 
 def merge(folders: Sequence[Path], out: Path) -> None:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from metabench.report.figures import exact, time_text, with_interval
-from metabench.report.ratios import Ratio, step_interval, student
-from metabench.report.tables import Section, Table, setting
-from metabench.rows import Row
-from metabench.trend import Trend, trend
+from metabench.record.reading import Row
+from metabench.report.numbers import exact, time_text, with_interval
+from metabench.report.render.tables import Section, Table, setting
+from metabench.statistics.ratios import Ratio, step_interval, student
+from metabench.statistics.trend import Trend, trend
 
 FEWEST_PAIRS = 2
 ENORMOUS = 10  # a floor above says no more than that nothing can be told

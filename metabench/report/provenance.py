@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metabench.machines import machine_name
-from metabench.report.frame import Run
+from metabench.record.machines import machine_name
+from metabench.report.results import Run
 
 SHORT_COMMIT = 8
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from metabench.files import replace_file
 from metabench.report.document import Document, as_markdown, document
-from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
-from metabench.report.latex import as_latex
-from metabench.report.page import document_page
-from metabench.report.plots import pictures
-from metabench.report.plots.picture import PLOTS
-from metabench.report.plots.style import FORMATS, image
+from metabench.report.figures import pictures
+from metabench.report.figures.picture import PLOTS
+from metabench.report.figures.style import FORMATS, image
 from metabench.report.provenance import revision_name
+from metabench.report.render.latex import as_latex
+from metabench.report.render.page import document_page
+from metabench.report.results import curves_frame, read_run, samples_frame, to_frame
 
 
 def write_report(folder: Path) -> Document:

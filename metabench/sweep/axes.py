@@ -9,8 +9,8 @@ from metabench.algorithms.presets import Decay
 from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.models.base import MODELS
+from metabench.record.schema import LARGEST, LARGEST_WHOLE
 from metabench.registry import Registry
-from metabench.schema import LARGEST, LARGEST_WHOLE
 from metabench.tasks.base import TASKS
 from metabench.training import BatchNorm
 

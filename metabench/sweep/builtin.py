@@ -3,15 +3,12 @@
 from pathlib import Path
 
 from metabench.errors import UserError, unknown
-
-_PACKAGED = Path(__file__).parent / "sweeps"
-_CHECKOUT = Path(__file__).parents[2] / "bench" / "sweeps"
+from metabench.files import DATA
 
 
 def builtin_sweeps() -> list[Path]:
-    """The sweep files that come with metabench: packed into a wheel, or in `bench/sweeps` of a checkout."""
-    folder = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
-    return sorted(folder.glob("*.toml"))
+    """The sweep files that come with metabench: in alphabetical order."""
+    return sorted((DATA / "sweeps").glob("*.toml"))
 
 
 def find_sweep(name: str) -> Path:

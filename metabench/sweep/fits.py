@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from metabench.algorithms.base import Algorithm
-from metabench.schema import LARGEST
-from metabench.sweep.cell import Cell
+from metabench.record.cell import Cell
+from metabench.record.schema import LARGEST
 from metabench.sweep.workload import in_precision
 from metabench.tasks.base import Drawable, TaskDistribution
 from metabench.tensors import Params, cast, task_at

@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 
 from metabench.errors import UserError
 from metabench.files import MEBIBYTE, append, read_text, replace_file, replacing, writing
-from metabench.rows import (
+from metabench.record.measurement import Measurement
+from metabench.record.reading import (
     ENVIRONMENT,
     MEASUREMENTS,
     MOST_SWEEP,
@@ -24,7 +25,6 @@ from metabench.rows import (
     read_environment,
     read_rows,
 )
-from metabench.sweep.measurement import Measurement
 
 BROKEN = "broken-lines.txt"
 """Where lines that are not measurements are moved when a run is resumed."""

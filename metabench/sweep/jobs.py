@@ -11,12 +11,12 @@ import torch
 
 from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported
-from metabench.measure.conditions import disturbances, observe
+from metabench.machine.conditions import disturbances, observe
 from metabench.models.base import MODELS
-from metabench.rows import Row
-from metabench.schema import Status
-from metabench.sweep.cell import Cell, is_larger
-from metabench.sweep.measurement import Measurement
+from metabench.record.cell import Cell, is_larger
+from metabench.record.measurement import Measurement
+from metabench.record.reading import Row
+from metabench.record.schema import Status
 from metabench.sweep.process import run_cell
 from metabench.sweep.reference import Reference
 from metabench.sweep.spec import Settings

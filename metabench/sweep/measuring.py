@@ -11,21 +11,21 @@ from typing import Any
 import torch
 
 from metabench.algorithms.base import parameter_count
+from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
+from metabench.correctness.gate import TASKS as GATE_TASKS
 from metabench.engines.distributed import Group
 from metabench.errors import Unsupported
+from metabench.machine.conditions import clock_mhz
+from metabench.machine.limits import limit_memory, parse_size
+from metabench.machine.nvml import GpuState, gpu_state, unused_gpus
 from metabench.measure.clock import Budget, Timing, measure_time
-from metabench.measure.conditions import clock_mhz
 from metabench.measure.energy import Energy, measure_energy
-from metabench.measure.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
-from metabench.measure.gate import TASKS as GATE_TASKS
 from metabench.measure.launches import measure_launches
-from metabench.measure.limit import limit_memory, parse_size
 from metabench.measure.memory import measure_memory
-from metabench.measure.nvml import GpuState, gpu_state, unused_gpus
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
-from metabench.measure.statistics import mean_interval
-from metabench.schema import LARGEST
-from metabench.sweep.cell import Cell
+from metabench.record.cell import Cell
+from metabench.record.schema import LARGEST
+from metabench.statistics.intervals import mean_interval
 from metabench.sweep.fits import recorded_fits
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, measured_phases
 from metabench.tasks.base import TASKS, Split, TaskDistribution

@@ -15,10 +15,10 @@ from threading import Event
 from typing import Any
 
 from metabench.errors import UserError
-from metabench.measure.limit import ran_out
-from metabench.schema import Status
-from metabench.sweep.cell import Cell
-from metabench.sweep.measurement import Measurement
+from metabench.machine.limits import ran_out
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement
+from metabench.record.schema import Status
 from metabench.sweep.others import worker_command
 from metabench.sweep.spec import Settings
 

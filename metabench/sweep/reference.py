@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
 from metabench.engines.base import in_process
-from metabench.sweep.cell import Cell
+from metabench.record.cell import Cell
 
 Side: TypeAlias = Literal["a", "b"]
 SIDES: tuple[Side, ...] = ("a", "b")

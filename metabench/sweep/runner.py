@@ -9,12 +9,12 @@ from threading import Event
 from typing import Any
 
 from metabench.errors import Unsupported, UserError
-from metabench.machines import machine_label
-from metabench.measure.conditions import warnings_now
-from metabench.measure.machine import fingerprint, short_name
-from metabench.rows import Row
+from metabench.machine.conditions import warnings_now
+from metabench.machine.fingerprint import fingerprint, short_name
+from metabench.record.cell import Cell
+from metabench.record.machines import machine_label
+from metabench.record.reading import Row
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
-from metabench.sweep.cell import Cell
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import History, Job, Progress, now
 from metabench.sweep.reference import SIDES, Reference, pairs_for, reference_cell, spread

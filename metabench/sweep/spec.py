@@ -11,11 +11,11 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.presets import most_specific
 from metabench.errors import UserError, unknown
 from metabench.files import read_toml
-from metabench.measure.limit import parse_size
-from metabench.rows import MOST_SWEEP
-from metabench.schema import LARGEST_WHOLE
+from metabench.machine.limits import parse_size
+from metabench.record.cell import AXES, MEASURES, USUAL_MEASURES, Cell
+from metabench.record.reading import MOST_SWEEP
+from metabench.record.schema import LARGEST_WHOLE
 from metabench.sweep.axes import RATES, check, named, quoted
-from metabench.sweep.cell import AXES, MEASURES, USUAL_MEASURES, Cell
 from metabench.tasks.base import TASKS
 
 MOST_CELLS = 20_000

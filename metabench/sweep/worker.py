@@ -19,8 +19,8 @@ import torch
 
 from metabench.engines.distributed import Group, Rank
 from metabench.errors import Unsupported
-from metabench.measure.limit import lift_limit, ran_out, spare_the_system
-from metabench.sweep.cell import Cell
+from metabench.machine.limits import lift_limit, ran_out, spare_the_system
+from metabench.record.cell import Cell
 from metabench.sweep.measuring import Incorrect, measure_cell
 from metabench.sweep.others import Others
 from metabench.sweep.workload import check_processes

@@ -10,12 +10,12 @@ import torch
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
 from metabench.engines.distributed import Group, Rank, distributed, of_share
+from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
 from metabench.measure.marks import AVERAGE, META_ITERATION, OPTIMISER, Marks, clock_for, divisible, watched
 from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
-from metabench.outer import Outer
-from metabench.sweep.cell import Cell
+from metabench.record.cell import Cell
 from metabench.tasks.base import ALL, TaskDistribution
 from metabench.tasks.stream import stream
 from metabench.tensors import Params, Task

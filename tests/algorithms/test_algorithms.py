@@ -10,7 +10,7 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.presets import most_specific
 from metabench.algorithms.reptile import minibatches
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.measure.gate import flat
+from metabench.correctness.gate import flat
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at

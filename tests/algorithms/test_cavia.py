@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.measure.gate import flat
+from metabench.correctness.gate import flat
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, task_at

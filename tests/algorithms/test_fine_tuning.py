@@ -9,8 +9,8 @@ from torch import nn
 from metabench.algorithms.base import Learner
 from metabench.algorithms.fine_tuning import FineTuning
 from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.correctness.gate import relative_error
 from metabench.errors import Unsupported
-from metabench.measure.gate import relative_error
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task
 from problems import differences, random_params, torch_network

@@ -5,8 +5,8 @@ from torch import nn
 from metabench.algorithms.base import Learner
 from metabench.algorithms.from_scratch import FromScratch
 from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.engines.outer import MetaOptimizer, Outer
 from metabench.models.mlp import MLP
-from metabench.outer import MetaOptimizer, Outer
 from metabench.tensors import Batch, Task
 from problems import random_params, torch_network
 

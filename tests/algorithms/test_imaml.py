@@ -9,8 +9,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.imaml import conjugate_gradient
 from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.correctness.gate import flat
 from metabench.errors import Unsupported
-from metabench.measure.gate import flat
 from metabench.models.mlp import MLP
 from metabench.tensors import task_at
 from problems import SMOOTH, differences, points, random_params

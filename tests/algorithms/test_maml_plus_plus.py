@@ -5,8 +5,8 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.correctness.gate import definition_error, relative_error
 from metabench.engines import loop, vmap
-from metabench.measure.gate import definition_error, relative_error
 from metabench.tensors import Batch, Task, task_at
 from problems import BOTH, CONV, SMOOTH, Smooth, differences, images, mean_direction, perturbed, points
 

@@ -4,8 +4,8 @@ import torch
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.meta_curvature import mode_products
 from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.correctness.gate import definition_error, relative_error
 from metabench.engines import loop, vmap
-from metabench.measure.gate import definition_error, relative_error
 from metabench.tensors import task_at
 from problems import BOTH, CONV, SMOOTH, differences, images, mean_direction, perturbed, points
 

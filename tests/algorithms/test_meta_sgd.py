@@ -3,8 +3,8 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.correctness.gate import definition_error, relative_error
 from metabench.engines import loop, vmap
-from metabench.measure.gate import definition_error, relative_error
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at
 from problems import SMOOTH, differences, mean_direction, points

@@ -5,7 +5,7 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.measure.gate import flat
+from metabench.correctness.gate import flat
 from metabench.tensors import Batch, Task
 from problems import Smooth, perturbed
 

@@ -8,8 +8,8 @@ import torch
 
 from metabench.errors import Unsupported
 from metabench.measure.energy import NVML_METHOD
-from metabench.report.device import BY_LAUNCHES, device_work
-from metabench.schema import ROW, fault
+from metabench.record.schema import ROW, fault
+from metabench.report.sections.device import BY_LAUNCHES, device_work
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 

@@ -7,9 +7,9 @@ import torch
 
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
+from metabench.machine.nvml import unused_gpus
 from metabench.measure.gpu_memory import LIBRARY_BOUND, LIBRARY_METHOD, TORCH_METHOD
 from metabench.measure.memory import Memory, measure_memory
-from metabench.measure.nvml import unused_gpus
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
-from metabench.measure.gate import relative_error
+from metabench.engines.outer import DESCENT, Outer
 from metabench.models.base import MODELS
-from metabench.outer import DESCENT, Outer
 from metabench.sweep.workload import Workload, build_algorithm, initial_meta
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Stepwise
+from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
-from metabench.measure.gate import relative_error
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
-from metabench.outer import Outer
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast
 

@@ -8,11 +8,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from metabench.algorithms.base import ALGORITHMS
+from metabench.correctness.gate import relative_error
 from metabench.engines import capture, loop
 from metabench.engines.base import ENGINES, Stepwise
+from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
-from metabench.measure.gate import relative_error
-from metabench.outer import Outer
 from problems import BOTH, SMOOTH, perturbed, points
 
 ALLOCATED, CAPTURED = 1000, 700

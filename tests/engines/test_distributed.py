@@ -20,8 +20,8 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
 from metabench.engines.distributed import Group, Rank, distributed, of_share
 from metabench.errors import Unsupported
-from metabench.measure.gate import relative_error
-from metabench.measure.verification import SETTINGS
+from metabench.correctness.gate import relative_error
+from metabench.correctness.verification import SETTINGS
 from test_engines import episodes_of, set_up
 
 number, of, address = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
-from metabench.measure.gate import relative_error
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, cast, task_at

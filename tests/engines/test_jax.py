@@ -9,14 +9,14 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.maml import MAML
+from metabench.correctness.gate import flat, relative_error
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Stepwise
+from metabench.engines.outer import Outer
 from metabench.engines.peers import jax as peer
 from metabench.errors import Unsupported
-from metabench.measure.gate import flat, relative_error
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
-from metabench.outer import Outer
 from metabench.tensors import Batch, Task, cast
 from problems import SMOOTH, image_episodes, perturbed, points
 

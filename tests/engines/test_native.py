@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.correctness.gate import nudge, relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES, Stepwise
 from metabench.engines.native import operations
 from metabench.engines.native.code import Program
 from metabench.engines.native.loops import merged
 from metabench.engines.native.value import Value, row_major
+from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
-from metabench.measure.gate import nudge, relative_error
 from metabench.models.mlp import MLP
-from metabench.outer import Outer
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast
 

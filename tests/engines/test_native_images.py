@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.maml import MAML
+from metabench.correctness.gate import nudge, relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES
 from metabench.engines.native import code
 from metabench.errors import Unsupported
-from metabench.measure.gate import nudge, relative_error
 from metabench.models.conv4 import Conv4
 from metabench.tensors import Batch, Task
 

@@ -10,11 +10,11 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.maml import MAML
+from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
 from metabench.engines.peers.learn2learn import INSTALL
 from metabench.engines.peers.module import Network, installed
 from metabench.errors import Unsupported, in_short
-from metabench.measure.gate import relative_error
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast

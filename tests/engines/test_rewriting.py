@@ -6,16 +6,16 @@ import torch.nn.functional as F
 from torch._ops import OpOverload
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop
 from metabench.engines.convolutions import Forms
 from metabench.engines.function import Made
 from metabench.engines.iterations import Iterations
+from metabench.engines.outer import DESCENT
 from metabench.engines.rewriting import Rewriting
 from metabench.engines.tracing import traced
-from metabench.measure.gate import relative_error
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
-from metabench.outer import DESCENT
 from metabench.tensors import cast
 from problems import image_episodes, points
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from metabench.cli import app
+from metabench.cli.main import app
+from metabench.correctness.gate import Gate
 from metabench.errors import UserError
-from metabench.measure.gate import Gate
 from metabench.measure.launches import Launches
 from metabench.measure.marks import Marks
 from metabench.profile import measuring, recording

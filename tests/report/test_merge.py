@@ -7,14 +7,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from metabench.errors import UserError
+from metabench.record.reading import MEASUREMENTS
+from metabench.record.schema import identity
 from metabench.report.bundles import bundles, time_key
 from metabench.report.document import as_text, document
-from metabench.report.frame import read_run, to_frame
+from metabench.report.figures import pictures
 from metabench.report.merge import merge
 from metabench.report.noise import noise_floor
-from metabench.report.plots import pictures
-from metabench.rows import MEASUREMENTS
-from metabench.schema import identity
+from metabench.report.results import read_run, to_frame
 from runs import environment
 
 FAST = {"processor": {"name": "Fast CPU", "usable_cores": 64}}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from metabench.report.document import as_markdown, document
-from metabench.report.frame import read_run
 from metabench.report.noise import NoiseFloor, differs, drift, drift_warnings, floor_text, noise_floor, ratio_text
-from metabench.report.ratios import Ratio, ratio_interval
-from metabench.report.tables import Table
+from metabench.report.render.tables import Table
+from metabench.report.results import read_run
+from metabench.statistics.ratios import Ratio, ratio_interval
 
 CALM = ((1.0, 1.01), (1.02, 1.0), (1.0, 1.01), (1.01, 1.0), (1.0, 1.02))
 

@@ -8,8 +8,8 @@ import pytest
 
 from metabench.report.bundles import sound_rows
 from metabench.report.document import document
-from metabench.report.figures import Valued, bytes_text, true_value
-from metabench.report.frame import read_run
+from metabench.report.numbers import Valued, bytes_text, true_value
+from metabench.report.results import read_run
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
 BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}

@@ -11,7 +11,7 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.report.document import as_markdown, document
-from metabench.report.frame import curves_frame, read_run, samples_frame, to_frame
+from metabench.report.results import curves_frame, read_run, samples_frame, to_frame
 from metabench.report.write import write_report
 
 NAMES = ("engines", "training", "pareto", "adaptation", "growth", "performance")

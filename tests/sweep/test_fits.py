@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metabench.schema import ROW, fault
+from metabench.record.schema import ROW, fault
 from metabench.sweep.fits import FITTED_POINTS, FITTED_TASKS, recorded_fits
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import build_algorithm, initial_meta

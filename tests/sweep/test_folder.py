@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from metabench.errors import UserError
-from metabench.schema import identity
+from metabench.record.measurement import Measurement
+from metabench.record.schema import identity
 from metabench.sweep.folder import BROKEN, open_run_folder
-from metabench.sweep.measurement import Measurement
 
 CELL = {"algorithm": "maml", "engine": "loop", "task": "sinusoid", "model": "mlp-40x2", "inner_lr": 0.1, "measure": []}
 CELL |= dict.fromkeys(("inner_steps", "meta_batch", "ways", "shots", "query", "iterations"), 1)

@@ -2,15 +2,15 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.runner import plan
 from metabench.sweep.spec import load_sweep
+from places import H100
 
-RESULTS = Path(__file__).parents[2] / "results" / "h100-16core"
+RESULTS = H100
 ENGINES = {"loop", "vmap", "cudagraph", "compile", "higher", "learn2learn", "torchopt", "jax"}
 
 

@@ -9,18 +9,18 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.autodiff import TAPE
+from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES, Engine, Stepwise
 from metabench.engines.convolutions import forms_for
+from metabench.engines.outer import MetaOptimizer
 from metabench.errors import Unsupported
+from metabench.machine.nvml import GpuState
 from metabench.measure import energy
 from metabench.measure.energy import Energy
-from metabench.measure.gate import relative_error
 from metabench.measure.launches import Launches
 from metabench.measure.memory import Memory
-from metabench.measure.nvml import GpuState
 from metabench.measure.roofline import Peaks, step_flops
-from metabench.outer import MetaOptimizer
-from metabench.schema import ROW, fault
+from metabench.record.schema import ROW, fault
 from metabench.sweep import measuring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep

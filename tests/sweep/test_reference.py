@@ -7,12 +7,12 @@ import tomllib
 import pytest
 
 from listening import Silent
-from metabench.measure.statistics import summarise
-from metabench.report.frame import read_run, to_frame
+from metabench.record.measurement import Measurement
 from metabench.report.noise import floor_text
+from metabench.report.results import read_run, to_frame
+from metabench.statistics.intervals import summarise
 from metabench.sweep import jobs, runner
 from metabench.sweep.builtin import find_sweep
-from metabench.sweep.measurement import Measurement
 from metabench.sweep.reference import pairs_for, reference_cell, spread
 from metabench.sweep.runner import plan, run_sweep
 from metabench.sweep.spec import load_sweep, parse_sweep

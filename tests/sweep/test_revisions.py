@@ -13,15 +13,15 @@ import pytest
 
 from listening import Silent
 from metabench.errors import UserError
+from metabench.record.measurement import Measurement
 from metabench.sweep import revisions
 from metabench.sweep.builtin import find_sweep
-from metabench.sweep.measurement import Measurement
 from metabench.sweep.reference import Reference
 from metabench.sweep.revisions import ROUNDS, measure_revisions, turn_pairs
 from metabench.sweep.spec import Sweep, load_sweep, parse_sweep
+from places import ROOT
 from repositories import commit, git, start
 
-ROOT = Path(__file__).parents[2]
 GRID = {"task": "sinusoid", "engine": "vmap", "inner_steps": 1, "iterations": 3}
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from listening import Silent
 from metabench.errors import UserError
+from metabench.record.measurement import Measurement
 from metabench.sweep import jobs, process, runner
 from metabench.sweep.folder import BROKEN
 from metabench.sweep.interruption import interruptible
-from metabench.sweep.measurement import Measurement
 from metabench.sweep.runner import run_sweep
 from metabench.sweep.spec import Settings, parse_sweep
 

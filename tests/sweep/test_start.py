@@ -20,7 +20,7 @@ HEAVY = {
 MEASURE = """
 import json, sys
 from metabench.sweep import worker
-from metabench.sweep.cell import Cell
+from metabench.record.cell import Cell
 
 job = json.load(sys.stdin)
 recorded = {}

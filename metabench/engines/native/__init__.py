@@ -31,10 +31,10 @@ from metabench.engines.native.images import KEPT
 from metabench.engines.native.loops import WHOLE_NUMBERS
 from metabench.engines.native.operations import OPERATIONS
 from metabench.engines.native.value import Value, row_major
+from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.tracing import direction_of_tensors, traced
 from metabench.errors import Unsupported
 from metabench.files import cache_dir, make_cache_dir
-from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.tensors import Params, Task, tensors_of
 
 KERNELS = [Path(__file__).with_name(f"{name}.cpp") for name in ("elements", "products", "convolutions", "winograd")]

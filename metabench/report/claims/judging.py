@@ -40,10 +40,10 @@ from metabench.report.claims.selection import (
     why_none,
     with_defaults,
 )
-from metabench.report.comparison import LOWER_IS_BETTER
-from metabench.report.frame import Run
+from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.noise import NoiseFloor, noise_floor
-from metabench.report.ratios import Interval, difference, over_seeds, ratio_interval
+from metabench.report.results import Run
+from metabench.statistics.ratios import Interval, difference, over_seeds, ratio_interval
 
 ALIKE = (
     *("task", "ways", "shots", "train_ways", "train_shots", "model", "preset", "batch_norm", "eval_query"),

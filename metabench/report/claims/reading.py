@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from metabench.errors import UserError, unknown
-from metabench.files import MEBIBYTE, read_toml
+from metabench.files import DATA, MEBIBYTE, read_toml
+from metabench.record.schema import CELL, LARGEST
 from metabench.report.claims.claim import ALONG, FIGURES, MARKS, METRICS, RULES, Claim, Figure, Scalar, Selection
-from metabench.schema import CELL, LARGEST
 
 MOST_BYTES = MEBIBYTE // 4
 MOST_CLAIMS = 1000
@@ -23,13 +23,8 @@ SELECTIONS = ("of", "against", "setting")
 KNOWN = (*TEXTS, *NUMBERS, *SELECTIONS, "figure", "claimed", "metric", "after", "along", "per", "unmeasured")
 AXES = frozenset(("parameters", *CELL.required, *CELL.optional)) - {"measure", "seed"}
 _ID = re.compile("[a-z0-9][a-z0-9+-]{0,79}")
-PACKAGED = Path(__file__).with_name("claims.toml")
-CHECKOUT = Path(__file__).parents[3] / "bench" / "claims.toml"
-
-
-def builtin_claims() -> Path:
-    """The claims that come with metabench: packed into a wheel, or in `bench` of a checkout."""
-    return PACKAGED if PACKAGED.is_file() else CHECKOUT
+BUILTIN = DATA / "claims.toml"
+"""The claims that come with metabench."""
 
 
 def read_claims(file: Path) -> tuple[Claim, ...]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from metabench.report.claims.claim import Claim
-from metabench.report.comparison import LOWER_IS_BETTER
-from metabench.report.laws import POINTS_TO_JUDGE, fit
+from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.noise import NoiseFloor
-from metabench.report.ratios import ROUNDS_TO_TELL, Interval, Ratio
+from metabench.statistics.laws import POINTS_TO_JUDGE, fit
+from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio
 
 Verdict: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
 HOLDS: Verdict = "holds"

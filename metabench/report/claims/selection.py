@@ -5,7 +5,7 @@ from typing import Any
 
 from metabench.report.bundles import Bundle
 from metabench.report.claims.claim import Figure, Scalar, Selection
-from metabench.report.tables import PLAIN, axis_word
+from metabench.report.render.tables import PLAIN, axis_word
 
 USUAL: Mapping[str, Any] = {**PLAIN, "batch_norm": "transductive", "outer_warmup": 0, "device": "cpu", "world_size": 1}
 """Of axes that old runs do not have."""

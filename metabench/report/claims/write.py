@@ -5,7 +5,7 @@ from pathlib import Path
 
 from metabench.files import replace_file
 from metabench.report.claims.judging import Held
-from metabench.report.claims.shown import claims_document, claims_frame
+from metabench.report.claims.tables import claims_document, claims_frame
 from metabench.report.document import as_markdown
 
 FLOATS = "%.9g"

@@ -8,9 +8,9 @@ from threading import Event
 from typing import Any, Protocol, TypeAlias
 
 from metabench.errors import UserError, unknown
+from metabench.record.measurement import Measurement
 from metabench.registry import Registry
 from metabench.sweep.jobs import History, Job, Progress
-from metabench.sweep.measurement import Measurement
 from metabench.sweep.spec import Settings
 
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
-from metabench.measure.machine import physical_cores
+from metabench.machine.fingerprint import physical_cores
+from metabench.record.measurement import Measurement
 from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
 from metabench.sweep.jobs import Job, unwatched, watched
-from metabench.sweep.measurement import Measurement
 
 
 @dataclass(frozen=True)

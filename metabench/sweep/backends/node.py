@@ -8,9 +8,9 @@ from threading import Event
 from typing import Any
 
 from metabench.errors import UserError
-from metabench.measure.machine import fingerprint
+from metabench.machine.fingerprint import fingerprint
+from metabench.record.cell import Cell
 from metabench.sweep.backends.base import Work
-from metabench.sweep.cell import Cell
 from metabench.sweep.jobs import Job, unwatched, watched
 from metabench.sweep.spec import Settings
 

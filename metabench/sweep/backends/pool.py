@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from metabench.errors import UserError
-from metabench.machines import machine_label
-from metabench.measure.machine import revision, short_name
+from metabench.machine.fingerprint import revision, short_name
+from metabench.record.machines import machine_label
+from metabench.record.measurement import Measurement
 from metabench.sweep.backends.base import Machine, Work, unit_of
 from metabench.sweep.jobs import Job
-from metabench.sweep.measurement import Measurement
 
 RETRIES = 2
 """How often a cell is tried again whose node was lost."""

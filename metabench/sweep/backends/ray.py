@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from metabench.errors import UserError, in_short
-from metabench.measure.machine import physical_cores
+from metabench.machine.fingerprint import physical_cores
+from metabench.record.measurement import Measurement
 from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
 from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Lost, Pool, Reply, reply_of, threads_of
 from metabench.sweep.jobs import Job
-from metabench.sweep.measurement import Measurement
 
 INSTALL = "backend 'ray' needs Ray: install it with pip install 'metabench[ray]'"
 LOOK_S = 1.0

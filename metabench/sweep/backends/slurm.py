@@ -17,13 +17,13 @@ from uuid import uuid4
 
 from metabench.errors import UserError, in_short
 from metabench.files import read_text, replace_file
-from metabench.measure.machine import physical_cores
-from metabench.rows import LONGEST_LINE
+from metabench.machine.fingerprint import physical_cores
+from metabench.record.measurement import Measurement
+from metabench.record.reading import LONGEST_LINE
 from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
 from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Lost, Pool, Reply, reply_of, threads_of
 from metabench.sweep.jobs import Job
-from metabench.sweep.measurement import Measurement
 
 INSTALL = "backend 'slurm' needs submitit: install it with pip install 'metabench[slurm]'"
 FOLDER = ".slurm"

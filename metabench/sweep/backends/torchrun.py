@@ -19,11 +19,11 @@ from typing import Any
 from torch.distributed.rendezvous import rendezvous
 
 from metabench.errors import UserError
-from metabench.measure.machine import physical_cores
-from metabench.schema import STATUSES
+from metabench.machine.fingerprint import physical_cores
+from metabench.record.measurement import Measurement
+from metabench.record.schema import STATUSES
 from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
 from metabench.sweep.jobs import Job, watched
-from metabench.sweep.measurement import Measurement
 from metabench.sweep.others import worker_command
 from metabench.sweep.process import worker_environment
 

@@ -8,8 +8,8 @@ import runs
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import hold
 from metabench.report.claims.rules import Measured, judge, range_of
-from metabench.report.claims.shown import claims_frame, claims_json, claims_table
-from metabench.report.ratios import Interval
+from metabench.report.claims.tables import claims_frame, claims_json, claims_table
+from metabench.statistics.ratios import Interval
 
 FASTER = {"rule": "ratio", "figure": "time", "of": {"algorithm": "fomaml"}, "against": {"algorithm": "maml"}}
 SMALLER = {**FASTER, "figure": "memory"}

@@ -7,14 +7,14 @@ import tomllib
 import pytest
 
 from metabench.errors import UserError
-from metabench.report.claims.reading import MOST_BYTES, builtin_claims, read_claims
+from metabench.report.claims.reading import BUILTIN, MOST_BYTES, read_claims
 
 MSE = {"rule": "interval", "metric": "mse", "claimed": 0.4, "of": {"algorithm": "maml"}}
 
 
 def test_ours_hold_what_was_published():
-    claims = {claim.id: claim for claim in read_claims(builtin_claims())}
-    assert len(claims) == len(tomllib.loads(builtin_claims().read_text(encoding="utf-8"))["claim"]) > 100
+    claims = {claim.id: claim for claim in read_claims(BUILTIN)}
+    assert len(claims) == len(tomllib.loads(BUILTIN.read_text(encoding="utf-8"))["claim"]) > 100
     maml = claims["maml-20-way-1-shot"]
     assert (maml.low, maml.high, maml.plus_minus, maml.mark) == (95.8, 95.8, 0.3, "V")
     assert maml.of == {"algorithm": ("maml",), "task": ("omniglot",), "ways": (20,), "shots": (1,), **maml.of}
@@ -76,7 +76,7 @@ def test_files_that_are_none(tmp_path):
 
 def test_two_claims_of_one_id(tmp_path):
     file = tmp_path / "claims.toml"
-    first = builtin_claims().read_text(encoding="utf-8").split("\n\n")[2]
+    first = BUILTIN.read_text(encoding="utf-8").split("\n\n")[2]
     file.write_text(f"{first}\n\n{first}\n", encoding="utf-8")
     with pytest.raises(UserError, match="claim 2 .*another claim has the same id"):
         read_claims(file)
@@ -84,7 +84,7 @@ def test_two_claims_of_one_id(tmp_path):
 
 def test_damaged_files_end_in_a_sentence_or_in_claims(tmp_path):
     chance, refused = random.Random("claims"), 0
-    blocks = builtin_claims().read_text(encoding="utf-8").split("\n\n")
+    blocks = BUILTIN.read_text(encoding="utf-8").split("\n\n")
     hostile = (
         "[",
         "]",

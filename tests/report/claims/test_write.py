@@ -1,18 +1,17 @@
 """The command's files, and that ours are of the committed runs."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from alike import differences
 from metabench.report.claims.judging import hold
-from metabench.report.claims.reading import builtin_claims, read_claims
+from metabench.report.claims.reading import BUILTIN, read_claims
 from metabench.report.claims.write import write_claims
-from metabench.report.frame import read_run
+from metabench.report.results import read_run
+from places import RESULTS
 
-RESULTS = Path(__file__).parents[3] / "results"
 COMMITTED = RESULTS / "epyc-2core"
 RUNS = (
     *(f"epyc-2core/{name}" for name in ("algorithms", "sinusoid", "memory", "default", "engines")),
@@ -24,7 +23,7 @@ RUNS = (
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("claims")
-    found = hold(read_claims(builtin_claims()), [read_run(RESULTS / name) for name in RUNS])
+    found = hold(read_claims(BUILTIN), [read_run(RESULTS / name) for name in RUNS])
     write_claims(found, folder)
     return folder
 

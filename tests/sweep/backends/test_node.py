@@ -7,13 +7,13 @@ from threading import Event
 from dispatch import sweep_of
 from listening import Silent
 from metabench.errors import UserError
-from metabench.measure.machine import revision
+from metabench.machine.fingerprint import revision
+from metabench.record.measurement import Measurement
 from metabench.sweep import jobs
 from metabench.sweep.backends.base import Work
 from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Hello, Lost, reply_of
 from metabench.sweep.jobs import History
-from metabench.sweep.measurement import Measurement
 from metabench.sweep.runner import plan
 
 TEXT = '[run]\nnoise_pairs = 0\n[[grid]]\ntask = "{task}"\nalgorithm = "maml"\nmeasure = ["quality"]\niterations = 2\n'

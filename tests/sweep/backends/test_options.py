@@ -12,6 +12,7 @@ from metabench.errors import UserError
 from metabench.sweep.backends import ray, slurm
 from metabench.sweep.backends.base import BACKENDS, Backend, open_backend, unit_of
 from metabench.sweep.runner import plan
+from places import ROOT
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_what_is_not_installed_is_named_with_the_command_that_installs_it(monkey
     said = rf"install it with pip install 'metabench\[{name}\]'"
     with pytest.raises(UserError, match=said), open_backend(name, options):
         pass
-    text = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\n{name} = ["{module}' in text
 
 

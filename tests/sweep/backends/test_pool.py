@@ -11,11 +11,11 @@ import pytest
 from dispatch import rows_of, run_on
 from listening import Silent
 from metabench.errors import UserError
-from metabench.measure.machine import fingerprint
-from metabench.rows import read_rows
+from metabench.machine.fingerprint import fingerprint
+from metabench.record.measurement import Measurement
+from metabench.record.reading import read_rows
 from metabench.sweep.backends import pool
 from metabench.sweep.backends.pool import BEGUN, Hello, Lost, Pool
-from metabench.sweep.measurement import Measurement
 
 SWEEP = """
 [run]

@@ -13,11 +13,11 @@ import torch
 
 from metabench.algorithms.base import Algorithm
 from metabench.engines.base import ENGINES, Engine, by_unit_descent
+from metabench.engines.outer import Outer
 from metabench.engines.peers.module import CARRIED, installed
 from metabench.errors import Unsupported
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
-from metabench.outer import Outer
 from metabench.tensors import Params
 from metabench.variables import set_meanwhile
 

@@ -13,10 +13,10 @@ import torch
 from jax import Array
 from torch import Tensor
 
+from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.peers.jax.functions import Arrays, Batch, Episodes, Functions
 from metabench.models.base import Model
 from metabench.models.conv4 import Conv4
-from metabench.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.tensors import Params, Task
 
 

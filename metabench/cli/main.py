@@ -1,0 +1,163 @@
+"""The command line: parses, calls, prints."""
+
+import atexit
+import os
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tabulate import tabulate
+
+from metabench import __version__
+from metabench.cli.implementations import advise, profile, verify
+from metabench.cli.options import AsJson, DataDir, check_device, fail
+from metabench.cli.runs import claims, compare, forecast, history, merge, report
+from metabench.errors import Unsupported, UserError, unknown
+from metabench.text import strict_json
+
+# Everything that needs torch is imported inside its command, so that help and reports come at once.
+
+app = typer.Typer(
+    help="metabench: a benchmark and profiling suite for meta-learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+KINDS = ("algorithms", "engines", "models", "tasks", "sweeps")
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence and exit code 2, without a traceback."""
+    code: object = 1
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+    # What is registered first is called last. All is done by then, and torch takes most of a second to tidy up.
+    atexit.register(leave)
+    try:
+        try:
+            app()
+        except (UserError, Unsupported) as error:
+            fail(str(error), 2)
+    except SystemExit as end:
+        code = end.code or 0
+        raise
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}; all if left out.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List algorithms, engines, models, tasks and sweeps."""
+    from metabench.cli.listing import listing
+    from metabench.report.render.tables import table_json
+
+    if kind and kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    tables = list(listing((kind,) if kind else KINDS))
+    if as_json:
+        print(strict_json({"tables": [table_json(table) for table in tables]}))
+    for table in tables:
+        if not as_json:
+            print(f"{table.title}\n{tabulate(table.rows, headers=table.columns)}\n")
+        for note in table.notes:
+            print(f"metabench: {note}", file=sys.stderr)
+
+
+@app.command()
+def run(
+    sweep: Annotated[str, typer.Argument(help="A built-in sweep (see `metabench list sweeps`) or a TOML file.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/SWEEP-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    data_dir: DataDir = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda, for all cells.")] = "",
+    assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
+    as_json: AsJson = False,
+    backend: Annotated[str, typer.Option(help="local, ray, slurm or torchrun: see docs/scale.md.")] = "local",
+    address: Annotated[str, typer.Option(help="Of the Ray cluster; by default that of this machine.")] = "",
+    backend_option: Annotated[list[str] | None, typer.Option(help="key=value, such as partition=gpu.")] = None,
+) -> None:
+    """Run a sweep, each cell in a process of its own, and print its tables."""
+    from metabench.cli.progress import ConsoleProgress
+    from metabench.sweep.backends.base import open_backend
+    from metabench.sweep.builtin import find_sweep
+    from metabench.sweep.interruption import interruptible
+    from metabench.sweep.runner import LOCAL, run_sweep
+    from metabench.sweep.spec import load_sweep, parse_override
+
+    if resume and out is None:
+        raise UserError("--resume needs --out with the run folder to go on with")
+    overrides = dict(parse_override(text) for text in assign or [])
+    if device:
+        overrides["device"] = [device]
+    chosen = ["--backend", backend] if backend != LOCAL else []
+    chosen += ["--address", address] if address else []
+    chosen += [part for text in backend_option or [] for part in ("--backend-option", text)]
+    with open_backend(backend, backend_option or [], address) as runs:
+        loaded = load_sweep(find_sweep(sweep), overrides, runs.cores)
+        if not runs.remote:
+            check_device({cell.device for cell in loaded.cells})
+        folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        again = ["metabench", "run", sweep, "--out", str(folder), "--resume"]
+        again += ["--data-dir", str(data_dir)] if data_dir else []
+        again += ["--device", device] if device else []
+        again += [part for text in assign or [] for part in ("--set", text)]
+        again += ["--json"] if as_json else []
+        go_on = f"Go on with: {shlex.join(again + chosen)}"
+        try:
+            with interruptible(go_on) as stop, ConsoleProgress() as progress:
+                run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop, backend=runs)
+        except KeyboardInterrupt:
+            fail(f"interrupted; all finished cells are in '{folder}'. {go_on}", 130)
+    report(folder, as_json)
+
+
+for command in (report, compare, claims, forecast, history, merge, advise, profile, verify):
+    app.command()(command)
+
+
+@app.command()
+def env() -> None:
+    """Print the machine fingerprint that is kept with every run."""
+    from metabench.machine.fingerprint import fingerprint, physical_cores
+
+    print(strict_json(fingerprint(physical_cores())))
+
+
+@data_app.command("prepare")
+def data_prepare(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Pack Omniglot into the cache: from --data-dir, or by torchvision's download."""
+    from metabench.tasks import omniglot
+
+    omniglot.prepare(data_dir)
+    data_status(data_dir, as_json)
+
+
+@data_app.command("status")
+def data_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say whether Omniglot is at hand, and its content hash."""
+    from metabench.tasks import omniglot
+
+    found = omniglot.status(data_dir).describe()
+    if as_json:
+        print(strict_json(found))
+    else:
+        print(tabulate(list(found.items()), tablefmt="plain"))
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """metabench: a benchmark and profiling suite for meta-learning."""
+    if version:
+        print(f"metabench {__version__}")
+        raise typer.Exit(0)

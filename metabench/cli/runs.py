@@ -1,0 +1,217 @@
+"""The commands that read run folders: `report`, `merge`, `compare`, `history`, `claims` and `forecast`."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metabench.cli.options import AsJson, DataDir
+from metabench.errors import UserError
+from metabench.text import printable, strict_json
+
+Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
+MOST_TASKS, MOST_DEVICES = 1_000_000, 65_536
+LONGEST_COUNT = 10  # digits
+Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
+
+
+def compare(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Two run folders: the base, and the new one.")] = None,
+    rev: Annotated[
+        list[str] | None, typer.Option(help="Twice: revisions to check out and measure in turn, the base first.")
+    ] = None,
+    sweep: Annotated[str, typer.Option(help="With --rev: what to measure.")] = "smoke",
+    rounds: Annotated[int | None, typer.Option(help="With --rev: pairs of processes that time each cell.")] = None,
+    out: Out = None,
+    resume: Resume = False,
+    data_dir: DataDir = None,
+    fail_above: Annotated[str, typer.Option(help="Exit with 1 where a change for the worse is above it: 5%.")] = "",
+    as_json: AsJson = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
+) -> None:
+    """Compare two runs, or two git revisions: faster, slower, the same, or cannot tell, and by how much."""
+    from metabench.report import document
+    from metabench.report.compare.runs import compare as compare_runs
+    from metabench.report.compare.tables import cell_text, comparison_document, comparison_json
+    from metabench.report.compare.thresholds import failures, parse_share
+    from metabench.report.results import read_run
+
+    share = parse_share(fail_above) if fail_above else None
+    if bool(rev) == bool(runs):
+        raise UserError("compare takes two run folders, or --rev twice: metabench compare --rev main --rev HEAD")
+    if rev:
+        base, new = _measured(rev, sweep, rounds, out, resume, data_dir)
+    elif runs and len(runs) == 2:
+        base, new = runs
+    else:
+        raise UserError(f"compare takes two run folders, not {len(runs or [])}")
+    new_run = read_run(new)
+    if share is not None and not base.exists():
+        print(f"metabench: there is no baseline '{base}' to compare with: the gate passes", file=sys.stderr)
+        return
+    found = compare_runs(read_run(base), new_run)
+    failed = [] if share is None else failures(found, share)
+    shown = comparison_document(found, failed)
+    if as_json:
+        print(strict_json(comparison_json(found, failed)))
+    else:
+        print(document.as_markdown(shown) if as_markdown else document.as_text(shown))
+    for sentence in found.warnings if as_json else ():
+        print(f"metabench: {printable(sentence)}", file=sys.stderr)
+    if share is not None and not found.same_machine:
+        print("metabench: times of different machines do not make the gate fail", file=sys.stderr)
+    for failure in failed:
+        print(f"metabench: {printable(cell_text(failure.cell))}: {printable(failure.reason)}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _measured(
+    names: list[str], sweep: str, rounds: int | None, out: Path | None, resume: bool, data_dir: Path | None
+) -> tuple[Path, Path]:
+    """The folders of two revisions, measured as far as they were not."""
+    from metabench.cli.progress import ConsoleProgress
+    from metabench.machine.fingerprint import physical_cores
+    from metabench.sweep.builtin import find_sweep
+    from metabench.sweep.interruption import interruptible
+    from metabench.sweep.revisions import ROUNDS, measure_revisions
+    from metabench.sweep.spec import load_sweep
+
+    if len(names) != 2:
+        raise UserError(f"compare takes --rev twice, not {len(names)} times: metabench compare --rev main --rev HEAD")
+    if rounds is not None and rounds < 1:
+        raise UserError("--rounds takes whole numbers of 1 or more")
+    if resume and out is None:
+        raise UserError("--resume needs --out with the folder to go on with")
+    loaded = load_sweep(find_sweep(sweep), {}, physical_cores())
+    folder = out or Path("runs") / f"compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    go_on = f"Go on with the same command and --out {folder} --resume"
+    try:
+        with interruptible(go_on) as stop, ConsoleProgress() as progress:
+            return measure_revisions(
+                (names[0], names[1]),
+                loaded,
+                rounds or ROUNDS,
+                folder,
+                resume=resume,
+                data_dir=data_dir,
+                progress=progress,
+                stop=stop,
+            )
+    except KeyboardInterrupt:
+        print(f"metabench: interrupted; what was measured is in '{folder}'. {go_on}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def history(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for history.md, history.csv and plots/.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How the time of each cell went from revision to revision: a table a machine, a plot a cell, change points."""
+    from metabench.report.compare.history import find_runs, histories, history_table
+    from metabench.report.compare.history_write import write_history
+    from metabench.report.provenance import revision_commit
+    from metabench.report.render.tables import plain, table_json
+    from metabench.report.results import read_run
+    from metabench.sweep.worktrees import commit_dates
+
+    read = [read_run(folder) for folder in find_runs(runs)]
+    found = histories(read, commit_dates(Path(), {commit for run in read if (commit := revision_commit(run))}))
+    plots = write_history(found, out) if out else []
+    tables = [history_table(each) for each in found]
+    if as_json:
+        print(strict_json({"tables": [table_json(table) for table in tables]}))
+        return
+    print("\n\n".join(plain(table) for table in tables))
+    if out:
+        print(f"\nhistory: {out / 'history.md'}, {out / 'history.csv'}, {len(plots)} plots")
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, of one machine or of several.")],
+    out: Annotated[Path, typer.Option(help="The run folder to write: a new one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put runs of several machines into one report, in which no ratio mixes them."""
+    from metabench.report.merge import merge as merge_runs
+
+    merge_runs(runs, out)
+    report(out, as_json)
+
+
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")], as_json: AsJson = False) -> None:
+    """Write report.html, CSVs, tables.md, tables.tex and plots/ of a run anew, and print its tables."""
+    from metabench.report import document
+    from metabench.report.write import write_report
+
+    shown = write_report(run)
+    if as_json:
+        print(strict_json(document.as_json(shown) | {"folder": str(run)}))
+    else:
+        print(document.as_text(shown))
+        print(f"\nrun folder: {printable(str(run))}")
+
+
+def claims(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders: each claim takes the first that can decide it.")],
+    file: Annotated[Path | None, typer.Option("--claims", help="A TOML file of claims of your own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for claims.md and claims.csv.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold published figures and folklore against runs: holds, does not hold, or cannot tell and why."""
+    from metabench.report import document
+    from metabench.report.claims.judging import hold
+    from metabench.report.claims.reading import BUILTIN, read_claims
+    from metabench.report.claims.tables import claims_document, claims_json
+    from metabench.report.claims.write import write_claims
+    from metabench.report.results import read_run
+
+    claimed = read_claims(file or BUILTIN)
+    found = hold(claimed, [read_run(folder) for folder in runs])
+    written = write_claims(found, out) if out else ()
+    if as_json:
+        print(strict_json({"claims": claims_json(found)}))
+    else:
+        print(document.as_text(claims_document(found)))
+    if written:
+        print(f"metabench: claims: {', '.join(printable(str(path)) for path in written)}", file=sys.stderr)
+
+
+def forecast(
+    run: Annotated[Path, typer.Argument(help="A run folder, of the sweep `processes` or one like it.")],
+    hardware: Annotated[str, typer.Option(help="What to forecast for: a name, or a TOML file of your own.")] = "h200",
+    devices: Annotated[str, typer.Option(help="Numbers of devices, with commas between.")] = "1,8,64",
+    meta_batch: Annotated[int | None, typer.Option(help="Tasks; by default the most that were measured.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for forecast.md.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict a meta-iteration on devices that are not at hand, and hold the model against what was measured."""
+    from metabench.forecast.hardware import find_hardware
+    from metabench.forecast.predicting import predict
+    from metabench.forecast.shown import forecast_document, forecast_json
+    from metabench.forecast.write import write_forecast
+    from metabench.report import document
+    from metabench.report.results import read_run
+
+    if meta_batch is not None and not 1 <= meta_batch <= MOST_TASKS:
+        raise UserError(f"--meta-batch takes a whole number from 1 to {MOST_TASKS:,}")
+    found = predict(read_run(run), find_hardware(hardware), _device_counts(devices), meta_batch)
+    written = write_forecast(found, out) if out else None
+    if as_json:
+        print(strict_json(forecast_json(found)))
+    else:
+        print(document.as_text(forecast_document(found)))
+    if written:
+        print(f"metabench: forecast: {printable(str(written))}", file=sys.stderr)
+
+
+def _device_counts(text: str) -> list[int]:
+    counts = text.split(",")
+    if not all(
+        count.strip().isdecimal() and len(count) < LONGEST_COUNT and 1 <= int(count) <= MOST_DEVICES for count in counts
+    ):
+        raise UserError(f"--devices takes whole numbers from 1 to {MOST_DEVICES:,}, with commas between: 1,8,64")
+    return sorted({int(count) for count in counts})

@@ -1,0 +1,1 @@
+"""The machine: what it is, what else runs on it, what it allows."""

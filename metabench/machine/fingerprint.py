@@ -1,0 +1,303 @@
+"""On what was it measured: a fingerprint of the machine that can be published.
+
+No host name, user name or file-system path is in it. What cannot be found out is None.
+"""
+
+import getpass
+import math
+import os
+import platform
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import torch
+
+import metabench
+from metabench.machine.load import LOOK_SECONDS, look_twice
+
+PACKAGES = (
+    *("torch", "torchvision", "triton", "numpy", "scipy", "pandas", "matplotlib", "psutil", "nvidia-ml-py"),
+    *("pytest", "pytest-benchmark", "higher", "learn2learn", "torchopt", "jax", "jaxlib", "optax"),
+)
+ENVIRONMENT = re.compile(
+    r"(OMP|MKL|OPENBLAS|BLIS|VECLIB_MAXIMUM|NUMEXPR)_NUM_THREADS|OMP_(DYNAMIC|PLACES|PROC_BIND|SCHEDULE|WAIT_POLICY)"
+    r"|CUDA_(VISIBLE_DEVICES|DEVICE_ORDER|LAUNCH_BLOCKING)|CUBLAS_WORKSPACE_CONFIG|NVIDIA_TF32_OVERRIDE"
+    r"|(PYTORCH|KMP|GOMP)_\w+"
+)
+T = TypeVar("T")
+
+
+def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> dict[str, Any]:
+    """The machine, its state now, and the versions of all that counts, as a nested dict that JSON can hold.
+
+    `threads` is the number that measurements run with; processes in `known_pids` and their children are, like this
+    one's, not counted as load. Bytes, MHz, watts, °C; times in UTC. Takes about half a second.
+    """
+    gpus, cuda = _gpus()
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads": threads,
+        "processor": _processor(),
+        "memory": {"total_bytes": psutil.virtual_memory().total, "limit_bytes": group_limit()},
+        "system": _system(),
+        "gpus": gpus,
+        "cuda": cuda,
+        "load": _load(known_pids),
+        "power": power(),
+        "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
+        "packages": _packages(),
+        "torch": _torch(),
+        "environment": _environment(os.environ),
+        "metabench": revision(),
+    }
+
+
+def revision() -> dict[str, Any]:
+    """Which metabench this is: version, commit, and whether its sources differ from that."""
+    return {"version": metabench.__version__} | _checkout(Path(__file__).resolve().parents[2])
+
+
+def short_name(machine: Mapping[str, Any]) -> str:
+    """One line for table headers: "AMD EPYC, 2 cores, 24 GiB, torch 2.15.0, Python 3.11.7, 2 threads"."""
+    processor = machine["processor"]
+    cores = processor["physical_cores"] or processor["logical_cores"]
+    gpus = [gpu["name"] for gpu in machine["gpus"]]
+    parts = [
+        re.sub(r"\((R|TM|C)\)|\b(CPU|Processor)\b|@.*", " ", processor["name"] or "unknown processor"),
+        _count(cores, "core") if cores else "",
+        f"{machine['memory']['total_bytes'] / 2**30:.0f} GiB",
+        *(name if gpus.count(name) == 1 else f"{gpus.count(name)} × {name}" for name in dict.fromkeys(gpus)),
+        f"torch {machine['packages']['torch']}",
+        f"Python {machine['python']['version']}",
+        _count(machine["threads"], "thread"),
+    ]
+    return ", ".join(" ".join(part.split()) for part in parts if part)
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may use, by its affinity and a container's quota; at least 1."""
+    usable = _usable_cores()
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable, math.ceil(_quota_cores() or usable)))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# --- hardware and system ---------------------------------------------------------------------------------------------
+
+
+def _load(known_pids: Iterable[int]) -> dict[str, Any]:
+    load = look_twice(known_pids, LOOK_SECONDS)
+    return {
+        "average_1min": _try(lambda: round(os.getloadavg()[0], 2)),
+        "other_processes_cores": load and round(load.others, 2),
+        "stolen_cores": load and round(load.stolen, 2),
+    }
+
+
+def _processor() -> dict[str, Any]:
+    listing = _read("/proc/cpuinfo") or ""
+    frequency = _try(psutil.cpu_freq)
+    return {
+        "name": _field(listing, "model name") or _cpuinfo_brand(),
+        "architecture": platform.machine(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "logical_cores": psutil.cpu_count(),
+        "usable_cores": _usable_cores(),
+        "quota_cores": _quota_cores(),
+        "mhz_now": frequency and (round(frequency.current) or None),
+        "mhz_max": frequency and (round(frequency.max) or None),
+        "caches": _caches(),
+        "virtual_machine": "hypervisor" in (_field(listing, "flags") or "").split() if listing else None,
+    }
+
+
+def _cpuinfo_brand() -> str | None:
+    # Asks several programs, for about a second: only where the kernel does not say it (macOS, Windows, Arm).
+    info = _try(lambda: import_module("cpuinfo").get_cpu_info()) or {}
+    return info.get("brand_raw") or platform.processor() or None
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quota_cores() -> float | None:
+    quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
+    return None if quota == "max" else int(quota) / int(period or 100_000)
+
+
+def group_limit() -> int | None:
+    """Bytes that the container, or the control group, may hold; None where it has no limit."""
+    limit = _read("/sys/fs/cgroup/memory.max") or _read("/sys/fs/cgroup/memory/memory.limit_in_bytes") or "max"
+    return int(limit) if limit.isdigit() and int(limit) < 2**60 else None  # version 1 says "none" by a huge number
+
+
+def _caches() -> dict[str, int]:
+    """Bytes of the first core's caches by name: "L1d", "L1i", "L2", "L3"; empty where the kernel does not say."""
+    sizes: dict[str, int] = {}
+    for index in range(8):
+        level, kind, size = (
+            _read(f"/sys/devices/system/cpu/cpu0/cache/index{index}/{x}") for x in ("level", "type", "size")
+        )
+        if level and kind and size and size[:-1].isdigit() and size[-1] in "KM":
+            letter = {"Data": "d", "Instruction": "i"}.get(kind, "")
+            sizes[f"L{level}{letter}"] = int(size[:-1]) * {"K": 1024, "M": 1024**2}[size[-1]]
+    return sizes
+
+
+def _system() -> dict[str, Any]:
+    return {
+        "os": platform.system(),
+        "distribution": _try(lambda: platform.freedesktop_os_release()["PRETTY_NAME"]) or platform.mac_ver()[0] or None,
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip() or None,
+    }
+
+
+def power() -> dict[str, Any]:
+    """Battery and governor: what decides on the processor's clock."""
+    battery = _try(lambda: psutil.sensors_battery())
+    return {
+        "plugged_in": battery and battery.power_plugged,
+        "battery_percent": battery and round(battery.percent),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    }
+
+
+# --- GPUs ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _nvml() -> Iterator[Any]:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no library or no driver, each its own class: there is no NVIDIA GPU to speak of
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpus() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """All GPUs of the machine, visible to this process or not; and the versions of driver and libraries."""
+    cuda = {"torch": torch.version.cuda, "cudnn": _try(torch.backends.cudnn.version), "driver": None, "supported": None}
+    with _nvml() as nvml:
+        if nvml is not None:
+            version = _try(nvml.nvmlSystemGetCudaDriverVersion)
+            cuda["driver"] = _text(_try(nvml.nvmlSystemGetDriverVersion))
+            cuda["supported"] = version and f"{version // 1000}.{version % 1000 // 10}"
+            handles = [_try(nvml.nvmlDeviceGetHandleByIndex, i) for i in range(_try(nvml.nvmlDeviceGetCount) or 0)]
+            return [_gpu(nvml, handle) for handle in handles if handle is not None], cuda
+    if not torch.cuda.is_available():
+        return [], cuda
+    found = (torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count()))
+    return [{"name": gpu.name, "memory_bytes": gpu.total_memory} for gpu in found], cuda
+
+
+def _gpu(nvml: Any, handle: Any) -> dict[str, Any]:
+    limit = _try(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    return {
+        "name": _text(_try(nvml.nvmlDeviceGetName, handle)) or "NVIDIA GPU",
+        "memory_bytes": _try(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).total)),
+        "sm_mhz": _try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+        "sm_mhz_max": _try(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
+        "memory_mhz": _try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
+        "power_limit_w": limit and round(limit / 1000),
+        "temperature_c": _try(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+    }
+
+
+# --- software --------------------------------------------------------------------------------------------------------
+
+
+def _packages() -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {"torch": torch.__version__} | versions
+
+
+def _torch() -> dict[str, Any]:
+    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    return {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "blas": blas and blas.group(1),
+        "mkl": _try(torch.backends.mkl.is_available),
+        "onednn": _try(torch.backends.mkldnn.is_available),
+        "openmp": _try(torch.backends.openmp.is_available),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Those that change how fast torch runs, with what could name a person or a machine hidden."""
+    return {name: _publishable(value) for name, value in sorted(variables.items()) if ENVIRONMENT.fullmatch(name)}
+
+
+def _publishable(value: str) -> str:
+    if re.search(r"[/\\]", value):
+        return "(a path, hidden)"
+    names = [name for name in (_try(getpass.getuser), _try(socket.gethostname)) if name]
+    return "(hidden)" if any(re.search(rf"\b{re.escape(name)}\b", value) for name in names) else value
+
+
+def _checkout(root: Path) -> dict[str, Any]:
+    """The git commit of metabench's own sources at `root`, and whether they differ from it; None if not a checkout."""
+
+    def git(*arguments: str) -> str | None:
+        # A hook's GIT_DIR would lead to another repository; status must not lock this one.
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        variables["GIT_OPTIONAL_LOCKS"] = "0"
+        command = ("git", "-C", str(root), *arguments)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=variables, check=True)
+        except (OSError, subprocess.SubprocessError):  # no git, not ours, no commit yet
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD") if (root / ".git").exists() else None
+    changes = git("status", "--porcelain", "--", "metabench", "pyproject.toml") if commit else None
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+# --- reading what may not be there -----------------------------------------------------------------------------------
+
+
+def _try(ask: Callable[..., T], *arguments: Any) -> T | None:
+    """The answer, or None: each question is missing or refused on some platform, with an error of its own."""
+    try:
+        return ask(*arguments)
+    except Exception:
+        return None
+
+
+def _read(path: str) -> str | None:
+    return _try(lambda: Path(path).read_text(encoding="utf-8", errors="replace").strip())
+
+
+def _field(listing: str, name: str) -> str | None:
+    found = re.search(rf"^{name}\s*:\s*(.+)$", listing, re.MULTILINE)
+    return found and found.group(1).strip()
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,137 @@
+"""What a run folder holds, and how it is read: as data, checked line by line, nothing of it executed."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+from metabench.errors import UserError
+from metabench.files import MEBIBYTE, check_plain, read_text
+from metabench.record.schema import ENVIRONMENT as ENVIRONMENT_SCHEMA
+from metabench.record.schema import fault, row_fault
+
+SCHEMA = 1
+"""Of the lines of `measurements.jsonl`; newer ones are refused."""
+MEASUREMENTS = "measurements.jsonl"
+ENVIRONMENT = "environment.json"
+SWEEP = "sweep.toml"
+MOST_BYTES = 1024 * MEBIBYTE
+"""Of `measurements.jsonl`: a hundred times what the largest sweeps come to."""
+LONGEST_LINE = 16 * MEBIBYTE
+MOST_ENVIRONMENT = 16 * MEBIBYTE
+MOST_SWEEP = MEBIBYTE // 4
+"""Bytes of a sweep file, a hundred times those of the longest."""
+MOST_NAMED = 20
+"""Damaged lines that get a sentence each."""
+
+Row: TypeAlias = dict[str, Any]
+"""One line of `measurements.jsonl`: what was observed in one cell and round."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A line of `measurements.jsonl` that is not a measurement, and is left out."""
+
+    number: int
+    start: int
+    end: int
+    """In bytes from the start of the file."""
+    why: str
+
+    def __str__(self) -> str:
+        """A sentence that names the line."""
+        return f"Line {self.number} of {MEASUREMENTS} is left out: {self.why}."
+
+
+def read_rows(file: Path) -> tuple[list[Row], list[Damage]]:
+    """The rows of `measurements.jsonl`, and the lines that are none: flipped bits, a kill in the middle of a line.
+
+    Raises `UserError`: no such file, one that cannot be read or is too large, a newer schema.
+    """
+    rows: list[Row] = []
+    damages: list[Damage] = []
+    try:
+        check_plain(file, MOST_BYTES)
+        for number, start, end, line in _lines(file):
+            try:
+                if line is None:
+                    raise ValueError(f"it is longer than {LONGEST_LINE // MEBIBYTE} MiB")
+                if line.strip():
+                    rows.append(_row(line, number, file))
+            except ValueError as error:
+                damages.append(Damage(number, start, end, str(error)))
+    except FileNotFoundError:
+        raise UserError(f"'{file.parent}' is not a run folder: it has no {MEASUREMENTS}") from None
+    except OSError as error:
+        raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
+    return rows, damages
+
+
+def in_words(damages: Sequence[Damage]) -> list[str]:
+    """A sentence for each damaged line, or for the first of very many."""
+    left = len(damages) - MOST_NAMED
+    return [str(damage) for damage in damages[:MOST_NAMED]] + ([f"So are {left} more lines."] if left > 0 else [])
+
+
+def _lines(file: Path) -> Iterator[tuple[int, int, int, bytes | None]]:
+    """The number of each line, where it starts and ends, and what it holds; None in place of what is too long."""
+    end = number = 0
+    with file.open("rb") as stream:
+        while line := stream.readline(LONGEST_LINE):
+            whole: bytes | None = line
+            number, start, end = number + 1, end, end + len(line)
+            while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                whole, line = None, stream.readline(LONGEST_LINE)
+                end += len(line)
+            yield number, start, end, whole
+
+
+def _row(line: bytes, number: int, file: Path) -> Row:
+    """The row of a line; raises ValueError, in words, for what is none, and `UserError` for a newer schema."""
+    try:
+        row = parse_json(line.decode())
+    except ValueError as error:
+        if not line.endswith(b"\n"):
+            raise ValueError("it is unfinished, as a kill leaves it") from None
+        raise ValueError("it is not JSON" if not isinstance(error, UnicodeDecodeError) else "it is not text") from None
+    version = row.get("schema") if isinstance(row, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
+        raise UserError(f"line {number} of '{file}' was written by a newer metabench (schema {version}): update first")
+    if version != SCHEMA:
+        raise ValueError("it is not a measurement")
+    if found := row_fault(row):
+        raise ValueError(f"it is not a measurement: {found}")
+    return dict(row)
+
+
+def parse_json(text: str) -> Any:
+    """Strict JSON; raises ValueError for NaN and infinity, for a name that stands twice, for bottomless nesting."""
+    try:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def read_environment(file: Path) -> dict[str, Any]:
+    """The machine and the warnings of a run; empty where there is no such file. Raises `UserError`."""
+    try:
+        environment = parse_json(read_text(file, MOST_ENVIRONMENT))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise UserError(f"'{file}' is not valid JSON: mend it, or delete it to do without") from None
+    if found := fault(environment, ENVIRONMENT_SCHEMA):
+        raise UserError(f"'{file}' does not describe a machine ({found}): mend it, or delete it to do without")
+    return dict(environment)

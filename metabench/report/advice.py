@@ -1,0 +1,154 @@
+"""Which engine to take for a setting: the figures of a brief sweep, put in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from metabench.record.reading import Row
+from metabench.report.bundles import Bundle, Peak, bundles, status, time_key
+from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, trim, with_interval
+from metabench.report.render.tables import Table, setting, without_empty_columns
+from metabench.report.sections.engines import LOOP
+from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio, ratio_interval
+
+PROCESS_NOISE = 0.1
+"""Two processes with the same work differ by that much on a shared machine (the median in results/epyc-2core/default):
+without the three rounds that would tell, engines that are closer are a tie."""
+PEAKS = {
+    "cuda_allocated_bytes": ("allocated", "what CUDA tensors held, weights and tasks included"),
+    "tracked_bytes": ("tracked", "tensors' live bytes, above those from before the meta-iteration"),
+    "resident_bytes": ("resident", "the whole process, above what it held before; its tensors alone are not known"),
+    "nvml_bytes": ("on the GPU", "all that the process held there, CUDA's own context included"),
+}
+"""Measures of memory, the one that says most first: its word, and what it is."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was found of one engine, where it is known; `compile_s` is None too where nothing is compiled."""
+
+    engine: str
+    status: str
+    reason: str
+    step: Interval | None
+    noisy: bool
+    samples: Mapping[int, Sequence[float]]
+    peak: Peak | None
+    compile_s: float | None
+    compile_cache: str
+    times_as_fast: Ratio | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of a meta-iteration; infinite for an engine that is not to be chosen."""
+        return self.step.value if self.step and self.status == "ok" else math.inf
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The fastest of some engines, and those that cannot be told apart from it."""
+
+    engine: str
+    tied: tuple[str, ...]
+    plain: str | None
+    """If it compiles: the fastest that does not; after so many meta-iterations, compiling repays against that."""
+    repaid_after: int | None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Engines, the fastest first; speed-ups are over `reference`: loop, or the slowest where loop has no time."""
+
+    setting: Mapping[str, Any]
+    engines: tuple[Candidate, ...]
+    reference: str
+    fastest: Choice | None
+    memory_limit: int | None
+    fastest_within_limit: Choice | None
+
+
+def judge(rows: Sequence[Row], memory_limit: int | None = None) -> Advice:
+    """What follows from at least one row of one setting; the limit is of peak memory, in bytes."""
+    engines = sorted(map(_candidate, bundles(rows, time_key)), key=lambda c: c.seconds)
+    timed = [c for c in engines if c.seconds < math.inf]
+    reference = next((c for c in timed if c.engine == LOOP), timed[-1] if timed else engines[0])
+    engines = [replace(c, times_as_fast=ratio_interval(reference.samples, c.samples)) for c in engines]
+    within = [c for c in timed if memory_limit is not None and c.peak and c.peak.bytes <= memory_limit]
+    cell = {axis: value for axis, value in rows[0]["cell"].items() if axis not in ("engine", "measure")}
+    return Advice(cell, tuple(engines), reference.engine, _choice(timed), memory_limit, _choice(within))
+
+
+def _candidate(bundle: Bundle) -> Candidate:
+    engine = str(bundle.cell["engine"])
+    reason = next((row["reason"] for row in bundle.rows if row["reason"]), "")
+    time: Row = next((row["time"] for row in bundle.rows if row.get("time")), {})
+    memory: Row = next((row["memory"] for row in bundle.rows if row.get("memory")), {})
+    peak = next((Peak(memory[kind], PEAKS[kind][0]) for kind in PEAKS if memory.get(kind) is not None), None)
+    compiling = (time["compile_s"], time["compile_cache"]) if time.get("compile_cache") else (None, "")
+    return Candidate(engine, status(bundle), reason, bundle.step, bundle.noisy, bundle.samples, peak, *compiling)
+
+
+def _choice(timed: Sequence[Candidate]) -> Choice | None:
+    if not timed:
+        return None
+    best, *others = timed
+    # The interval of three rounds has in it how processes differ.
+    unseen = PROCESS_NOISE if len(best.samples) < ROUNDS_TO_TELL else 0.0
+    ratios = {c.engine: ratio_interval(c.samples, best.samples) for c in others}
+    tied = tuple(engine for engine, ratio in ratios.items() if ratio is None or ratio.low <= 1 + unseen)
+    plain = next((c for c in others if c.compile_s is None), None) if best.compile_s else None
+    saved = plain.seconds - best.seconds if plain and plain.engine not in tied else 0.0
+    repaid_after = math.ceil((best.compile_s or 0) / saved) if saved > 0 else None
+    return Choice(best.engine, tied, plain.engine if plain else None, repaid_after)
+
+
+def table(advice: Advice) -> Table:
+    """The engines; those that are unsupported stand below with their reasons, as do the reasons of what failed."""
+    columns = ("engine", "status", "meta-iteration", f"times as fast as {advice.reference}", "peak memory", "compiling")
+    shown = [c for c in advice.engines if c.status != "unsupported"]
+    body = without_empty_columns(columns, [_texts(c, advice.reference) for c in shown], columns[2:])
+    words = {c.peak.method for c in shown if c.peak}
+    notes = [f"Peak memory, {word}: {meaning}." for word, meaning in PEAKS.values() if word in words]
+    notes += [f"{c.engine} is {c.status}: {c.reason}" for c in advice.engines if c.status != "ok"]
+    axes = [axis for axis, _ in time_key(advice.setting) if axis != "algorithm"]
+    title = f"Engines for {advice.setting['algorithm']}: {setting(advice.setting, axes, {})}"
+    return Table(title, "Time and peak memory of one meta-iteration, with 95 % intervals.", *body, tuple(notes))
+
+
+def _texts(c: Candidate, reference: str) -> tuple[str, ...]:
+    time = time_text(c.step) + (" (noisy)" if c.noisy else "") if c.step else NOTHING
+    ratio = with_interval(c.times_as_fast) if c.times_as_fast else NOTHING
+    compiling = NOTHING if c.compile_s is None else f"{duration_text(c.compile_s)} ({c.compile_cache} cache)"
+    return c.engine, c.status, time, "1" if c.engine == reference and c.step else ratio, _peak_text(c), compiling
+
+
+def _peak_text(c: Candidate) -> str:
+    return f"{bytes_text(c.peak.bytes)} {c.peak.method}" if c.peak else NOTHING
+
+
+def sentences(advice: Advice) -> list[str]:
+    """The advice in plain words."""
+    found = {c.engine: c for c in advice.engines}
+    choices = {"Fastest": advice.fastest}
+    if advice.memory_limit is not None:
+        choices[f"Within {bytes_text(advice.memory_limit)}"] = advice.fastest_within_limit
+    said = []
+    for label, choice in choices.items():
+        best = found[choice.engine] if choice else None
+        said.append(f"{label}: {_figures(best, advice.reference) if best else 'no engine'}.")
+        if choice and choice.tied:
+            said.append(f"{choice.engine} cannot be told apart from {', '.join(choice.tied)}: more --rounds may tell.")
+        if choice and choice.plain and best and best.compile_s:
+            compiling = f"{duration_text(best.compile_s)} of compiling ({best.compile_cache} cache)"
+            after = f"about {float(f'{choice.repaid_after or 0:.2g}'):,.0f} iterations against {choice.plain}"
+            repays = f"{best.engine} repays its {compiling} after {after}."
+            said.append(repays if choice.repaid_after else f"{choice.plain} spares the {compiling}.")
+    return list(dict.fromkeys(said))  # the fastest may be so within the limit too
+
+
+def _figures(c: Candidate, reference: str) -> str:
+    time = f", {time_text(c.step).split(' [')[0]} an iteration" if c.step else ""
+    ratio = c.times_as_fast if c.engine != reference else None
+    speed_up = f", {trim(ratio.value, ratio.low, ratio.high)} times as fast as {reference}" if ratio else ""
+    return c.engine + time + speed_up + (f", {_peak_text(c)}" if c.peak else "")

@@ -1,0 +1,1 @@
+"""Two runs or two revisions against each other, and many through time."""

@@ -1,0 +1,161 @@
+"""What changed from one run to another: each cell's time and memory, each training's quality, with a verdict."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from scipy.special import ndtr, ndtri
+
+from metabench.record.reading import Row
+from metabench.report.bundles import Bundle, Peak, axes_but, bundles, order, scores_by_seed, status, training_key
+from metabench.report.compare.times import GroupChange, TimeChange, floor_of, group_changes, time_changes
+from metabench.report.noise import NoiseFloor
+from metabench.report.provenance import differing_conditions, pairing
+from metabench.report.results import Run
+from metabench.statistics.ranks import LEVEL, adjusted
+from metabench.statistics.ratios import CONFIDENCE, Interval, difference, over_seeds
+
+MemoryVerdict: TypeAlias = Literal["more", "less", "the same"]
+QualityVerdict: TypeAlias = Literal["worse", "better", "the same", "cannot tell"]
+LOWER_IS_BETTER = ("mse",)
+
+
+@dataclass(frozen=True)
+class MemoryChange:
+    """A cell's peak memory in both runs, in bytes: exact, so that any change is one."""
+
+    base: int
+    new: int
+    method: str
+    verdict: MemoryVerdict
+
+
+@dataclass(frozen=True)
+class CellChange:
+    """One cell in both runs."""
+
+    id: str
+    cell: Mapping[str, Any]
+    statuses: tuple[str, str]
+    lost: bool
+    """Whether it was ok and is so in no round any more, or is incorrect."""
+    time: TimeChange | None
+    memory: MemoryChange | None
+
+
+@dataclass(frozen=True)
+class QualityChange:
+    """What a training reaches, over the training seeds that both runs have."""
+
+    cell: Mapping[str, Any]
+    metric: str
+    difference: Interval
+    """New minus base."""
+    seeds: int
+    p: float
+    """Corrected for the number of trainings."""
+    verdict: QualityVerdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, cell by cell."""
+
+    base: Run
+    new: Run
+    paired: bool
+    """Whether each round of a cell was measured in both runs one right after the other."""
+    floor: NoiseFloor | None
+    """The higher one of the two runs'."""
+    same_machine: bool
+    cells: tuple[CellChange, ...]
+    quality: tuple[QualityChange, ...]
+    groups: tuple[GroupChange, ...]
+    base_only: tuple[Mapping[str, Any], ...]
+    """Cells that only the base has."""
+    new_only: tuple[Mapping[str, Any], ...]
+    warnings: tuple[str, ...]
+
+
+def compare(base: Run, new: Run) -> Comparison:
+    """Compare two runs; cells are the same where they have the same id."""
+    paired = pairing(base.environment) is not None and pairing(base.environment) == pairing(new.environment)
+    before, after = cells_of(base), cells_of(new)
+    common = sorted(before.keys() & after.keys(), key=lambda name: order(before[name].cell))
+    pairs = {name: (before[name], after[name]) for name in common}
+    floors = [floor for run in (base, new) if (floor := floor_of(run.references))]
+    floor = max(floors, key=lambda floor: floor.ratio, default=None)
+    times = time_changes(pairs, paired, floor)
+    conditions = differing_conditions(base, new)
+    return Comparison(
+        base=base,
+        new=new,
+        paired=paired,
+        floor=floor,
+        same_machine=conditions.same_machine,
+        cells=tuple(_cell_change(name, *sides, times.get(name)) for name, sides in pairs.items()),
+        quality=quality_changes(base.measurements, new.measurements),
+        groups=tuple(group_changes(list(pairs.values()))),
+        base_only=tuple(bundle.cell for name, bundle in before.items() if name not in after),
+        new_only=tuple(bundle.cell for name, bundle in after.items() if name not in before),
+        warnings=(*conditions.sentences, *(() if pairs else ("the runs have no cell in common",))),
+    )
+
+
+def cells_of(run: Run) -> dict[str, Bundle]:
+    """The rounds of each cell, by its id."""
+    return {
+        bundle.rows[0]["id"]: bundle for bundle in bundles(run.measurements, lambda cell: axes_but(cell, "measure"))
+    }
+
+
+def _cell_change(name: str, base: Bundle, new: Bundle, time: TimeChange | None) -> CellChange:
+    now = {row["status"] for row in new.rows}
+    lost = status(base) == "ok" and ("ok" not in now or "incorrect" in now)
+    return CellChange(name, new.cell, (status(base), status(new)), lost, time, _memory(base.peak, new.peak))
+
+
+def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:
+    if base is None or new is None or base.method != new.method:
+        return None
+    verdict: MemoryVerdict = "more" if new.bytes > base.bytes else "less" if new.bytes < base.bytes else "the same"
+    return MemoryChange(base.bytes, new.bytes, new.method, verdict)
+
+
+def quality_changes(base: Iterable[Row], new: Iterable[Row]) -> tuple[QualityChange, ...]:
+    """Trainings that are the same but for their seeds, over the seeds of both runs.
+
+    Held-out tasks are the same, but scores are not recorded task by task: the intervals are added as if they were not.
+    Scores that are equal to the last bit are the same, whatever their interval.
+    """
+    sides = [{training_key(bundle.cell): bundle for bundle in bundles(rows, training_key)} for rows in (base, new)]
+    found = [made for key, bundle in sides[1].items() if key in sides[0] and (made := _quality(sides[0][key], bundle))]
+    corrected = adjusted([p for *_, p in found])
+    return tuple(
+        QualityChange(cell, metric, gain, seeds, p, _quality_verdict(metric, gain, p))
+        for (cell, metric, gain, seeds, _), p in zip(found, corrected, strict=True)
+        if p is not None
+    )
+
+
+def _quality(base: Bundle, new: Bundle) -> tuple[Mapping[str, Any], str, Interval, int, float] | None:
+    before, after = scores_by_seed(base), scores_by_seed(new)
+    seeds = sorted(before.keys() & after.keys())
+    if not seeds:
+        return None
+    metric = next(row["quality"]["metric"] for row in new.rows if row.get("quality"))
+    gain = over_seeds([difference(after[seed], before[seed]) for seed in seeds])
+    if all(after[seed] == before[seed] for seed in seeds):
+        return new.cell, metric, Interval(0.0, 0.0, 0.0), len(seeds), 1.0
+    half = (gain.high - gain.low) / 2
+    deviations = abs(gain.value) / half * float(ndtri((1 + CONFIDENCE) / 2)) if half else math.inf
+    return new.cell, metric, gain, len(seeds), float(2 * ndtr(-deviations))
+
+
+def _quality_verdict(metric: str, gain: Interval, p: float) -> QualityVerdict:
+    if gain.low == gain.high == 0:
+        return "the same"
+    if p > LEVEL:
+        return "cannot tell"
+    return "worse" if (gain.value > 0) == (metric in LOWER_IS_BETTER) else "better"

@@ -1,0 +1,226 @@
+"""A comparison of two runs for readers: tables, and JSON for programs."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from metabench.record.machines import machine_name
+from metabench.report.bundles import varying
+from metabench.report.compare.runs import CellChange, Comparison, QualityChange
+from metabench.report.compare.thresholds import Failure
+from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange
+from metabench.report.document import Document, data_names
+from metabench.report.numbers import NOTHING, Valued, bytes_text, duration_text, exact, quality_text, with_interval
+from metabench.report.provenance import revision_name
+from metabench.report.render.tables import Section, Table, setting
+from metabench.statistics.ranks import LEVEL
+
+HOW_TO_READ = (
+    "Ratios are the new run's by the base's; a cell's time in a round is the median of its fastest tenth of samples.",
+    "95 % intervals stand in square brackets. *slower* and *faster* need a difference that is significant over rounds",
+    "after correction for the number of cells, and above the noise floor; *the same* needs an interval within "
+    f"{100 * (SAME - 1):.0f} %",
+    "either way; all else is *cannot tell*. Tracked memory is exact: any change is one.",
+)
+CELL_AXES = (
+    *("task", "ways", "shots", "model", "inner_steps", "meta_batch", "query", "preset", "seed", "device", "precision"),
+    *("threads", "world_size", "machine", "train_ways", "train_shots"),
+    *("inner_lr", "iterations", "batch_norm", "outer_warmup"),
+    *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
+)
+SHAPE = frozenset({"ways", "shots"})
+FIRST_VERDICTS = ("slower", "worse", "more", "faster", "better", "less", "cannot tell", "the same")
+
+
+def cell_text(cell: Mapping[str, Any], axes: Iterable[str] = CELL_AXES, data: Mapping[str, str] | None = None) -> str:
+    """A cell in one phrase."""
+    return f"{cell['algorithm']}/{cell['engine']}, {setting(cell, axes, data or {})}"
+
+
+def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Document:
+    """All tables of a comparison; what makes the gate fail first."""
+    cells = [change.cell for change in found.cells]
+    axes, fixed = differing_axes(cells)
+    data = data_names((*found.base.measurements, *found.new.measurements))
+    common = setting(cells[0], fixed, data) if cells else ""
+    sections = (
+        _section("Gate", _failures(failed, data)),
+        _section("Geometric means", _groups(found)),
+        _section("Time", _times(found, f"Time: {common}", axes, data)),
+        _section("Memory", _memory(found, axes, data)),
+        _section("Quality", _quality(found.quality, data)),
+        _section("Statuses that differ", _statuses(found.cells, data)),
+        _section("Cells of one run alone", _alone(found, data)),
+    )
+    title = f"{revision_name(found.new)} against {revision_name(found.base)}"
+    shown = tuple(section for section in sections if section.tables[0].rows)
+    return Document(title, _facts(found), found.warnings, shown, HOW_TO_READ)
+
+
+def _section(title: str, table: Table) -> Section:
+    return Section(title, (table,))
+
+
+def _facts(found: Comparison) -> tuple[tuple[str, str], ...]:
+    verdicts: Counter[str] = Counter(change.time.verdict for change in found.cells if change.time)
+    counts = ", ".join(f"{verdicts[word]} {word}" for word in FIRST_VERDICTS if verdicts[word])
+    floor = "not measured"
+    if found.floor:
+        floor = f"{found.floor.ratio:.3f} from one process to the next ({found.floor.pairs} pairs)"
+    how = "in pairs, one right after the other" if found.paired else "apart: a change of the machine is in the ratios"
+    machines = dict.fromkeys(machine_name(run.environment) for run in (found.base, found.new))
+    facts = {
+        "base": f"{revision_name(found.base)} ({found.base.name})",
+        "new": f"{revision_name(found.new)} ({found.new.name})",
+        "machine": "; ".join(machines),
+        "measured": how,
+        "noise floor": floor,
+        "times": counts or "none",
+        "peak memory": _memory_text(found),
+    }
+    return tuple(facts.items())
+
+
+def _memory_text(found: Comparison) -> str:
+    weighed = [change.memory for change in found.cells if change.memory]
+    changed = sum(memory.verdict != "the same" for memory in weighed)
+    return f"{changed} of {len(weighed)} cells changed, the others by not a byte" if weighed else "not measured in both"
+
+
+def _failures(failed: Sequence[Failure], data: Mapping[str, str]) -> Table:
+    body = tuple((cell_text(failure.cell, data=data), failure.reason) for failure in failed)
+    return Table("The gate fails", "Every cell for which it does, and why.", ("cell", "why"), body)
+
+
+def _groups(found: Comparison) -> Table:
+    body = tuple(
+        (
+            f"{group.kind} {group.name}",
+            with_interval(group.interval) if group.interval else exact(group.value) + " (too few rounds)",
+            str(group.cells),
+            str(group.rounds),
+        )
+        for group in found.groups
+    )
+    says = "Geometric mean of the ratios of times of all cells, formed within each round."
+    return Table("Geometric means of the ratios of times", says, ("group", "ratio", "cells", "rounds"), body)
+
+
+def _times(found: Comparison, title: str, axes: Sequence[str], data: Mapping[str, str]) -> Table:
+    timed = [(change.cell, change.time, change.id) for change in found.cells if change.time]
+    timed.sort(key=lambda line: FIRST_VERDICTS.index(line[1].verdict))
+    body = tuple(
+        (
+            *_labels(cell, axes, data),
+            duration_text(time.base_s),
+            duration_text(time.new_s),
+            with_interval(time.ratio),
+            NOTHING if time.p is None else Valued(f"{time.p:.2g}", time.p),
+            str(time.rounds),
+            time.verdict,
+        )
+        for cell, time, _ in timed
+    )
+    columns = ("implementation", "setting", "base", "new", "ratio", "p", "rounds", "verdict")
+    says = "Time of a meta-iteration; p is corrected for the number of cells."
+    notes = tuple(_time_notes([time for _, time, _ in timed]))
+    return Table(title, says, columns, body, notes, tuple((cell_id,) for *_, cell_id in timed))
+
+
+def _time_notes(times: Sequence[TimeChange]) -> list[str]:
+    if all(time.p is not None for time in times):
+        return []
+    return [
+        f"– too few rounds for a test at {100 * LEVEL:g} %: a difference is called only where the whole interval, of "
+        f"three rounds or more, lies beyond {FEW_BEYOND:g} either way. `metabench compare --rev` measures enough."
+    ]
+
+
+def differing_axes(cells: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """The axes on which cells differ, and the others; the shape of a task is told whole."""
+    found = varying(cells, CELL_AXES)
+    differing = [axis for axis in CELL_AXES if axis in found or (axis in SHAPE and not SHAPE.isdisjoint(found))]
+    return differing, [axis for axis in CELL_AXES if axis not in differing]
+
+
+def _labels(cell: Mapping[str, Any], axes: Sequence[str], data: Mapping[str, str]) -> tuple[str, str]:
+    return f"{cell['algorithm']}/{cell['engine']}", setting(cell, axes, data) or NOTHING
+
+
+def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:
+    weighed = [(change.cell, change.memory, change.id) for change in found.cells if change.memory]
+    changed = [line for line in weighed if line[1].verdict != "the same"]
+    body = tuple(
+        (
+            *_labels(cell, axes, data),
+            bytes_text(memory.base),
+            bytes_text(memory.new),
+            Valued(f"{memory.new - memory.base:+d} B", memory.new - memory.base),
+            Valued(f"{memory.new / memory.base:.4g}", memory.new / memory.base) if memory.base else NOTHING,
+            memory.verdict,
+        )
+        for cell, memory, _ in changed
+    )
+    says = f"Peak memory of a meta-iteration: {_memory_text(found)}."
+    columns = ("implementation", "setting", "base", "new", "change", "ratio", "verdict")
+    return Table("Memory", says, columns, body, cells=tuple((cell_id,) for *_, cell_id in changed))
+
+
+def _quality(changes: Sequence[QualityChange], data: Mapping[str, str]) -> Table:
+    axes = [axis for axis in differing_axes([change.cell for change in changes])[0] if axis != "seed"]
+    ordered = sorted(changes, key=lambda change: FIRST_VERDICTS.index(change.verdict))
+    body = tuple(
+        (
+            *_labels(change.cell, axes, data),
+            change.metric,
+            _gain(change),
+            Valued(f"{change.p:.2g}", change.p),
+            str(change.seeds),
+            change.verdict,
+        )
+        for change in ordered
+    )
+    says = "New minus base, over the training seeds of both; accuracy in percentage points. 0: equal to the last bit."
+    return Table("Quality", says, ("implementation", "setting", "metric", "difference", "p", "seeds", "verdict"), body)
+
+
+def _gain(change: QualityChange) -> str:
+    if change.verdict == "the same":
+        return "0"
+    text = quality_text(change.difference, change.metric)
+    return text if change.difference.value < 0 else Valued(f"+{text}", text.value)
+
+
+def _statuses(changes: Sequence[CellChange], data: Mapping[str, str]) -> Table:
+    found = [change for change in changes if len(set(change.statuses)) > 1]
+    body = tuple((cell_text(change.cell, data=data), *change.statuses) for change in found)
+    ids = tuple((change.id,) for change in found)
+    return Table("Statuses that differ", "Findings in themselves.", ("cell", "base", "new"), body, cells=ids)
+
+
+def _alone(found: Comparison, data: Mapping[str, str]) -> Table:
+    sides = (("base", found.base_only), ("new", found.new_only))
+    body = tuple((cell_text(cell, data=data), name) for name, cells in sides for cell in cells)
+    return Table("Cells of one run alone", "They cannot be compared.", ("cell", "run"), body)
+
+
+def comparison_json(found: Comparison, failed: Sequence[Failure]) -> dict[str, Any]:
+    """All that the tables show, with every digit."""
+    names = {
+        side: {"run": run.name, "revision": revision_name(run), "machine": machine_name(run.environment)}
+        for side, run in (("base", found.base), ("new", found.new))
+    }
+    return {
+        **names,
+        "paired": found.paired,
+        "same_machine": found.same_machine,
+        "warnings": list(found.warnings),
+        "noise_floor": asdict(found.floor) if found.floor else None,
+        "cells": [asdict(change) for change in found.cells],
+        "quality": [asdict(change) for change in found.quality],
+        "groups": [asdict(group) for group in found.groups],
+        "base_only": list(found.base_only),
+        "new_only": list(found.new_only),
+        "failures": [asdict(failure) for failure in failed],
+    }

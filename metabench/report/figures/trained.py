@@ -1,0 +1,112 @@
+"""What was meta-trained and judged in a run, setting by setting: what the pictures of quality are made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metabench.report.bundles import (
+    TRAINING_AXES,
+    Bundle,
+    Quality,
+    bundles,
+    quality,
+    status,
+    telling_apart,
+    time_key,
+    training_key,
+    varying,
+)
+from metabench.report.document import data_names
+from metabench.report.render.tables import TECHNIQUE_AXES, axis_word, setting
+from metabench.report.results import Run
+
+GROUP_AXES = ("task", "ways", "shots", "device", "precision", "world_size", "machine")
+"""One panel for each combination of these."""
+SIZES = ("model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots", "threads")
+TOLD = (*(axis for axis in TECHNIQUE_AXES if axis != "precision"), *SIZES, *TRAINING_AXES, "outer")
+"""What may tell two trainings of an algorithm apart; what is said with fewest words stands first."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An algorithm as it was meta-trained."""
+
+    name: str
+    """The algorithm, and what tells this training from another of it."""
+    bundle: Bundle
+    cost: Bundle
+    """All rows whose meta-iterations cost the same."""
+    quality: Quality
+
+    @property
+    def algorithm(self) -> str:
+        return self.bundle.algorithm
+
+    @property
+    def cells(self) -> str:
+        """Ids of what was measured, with spaces between."""
+        return " ".join(dict.fromkeys(str(row["id"]) for row in self.bundle.rows))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that was judged on the same tasks."""
+
+    title: str
+    metric: str
+    trained: tuple[Trained, ...]
+    failed: tuple[str, ...]
+    """What has no quality, though it was asked for, and why."""
+
+    @property
+    def heading(self) -> str:
+        """The title, with what failed."""
+        return f"{self.title}. No figure: {', '.join(self.failed)}" if self.failed else self.title
+
+
+def trained_settings(run: Run) -> list[Setting]:
+    """Every setting in which something was judged."""
+    rows, data = run.measurements, data_names(run.measurements)
+    cost = {time_key(bundle.cell): bundle for bundle in bundles(rows, time_key)}
+    groups: dict[tuple[Any, ...], list[Bundle]] = {}
+    for bundle in bundles(rows, training_key):
+        if bundle.asked_for("quality"):
+            groups.setdefault(tuple(str(bundle.cell.get(axis)) for axis in GROUP_AXES), []).append(bundle)
+    found = []
+    for group in groups.values():
+        group.sort(key=lambda bundle: bundle.rank)
+        names = _names(group)
+        judged = [(name, bundle, quality(bundle)) for name, bundle in zip(names, group, strict=True)]
+        trained = tuple(Trained(name, b, cost[time_key(b.cell)], q) for name, b, q in judged if q)
+        metrics = {one.quality.metric for one in trained}
+        if len(metrics) == 1:
+            failed = tuple(f"{name} ({status(bundle)})" for name, bundle, q in judged if not q)
+            found.append(Setting(_title(trained, data), metrics.pop(), trained, failed))
+    return found
+
+
+def _title(trained: Sequence[Trained], data: Mapping[str, str]) -> str:
+    cells = [one.bundle.cell for one in trained]
+    common = [axis for axis in ("model", "engine", "threads") if not varying(cells, (axis,))]
+    return setting(cells[0], (*GROUP_AXES, *common), data)
+
+
+def _names(group: Sequence[Bundle]) -> list[str]:
+    """The algorithm of each, and the fewest axes that tell it from others of that algorithm."""
+    names = []
+    for bundle in group:
+        alike = [other.cell for other in group if other.algorithm == bundle.algorithm]
+        axes = telling_apart(alike, ("algorithm",), TOLD)
+        alone = next((axis for axis in axes if len({str(cell.get(axis)) for cell in alike}) == len(alike)), None)
+        told = [setting_of(bundle.cell, axis) for axis in ([alone] if alone else axes)]
+        names.append(", ".join([bundle.algorithm, *(word for word in told if word)]))
+    return names
+
+
+def setting_of(cell: Mapping[str, Any], axis: str) -> str:
+    """One axis of a cell in words; nothing for what goes without saying."""
+    if axis == "preset":
+        return str(cell.get(axis))
+    if axis == "iterations":
+        return f"{cell[axis]:,} iterations"
+    return setting(cell, (axis,), {}) if axis in cell else f"no {axis_word(axis)}"

@@ -1,0 +1,130 @@
+"""Figures as text: as many digits as the interval supports, in a unit that reads well."""
+
+import math
+import re
+from typing import Self
+
+from metabench.statistics.ratios import Interval
+
+MOST_DIGITS = 4  # significant ones; more are never read
+EXACT_DIGITS = 3  # for a figure without an interval
+NOTHING = "–"
+"""What stands where nothing was measured."""
+UNKNOWN = "?"
+"""What stands in brackets where too few samples give no interval."""
+
+TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+BYTE_UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B"))
+HUGE = 1e6
+PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
+
+
+class Valued(str):
+    """A figure's text that knows its value, in seconds, bytes or as it is: a page sorts by the value."""
+
+    value: float
+
+    def __new__(cls, text: str, value: float) -> Self:
+        made = super().__new__(cls, text)
+        made.value = float(value)
+        return made
+
+    def __add__(self, mark: str) -> "Valued":
+        """With a mark behind it."""
+        return Valued(str(self) + mark, self.value)
+
+
+def true_value(text: str) -> float | None:
+    """What a cell of a table sorts by: a figure's value, or the number that the text is; None for all else."""
+    if isinstance(text, Valued):
+        value = text.value
+    elif PLAIN_NUMBER.fullmatch(text):
+        value = float(text)
+    else:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def exact(value: float) -> Valued:
+    """A figure without an interval, with three digits."""
+    return Valued(trim(value, 0, 0), value)
+
+
+def trim(value: float, low: float, high: float) -> str:
+    """`value` to the first digit of half the interval's width: 1.234567 in [1.21, 1.26] is 1.23.
+
+    One digit more where that first digit is a 1, or rounding would eat up to half of the interval. At most four
+    significant digits; three where low equals high or nothing is known, which says nothing of the digits.
+    """
+    return _fixed(value, _decimals(value, low, high))
+
+
+def _decimals(value: float, low: float, high: float) -> int:
+    """How many decimals are shown; negative: that many zeros before the point."""
+    half = (high - low) / 2
+    leading = math.floor(math.log10(abs(value))) if value else 0
+    if not 0 < half < math.inf:
+        return EXACT_DIGITS - 1 - leading
+    supported = _first_decimal(half)
+    if low > 0:  # at least one digit, though the interval supports none: no time reads as 0
+        supported = max(supported, -leading)
+    return min(supported, MOST_DIGITS - 1 - leading) if value else supported
+
+
+def _first_decimal(half: float) -> int:
+    """The decimal of the first digit of a half-width, or of the second if the first is a 1."""
+    exponent = math.floor(math.log10(half))
+    return -exponent + (half < 2 * 10.0**exponent)
+
+
+def _fixed(value: float, decimals: int) -> str:
+    text = f"{round(value, decimals):.{max(decimals, 0)}f}"
+    # no interval turns a zero negative
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def with_interval(figure: Interval, scale: float = 1.0, unit: str = "") -> Valued:
+    """`1.23 [1.21, 1.26]`, or with a unit `1.23 ms [1.21, 1.26]`, after division by `scale`; `[?]` if not known."""
+    value, low, high = figure.value / scale, figure.low / scale, figure.high / scale
+    decimals = _decimals(value, low, high)
+    shown = _fixed(value, decimals) + (f" {unit}" if unit else "")
+    ends = f"{_fixed(low, decimals)}, {_fixed(high, decimals)}" if figure.known else UNKNOWN
+    return Valued(f"{shown} [{ends}]", figure.value)
+
+
+def time_text(figure: Interval) -> Valued:
+    """A time given in seconds, with its interval, in µs, ms or s."""
+    scale, unit = next((pair for pair in TIME_UNITS if figure.value >= pair[0]), TIME_UNITS[-1])
+    return with_interval(figure, scale, unit)
+
+
+def duration_text(seconds: float) -> Valued:
+    """A time without an interval: three digits in µs, ms, s, and from two minutes on in min."""
+    if seconds >= 120:
+        return Valued(f"{trim(seconds / 60, 0, 0)} min", seconds)
+    scale, unit = next((pair for pair in TIME_UNITS if seconds >= pair[0]), TIME_UNITS[-1])
+    return Valued(f"{trim(seconds / scale, 0, 0)} {unit}", seconds)
+
+
+def bytes_text(count: int) -> Valued:
+    """Bytes with three digits in B, KiB, MiB or GiB."""
+    scale, unit = next((pair for pair in BYTE_UNITS if count >= pair[0]), BYTE_UNITS[-1])
+    return Valued(f"{count} B" if scale == 1 else f"{trim(count / scale, 0, 0)} {unit}", count)
+
+
+def quality_text(score: Interval, metric: str) -> Valued:
+    """A score ± half the width of its interval: accuracy in %, anything else as it is."""
+    scale, unit = (0.01, " %") if metric == "accuracy" else (1.0, "")
+    value, low, high = score.value / scale, score.low / scale, score.high / scale
+    half = (high - low) / 2
+    if abs(value) >= HUGE:  # an adaptation that overshot: its order of magnitude says all
+        return Valued(f"{value:.0e} ± {half:.0e}{unit}", score.value)
+    decimals = _decimals(value, low, high)
+    # of a very narrow interval one digit at least, so that it does not read as none
+    own = max(decimals, _first_decimal(half)) if half > 0 else decimals
+    return Valued(f"{_fixed(value, decimals)} ± {_fixed(half, own)}{unit}", score.value)
+
+
+def error_text(error: float | None) -> str:
+    """A relative error, as a power of ten; a missing one was not finite."""
+    return "not finite" if error is None or not math.isfinite(error) else Valued(f"{error:.1e}", error)

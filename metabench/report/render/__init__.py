@@ -1,0 +1,1 @@
+"""Renderings of tables: terminal, Markdown, LaTeX, a page."""

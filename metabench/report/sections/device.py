@@ -1,0 +1,107 @@
+"""What bounds a meta-iteration on a GPU, and what energy it takes: the columns that stand beside its time."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, TypeVar
+
+from metabench.record.reading import Row
+from metabench.report.numbers import NOTHING, Valued, trim
+
+FEW_BUSY = 0.5
+"""A GPU that runs kernels in a smaller share of a step than this waits for most of it."""
+KERNELS_A_LAUNCH = 2.0
+"""With more, the host launches many kernels as one (a graph), and is not what the GPU waits for."""
+BY_LAUNCHES = "bound by launches"
+BY_GAPS = "bound by gaps between kernels"
+TITLES = ("launches", "busy", "energy")
+ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
+NOTES = {
+    "busy": "Launches: how often the host puts work on the GPU in one meta-iteration. Busy: the share of the step in "
+    "which the GPU runs at least one kernel, copy or fill.",
+    BY_LAUNCHES: f"{BY_LAUNCHES}: the GPU is busy for less than {100 * FEW_BUSY:.0f} % of the step, and waits for the "
+    "host to launch the next kernel. The time is the host's more than the GPU's.",
+    BY_GAPS: f"{BY_GAPS}: the GPU is busy for less than {100 * FEW_BUSY:.0f} % of the step, though the host launches "
+    "many kernels at once. They are short, and the GPU pauses between them.",
+}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DeviceWork:
+    """What one meta-iteration asks of a GPU. What is not known is None."""
+
+    launches: float
+    kernels: float | None
+    busy_share: float | None
+
+    @property
+    def bound(self) -> str:
+        """What the GPU waits for during most of the step, in words; empty where it is busy, or nothing is known."""
+        if self.busy_share is None or self.kernels is None or self.busy_share >= FEW_BUSY:
+            return ""
+        return BY_LAUNCHES if self.kernels <= KERNELS_A_LAUNCH * self.launches else BY_GAPS
+
+
+def device_work(rows: Iterable[Row]) -> DeviceWork | None:
+    """The medians over rows of one cell; None where no row has any."""
+    found = [part for row in rows if (part := row.get("launches") or {}).get("launches") is not None]
+    launches = _median(found, "launches")
+    if launches is None:
+        return None
+    return DeviceWork(launches, _median(found, "kernels"), _median(found, "busy_share"))
+
+
+def joules(rows: Iterable[Row]) -> float | None:
+    """The median energy of a meta-iteration over rows of one cell; None where no row has any."""
+    return _median([row.get("energy") or {} for row in rows], "joules")
+
+
+def _median(parts: Sequence[Any], name: str) -> float | None:
+    values = [part[name] for part in parts if part.get(name) is not None]
+    return median(values) if values else None
+
+
+def launches_text(work: DeviceWork | None) -> str:
+    """How many launches there are, with thousands apart; a fraction where iterations differ."""
+    if work is None:
+        return NOTHING
+    whole = work.launches == round(work.launches)
+    return Valued(f"{work.launches:,.0f}" if whole else f"{work.launches:,.1f}", work.launches)
+
+
+def busy_text(work: DeviceWork | None) -> str:
+    """The share in which kernels run, and what the GPU waits for."""
+    if work is None or work.busy_share is None:
+        return NOTHING
+    return Valued(f"{100 * work.busy_share:.2g} %", work.busy_share) + (f", {work.bound}" if work.bound else "")
+
+
+def energy_text(energy: float | None) -> str:
+    """Joules with three digits, in J, mJ or µJ."""
+    if energy is None:
+        return NOTHING
+    scale, unit = next((pair for pair in ENERGY_UNITS if energy >= pair[0]), ENERGY_UNITS[-1])
+    return Valued(f"{trim(energy / scale, 0, 0)} {unit}", energy)
+
+
+def device_columns(rows_of: Callable[[T], Sequence[Row]]) -> list[tuple[str, Callable[[T], str]]]:
+    """The columns `TITLES` of a table whose lines stand on rows of one cell each."""
+    return [
+        ("launches", lambda line: launches_text(device_work(rows_of(line)))),
+        ("busy", lambda line: busy_text(device_work(rows_of(line)))),
+        ("energy", lambda line: energy_text(joules(rows_of(line)))),
+    ]
+
+
+def device_notes(rows: Iterable[Row]) -> list[str]:
+    """What a reader must know of these columns, and why a figure is missing."""
+    rows = list(rows)
+    works = [work for row in rows if (work := device_work([row]))]
+    bounds = {work.bound for work in works}
+    notes = [NOTES["busy"]] if works else []
+    notes += [NOTES[bound] for bound in (BY_LAUNCHES, BY_GAPS) if bound in bounds]
+    missing = dict.fromkeys(str(row["launches"]["note"]) for row in rows if (row.get("launches") or {}).get("note"))
+    notes += [f"No launches or no busy share of some cells: {why}." for why in missing]
+    methods = dict.fromkeys(str(row["energy"]["method"]) for row in rows if row.get("energy"))
+    return notes + ([f"Energy of one meta-iteration, by: {'; '.join(methods)}."] if methods else [])

@@ -1,0 +1,1 @@
+"""Estimates with their uncertainty; what is a textbook's is SciPy's."""

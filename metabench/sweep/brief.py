@@ -1,0 +1,40 @@
+"""A brief sweep of one setting on several engines, for advice on which to take."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from metabench.engines.base import ENGINES
+from metabench.errors import Unsupported
+from metabench.machine.conditions import warnings_now
+from metabench.record.reading import Row
+from metabench.sweep.jobs import Progress
+from metabench.sweep.process import run_cell
+from metabench.sweep.runner import plan
+from metabench.sweep.spec import Sweep, parse_sweep
+from metabench.tasks.base import TASKS
+
+
+def sweep_of(axes: Mapping[str, Any], engines: str, rounds: int, time_limit_s: float, cores: int) -> Sweep:
+    """A cell for each of the engines (names with commas between; empty or `all`: every one)."""
+    chosen = ENGINES.names() if engines in ("", "all") else [name.strip() for name in engines.split(",")]
+    settings = {"rounds": rounds, "noise_pairs": 0, "time_limit_s": time_limit_s, "time_budget_s": 1.0}
+    grid = {**axes, "engine": chosen, "measure": ["time", "memory"]}
+    return parse_sweep("advise", {"run": settings, "grid": [grid]}, "", cores)
+
+
+def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> Iterator[Row]:
+    """A row for each engine and round, as soon as it is measured. Raises `UserError` where the data cannot be had."""
+    with suppress(Unsupported):  # each cell says so in its row
+        TASKS.get(sweep.cells[0].task).build(sweep.cells[0].shape, data_dir)
+    for sentence in warnings_now({cell.device for cell in sweep.cells}):
+        progress.warn(sentence)
+    jobs = plan(sweep)
+    progress.begin(len(jobs), 0)
+    for job in jobs:
+        progress.cell(job.cell)
+        measurement = run_cell(job.cell, job.round, sweep.settings, data_dir)
+        progress.finished(measurement)
+        yield asdict(measurement)

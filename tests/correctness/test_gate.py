@@ -1,0 +1,167 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.autodiff import TAPE
+from metabench.correctness.gate import _best_difference, gate, relative_error
+from metabench.engines.base import ENGINES
+from metabench.models.base import MODELS
+from metabench.models.conv4 import Conv4
+from metabench.tasks.base import TASKS, EpisodeShape
+from metabench.tensors import Batch, Task
+
+CPU = torch.device("cpu")
+
+
+class Noise:
+    """Images of noise: what the gate needs of a task distribution, without any data."""
+
+    kind = "classification"
+    input_shape = (1, 28, 28)
+    outputs = 5
+    training_classes = 5
+
+    def sample(self, split, tasks, generator):
+        x, y = torch.rand(tasks, 15, 1, 28, 28, generator=generator), torch.arange(5).repeat(tasks, 3)
+        return Task(Batch(x[:, :5], y[:, :5]), Batch(x[:, 5:], y[:, 5:]), torch.arange(5).repeat(tasks, 1))
+
+
+SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)
+
+
+def maml(distribution, model):
+    built = model if not isinstance(model, str) else MODELS.get(model)(distribution.input_shape, distribution.outputs)
+    lr = 0.4 if distribution.kind == "classification" else 0.01
+    return ALGORITHMS.get("maml")(Learner(built, distribution.kind), lr, 2)
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+@pytest.mark.parametrize(
+    ("distribution", "model"), [(SINUSOID, "mlp-40x2"), (Noise(), "conv4-16"), (Noise(), "conv4-16-maxpool")]
+)
+def test_right_implementations_pass(engine, distribution, model):
+    algorithm = maml(distribution, model)
+    result = gate(algorithm, ENGINES.get(engine).build(algorithm), distribution, CPU)
+    assert result.passed, result.reason
+    assert result.engine_error < 1e-12
+    assert result.definition_error < 1e-7
+
+
+def test_an_engine_that_drops_the_second_order_fails():
+    algorithm = maml(SINUSOID, "mlp-40x2")
+    first_order = ALGORITHMS.get("fomaml")(algorithm.learner, algorithm.inner_lr, algorithm.inner_steps)
+    result = gate(algorithm, ENGINES.get("loop").build(first_order), SINUSOID, CPU)
+    assert not result.passed
+    assert result.engine_error > 1e-3
+    assert result.definition_error < 1e-7
+    assert "differs from loop" in result.reason
+
+
+def test_an_algorithm_that_forgets_to_record_the_inner_gradient_fails():
+    """Its loop and its vmap agree with each other, and both are wrong."""
+
+    class Forgetful(ALGORITHMS.get("maml")):
+        def trajectory(self, meta, support):
+            adapted = meta
+            for _ in range(self.inner_steps):
+                constant = {name: p.detach() for name, p in adapted.items()}
+                gradient, _ = TAPE.gradient_and_value(self.learner.loss)(constant, support)
+                adapted = {name: p - self.inner_lr * gradient[name] for name, p in adapted.items()}
+                yield adapted
+
+    right = maml(SINUSOID, "mlp-40x2")
+    algorithm = Forgetful(right.learner, right.inner_lr, right.inner_steps)
+    result = gate(algorithm, ENGINES.get("loop").build(algorithm), SINUSOID, CPU)
+    assert result.engine_error == 0
+    assert result.definition_error > 1e-3
+    assert not result.passed
+    assert "finite differences" in result.reason
+
+
+def test_a_stock_affine_batch_norm_fails_under_vmap_and_passes_in_the_loop():
+    class Stock(Conv4):
+        def features(self, params, x):
+            for i in range(1, 5):
+                x = F.conv2d(x, params[f"conv{i}.weight"], stride=2, padding=1)
+                weight, bias = params[f"norm{i}.weight"], params[f"norm{i}.bias"]
+                x = F.relu(F.batch_norm(x, None, None, weight, bias, training=True))
+            return x.mean((2, 3))
+
+    algorithm = maml(Noise(), Stock((1, 28, 28), 5, 8, False, True))
+    assert gate(algorithm, ENGINES.get("loop").build(algorithm), Noise(), CPU).passed
+    result = gate(algorithm, ENGINES.get("vmap").build(algorithm), Noise(), CPU)
+    assert not result.passed
+    assert result.engine_error > 1e-4
+
+
+def test_not_a_number_does_not_pass():
+    algorithm = maml(SINUSOID, "mlp-40x2")
+
+    def step(meta, episodes):
+        direction, metrics = ENGINES.get("loop").build(algorithm)(meta, episodes)
+        return {name: d / 0 * 0 for name, d in direction.items()}, metrics
+
+    assert not gate(algorithm, step, SINUSOID, CPU).passed
+
+
+def test_a_wrong_metric_does_not_pass():
+    algorithm = maml(SINUSOID, "mlp-40x2")
+
+    def step(meta, episodes):
+        direction, metrics = ENGINES.get("loop").build(algorithm)(meta, episodes)
+        return direction, {"loss": metrics["loss"] * 1.001}
+
+    assert not gate(algorithm, step, SINUSOID, CPU).passed
+
+
+@pytest.mark.parametrize(("slope", "agrees"), [(1.0, True), (2.0, False)])
+def test_finer_differences_are_taken_where_a_kink_lies_in_all_others(slope, agrees):
+    kink = 3e-8
+
+    def objective(point):
+        x = float(point["x"])
+        return x + 1000 * max(0.0, x - kink)
+
+    at = {"x": torch.zeros(1, dtype=torch.float64)}
+    error = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), slope, 1e-5)
+    assert error == pytest.approx(0 if agrees else 1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [
+        (0.0, [1e-5]),  # the first agrees clearly
+        (9e-8, [1e-5]),
+        (2e-7, [1e-5, 1e-6, 1e-7]),  # within what is allowed, and another may be better
+        (2e-5, [1e-5, 1e-6, 1e-7, 1e-8, 1e-9]),
+    ],
+)
+def test_no_more_differences_are_taken_than_it_needs(error, tried):
+    sizes = []
+
+    def objective(point):
+        x = float(point["x"])
+        sizes.append(abs(x))
+        return x
+
+    at = {"x": torch.zeros(1, dtype=torch.float64)}
+    found = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0 - error, 1e-5)
+    assert found == pytest.approx(error, abs=1e-12)
+    assert sizes == pytest.approx([size for size in tried for _ in range(2)])
+
+
+def test_what_is_not_finite_agrees_nowhere():
+    def objective(point):
+        return float("nan")
+
+    at = {"x": torch.zeros(1, dtype=torch.float64)}
+    assert not _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0, 1e-5) <= 1e-5
+
+
+def test_relative_error():
+    truth = {"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([4.0])}
+    assert relative_error({"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([4.5])}, truth) == pytest.approx(0.1)
+    assert relative_error({"a": truth["a"]}, truth) == float("inf")
+    zero = {"a": torch.zeros(2)}
+    assert relative_error({"a": torch.tensor([0.0, 0.5])}, zero) == 0.5

@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import pytest
+
+from metabench.record.cell import Cell, is_larger
+
+
+@pytest.fixture
+def cell() -> Cell:
+    return Cell(
+        algorithm="maml", engine="loop", task="omniglot", model="conv4-64", inner_steps=1, meta_batch=4, ways=5,
+        shots=1, query=5, train_ways=5, train_shots=1, inner_optimizer="sgd", first_order=0.0, checkpoint=False,
+        precision="float32", device="cpu", seed=0, preset="quick", inner_lr=0.4, eval_steps=3,
+        eval_query=1, batch_norm="transductive", outer="adam", outer_lr=1e-3, outer_decay="none", outer_warmup=0,
+        outer_clip=0.0, iterations=10, eval_tasks=600, threads=2, world_size=1, measure=("time",),
+    )  # fmt: skip
+
+
+PURPOSES = ("init", "train", "validation", "test")
+
+
+def seeds(cell: Cell) -> list[int]:
+    return [cell.seed_for(purpose) for purpose in PURPOSES]
+
+
+def test_algorithms_and_engines_share_weights_and_tasks(cell):
+    other = replace(cell, algorithm="reptile", engine="vmap", inner_steps=5, meta_batch=9, inner_lr=1.0, iterations=99)
+    assert seeds(other) == seeds(cell)
+    assert len(set(seeds(cell))) == 4
+
+
+def test_a_seed_changes_weights_and_training_but_not_what_is_judged_on(cell):
+    init, train, validation, test = zip(seeds(cell), seeds(replace(cell, seed=1)), strict=True)
+    assert init[0] != init[1] and train[0] != train[1]
+    assert validation[0] == validation[1] and test[0] == test[1]
+
+
+def test_training_queries_do_not_change_what_is_judged_on(cell):
+    assert replace(cell, query=9).seed_for("test") == cell.seed_for("test")
+    assert replace(cell, eval_query=9).seed_for("test") != cell.seed_for("test")
+
+
+def test_training_may_be_on_other_ways_and_shots_than_what_is_judged_on(cell):
+    other = replace(cell, train_ways=20, train_shots=5)
+    assert other.shape != other.eval_shape == cell.eval_shape
+    assert other.seed_for("test") == cell.seed_for("test") and other.seed_for("init") == cell.seed_for("init")
+    assert other.seed_for("train") != cell.seed_for("train")
+
+
+def test_a_cell_of_one_process_is_what_it_was_before_there_could_be_several(cell):
+    assert "world_size" not in cell.to_json() and Cell.from_json(cell.to_json()) == cell
+    several = replace(cell, world_size=2)
+    assert several.to_json()["world_size"] == 2 and Cell.from_json(several.to_json()) == several
+    assert several.id != cell.id == "bfb355f865a9c597"
+    assert seeds(several) == seeds(cell)
+
+
+def test_seeds_are_the_same_everywhere(cell):
+    """A fixed value: a change here changes every published figure."""
+    assert cell.seed_for("init") == 66657718027416292
+
+
+def test_identity_does_not_depend_on_what_is_measured(cell):
+    assert replace(cell, measure=("quality",)).id == cell.id
+    assert replace(cell, inner_lr=0.5).id != cell.id
+    assert len(cell.id) == 16
+
+
+def test_json_and_back(cell):
+    assert Cell.from_json(cell.to_json()) == cell
+
+
+def test_measures_are_united_in_order(cell):
+    assert cell.with_measures_of(replace(cell, measure=("quality", "time"))).measure == ("time", "quality")
+
+
+def test_larger_cells_of_the_same_line(cell):
+    parameters = {"conv4-64": 100, "conv4-128": 400}
+
+    def larger(**changes):
+        return is_larger(replace(cell, **changes), cell, parameters.__getitem__)
+
+    assert larger(meta_batch=8)
+    assert larger(inner_steps=5, model="conv4-128")
+    assert larger(seed=3)
+    assert not larger(meta_batch=2, inner_steps=5)
+    assert not larger(engine="vmap", meta_batch=8)
+    assert not is_larger(cell, replace(cell, model="conv4-128"), parameters.__getitem__)

@@ -1,0 +1,154 @@
+"""What is read as a row, and what is left out and named."""
+
+import json
+
+import pytest
+
+from metabench.errors import UserError
+from metabench.record import reading as rows
+from metabench.record.reading import parse_json, read_environment, read_rows
+from metabench.record.schema import identity, row_fault
+from places import RESULTS
+
+
+def a_row(**changes):
+    cell = {"algorithm": "maml", "engine": "loop", "task": "sinusoid", "model": "mlp-40x2", "inner_lr": 0.01}
+    cell |= dict.fromkeys(("inner_steps", "meta_batch", "ways", "shots", "query", "iterations"), 1)
+    cell |= {"seed": 0, "measure": ["time"], "first_order": 0.0}
+    summary = {"median": 1.0, "low": 0.5, "high": 2.0, "iqr": 1.0, "n": 3, "block": 1, "samples": [0.5, 1, 2.0]}
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    quality = {"metric": "mse", "tasks": 9, "iterations": 1, "train_s": 1.0, "batch_norm": "none", **score}
+    row = {"schema": 1, "id": identity(cell), "round": 0, "status": "ok", "reason": "", "cell": cell}
+    row |= {"time": {"step": summary, "sampling": summary, "compile_s": 0.0, "noisy": False}, "memory": None}
+    return row | {"quality": quality | {"by_step": [{"step": 0, **score}]}} | changes
+
+
+def with_part(path: str, value):
+    """A row with one value put in place of another."""
+    row = json.loads(json.dumps(a_row()))
+    *parents, last = path.split(".")
+    at = row
+    for name in parents:
+        at = at[int(name)] if name.isdigit() else at[name]
+    at[last] = value
+    if path.startswith("cell."):
+        row["id"] = identity(row["cell"])
+    return row
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*/*/measurements.jsonl")), ids=lambda file: file.parent.name)
+def test_every_row_of_every_committed_run_is_one(file):
+    found, damages = read_rows(file)
+    assert len(found) == len(file.read_text().splitlines()) > 0
+    assert damages == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("id", "0" * 16, "its id is not that of its cell"),
+        ("id", "../../etc/passwd", "its id is not that of its cell"),
+        ("round", -1, "its 'round' is not a whole number of 0 or more"),
+        ("round", True, "its 'round' is not a whole number of 0 or more"),
+        ("round", 10**30, "its 'round' is not a whole number of 0 or more"),
+        ("status", "fine", "its 'status' is not a status"),
+        ("status", ["ok"], "its 'status' is not a status"),
+        ("reason", {"a": 1}, "its 'reason' is not text"),
+        ("reason", "x" * 10**6, "its 'reason' is not text"),
+        ("reason", "half \ud800 a pair", "its 'reason' is not text"),
+        ("cell", [], "its 'cell' is not a table"),
+        ("cell.engine", "", "its 'cell.engine' is not a name"),
+        ("cell.seed", "0", "its 'cell.seed' is not a whole number of 0 or more"),
+        ("cell.measure", "time", "its 'cell.measure' is not a list"),
+        ("cell.measure", [["time"]], "its 'cell.measure' is not a name"),
+        ("cell.first_order", None, "its 'cell.first_order' is not a number of 0 or more"),
+        ("cell.status", "ok", "its cell has an axis that is none"),
+        ("cell.<b>", 1, "its cell has an axis that is none"),
+        ("cell.new", {"deep": 1}, "its cell has an axis that is none"),
+        ("time.step.samples", [1.0, 0.0], "its 'time.step.samples' is not a time in seconds"),
+        ("time.step.samples", {"0": 1.0}, "its 'time.step.samples' is not a list"),
+        ("time.step.median", 3.0, "it has a figure that lies outside of its interval"),
+        ("time.noisy", "no", "its 'time.noisy' is not true or false"),
+        ("quality.high", 1e300, "its 'quality.high' is not a number"),
+        ("quality.by_step.0.low", 0.7, "it has a figure that lies outside of its interval"),
+        ("warnings", "one", "its 'warnings' is not a list"),
+    ],
+)
+def test_a_row_of_wrong_types_is_named_by_what_is_wrong(path, value, says):
+    assert row_fault(with_part(path, value)) == says
+
+
+def test_what_other_versions_add_is_of_no_concern():
+    assert row_fault(a_row()) == ""
+    assert row_fault(a_row(reference={"pair": 3, "side": "b", "new": 1}, more={"x": [1, None]})) == ""
+    assert row_fault(with_part("cell.new_axis", "value")) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"nonsense", "it is not JSON"),
+        (b"\xff\xfe", "it is not text"),
+        (b"[" * 10**6, "it is not JSON"),
+        (b'{"schema": 1' + b"0" * 10**5 + b"}", "it is not JSON"),
+        (b'{"schema": 1, "schema": 1}', "it is not JSON"),
+        (b'{"schema": NaN}', "it is not JSON"),
+        (b'{"schema": 1e999}', "it is not a measurement"),
+        (b'{"schema": 0}', "it is not a measurement"),
+        (b'{"schema": true}', "it is not a measurement: it has no 'id'"),
+        (b"null", "it is not a measurement"),
+        (b"x" * 5000, "it is longer than 0 MiB"),
+        (b"x" * 2048, "it is longer than 0 MiB"),
+    ],
+)
+def test_a_line_that_is_no_row_is_left_out_and_found_again(tmp_path, monkeypatch, line, why):
+    if why.startswith("it is longer"):
+        monkeypatch.setattr(rows, "LONGEST_LINE", 2048)
+    file, whole = tmp_path / "measurements.jsonl", json.dumps(a_row()).encode()
+    file.write_bytes(b"\n".join([whole, line, b"", whole]) + b"\n")
+    found, (damage,) = read_rows(file)
+    assert len(found) == 2
+    assert (damage.number, damage.why) == (2, why)
+    assert file.read_bytes()[damage.start : damage.end] == line + b"\n"
+
+
+def test_very_many_damaged_lines_are_counted(tmp_path):
+    file = tmp_path / "measurements.jsonl"
+    file.write_text("no\n" * 25)
+    said = rows.in_words(read_rows(file)[1])
+    assert len(said) == 21
+    assert said[-1] == "So are 5 more lines."
+
+
+def test_what_is_too_large_is_refused_unread(tmp_path, monkeypatch):
+    file = tmp_path / "measurements.jsonl"
+    with file.open("wb") as stream:
+        stream.truncate(rows.MOST_BYTES + 1)  # takes no room on disk
+    with pytest.raises(UserError, match="is too large: 1,073,741,825 bytes, where at most 1,073,741,824 are read"):
+        read_rows(file)
+    with (tmp_path / "environment.json").open("wb") as stream:
+        stream.truncate(rows.MOST_ENVIRONMENT + 1)
+    with pytest.raises(UserError, match="is too large"):
+        read_environment(tmp_path / "environment.json")
+
+
+def test_an_environment_is_checked(tmp_path):
+    file = tmp_path / "environment.json"
+    assert read_environment(file) == {}
+    for text, says in (
+        ("{", "is not valid JSON: mend it, or delete it to do without"),
+        ("[]", r"does not describe a machine \(it is not a table\): mend it, or"),
+        ('{"warnings": [1]}', "its 'warnings' is not text"),
+        ('{"sweep": "x"}', "its 'sweep' is not a table"),
+        ('{"summary": null}', "its 'summary' is not text"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=says):
+            read_environment(file)
+
+
+def test_json_is_strict():
+    assert parse_json('{"a": [1, 2.5, null, true, "\\u00e9"]}') == {"a": [1, 2.5, None, True, "é"]}
+    for text in ("Infinity", "-Infinity", "[NaN]", '{"a": 1, "a": 2}', "[" * 10**5, "9" * 5000):
+        with pytest.raises(ValueError):
+            parse_json(text)

@@ -1,0 +1,186 @@
+"""Two runs compared: matching, memory, quality, statuses and conditions; times have tests of their own."""
+
+import copy
+import random
+
+import pytest
+
+from metabench.report.compare.runs import compare, quality_changes
+from metabench.report.results import Run
+from runs import environment, faster, run
+
+
+def test_cells_are_matched_by_their_id(row):
+    both, base_only, new_only = row(), row(algorithm="anil"), row(algorithm="reptile")
+    found = compare(run([both, base_only]), run([new_only, both]))
+    assert [change.id for change in found.cells] == [both["id"]]
+    assert [cell["algorithm"] for cell in found.base_only] == ["anil"]
+    assert [cell["algorithm"] for cell in found.new_only] == ["reptile"]
+    assert not found.warnings
+    assert compare(run([base_only]), run([new_only])).warnings == ("the runs have no cell in common",)
+
+
+def test_a_run_is_the_same_as_itself(row):
+    rows = [
+        row(number, algorithm=name, seed=seed) for name in ("maml", "anil") for seed in (0, 1) for number in range(3)
+    ]
+    found = compare(run(rows), run(rows))
+    assert {change.time.verdict for change in found.cells} == {"the same"}
+    assert {change.memory.verdict for change in found.cells} == {"the same"}
+    assert {change.verdict for change in found.quality} == {"the same"}
+    assert {group.value for group in found.groups} == {1.0}
+    assert found.same_machine
+
+
+def test_rounds_are_paired_only_where_both_runs_say_so(row):
+    base = [row(number % 3) | {"round": number} for number in range(8)]  # drifts by up to a factor of two
+    new = [faster(made, 1.03 + 0.001 * number) for number, made in enumerate(base)]
+    paired = compare(run(base, pairing="x"), run(new, pairing="x"))
+    assert (paired.paired, paired.cells[0].time.verdict) == (True, "slower")
+    for pairings in ((None, None), ("x", None), ("x", "y")):
+        apart = compare(*(run(rows, pairing=name) for rows, name in zip((base, new), pairings, strict=True)))
+        assert (apart.paired, apart.cells[0].time.verdict) == (False, "cannot tell")
+
+
+def test_references_make_the_floor_and_no_cell(row):
+    base = [row(0) | {"round": number} for number in range(8)]
+    new = [faster(made, 1.03) for made in base]
+    pairs = [
+        faster(row(0), 1.5 if side == "a" else 1.0) | {"round": pair, "reference": {"pair": pair, "side": side}}
+        for pair in range(3)
+        for side in "ab"
+    ]
+    runs = [run(base, pairing="x"), run(new, pairing="x")]
+    assert compare(*runs).cells[0].time.verdict == "slower"
+    noisy = Run("run", "synthetic", runs[0].measurements, runs[0].environment, (), tuple(pairs))
+    found = compare(noisy, runs[1])
+    assert found.floor.ratio > 1.5
+    assert found.cells[0].time.rounds == 8
+    assert found.cells[0].time.verdict == "the same"
+
+
+def test_any_byte_of_tracked_memory_is_a_change(row):
+    base = row()
+    for extra, verdict in ((1, "more"), (-1, "less"), (0, "the same")):
+        new = copy.deepcopy(base)
+        new["memory"]["tracked_bytes"] += extra
+        (change,) = compare(run([base]), run([new])).cells
+        assert (change.memory.verdict, change.memory.new - change.memory.base) == (verdict, extra)
+    new["memory"]["tracked_method"] = "another"
+    assert compare(run([base]), run([new])).cells[0].memory is None
+    assert compare(run([base]), run([base | {"memory": None}])).cells[0].memory is None
+
+
+def scored(row, *values: float, metric: str = "mse", half: float = 0.01) -> list[dict]:
+    made = []
+    for seed, value in enumerate(values):
+        one = row(seed=seed)
+        one["quality"] |= {"value": value, "low": value - half, "high": value + half, "metric": metric}
+        made.append(one)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "metric", "verdict"),
+    [
+        ((0.50, 0.51, 0.49), (0.90, 0.91, 0.89), "mse", "worse"),
+        ((0.90, 0.91, 0.89), (0.50, 0.51, 0.49), "mse", "better"),
+        ((0.50, 0.51, 0.49), (0.90, 0.91, 0.89), "accuracy", "better"),
+        ((0.90, 0.91, 0.89), (0.50, 0.51, 0.49), "accuracy", "worse"),
+        ((0.50, 0.51, 0.49), (0.50, 0.51, 0.49), "mse", "the same"),
+        ((0.50, 0.51, 0.49), (0.50, 0.51, 0.4900001), "mse", "cannot tell"),
+        ((0.50, 0.70, 0.30), (0.90, 0.40, 0.80), "mse", "cannot tell"),  # seeds disagree
+        ((0.50,), (0.90,), "mse", "worse"),
+    ],
+)
+def test_quality_over_seeds(row, base, new, metric, verdict):
+    (change,) = quality_changes(scored(row, *base, metric=metric), scored(row, *new, metric=metric))
+    assert (change.verdict, change.seeds) == (verdict, len(base))
+
+
+def test_the_difference_of_quality_by_hand(row):
+    # each seed differs by 0.4 ± √2 · 0.01; the seeds agree, so that is the interval
+    (change,) = quality_changes(scored(row, 0.5, 0.6), scored(row, 0.9, 1.0))
+    assert change.difference.value == pytest.approx(0.4)
+    assert change.difference.high - change.difference.value == pytest.approx(2**0.5 * 0.01)
+    (change,) = quality_changes(scored(row, 0.5, 0.6), scored(row, 0.9, 1.0, 1.1))
+    assert change.seeds == 2  # those that both have
+    assert quality_changes(scored(row, 0.5)[:0], scored(row, 0.5)) == ()
+
+
+def test_quality_is_corrected_for_the_number_of_trainings(row):
+    """One training that seems worse at p = 0.015 is a finding among one, and none among twenty."""
+    half, gain = 0.01, 0.0175
+
+    def side(count: int, extra: float) -> list[dict]:
+        made = []
+        for number in range(count):
+            (one,) = scored(row, 0.5 + (extra if number == 0 else 1e-9 * extra), half=half)
+            one["cell"]["inner_lr"] = 0.1 * (number + 1)
+            made.append(one)
+        return made
+
+    assert quality_changes(side(1, 0), side(1, gain))[0].verdict == "worse"
+    assert {change.verdict for change in quality_changes(side(20, 0), side(20, gain))} == {"cannot tell"}
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "lost"),
+    [
+        (("ok", "ok"), ("crashed", "crashed"), True),
+        (("ok", "ok"), ("ok", "incorrect"), True),
+        (("ok", "ok"), ("ok", "timeout"), False),
+        (("ok", "timeout"), ("crashed", "crashed"), False),
+        (("crashed",), ("ok",), False),
+    ],
+)
+def test_statuses(row, base, new, lost):
+    sides = [[row(number, word) for number, word in enumerate(words)] for words in (base, new)]
+    (change,) = compare(run(sides[0]), run(sides[1])).cells
+    assert change.lost is lost
+    assert change.statuses[0] != change.statuses[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"threads": 4}, "numbers of threads differ (2; 4)"),
+        (
+            {"packages": {"torch": "2.14", "numpy": "2.0", "jax": "1"}},
+            "versions differ (jax none; 1, torch 2.13; 2.14)",
+        ),
+        ({"environment": {}}, "settings of the environment differ (OMP_NUM_THREADS 2; none)"),
+        ({"python": {"version": "3.13"}}, "versions of Python differ (3.11; 3.13)"),
+    ],
+)
+def test_what_else_differs_is_said(row, changes, words):
+    found = compare(run([row()]), run([row()], **changes))
+    assert found.same_machine
+    (sentence,) = found.warnings
+    assert words in sentence
+
+
+def test_other_machines_data_and_sweeps_are_said(row):
+    elsewhere = run([row()], processor={"name": "Other CPU", "usable_cores": 8})
+    found = compare(run([row()]), elsewhere)
+    assert not found.same_machine
+    assert "the machines differ (Test CPU, 2 cores, 8 GiB; Other CPU, 8 cores, 8 GiB)" in found.warnings[0]
+    other_data = row() | {"data": {"name": "sinusoid", "content_hash": "cd" * 32}}
+    assert compare(run([row()]), run([other_data])).warnings == ("the data of sinusoid differ: scores do not compare",)
+    other = Run("run", "other", (row(),), environment() | {"sweep": {"name": "other"}}, ())
+    assert "the sweeps differ (synthetic; other)" in compare(run([row()]), other).warnings[0]
+    unknown = Run("run", "run", (row(),), {"sweep": {"name": "synthetic"}}, ())
+    assert any("not known on which machine" in sentence for sentence in compare(run([row()]), unknown).warnings)
+
+
+def test_the_order_of_rows_makes_no_difference(row):
+    rows = [row(number, algorithm=name) for name in ("maml", "anil", "fomaml") for number in range(3)]
+    new = [faster(made, 1.5) for made in rows]
+    straight = compare(run(rows), run(new))
+    random.Random(0).shuffle(rows)
+    random.Random(1).shuffle(new)
+    mixed = compare(run(rows), run(new))
+    seen = [[(c.id, c.time, c.memory, c.statuses) for c in found.cells] for found in (straight, mixed)]
+    assert seen[0] == seen[1]
+    assert mixed.groups == straight.groups
+    assert [change.difference for change in mixed.quality] == [change.difference for change in straight.quality]

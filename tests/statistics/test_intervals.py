@@ -1,0 +1,87 @@
+import math
+
+import numpy as np
+import pytest
+from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
+from scipy.stats import binom
+
+from metabench.statistics.intervals import known_within, mean_interval, median_interval, summarise
+
+
+def test_summary_of_a_known_sample():
+    summary = summarise([3.0, 1.0, 2.0, 5.0, 4.0, 6.0, 7.0, 8.0, 9.0], block=4)
+    assert summary.median == 5.0
+    assert (summary.low, summary.high) == (2.0, 8.0)  # ranks 2 and 8 of 9: 96.1 %
+    assert summary.iqr == 4.0
+    assert (summary.n, summary.block) == (9, 4)
+    assert summary.samples[:2] == (3.0, 1.0)  # as measured, not sorted
+    assert summary.relative_width == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("n", "ranks"), [(1, (1, 1)), (5, (1, 5)), (6, (1, 6)), (10, (2, 9)), (20, (6, 15)), (100, (40, 61))]
+)
+def test_ranks_are_the_tabulated_ones(n, ranks):
+    assert median_interval(list(range(1, n + 1))) == tuple(float(rank) for rank in ranks)
+
+
+@pytest.mark.parametrize("n", [6, 7, 15, 40, 200])
+def test_interval_is_the_narrowest_that_covers_95_percent(n):
+    low, high = median_interval(list(range(1, n + 1)))
+    k = int(low)
+    assert int(high) == n - k + 1
+    coverage = 1 - 2 * binom.cdf(k - 1, n, 0.5)
+    narrower = 1 - 2 * binom.cdf(k, n, 0.5)
+    assert coverage >= 0.95 > narrower
+
+
+@pytest.mark.parametrize("n", [17, 44, 200])
+@pytest.mark.parametrize("law", LAWS)
+def test_coverage_on_two_thousand_synthetic_runs(law, n):
+    """At numbers of samples whose ranks can come near to 95 % (here 95.1 to 96.0 %): ranks are whole numbers, and of 8
+    samples the narrowest interval that covers no less covers 99.2 %."""
+    draw, truth = LAWS[law]
+    samples = np.sort(draw(np.random.default_rng(7), (RUNS, n)), axis=1)
+    k = int(median_interval(range(1, n + 1))[0])
+    assert median_interval(samples[0]) == (samples[0, k - 1], samples[0, n - k])
+    covered = np.mean((samples[:, k - 1] <= truth) & (truth <= samples[:, n - k]))
+    assert TARGET[0] <= covered <= TARGET[1]
+
+
+def test_the_truth_is_never_below_95_percent():
+    for n in range(6, 300):
+        k = int(median_interval(range(1, n + 1))[0])
+        most = 0.993 if n < 20 else 0.984 if n < 60 else 0.973
+        assert 0.95 <= 1 - 2 * binom.cdf(k - 1, n, 0.5) <= most
+
+
+def test_a_median_is_known_well_enough_by_an_interval_that_is_not_the_reported_one():
+    # 100 samples: the 99 % interval has ranks 37 and 64, so half its width is 13.5 steps, and 1.95996 / 2.57583 of it
+    # is 10.27; the median is 1000.5 at steps of 1.
+    samples = [951.0 + i for i in range(100)]
+    share = 13.5 * 1.959964 / 2.575829 / 1000.5
+    assert known_within(samples, share * 1.001) and not known_within(samples, share * 0.999)
+
+
+def test_recorded_samples():
+    for seconds in recorded("maml").values():
+        summary = summarise(seconds)
+        assert summary.low <= summary.median <= summary.high and summary.relative_width < 0.02
+    assert summarise(recorded_once("few")).relative_width > 1  # the range of six, one of them five times the others
+
+
+def test_one_outlier_moves_neither_median_nor_interval():
+    calm = [1.0 + 0.001 * i for i in range(30)]
+    struck = [*calm[:-1], 50.0]
+    assert summarise(struck).median == summarise(calm).median
+    assert summarise(struck).high == summarise(calm).high
+
+
+def test_mean_interval_is_the_published_one():
+    values = [0.8, 1.0, 0.6, 1.0]
+    mean = mean_interval(values)
+    sigma = math.sqrt(sum((v - 0.85) ** 2 for v in values) / 3)
+    assert mean.value == pytest.approx(0.85)
+    assert mean.high - mean.value == pytest.approx(1.96 * sigma / 2)
+    assert mean.n == 4
+    assert mean_interval([0.5]).low == 0.5
