@@ -10,7 +10,7 @@ from tabulate import tabulate
 from metabench.machine.fingerprint import physical_cores
 from metabench.measure.clock import Budget, measure_time
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, initial_meta
+from metabench.sweep.workload import Workload, initial_meta, train_shape
 from metabench.tasks.base import TASKS
 
 ROUNDS = 15
@@ -37,7 +37,7 @@ def main() -> None:
     rows = []
     for cell in parse_sweep("overhead", {"grid": grids}, "", physical_cores()).cells:
         torch.set_num_threads(cell.threads)
-        distribution = TASKS.get(cell.task).build(cell.shape, None)
+        distribution = TASKS.get(cell.task).build(train_shape(cell), None)
         workload = Workload(cell, distribution)
         iteration, _ = workload.repeatable(initial_meta(cell, workload.algorithm))
         harness, bare = [], []

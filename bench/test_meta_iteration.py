@@ -13,7 +13,7 @@ from metabench.errors import Unsupported
 from metabench.machine.fingerprint import physical_cores
 from metabench.record.cell import Cell
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, initial_meta
+from metabench.sweep.workload import Workload, initial_meta, train_shape
 from metabench.tasks.base import TASKS
 
 
@@ -32,7 +32,7 @@ def cells() -> dict[str, Cell]:
 
 
 def test_meta_iteration(benchmark: BenchmarkFixture, cell: Cell) -> None:
-    distribution = TASKS.get(cell.task).build(cell.shape, None)
+    distribution = TASKS.get(cell.task).build(train_shape(cell), None)
     try:
         workload = Workload(cell, distribution)
         step = workload.build(workload.algorithm)

@@ -5,7 +5,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from metabench.record.cell import Cell
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload
+from metabench.sweep.workload import Workload, train_shape
 from metabench.tasks.base import TASKS
 
 
@@ -22,7 +22,7 @@ def cells() -> dict[str, Cell]:
 
 
 def test_sampling(benchmark: BenchmarkFixture, cell: Cell) -> None:
-    distribution = TASKS.get(cell.task).build(cell.shape, None)
+    distribution = TASKS.get(cell.task).build(train_shape(cell), None)
     benchmark.group = "sampling"
     benchmark.extra_info["cell"] = cell.to_json()
     benchmark.extra_info["data"] = distribution.provenance.content_hash

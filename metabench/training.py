@@ -1,10 +1,10 @@
 """Meta-training and meta-evaluation of one implementation."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch import Tensor
 from metabench.algorithms.base import Algorithm
 from metabench.autodiff import TAPE
 from metabench.engines.base import Iteration
+from metabench.record.cell import BatchNorm
+from metabench.record.measurement import CurvePoint
 from metabench.tasks.base import Split, TaskDistribution
 from metabench.tasks.stream import sampled
 from metabench.tensors import Batch, Params, Task, task_at
@@ -23,21 +25,8 @@ class Diverged(Exception):
     """The loss of meta-training is not finite."""
 
 
-BatchNorm: TypeAlias = Literal["transductive", "one-query", "running"]
-
 STAGES = 100
 """How many times in a meta-training an algorithm can change (`Algorithm.at`)."""
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One point of a training curve: seconds are those spent training, evaluations not counted."""
-
-    iteration: int
-    seconds: float
-    loss: float
-    value: float
-    """Mean score over the validation tasks."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ def train(
     an iteration does. The curve has `curve_points` evenly spaced points and one before the first iteration.
     """
     marks = {round(i * iterations / curve_points) for i in range(1, curve_points + 1)}
-    curve = [CurvePoint(0, 0.0, float("nan"), evaluate_now(iteration.meta))]
+    curve = [CurvePoint(0, 0.0, None, _finite(evaluate_now(iteration.meta)))]
     seconds = 0.0
     start = time.perf_counter()
     stage = -1
@@ -78,7 +67,7 @@ def train(
             seconds += time.perf_counter() - start
             if not isfinite(loss):
                 raise Diverged(f"the training loss is {loss} by iteration {done}")
-            curve.append(CurvePoint(done, seconds, loss, evaluate_now(iteration.meta)))
+            curve.append(CurvePoint(done, seconds, _finite(loss), _finite(evaluate_now(iteration.meta))))
             start = time.perf_counter()
     return Trained(iteration.meta, seconds, curve)
 
@@ -148,3 +137,8 @@ def population_statistics(
             adapted = algorithm.effective(algorithm.adapt(meta, task.support))
             seen.append(algorithm.learner.model.statistics(adapted, task.query.x))
     return {name: torch.stack([one[name] for one in seen]).mean(0) for name in seen[0]}
+
+
+def _finite(value: float) -> float | None:
+    """None for what JSON has no word for."""
+    return value if math.isfinite(value) else None

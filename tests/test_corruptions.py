@@ -23,8 +23,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from metabench.errors import UserError
+from metabench.record.cell import identity
+from metabench.record.measurement import STATUSES
 from metabench.record.reading import read_rows
-from metabench.record.schema import STATUSES, identity
 from metabench.report.claims.judging import hold
 from metabench.report.claims.reading import BUILTIN, read_claims
 from metabench.report.claims.tables import claims_document

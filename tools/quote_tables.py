@@ -21,12 +21,12 @@ from tabulate import tabulate
 
 from metabench.errors import UserError, unknown
 from metabench.files import MEBIBYTE, read_text, replace_file
-from metabench.record.schema import CELL
+from metabench.record.cell import AXES
 from metabench.report.render.tables import axis_word
 
 MOST_BYTES = 16 * MEBIBYTE
 LABELS = frozenset(
-    {axis_word(axis) for axis in (*CELL.required, *CELL.optional) if axis not in ("iterations", "seed")}
+    {axis_word(axis) for axis in AXES if axis not in ("iterations", "seed")}
     | {"technique", "peer", "id", "claim", "implementation"}
     | {"processes", "devices", "tasks", "scaling", "what breaks", "quantity"}
 )

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metabench.algorithms.inner_loop import InnerOptimizer
 from metabench.algorithms.presets import Preset
 from metabench.autodiff import FUNCTIONAL, Autodiff, Scalar
 from metabench.errors import Unsupported
 from metabench.models.base import Model
+from metabench.record.cell import InnerOptimizer
 from metabench.registry import Registry
 from metabench.tasks.base import Kind
 from metabench.tensors import Batch, Params, Task

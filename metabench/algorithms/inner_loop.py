@@ -3,18 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
+from metabench.record.cell import InnerOptimizer
 from metabench.tensors import Params
 
 if TYPE_CHECKING:
     from metabench.algorithms.base import Algorithm
 
-InnerOptimizer: TypeAlias = Literal["sgd", "momentum", "adam", "rmsprop"]
-"""`rmsprop` is Adam with β₁ = 0, the inner optimiser of Reptile's authors."""
 B = TypeVar("B")
 State: TypeAlias = dict[str, Params]
 
@@ -78,6 +77,7 @@ def _adam(gradient: Params, state: State, step: int, beta1: float = BETA1) -> tu
     return direction, {"mean": mean, "square": square}
 
 
+# `rmsprop` is Adam with β₁ = 0, the inner optimiser of Reptile's authors.
 _UPDATES: dict[InnerOptimizer, Callable[[Params, State, int], tuple[Params, State]]] = {
     "sgd": _sgd,
     "momentum": _momentum,

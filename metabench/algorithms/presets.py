@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
-from metabench.algorithms.inner_loop import InnerOptimizer
-
-Decay: TypeAlias = Literal["none", "linear", "cosine", "halving"]
-"""How the outer rate falls: see `training.Outer`."""
+from metabench.record.cell import Decay, InnerOptimizer
 
 
 @dataclass(frozen=True)

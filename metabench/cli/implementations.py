@@ -7,12 +7,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from metabench.cli.options import AsJson, DataDir, check_device, fail
 from metabench.errors import UserError
+from metabench.record.measurement import Measurement
 from metabench.text import printable, strict_json
 
 TaskName = Annotated[str, typer.Option(help="Task distribution.")]
@@ -61,7 +62,7 @@ def advise(
     sweep = sweep_of(given, engines, rounds, time_limit, physical_cores())
     check_device({device})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rows: list[dict[str, Any]] = []
+    rows: list[Measurement] = []
     interrupted = True
     with suppress(KeyboardInterrupt), ConsoleProgress() as progress:
         for row in measure_briefly(sweep, data_dir, progress):

@@ -100,14 +100,14 @@ class ConsoleProgress:
 
     def finished(self, measurement: Measurement) -> None:
         self.pace.finish()
-        cell = Cell.from_json(measurement.cell)
+        cell = measurement.cell
         self.running.pop(measurement.id, None)
-        if measurement.time and not measurement.reference:
-            self.leaders.add(cell, measurement.time["step"]["median"])
+        if measurement.time and not measurement.noise:
+            self.leaders.add(cell, measurement.time.step.median)
         # What came of it first: of what follows a narrow terminal cuts something off.
         outcome = _figures(measurement) if measurement.status == "ok" else measurement.status
         name, _, where = cell.describe().partition(" ")
-        name += " (reference)" if measurement.reference else ""
+        name += " (noise cell)" if measurement.noise else ""
         took = f"{measurement.seconds:.1f} s"
         if self.pace.left and not self.console.is_terminal:
             took += f"; {self.pace.left}"
@@ -149,9 +149,9 @@ class ConsoleProgress:
 def _figures(measurement: Measurement) -> str:
     parts = []
     if measurement.time:
-        parts.append(f"{duration_text(measurement.time['step']['median'])} a step")
+        parts.append(f"{duration_text(measurement.time.step.median)} a step")
     if measurement.quality:
-        parts.append(f"{measurement.quality['metric']} {measurement.quality['value']:.3f}")
+        parts.append(f"{measurement.quality.metric} {measurement.quality.value:.3f}")
     return ", ".join(parts) or "ok"
 
 

@@ -36,7 +36,7 @@ FINER = (1e-8, 1e-9)
 
 
 @dataclass(frozen=True)
-class Gate:
+class Correctness:
     """Relative errors of a direction, NaN where it is not finite."""
 
     engine_error: float
@@ -65,7 +65,7 @@ class Gate:
 
 def gate(
     algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, tasks: int = TASKS
-) -> Gate:
+) -> Correctness:
     """Check `step` on some tasks of `distribution`, at meta-parameters a little off their initial values.
 
     Initial values are special (zero biases, unit scales) and would hide errors. Where a ReLU is so near to its kink
@@ -80,7 +80,7 @@ def gate(
 
 def _gate_at(
     algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, tasks: int, seed: int
-) -> Gate:
+) -> Correctness:
     generator = torch.Generator().manual_seed(seed)
     meta = {name: p.to(device) for name, p in nudge(algorithm.init(generator), generator).items()}
     like = torch.zeros((), dtype=torch.float64, device=device)
@@ -89,7 +89,7 @@ def _gate_at(
     direction, metrics = step(meta, episodes)
     errors = [relative_error(direction, truth)]
     errors += [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in metrics]
-    return Gate(max(errors, key=_nan_last), definition_error(algorithm, meta, episodes, truth, generator))
+    return Correctness(max(errors, key=_nan_last), definition_error(algorithm, meta, episodes, truth, generator))
 
 
 def nudge(meta: Params, generator: torch.Generator, names: Container[str] | None = None) -> Params:
@@ -102,7 +102,7 @@ def nudge(meta: Params, generator: torch.Generator, names: Container[str] | None
     }
 
 
-def _worst(result: Gate) -> float:
+def _worst(result: Correctness) -> float:
     """How many times the tolerance the worse of the two errors is."""
     return max(
         _nan_last(result.engine_error) / ENGINE_TOLERANCE, _nan_last(result.definition_error) / DEFINITION_TOLERANCE

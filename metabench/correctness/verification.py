@@ -12,7 +12,7 @@ from typing import get_args
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.correctness.case import Case, distance, nudged
 from metabench.correctness.contract import Finding, Word, hold
-from metabench.correctness.gate import Gate
+from metabench.correctness.gate import Correctness
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Engine
 from metabench.errors import Unsupported, in_short
@@ -56,7 +56,7 @@ class Verdict:
     implementation: str
     setting: Setting
     word: Word
-    gate: Gate | None
+    gate: Correctness | None
     reason: str
 
 
@@ -98,12 +98,12 @@ def _verify(algorithm: str, engine: str, setting: Setting) -> Verdict:
     return Verdict(name, setting, "ok" if result.passed else "incorrect", result, result.reason)
 
 
-def _gate(algorithm: type[Algorithm], engine: Engine, setting: Setting) -> Gate:
+def _gate(algorithm: type[Algorithm], engine: Engine, setting: Setting) -> Correctness:
     case = case_of(algorithm, setting)
     built = case.algorithm(inner_steps=setting.inner_steps)
     step, meta = engine.build(built), nudged(built)
     engine_error = distance(step(meta, case.episodes), loop.build(built)(meta, case.episodes))
-    return Gate(engine_error, _definition_error(algorithm, setting))
+    return Correctness(engine_error, _definition_error(algorithm, setting))
 
 
 @cache

@@ -98,6 +98,9 @@ class Engine:
     autocasts: bool = True
     """Whether torch.autocast reaches all that it runs; of whole iterations, whether those started under it heed it.
     Where it does not, bfloat16 would be float32 in part."""
+    concurrent_tasks: bool | None = None
+    """Whether it holds all tasks of a meta-batch at once (memory grows with them) or one after the other; None where
+    that is not known."""
     foreign: Foreign | None = None
     """Of an engine whose arrays are another library's, so that torch's allocator does not count them: gives that
     library's allocator on a device. On a processor the memory of such an engine is that of the process alone."""

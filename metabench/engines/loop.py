@@ -12,4 +12,6 @@ def build(algorithm: Algorithm) -> Step:
     return mean_over_tasks(replace(algorithm, autodiff=TAPE).task_direction)
 
 
-ENGINES.register("loop")(Engine("a plain loop over tasks with torch.autograd: the reference", build))
+ENGINES.register("loop")(
+    Engine("a plain loop over tasks with torch.autograd: the reference", build, concurrent_tasks=False)
+)

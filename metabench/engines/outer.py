@@ -8,7 +8,7 @@ import torch
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from metabench.algorithms.presets import Decay
+from metabench.record.cell import Decay
 from metabench.tensors import Params
 
 COSINE_FLOOR = 0.01

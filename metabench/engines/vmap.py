@@ -48,4 +48,6 @@ def _mean(stacked: Params) -> Params:
     return {name: tensor.mean(0) for name, tensor in stacked.items()}
 
 
-ENGINES.register("vmap")(Engine("all tasks at once through torch.func.vmap", build, autocasts=False))
+ENGINES.register("vmap")(
+    Engine("all tasks at once through torch.func.vmap", build, autocasts=False, concurrent_tasks=True)
+)

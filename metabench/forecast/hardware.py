@@ -9,7 +9,7 @@ from typing import Any
 from metabench.errors import UserError, unknown
 from metabench.files import DATA, MEBIBYTE, read_toml
 from metabench.forecast.model import Link, Rates
-from metabench.record.schema import LARGEST
+from metabench.record.axes import LARGEST
 
 MOST_BYTES = MEBIBYTE // 16
 LONGEST = 500

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from metabench.forecast.model import Link, Work, ring
-from metabench.record.reading import Row
-from metabench.record.schema import SHORTEST_S
+from metabench.record import measurement as record
+from metabench.record.cell import Cell
+from metabench.record.measurement import SHORTEST_S, Measurement
 from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, ids_of, order, sound_rows, time_key
 from metabench.report.sections.parallel import processes
 from metabench.statistics.laws import Law, fit
@@ -84,7 +85,7 @@ class Drawing:
 class Line:
     """One implementation in one setting, at several meta-batch sizes in one process."""
 
-    cell: Mapping[str, Any]
+    cell: Cell
     """Of its largest meta-batch."""
     time: Law | None
     """Seconds of a meta-iteration against its tasks; None below two sizes."""
@@ -101,12 +102,12 @@ class Line:
     @property
     def name(self) -> str:
         """`algorithm/engine`"""
-        return f"{self.cell['algorithm']}/{self.cell['engine']}"
+        return f"{self.cell.algorithm}/{self.cell.engine}"
 
     @property
     def precision(self) -> str:
         """Old runs do not say theirs."""
-        return str(self.cell.get("precision", "float32"))
+        return str(self.cell.precision)
 
     def compute(self, tasks: int) -> float:
         """Seconds of a meta-iteration of so many tasks in one process, by the straight line."""
@@ -114,32 +115,32 @@ class Line:
         return self.time.fixed.value + self.time.each.value * tasks
 
 
-def lines(rows: Sequence[Row]) -> list[Line]:
+def lines(rows: Sequence[Measurement]) -> list[Line]:
     """All lines with a time in one process, in the order of other tables."""
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
-    for bundle in bundles((row for row in rows if row["cell"]["meta_batch"] > 0), time_key):
+    for bundle in bundles((row for row in rows if row.cell.meta_batch > 0), time_key):
         groups.setdefault(_key(bundle.cell), []).append(bundle)
     found = [_line(group) for group in groups.values() if any(b.step and processes(b.cell) == 1 for b in group)]
     return sorted(found, key=lambda line: order(line.cell))
 
 
-def _key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+def _key(cell: Cell) -> tuple[Any, ...]:
     return axes_but(cell, "seed", "measure", "world_size", "meta_batch", *TRAINING_AXES)
 
 
 def _line(group: Sequence[Bundle]) -> Line:
-    alone = {int(b.cell["meta_batch"]): b for b in group if processes(b.cell) == 1}
+    alone = {int(b.cell.meta_batch): b for b in group if processes(b.cell) == 1}
     largest = alone[max(size for size, b in alone.items() if b.step)]
     numbers = {number for b in alone.values() for number in b.samples}
     times = {n: {float(size): median(b.samples[n]) for size, b in alone.items() if n in b.samples} for n in numbers}
     peaks = {float(size): float(b.peak.bytes) for size, b in alone.items() if b.peak and b.peak.bytes}
     counted = {size: found for size, b in alone.items() if (found := _counted(b.rows))}
-    calls = fit({0: {float(size): float(one["calls"]) for size, one in counted.items()}}) if counted else None
-    direction = float((largest.parameters or 0) * (8 if largest.cell.get("precision") == "float64" else 4))
+    calls = fit({0: {float(size): float(one.calls or 0) for size, one in counted.items()}}) if counted else None
+    direction = float((largest.parameters or 0) * (8 if largest.cell.precision == "float64" else 4))
     work = None
     if calls:
         size, one = max(counted.items())
-        work = Work(one["flops"] / size, one["bytes"] / size, calls.fixed.value, calls.each.value, direction)
+        work = Work(one.flops / size, (one.bytes or 0) / size, calls.fixed.value, calls.each.value, direction)
     return Line(
         largest.cell,
         fit(times) if times else None,
@@ -148,7 +149,7 @@ def _line(group: Sequence[Bundle]) -> Line:
         direction,
         fit_drawing(group),
         tuple(_reached(alone)),
-        tuple(_shared(sorted(group, key=lambda b: (processes(b.cell), b.cell["meta_batch"])))),
+        tuple(_shared(sorted(group, key=lambda b: (processes(b.cell), b.cell.meta_batch)))),
         ids_of(group),
     )
 
@@ -160,8 +161,8 @@ def fit_drawing(group: Iterable[Bundle]) -> Drawing:
     """
     rows, seconds = [], []
     for bundle in group:
-        if found := [row["time"]["sampling"]["median"] for row in sound_rows(bundle.rows) if _sampled(row)]:
-            tasks = int(bundle.cell["meta_batch"])
+        if found := [drawn for row in sound_rows(bundle.rows) if (drawn := _sampled(row)) >= SHORTEST_S]:
+            tasks = int(bundle.cell.meta_batch)
             own = tasks // processes(bundle.cell)  # of the leading one, which has fewest
             rows.append((1, own, tasks - own))
             seconds.append(min(found))
@@ -171,31 +172,31 @@ def fit_drawing(group: Iterable[Bundle]) -> Drawing:
     return Drawing(fixed, own_s, other_s if any(other for *_, other in rows) else own_s)
 
 
-def _sampled(row: Row) -> bool:
-    return (((row.get("time") or {}).get("sampling") or {}).get("median") or 0.0) >= SHORTEST_S
+def _sampled(row: Measurement) -> float:
+    return row.time.sampling.median if row.time and row.time.sampling else 0.0
 
 
-def _counted(rows: Sequence[Row]) -> Mapping[str, Any] | None:
+def _counted(rows: Sequence[Measurement]) -> record.Work | None:
     """The operations, bytes and calls of a cell, where all are known."""
-    works = [row["work"] for row in sound_rows(rows) if row.get("work")]
-    return next((work for work in works if work["flops"] and work.get("bytes") and work.get("calls")), None)
+    works = [row.work for row in sound_rows(rows) if row.work]
+    return next((work for work in works if work.flops and work.bytes and work.calls), None)
 
 
 def _reached(alone: Mapping[int, Bundle]) -> Iterable[Counted]:
     for size, bundle in sorted(alone.items()):
         work = _counted(bundle.rows)
-        if bundle.step and work and work["peaks"].get("bandwidth"):
-            peak = max(work["peaks"]["matmul"], work["peaks"]["convolution"])
-            figures = work["flops"], work["bytes"], work["calls"], peak, work["peaks"]["bandwidth"]
+        if bundle.step and work and work.bytes and work.calls and work.peaks.bandwidth:
+            peak = max(work.peaks.matmul, work.peaks.convolution)
+            figures = work.flops, work.bytes, work.calls, peak, work.peaks.bandwidth
             yield Counted(size, bundle.step, *figures, bundle.ids)
 
 
 def _shared(group: Iterable[Bundle]) -> Iterable[Shared]:
     for bundle in group:
-        times = [row["time"] for row in sound_rows(bundle.rows) if row.get("time")]
-        spent = [time["communication_s"] for time in times if (time.get("communication_s") or 0.0) >= SHORTEST_S]
+        times = [row.time for row in sound_rows(bundle.rows) if row.time]
+        spent = [seconds for time in times if (seconds := time.communication_s or 0.0) >= SHORTEST_S]
         if processes(bundle.cell) > 1 and bundle.step and spent:
-            tasks = int(bundle.cell["meta_batch"])
+            tasks = int(bundle.cell.meta_batch)
             yield Shared(processes(bundle.cell), tasks, bundle.step, median(spent), bundle.ids)
 
 

@@ -50,7 +50,7 @@ def predict(run: Run, hardware: Hardware, devices: Sequence[int], meta_batch: in
     largest: dict[str, int] = {}
     for line in found:
         where = setting(line.cell, SETTING_AXES, {})
-        largest[where] = max(line.cell["meta_batch"], largest.get(where, 0))
+        largest[where] = max(line.cell.meta_batch, largest.get(where, 0))
     predicted, left_out, why = [], [], "no cell of one process was timed"
     for line in found:
         where = setting(line.cell, SETTING_AXES, {})

@@ -62,7 +62,7 @@ def forecast_document(found: Prediction) -> Document:
     )
     facts = (
         ("run", run.name),
-        ("measured on", str(run.environment.get("summary", "not known"))),
+        ("measured on", (run.environment.summary or "not known")),
         ("forecast for", found.hardware.title),
         ("model against measured", _verdict(found.checks)),
     )
@@ -274,7 +274,7 @@ def _assumed_text(hardware: Hardware, name: str) -> str:
 def forecast_json(found: Prediction) -> dict[str, Any]:
     """The document, and its figures as numbers: seconds, tasks and shares."""
     forecasts = [
-        {"implementation": each.line.name, "cell": dict(each.line.cell), "scaling": name, **_numbers(one)}
+        {"implementation": each.line.name, "cell": each.line.cell.to_json(), "scaling": name, **_numbers(one)}
         for each in found.predicted
         for name, many in each.forecasts.items()
         for one in many

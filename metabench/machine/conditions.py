@@ -11,6 +11,7 @@ import psutil
 from metabench.machine.fingerprint import power
 from metabench.machine.load import NOTABLE_CORES, Look, load_between, load_warning, look
 from metabench.machine.nvml import THROTTLED, gpu_processes
+from metabench.record.measurement import GpuState, Time
 
 STEADY_GOVERNORS = ("performance", "userspace")
 CLOCK_CHANGE = 0.1  # readings of a steady clock differ by a few percent
@@ -53,7 +54,7 @@ def observe(device: str = "") -> Observation:
     return Observation(look(), _swapped(), gpu_processes() if device == "cuda" else None)
 
 
-def disturbances(before: Observation, after: Observation, time: Mapping[str, Any] | None) -> list[str]:
+def disturbances(before: Observation, after: Observation, time: Time | None) -> list[str]:
     """A sentence for each thing that disturbed a cell; `time` is what its clock found.
 
     No figures are in them, so that the rows of a run with the same sentence can be counted.
@@ -65,12 +66,12 @@ def disturbances(before: Observation, after: Observation, time: Mapping[str, Any
         found.append("memory was swapped meanwhile: close other programs, or measure something smaller")
     if before.gpu_processes:
         found.append(BUSY_GPU)
-    if slowed_by := _throttled((time or {}).get("gpu") or []):
+    if slowed_by := _throttled(time.gpu if time else []):
         found.append(
             f"the GPU lowered its clocks around the timing ({slowed_by}): let it cool down, raise its power "
             "limit, or fix its clocks by nvidia-smi -lgc"
         )
-    clocks = [mhz for mhz in (time or {}).get("clock_mhz", []) if mhz]
+    clocks = [mhz for mhz in (time.clock_mhz if time else []) if mhz]
     if len(clocks) > 1 and max(clocks) > (1 + CLOCK_CHANGE) * min(clocks):
         found.append(
             f"the processor's clock changed by more than {100 * CLOCK_CHANGE:.0f} % during the timing: "
@@ -79,9 +80,9 @@ def disturbances(before: Observation, after: Observation, time: Mapping[str, Any
     return found
 
 
-def _throttled(states: Iterable[Mapping[str, Any] | None]) -> str:
+def _throttled(states: Iterable[GpuState | None]) -> str:
     """Why a GPU was slower than it can be, in words; empty if it was not, or does not tell."""
-    reasons = {reason for state in states if state for reason in state.get("reasons") or []}
+    reasons = {reason for state in states if state for reason in state.reasons or []}
     return ", ".join(sorted(reasons & THROTTLED))
 
 

@@ -19,9 +19,12 @@ from typing import Any, TypeVar
 
 import psutil
 import torch
+from msgspec import to_builtins
 
 import metabench
 from metabench.machine.load import LOOK_SECONDS, look_twice
+from metabench.record.environment import Code, Machine, MainMemory, Processor
+from metabench.record.reading import typed
 
 PACKAGES = (
     *("torch", "torchvision", "triton", "numpy", "scipy", "pandas", "matplotlib", "psutil", "nvidia-ml-py"),
@@ -35,14 +38,14 @@ ENVIRONMENT = re.compile(
 T = TypeVar("T")
 
 
-def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> dict[str, Any]:
-    """The machine, its state now, and the versions of all that counts, as a nested dict that JSON can hold.
+def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> Machine:
+    """The machine, its state now, and the versions of all that counts.
 
     `threads` is the number that measurements run with; processes in `known_pids` and their children are, like this
     one's, not counted as load. Bytes, MHz, watts, °C; times in UTC. Takes about half a second.
     """
     gpus, cuda = _gpus()
-    return {
+    found = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "threads": threads,
         "processor": _processor(),
@@ -56,28 +59,30 @@ def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> dict[str, Any]:
         "packages": _packages(),
         "torch": _torch(),
         "environment": _environment(os.environ),
-        "metabench": revision(),
+        "metabench": to_builtins(revision()),
     }
+    return typed(found, Machine)
 
 
-def revision() -> dict[str, Any]:
+def revision() -> Code:
     """Which metabench this is: version, commit, and whether its sources differ from that."""
-    return {"version": metabench.__version__} | _checkout(Path(__file__).resolve().parents[2])
+    commit, dirty = _checkout(Path(__file__).resolve().parents[2])
+    return Code(metabench.__version__, commit, dirty)
 
 
-def short_name(machine: Mapping[str, Any]) -> str:
+def short_name(machine: Machine) -> str:
     """One line for table headers: "AMD EPYC, 2 cores, 24 GiB, torch 2.15.0, Python 3.11.7, 2 threads"."""
-    processor = machine["processor"]
-    cores = processor["physical_cores"] or processor["logical_cores"]
-    gpus = [gpu["name"] for gpu in machine["gpus"]]
+    processor, memory = machine.processor or Processor(), machine.memory or MainMemory()
+    cores = processor.physical_cores or processor.logical_cores
+    gpus = [str(gpu.name) for gpu in machine.gpus or []]
     parts = [
-        re.sub(r"\((R|TM|C)\)|\b(CPU|Processor)\b|@.*", " ", processor["name"] or "unknown processor"),
+        re.sub(r"\((R|TM|C)\)|\b(CPU|Processor)\b|@.*", " ", processor.name or "unknown processor"),
         _count(cores, "core") if cores else "",
-        f"{machine['memory']['total_bytes'] / 2**30:.0f} GiB",
+        f"{(memory.total_bytes or 0) / 2**30:.0f} GiB",
         *(name if gpus.count(name) == 1 else f"{gpus.count(name)} × {name}" for name in dict.fromkeys(gpus)),
-        f"torch {machine['packages']['torch']}",
-        f"Python {machine['python']['version']}",
-        _count(machine["threads"], "thread"),
+        f"torch {(machine.packages or {}).get('torch')}",
+        f"Python {(machine.python or {}).get('version')}",
+        _count(machine.threads or 0, "thread"),
     ]
     return ", ".join(" ".join(part.split()) for part in parts if part)
 
@@ -260,7 +265,7 @@ def _publishable(value: str) -> str:
     return "(hidden)" if any(re.search(rf"\b{re.escape(name)}\b", value) for name in names) else value
 
 
-def _checkout(root: Path) -> dict[str, Any]:
+def _checkout(root: Path) -> tuple[str | None, bool | None]:
     """The git commit of metabench's own sources at `root`, and whether they differ from it; None if not a checkout."""
 
     def git(*arguments: str) -> str | None:
@@ -276,7 +281,7 @@ def _checkout(root: Path) -> dict[str, Any]:
 
     commit = git("rev-parse", "HEAD") if (root / ".git").exists() else None
     changes = git("status", "--porcelain", "--", "metabench", "pyproject.toml") if commit else None
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    return commit, None if changes is None else bool(changes)
 
 
 # --- reading what may not be there -----------------------------------------------------------------------------------

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 
 from metabench.errors import in_short
+from metabench.record.measurement import GpuState
 
 Finding: TypeAlias = tuple[int | None, str]
 """Bytes, or None where they cannot be known; and the method, or the reason."""
@@ -36,19 +36,6 @@ THROTTLED = frozenset(REASONS.values()) - {
     "clocks set for a display",
 }
 """The reasons that slow a GPU down at work; the others are idleness and settings."""
-
-
-@dataclass(frozen=True)
-class GpuState:
-    """A GPU at one moment. What the driver does not tell is None."""
-
-    sm_mhz: int | None
-    """Clock of the multiprocessors."""
-    memory_mhz: int | None
-    reasons: list[str] | None
-    """Why a clock is lower than it could be: values of `REASONS`."""
-    celsius: int | None
-    watts: float | None
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from statistics import median
 
 import torch
 
-from metabench.record.schema import MIN_SAMPLES
-from metabench.statistics.intervals import Summary, known_within, summarise
+from metabench.record.measurement import MIN_SAMPLES, Summary
+from metabench.statistics.intervals import known_within, summarise
 from metabench.statistics.trend import Trend, trend
 
 PATIENCE = 10  # so many budgets a very slow call may take to get them

@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +11,7 @@ import torch
 
 from metabench.errors import in_short
 from metabench.machine.nvml import energy_counter
+from metabench.record.measurement import Energy
 
 POWERCAP = Path("/sys/class/powercap")
 WINDOW_SECONDS = 3.0
@@ -26,20 +26,6 @@ Read: TypeAlias = Callable[[], float]
 
 class NoCounter(Exception):
     """There is no counter that can be read; the message says why."""
-
-
-@dataclass(frozen=True)
-class Energy:
-    """The energy of one meta-iteration. Where there is no counter, figures are None, and the method says why."""
-
-    joules: float | None
-    watts: float | None
-    """Mean power over the window."""
-    seconds: float | None
-    """How long the window was."""
-    iterations: int | None
-    """How many meta-iterations it had."""
-    method: str
 
 
 def measure_energy(run: Callable[[], object], wait: Callable[[], object], device: torch.device) -> Energy:

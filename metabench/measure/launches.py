@@ -15,6 +15,7 @@ from torch.autograd.profiler import profile  # torch.profiler's, which wraps it,
 from metabench.errors import in_short
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.memory import quiet_kineto
+from metabench.record.measurement import Launches
 from metabench.variables import set_meanwhile
 
 WINDOW_SECONDS = 0.05
@@ -70,19 +71,6 @@ class Events:
     activities: tuple[Activity, ...]
     launches: tuple[int, ...]
     """The numbers of the host's calls that start kernels."""
-
-
-@dataclass(frozen=True)
-class Launches:
-    """What one meta-iteration asks of the GPU. What could not be found out is None, and the note says why."""
-
-    launches: float | None
-    """How often the host put work on the GPU; a graph of kernels that is launched as one counts once."""
-    kernels: float | None
-    """How many kernels, copies and fills the GPU carried out."""
-    busy_s: float | None
-    """Seconds in which it carried out at least one of them."""
-    note: str
 
 
 def measure_launches(start: Start, seconds: float) -> Launches:

@@ -18,7 +18,7 @@ from torch import Tensor
 from metabench.algorithms.base import Algorithm, Learner
 from metabench.autodiff import Autodiff, GradientAndValue, Scalar
 from metabench.engines.base import Engine
-from metabench.record.schema import PHASES
+from metabench.record.measurement import PHASES
 from metabench.tensors import Params, Task
 
 (

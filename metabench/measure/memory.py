@@ -9,7 +9,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,30 +22,12 @@ from metabench.errors import in_short
 from metabench.machine.nvml import Finding
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.gpu_memory import FOREIGN, library_peak, torch_peak
+from metabench.record.measurement import Memory
 
 Step = Callable[[], object]
 
 SAMPLING_SECONDS = 0.001
 RESET_SLACK_BYTES = 4 << 20  # the kernel keeps its page counts per processor, and sums them up lazily
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Peak memory of one step, in bytes. What was not or could not be measured is None, and its method says why."""
-
-    tracked_bytes: int | None
-    """Peak of the tensors' live bytes, above what was live when the step began."""
-    tracked_method: str
-    resident_bytes: int | None
-    """Peak of the process's resident set, above what was resident when the step began."""
-    resident_method: str
-    cuda_allocated_bytes: int | None
-    """Peak of what arrays on the GPU held, set-up included, by the allocator that the engine uses."""
-    cuda_reserved_bytes: int | None
-    """Peak of what that allocator had taken from the driver, set-up included."""
-    nvml_bytes: int | None
-    """What the process held on the GPU after the step: the reserved memory and the CUDA context."""
-    nvml_method: str
 
 
 class Event(NamedTuple):

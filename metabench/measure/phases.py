@@ -9,8 +9,8 @@ import numpy as np
 
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.marks import SAMPLING, Clock, Marks
-from metabench.record.schema import MIN_SAMPLES, PHASES
-from metabench.statistics.intervals import Mean, Summary, summarise
+from metabench.record.measurement import MIN_SAMPLES, PHASES, Mean, Summary
+from metabench.statistics.intervals import summarise
 
 RESAMPLES = 200
 

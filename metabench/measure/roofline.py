@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from metabench.algorithms.base import Algorithm
 from metabench.engines import loop
 from metabench.measure.clock import Budget, measure_time
+from metabench.record.measurement import Peaks
 from metabench.tensors import Params, Task, task_at
 
 CHANNELS = 64  # in and out of the convolutions tried
@@ -108,22 +109,6 @@ def _touched(value: object) -> int:
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Peaks:
-    """The highest rates reached with some number of threads, on a device, in a precision."""
-
-    matmul: float
-    """Of products of square matrices, in floating-point operations per second."""
-    convolution: float
-    """Of 3x3 convolutions from 64 to 64 channels, in floating-point operations per second, counted as if each product
-    were carried out: an algorithm with fewer (Winograd's) can go beyond what the hardware multiplies."""
-    bandwidth: float
-    """Between processor and main memory, in bytes per second read and written. A cache line that is fetched only to be
-    overwritten is not counted, as in STREAM."""
-    noisy: bool
-    """Whether a timing behind these is: other programs were in the way, and the machine may well be faster."""
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ import torch
 from metabench.correctness.gate import gate
 from metabench.errors import Unsupported, UserError
 from metabench.machine.fingerprint import fingerprint, short_name
-from metabench.measure.launches import Launches, launches_in
+from metabench.measure.launches import launches_in
 from metabench.measure.marks import divisible
 from metabench.measure.phases import PhaseBudget, Phases
-from metabench.measure.roofline import Peaks, measure_peaks, step_bytes, step_flops
+from metabench.measure.roofline import measure_peaks, step_bytes, step_flops
 from metabench.profile.recording import recorded
 from metabench.profile.trace import Trace
 from metabench.record.cell import Cell
+from metabench.record.measurement import Launches, Peaks
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases
+from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases, train_shape
 from metabench.tasks.base import TASKS
 
 
@@ -71,7 +72,7 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.precision == "tf32"
     if cell.precision == "tf32" and device.type != "cuda":
         raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
-    distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
+    distribution = TASKS.get(cell.task).build(train_shape(cell), data_dir)
     workload = Workload(cell, distribution)
     meta = initial_meta(cell, workload.algorithm)
     for stage in workload.ends:

@@ -11,7 +11,7 @@ from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile
 from metabench.profile.tables import where
 from metabench.profile.trace import Level, Trace, folded, levels
-from metabench.record.schema import PHASES
+from metabench.record.measurement import PHASES
 from metabench.report.figures.phases import phase_colour, phase_ink
 from metabench.report.figures.picture import Picture
 from metabench.report.figures.style import FAINT, INK, WIDTH, label, styled

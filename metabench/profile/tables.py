@@ -25,7 +25,7 @@ def title(profile: Profile) -> str:
 
 def where(profile: Profile) -> str:
     """The setting in words."""
-    cell = profile.cell.to_json()
+    cell = profile.cell
     axes = [axis for axis, _ in time_key(cell) if axis not in ("algorithm", "engine")]
     return setting(cell, axes, {profile.cell.task: profile.data})
 

@@ -1,69 +1,137 @@
-"""One point of a sweep, and everything that is derived from it alone."""
+"""A cell: one point of a sweep, with every hyper-parameter resolved, and what follows from it alone."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, TypeAlias
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from metabench.algorithms.inner_loop import InnerOptimizer
-from metabench.algorithms.presets import Decay
-from metabench.engines.outer import Outer
-from metabench.record.schema import identity
-from metabench.tasks.base import EpisodeShape
-from metabench.training import BatchNorm
+import msgspec
+
+from metabench.record.axes import (
+    LARGEST,
+    LARGEST_WHOLE,
+    LONGEST_NAME,
+    Axis,
+    Role,
+    axes_of_struct,
+    axis,
+    named,
+    number,
+    whole,
+)
 
 Measure: TypeAlias = Literal["time", "memory", "phases", "work", "energy", "quality"]
 MEASURES: tuple[Measure, ...] = ("time", "memory", "phases", "work", "energy", "quality")
 USUAL_MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
-"""Where a sweep does not say."""
+"""What is measured where a sweep does not say."""
+InnerOptimizer: TypeAlias = Literal["sgd", "momentum", "adam", "rmsprop"]
+OuterOptimizer: TypeAlias = Literal["adam", "sgd"]
+Decay: TypeAlias = Literal["none", "linear", "cosine", "halving"]
+BatchNorm: TypeAlias = Literal["transductive", "one-query", "running"]
+Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
+LONGEST_TEXT = 20_000
+Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
+Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_WHOLE)]
+Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
+_AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
+_NOT_AXES = ("id", "round", "status", "reason")  # columns of results.csv beside the axes
 
-LATER: Mapping[str, Any] = {"world_size": 1}
-"""Axes that came after runs had been committed, with the value of all cells before: left out of a cell's identity and
-JSON where they have it, so that ids stay, and an older revision can measure the cell."""
+
+def _first_order(share: float) -> str:
+    return "first order" if share == 1 else f"first order for {100 * share:g} % of the iterations"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """An implementation (algorithm on an engine) in one setting, with every hyper-parameter resolved."""
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """An implementation (algorithm on an engine) in one setting. Each line declares an axis."""
 
-    algorithm: str
-    engine: str
-    task: str
-    model: str
-    inner_steps: int
-    meta_batch: int
-    ways: int
-    shots: int
-    query: int
-    train_ways: int
-    """Of the training tasks, as `train_shots` and `query`; `ways`, `shots` and `eval_query` are of held-out tasks."""
-    train_shots: int
-    inner_optimizer: InnerOptimizer
-    first_order: float
-    """Share of the iterations, from the first on, that take the inner gradients as constants."""
-    checkpoint: bool
-    precision: str
-    device: str
-    seed: int
-    preset: str
-    inner_lr: float
-    eval_steps: int
-    eval_query: int
-    batch_norm: BatchNorm
-    """What the queries of held-out tasks are normalised by."""
-    outer: Literal["adam", "sgd"]
-    outer_lr: float
-    outer_decay: Decay
-    outer_warmup: int
-    outer_clip: float
-    """Largest norm of a direction; 0 is none."""
-    iterations: int
-    eval_tasks: int
-    threads: int
-    """Of each process."""
-    world_size: int
-    """Processes, each with its share of the meta-batch."""
-    measure: tuple[Measure, ...]
+    algorithm: Annotated[str, named("implementation", "The algorithm.")]
+    engine: Annotated[str, named("implementation", "What runs the algorithm.", phrase="engine {}")] = "loop"
+    task: Annotated[str, named("task", "The task distribution.")]
+    model: Annotated[str, named("size", "The network.", phrase="{}")] = "conv4-64"
+    inner_steps: Annotated[int, whole("size", "Steps of the inner loop in training.", ge=0)] = 1
+    meta_batch: Annotated[int, whole("size", "Tasks in a meta-iteration.", word="meta-batch", ge=1)] = 4
+    ways: Annotated[int, whole("task", "Classes of a held-out task.", ge=1)] = 5
+    shots: Annotated[int, whole("task", "Support examples of each class in a held-out task.", ge=1)] = 1
+    query: Annotated[int, whole("size", "Query examples of each class in a training task.", ge=1)] = 1
+    train_ways: Annotated[int, whole("size", "Classes of a training task; 0: as in held-out tasks.", ge=0)] = 0
+    train_shots: Annotated[int, whole("size", "Shots of a training task; 0: as in held-out tasks.", ge=0)] = 0
+    first_order: Annotated[
+        float,
+        number(
+            "technique",
+            "Share of the iterations, from the first on, that take inner gradients as constants.",
+            phrase=_first_order,
+            takes="a share of the iterations from 0 to 1, or true",
+            ge=0,
+            le=1,
+        ),
+    ] = 0.0
+    checkpoint: Annotated[
+        bool, axis("technique", "Whether inner steps are computed again.", phrase="checkpointed inner loop")
+    ] = False
+    inner_optimizer: Annotated[
+        InnerOptimizer, axis("technique", "The optimiser of the inner loop.", phrase="inner {}")
+    ] = "sgd"
+    precision: Annotated[Precision, axis("technique", "In what numbers it computes.", phrase="{}")] = "float32"
+    device: Annotated[str, named("machine", "Where it runs.", phrase="{}", choices=("cpu", "cuda"))] = "cpu"
+    seed: Annotated[int, whole("training", "Seed of initial weights and training tasks.", ge=0)] = 0
+    preset: Annotated[str, named("training", "Where hyper-parameters come from that are left open.")] = "quick"
+    inner_lr: Annotated[float, number("training", "Step size of the inner loop.", word="inner lr", positive=True)] = (
+        0.01
+    )
+    eval_steps: Annotated[int, whole("training", "Inner steps on a held-out task.", ge=0)] = 1
+    eval_query: Annotated[int, whole("training", "Query examples of each class in a held-out task.", ge=1)] = 1
+    batch_norm: Annotated[
+        BatchNorm, axis("training", "What queries of held-out tasks are normalised by.", tacit=True)
+    ] = "transductive"
+    outer: Annotated[OuterOptimizer, axis("training", "The outer optimiser.", cost=True)] = "adam"
+    outer_lr: Annotated[float, number("training", "Rate of the outer optimiser.", word="outer lr", positive=True)] = (
+        1e-3
+    )
+    outer_decay: Annotated[Decay, axis("training", "How the outer rate falls.")] = "none"
+    outer_warmup: Annotated[int, whole("training", "Iterations in which the outer rate rises.", ge=0, tacit=True)] = 0
+    outer_clip: Annotated[
+        float,
+        number(
+            "technique",
+            "Largest norm of a direction; 0 is none.",
+            phrase="clip {:g}",
+            takes="the largest norm, or 0 for none",
+            ge=0,
+        ),
+    ] = 0.0
+    iterations: Annotated[int, whole("training", "Meta-iterations of a training.", ge=0)] = 100
+    eval_tasks: Annotated[int, whole("training", "Held-out tasks that it is judged on.", ge=2)] = 600
+    threads: Annotated[int, whole("machine", "Threads of each process; 0: one for each core.", ge=0, least=1)] = 0
+    world_size: Annotated[
+        int,
+        whole("machine", "Processes that share the meta-batch.", phrase="{} processes", tacit=True, later=True, ge=1),
+    ] = 1
+    machine: Annotated[
+        str,
+        axis(
+            "machine",
+            "The machine, where rows come from several.",
+            phrase="on {}",
+            tacit=True,
+            later=True,
+            settable=False,
+        ),
+    ] = ""
+    measure: tuple[Name, ...] = ()
+    """What is measured: some of `MEASURES`."""
+    others: dict[str, Any] = {}
+    """Axes of another version: kept, so that cells that differ in them are not mixed up."""
+
+    def __getitem__(self, name: str) -> Any:
+        """The value on an axis; of another version's axis that this cell lacks, None."""
+        return getattr(self, name) if name in AXES else self.others.get(name)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of its axes, those of another version included."""
+        return (*AXES, *self.others)
 
     @property
     def id(self) -> str:
@@ -78,22 +146,7 @@ class Cell:
     @property
     def setting(self) -> tuple[Any, ...]:
         """Equal for the cells that are matched but for algorithm, engine, technique and training."""
-        return (self.task, self.model, self.precision, self.device, *(getattr(self, axis) for axis in SIZE_AXES))
-
-    @property
-    def shape(self) -> EpisodeShape:
-        """How large a task is in training."""
-        return EpisodeShape(self.train_ways, self.train_shots, self.query)
-
-    @property
-    def eval_shape(self) -> EpisodeShape:
-        """How large a held-out task is."""
-        return EpisodeShape(self.ways, self.shots, self.eval_query)
-
-    @property
-    def outer_setting(self) -> Outer:
-        """The outer optimiser."""
-        return Outer(self.outer, self.outer_lr, self.outer_decay, self.iterations, self.outer_warmup, self.outer_clip)
+        return (self.task, self.model, self.precision, self.device, *(self[axis] for axis in SIZE_AXES))
 
     def seed_for(self, purpose: Literal["init", "train", "validation", "test"]) -> int:
         """A seed derived from the shared axes, never from algorithm or engine: comparisons are matched.
@@ -119,34 +172,79 @@ class Cell:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; without the axes of `LATER` where they say nothing."""
-        axes = {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
-        return axes | {"measure": list(self.measure)}
+        """A plain dictionary, without those axes of later versions that have their default."""
+        values = {name: getattr(self, name) for name in AXES}
+        kept = {name: value for name, value in values.items() if not AXES[name].later or value != AXES[name].default}
+        return kept | self.others | {"measure": list(self.measure)}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        """The cell of a plain dictionary."""
-        return cls(**{**LATER, **data, "measure": tuple(data["measure"])})
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The cell of a plain dictionary. Raises `msgspec.ValidationError` for what is none."""
+        return msgspec.convert(regrouped(data), cls)
 
     def with_measures_of(self, other: Self) -> Self:
         """This cell, asked for what either of the two is asked for."""
-        return replace(self, measure=tuple(m for m in MEASURES if m in self.measure + other.measure))
+        return msgspec.structs.replace(self, measure=tuple(m for m in MEASURES if m in self.measure + other.measure))
 
 
-AXES = frozenset(field.name for field in fields(Cell)) - {"measure"}
+AXES: Mapping[str, Axis] = axes_of_struct(Cell)
+"""Every axis by name, in the order in which cells and tables have them."""
+SIZE_AXES = tuple(name for name, one in AXES.items() if one.role in ("task", "size") and one.kind is int)
+"""Axes that make a meta-iteration larger."""
 
-SIZE_AXES = ("inner_steps", "meta_batch", "ways", "shots", "query", "train_ways", "train_shots")
+
+def axes_of(*roles: Role) -> tuple[str, ...]:
+    """The names of all axes with one of these roles, in their order."""
+    return tuple(name for name, one in AXES.items() if one.role in roles)
+
+
+def training_axes() -> tuple[str, ...]:
+    """The axes that change what is learned, and not what a meta-iteration costs; the seed is one of them."""
+    return tuple(name for name in axes_of("training") if not AXES[name].cost)
+
+
+def identity(axes: Mapping[str, Any]) -> str:
+    """The id of a cell from its plain dictionary."""
+    axes = {name: value for name, value in axes.items() if name != "measure"}
+    return hashlib.sha256(json.dumps(axes, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def regrouped(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's dictionary with the axes of other versions put together, and what old runs lack filled in.
+
+    Raises ValueError for a name or a value that no axis has.
+    """
+    known = {name: value for name, value in data.items() if name in AXES or name == "measure"}
+    others = {name: value for name, value in data.items() if name not in known}
+    for name, value in others.items():
+        plain = isinstance(value, (bool, str)) or (isinstance(value, (int, float)) and abs(value) <= LARGEST)
+        if (
+            not plain
+            or not _AXIS.fullmatch(name)
+            or name in _NOT_AXES
+            or (isinstance(value, str) and len(value) > LONGEST_TEXT)
+        ):
+            raise ValueError("its cell has an axis that is none")
+    for size in ("ways", "shots"):  # training tasks were those that it is judged on
+        if size in known:
+            known.setdefault(f"train_{size}", known[size])
+    return known | {"others": others}
 
 
 def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
     """Whether `cell` lies on the same line as `other` and needs at least as much memory.
 
-    The same line: equal but for sizes (and seed); larger: no size smaller. `size` counts a model's parameters.
+    On the same line: equal but for sizes and training; larger: no size smaller. `size` counts a model's parameters.
     """
-    same = {"engine", "algorithm", "task", "precision", "device", "world_size"}
-    same |= {"first_order", "checkpoint", "inner_optimizer"}
-    if any(getattr(cell, name) != getattr(other, name) for name in same):
+    sized = (*SIZE_AXES, "model", "threads", *axes_of("training"), "outer_clip")
+    if any(cell[name] != other[name] for name in AXES if name not in sized):
         return False
-    if any(getattr(cell, name) < getattr(other, name) for name in SIZE_AXES):
+    if any(cell[name] < other[name] for name in SIZE_AXES):
         return False
     return cell.model == other.model or size(cell.model) > size(other.model)
+
+
+def varying(cells: Iterable[Cell], axes: Iterable[str]) -> list[str]:
+    """Those of the axes on which the cells differ."""
+    cells = list(cells)
+    return [name for name in axes if len({str(cell[name]) for cell in cells}) > 1]

@@ -1,51 +1,371 @@
-"""What was observed in a cell: one line of `measurements.jsonl`. See docs/method.md for the schema."""
+"""What was observed in a cell: one line of `measurements.jsonl`, typed. Times are in seconds, sizes in bytes."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from metabench.record.reading import SCHEMA
-from metabench.record.schema import Status
+import msgspec
 
-RARE = ("energy", "launches", "reference", "machine")
+from metabench.record.axes import LARGEST, LONGEST_NAME
+from metabench.record.cell import LONGEST_TEXT, Amount, Cell, Name, Whole
+from metabench.record.earlier import theory_of
+
+SCHEMA = 1
+"""The version of the lines of `measurements.jsonl`; newer ones are refused."""
+Status: TypeAlias = Literal["ok", "incorrect", "oom", "crashed", "timeout", "diverged", "unsupported", "skipped"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+"""The status that says most stands first, of those that are not ok."""
+MIN_SAMPLES = 6
+"""Fewer samples of a time give no 95 % interval of the median."""
+SHORTEST_S, LONGEST_S = 1e-12, 1e9
+"""A sample is no shorter than a cycle of any clock, and no longer than any machine runs."""
+MOST_FITTED = 1000
+"""Points of a curve that is drawn; there are some hundred."""
+PHASES = (
+    "sampling",
+    "inner forward",
+    "inner backward",
+    "inner update",
+    "query",
+    "outer backward",
+    "implicit solve",
+    "average",
+    "directions",
+    "optimiser",
+    "meta-iteration",
+)
+"""What a meta-iteration is divided into, in its order; `directions` and `meta-iteration` where an engine runs them as
+one piece. See measure/phases.py."""
+Side: TypeAlias = Literal["a", "b"]
+SIDES: tuple[Side, ...] = ("a", "b")
+Number: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Sample: TypeAlias = Annotated[float, msgspec.Meta(ge=SHORTEST_S, le=LONGEST_S)]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
+Points: TypeAlias = Annotated[list[Number], msgspec.Meta(max_length=MOST_FITTED)]
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Record(msgspec.Struct, frozen=True):
+    """A part of a measurement. What could not be found out is None."""
+
+
+class Summary(Record, frozen=True):
+    """Samples and their median, with its 95 % interval and the interquartile range, in the samples' unit."""
+
+    median: Sample
+    low: Sample
+    high: Sample
+    iqr: Amount
+    n: Whole
+    block: Whole
+    """How many calls each sample averages over."""
+    samples: tuple[Sample, ...]
+
+    def __post_init__(self) -> None:
+        _check_inside(self.low, self.median, self.high)
+
+    @property
+    def relative_width(self) -> float:
+        """Half the width of the interval, as a share of the median."""
+        return (self.high - self.low) / (2 * self.median) if self.median else math.inf
+
+
+class Mean(Record, frozen=True):
+    """A mean with its 95 % interval."""
+
+    value: Number
+    low: Number
+    high: Number
+    n: Whole | None = None
+    """How many figures it is the mean of."""
+
+    def __post_init__(self) -> None:
+        _check_inside(self.low, self.value, self.high)
+
+
+class GpuState(Record, frozen=True):
+    """A GPU at one moment."""
+
+    sm_mhz: Whole | None = None
+    """Clock of the multiprocessors."""
+    memory_mhz: Whole | None = None
+    reasons: list[Text] | None = None
+    """Why a clock is lower than it could be."""
+    celsius: Whole | None = None
+    watts: Amount | None = None
+
+
+class Time(Record, frozen=True):
+    """How long a meta-iteration takes, with data already on the device."""
+
+    step: Summary
+    compile_s: Amount
+    """What the first iteration takes longer than later ones, of an engine that compiles."""
+    sampling: Summary | None = None
+    """Drawing the tasks of a meta-batch."""
+    first_step_s: Amount | None = None
+    communication_s: Amount | None = None
+    """What a process spends in the all-reduce of directions, the wait for the slowest included."""
+    noisy: bool = False
+    note: Text = ""
+    """One sentence where the figure is doubtful."""
+    compile_cache: Text = ""
+    """`warm` or `cold`, of an engine that compiles."""
+    clock_mhz: list[Amount | None] = []
+    """The processor's clock before and after."""
+    gpu: Annotated[list[GpuState | None], msgspec.Meta(max_length=2)] = []
+    """The GPU before and after."""
+    choices: dict[str, Text] = {}
+    """What the engine has chosen by itself, by what it was chosen for."""
+
+
+class Memory(Record, frozen=True):
+    """Peak memory of one meta-iteration. The method of a figure that is None says why."""
+
+    tracked_bytes: Whole | None = None
+    """Peak of the tensors' live bytes, above what was live when the step began."""
+    tracked_method: Text | None = None
+    resident_bytes: Whole | None = None
+    """Peak of the process's resident set, above what was resident when the step began."""
+    resident_method: Text | None = None
+    cuda_allocated_bytes: Whole | None = None
+    """Peak of what arrays on the GPU held, set-up included, by the allocator that the engine uses."""
+    cuda_reserved_bytes: Whole | None = None
+    """Peak of what that allocator had taken from the driver, set-up included."""
+    nvml_bytes: Whole | None = None
+    """What the process held on the GPU after the step: the reserved memory and the CUDA context."""
+    nvml_method: Text | None = None
+
+
+class StepTime(Record, frozen=True):
+    """A time of a meta-iteration with its 95 % interval."""
+
+    median: Sample
+    low: Sample
+    high: Sample
+    n: Whole | None = None
+
+    def __post_init__(self) -> None:
+        _check_inside(self.low, self.median, self.high)
+
+
+class Phases(Record, frozen=True):
+    """What the phases of a meta-iteration take."""
+
+    step: StepTime
+    """Without marks, without sampling."""
+    seconds: dict[str, Mean]
+    """By phase, in the order of `PHASES`; sampling is no part of the meta-iteration."""
+
+    def __post_init__(self) -> None:
+        if not self.seconds.keys() <= set(PHASES) or any(mean.low < 0 for mean in self.seconds.values()):
+            raise ValueError("a phase is not known, or takes less than no time")
+
+
+class Peaks(Record, frozen=True):
+    """The highest rates reached with some number of threads, on a device, in a precision."""
+
+    matmul: Positive
+    """Of products of square matrices, in floating-point operations per second."""
+    convolution: Positive
+    """Of 3x3 convolutions from 64 to 64 channels, in floating-point operations per second, counted as if each product
+    were carried out: an algorithm with fewer (Winograd's) can go beyond what the hardware multiplies."""
+    bandwidth: Positive | None
+    """Between processor and main memory, in bytes per second read and written. A cache line that is fetched only to be
+    overwritten is not counted, as in STREAM."""
+    noisy: bool
+    """Whether a timing behind these is: other programs were in the way, and the machine may well be faster."""
+
+
+class Work(Record, frozen=True):
+    """The work of a meta-iteration, and what the machine can do at the most."""
+
+    flops: Amount
+    peaks: Peaks
+    bytes: Amount | None = None
+    calls: Whole | None = None
+    """Operators that are called, where they are called one by one."""
+
+
+class Score(Mean, frozen=True, kw_only=True):
+    """The score after some inner steps."""
+
+    step: Whole
+
+
+class CurvePoint(Record, frozen=True):
+    """One point of a training curve: seconds are those spent training, evaluations not counted."""
+
+    iteration: Whole
+    seconds: Amount
+    loss: Number | None = None
+    value: Number | None = None
+    """Mean score over the validation tasks."""
+
+
+class Prediction(Record, frozen=True):
+    """What is predicted after some inner steps."""
+
+    step: Whole
+    y: Points
+
+
+class FittedTask(Record, frozen=True):
+    """One held-out regression task, drawn."""
+
+    support_x: Points
+    support_y: Points
+    y: Points
+    predictions: Annotated[list[Prediction], msgspec.Meta(max_length=3)]
+
+
+class Fits(Record, frozen=True):
+    """What an algorithm fits to a few held-out regression tasks, at the places `x`."""
+
+    x: Points
+    tasks: Annotated[list[FittedTask], msgspec.Meta(max_length=10)]
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            curves = [task.y, *(prediction.y for prediction in task.predictions)]
+            if any(len(curve) != len(self.x) for curve in curves) or len(task.support_x) != len(task.support_y):
+                raise ValueError("a curve has not as many x as y")
+
+
+class Quality(Mean, frozen=True, kw_only=True):
+    """How well an algorithm does on held-out tasks after meta-training."""
+
+    metric: Name
+    """`accuracy` (a share), or `mse`."""
+    tasks: Whole
+    iterations: Whole
+    train_s: Amount
+    batch_norm: Name
+    by_step: list[Score] = []
+    curve: list[CurvePoint] = []
+    fits: Fits | None = None
+
+
+class Gate(Record, frozen=True):
+    """Relative errors of a direction; None where one is not finite."""
+
+    engine_error: Amount | None = None
+    definition_error: Amount | None = None
+    engine_tolerance: Amount | None = None
+    definition_tolerance: Amount | None = None
+
+
+class Energy(Record, frozen=True):
+    """The energy of one meta-iteration. Where there is no counter, figures are None, and the method says why."""
+
+    joules: Amount | None
+    watts: Amount | None
+    """Mean power over the window."""
+    seconds: Amount | None
+    """How long the window was."""
+    iterations: Whole | None
+    """How many meta-iterations it had."""
+    method: Text
+
+
+class Launches(Record, frozen=True):
+    """What one meta-iteration asks of a GPU. The note says why something could not be found out."""
+
+    launches: Amount | None
+    """How often the host put work on the GPU; a graph of kernels that is launched as one counts once."""
+    kernels: Amount | None
+    """How many kernels, copies and fills the GPU carried out."""
+    busy_s: Amount | None
+    """Seconds in which it carried out at least one of them."""
+    note: Text
+    busy_share: Share | None = None
+    """Those seconds, as a share of the meta-iteration's time by the clock."""
+
+
+class Data(Record, frozen=True):
+    """The data that tasks were drawn from."""
+
+    name: Name
+    content_hash: Text
+    others: dict[str, Any] = {}
+    """Anything else worth recording: source, split sizes and seed, augmentation."""
+
+
+class Theory(Record, frozen=True):
+    """What an implementation says of itself, by which it is grouped, drawn and held against theory."""
+
+    family: Text = ""
+    """Of the algorithm."""
+    order: Text = ""
+    """What derivatives of the adaptation its direction contains: `second`, `first`, `implicit` or `none`."""
+    concurrent_tasks: bool | None = None
+    """Whether the engine holds all tasks at once, or one after the other; None where that is not known."""
+
+
+class Noise(Record, frozen=True):
+    """Which process of the noise configuration it is: the sides of a pair run one right after the other."""
+
+    pair: Whole
+    side: Side
+
+
+class Measurement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The outcome of one cell in one round. Parts that were not measured are None."""
 
-    id: str
-    round: int
-    status: Status
-    reason: str
-    """One sentence where the status is not `ok`."""
-    cell: dict[str, Any]
-    started: str
-    """UTC, ISO 8601."""
-    seconds: float
-    """Wall time of the whole process."""
-    data: dict[str, Any] | None = None
-    parameters: int | None = None
-    library: str = ""
-    """Name and version of what did the work, if not torch."""
-    gate: dict[str, Any] | None = None
-    time: dict[str, Any] | None = None
-    memory: dict[str, Any] | None = None
-    phases: dict[str, Any] | None = None
-    work: dict[str, Any] | None = None
-    quality: dict[str, Any] | None = None
-    energy: dict[str, Any] | None = None
-    launches: dict[str, Any] | None = None
-    """What a timed meta-iteration asks of a GPU."""
-    warnings: list[str] = field(default_factory=list)
-    traceback: str = ""
     schema: int = SCHEMA
-    reference: dict[str, Any] | None = None
-    """`pair` and `side` of a measurement for the noise floor, which counts for no cell."""
-
-    machine: str = ""
+    id: Name
+    round: Whole
+    status: Status
+    cell: Cell
+    reason: Text = ""
+    """One sentence where the status is not `ok`."""
+    started: Text = ""
+    """UTC, ISO 8601."""
+    seconds: Amount | None = None
+    """Wall time of the whole process."""
+    data: Data | None = None
+    parameters: Whole | None = None
+    """Numbers that the meta-parameters hold."""
+    library: Text = ""
+    """Name and version of what did the work, if not torch."""
+    implementation: Theory | None = None
+    gate: Gate | None = None
+    time: Time | None = None
+    memory: Memory | None = None
+    phases: Phases | None = None
+    work: Work | None = None
+    quality: Quality | None = None
+    energy: Energy | None = None
+    launches: Launches | None = None
+    warnings: list[Text] = []
+    traceback: Text = ""
+    noise: Noise | None = msgspec.field(default=None, name="reference")
+    """Set where it was timed for the noise floor alone, and counts for no cell."""
+    run: Text = ""
+    """The run that it was merged from, and its revision."""
+    machine: Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)] = ""
     """Label of the machine that measured it; empty where that is not known."""
 
+    @property
+    def theory(self) -> Theory:
+        """What the implementation says of itself; of old rows, what was known of it then."""
+        return self.implementation or Theory(**theory_of(self.cell.algorithm, self.cell.engine))
+
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; what most rows do not have is in it only where there is one."""
-        row = asdict(self)
-        return {name: value for name, value in row.items() if value or name not in RARE}
+        """A plain dictionary, as it stands in `measurements.jsonl`."""
+        row: dict[str, Any] = {"schema": SCHEMA} | msgspec.to_builtins(self) | {"cell": self.cell.to_json()}
+        if self.data:
+            row["data"] = {"name": self.data.name, "content_hash": self.data.content_hash, **self.data.others}
+        return row
+
+
+def data_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The dictionary of `Data`, what has no name of its own put together."""
+    own = {name: value for name, value in data.items() if name in ("name", "content_hash")}
+    return own | {"others": {name: value for name, value in data.items() if name not in own}}
+
+
+def _check_inside(low: float, value: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError("a figure lies outside of its interval")

@@ -1,18 +1,20 @@
 """What a run folder holds, and how it is read: as data, checked line by line, nothing of it executed."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
 
 from metabench.errors import UserError
 from metabench.files import MEBIBYTE, check_plain, read_text
-from metabench.record.schema import ENVIRONMENT as ENVIRONMENT_SCHEMA
-from metabench.record.schema import fault, row_fault
+from metabench.record.cell import identity, regrouped
+from metabench.record.environment import Environment
+from metabench.record.measurement import SCHEMA, Measurement, data_of
 
-SCHEMA = 1
-"""Of the lines of `measurements.jsonl`; newer ones are refused."""
 MEASUREMENTS = "measurements.jsonl"
 ENVIRONMENT = "environment.json"
 SWEEP = "sweep.toml"
@@ -24,9 +26,10 @@ MOST_SWEEP = MEBIBYTE // 4
 """Bytes of a sweep file, a hundred times those of the longest."""
 MOST_NAMED = 20
 """Damaged lines that get a sentence each."""
-
-Row: TypeAlias = dict[str, Any]
-"""One line of `measurements.jsonl`: what was observed in one cell and round."""
+T = TypeVar("T")
+_FAULT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LACKING = re.compile(r"Object missing required field `(.*)`")
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,12 @@ class Damage:
         return f"Line {self.number} of {MEASUREMENTS} is left out: {self.why}."
 
 
-def read_rows(file: Path) -> tuple[list[Row], list[Damage]]:
+def read_rows(file: Path) -> tuple[list[Measurement], list[Damage]]:
     """The rows of `measurements.jsonl`, and the lines that are none: flipped bits, a kill in the middle of a line.
 
     Raises `UserError`: no such file, one that cannot be read or is too large, a newer schema.
     """
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     damages: list[Damage] = []
     try:
         check_plain(file, MOST_BYTES)
@@ -87,7 +90,7 @@ def _lines(file: Path) -> Iterator[tuple[int, int, int, bytes | None]]:
             yield number, start, end, whole
 
 
-def _row(line: bytes, number: int, file: Path) -> Row:
+def _row(line: bytes, number: int, file: Path) -> Measurement:
     """The row of a line; raises ValueError, in words, for what is none, and `UserError` for a newer schema."""
     try:
         row = parse_json(line.decode())
@@ -100,17 +103,53 @@ def _row(line: bytes, number: int, file: Path) -> Row:
         raise UserError(f"line {number} of '{file}' was written by a newer metabench (schema {version}): update first")
     if version != SCHEMA:
         raise ValueError("it is not a measurement")
-    if found := row_fault(row):
-        raise ValueError(f"it is not a measurement: {found}")
-    return dict(row)
+    try:
+        return measurement_of(row)
+    except ValueError as error:
+        raise ValueError(f"it is not a measurement: {error}") from None
+
+
+def measurement_of(row: Any) -> Measurement:
+    """The measurement of a line's dictionary. Raises ValueError, in words, for what is none."""
+    row = dict(row)
+    if isinstance(cell := row.get("cell"), dict):
+        row["cell"] = regrouped(cell)
+    if isinstance(data := row.get("data"), dict):
+        row["data"] = data_of(data)
+    found = typed(row, Measurement)
+    if found.id != identity(cell):
+        raise ValueError("its id is not that of its cell")
+    return found
+
+
+def typed(value: Any, kind: type[T]) -> T:
+    """The value as a record of that kind. Raises ValueError, in words, for what is none."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(_in_words(str(error))) from None
+
+
+def _in_words(fault: str) -> str:
+    """What msgspec found, as the end of a sentence."""
+    found = _FAULT.fullmatch(fault)
+    what, where = found.groups() if found else (fault, None)
+    if lacking := _LACKING.fullmatch(what):
+        return f"it has no '{'.'.join(filter(None, (where, lacking[1])))}'"
+    named = f"its '{where}'" if where else "it"
+    return f"{named} is not as it must be ({what[:1].lower()}{what[1:]})"
 
 
 def parse_json(text: str) -> Any:
-    """Strict JSON; raises ValueError for NaN and infinity, for a name that stands twice, for bottomless nesting."""
+    """Strict JSON; raises ValueError for NaN and infinity, for a name that stands twice, for bottomless nesting,
+    and for half of a character."""
     try:
-        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
+        found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    if _SURROGATE.search(text):
+        json.dumps(found, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError: no file could hold it
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -124,14 +163,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_environment(file: Path) -> dict[str, Any]:
-    """The machine and the warnings of a run; empty where there is no such file. Raises `UserError`."""
+def read_environment(file: Path) -> Environment | None:
+    """The machine and the warnings of a run; None where there is no such file. Raises `UserError`."""
     try:
         environment = parse_json(read_text(file, MOST_ENVIRONMENT))
     except FileNotFoundError:
-        return {}
+        return None
     except ValueError:
         raise UserError(f"'{file}' is not valid JSON: mend it, or delete it to do without") from None
-    if found := fault(environment, ENVIRONMENT_SCHEMA):
-        raise UserError(f"'{file}' does not describe a machine ({found}): mend it, or delete it to do without")
-    return dict(environment)
+    try:
+        return typed(environment, Environment)
+    except ValueError as error:
+        raise UserError(
+            f"'{file}' does not describe a machine ({error}): mend it, or delete it to do without"
+        ) from None

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from metabench.record.reading import Row
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement, Memory
 from metabench.report.bundles import Bundle, Peak, bundles, status, time_key
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, trim, with_interval
 from metabench.report.render.tables import Table, setting, without_empty_columns
@@ -60,7 +60,7 @@ class Choice:
 class Advice:
     """Engines, the fastest first; speed-ups are over `reference`: loop, or the slowest where loop has no time."""
 
-    setting: Mapping[str, Any]
+    setting: Cell
     engines: tuple[Candidate, ...]
     reference: str
     fastest: Choice | None
@@ -68,24 +68,25 @@ class Advice:
     fastest_within_limit: Choice | None
 
 
-def judge(rows: Sequence[Row], memory_limit: int | None = None) -> Advice:
+def judge(rows: Sequence[Measurement], memory_limit: int | None = None) -> Advice:
     """What follows from at least one row of one setting; the limit is of peak memory, in bytes."""
     engines = sorted(map(_candidate, bundles(rows, time_key)), key=lambda c: c.seconds)
     timed = [c for c in engines if c.seconds < math.inf]
     reference = next((c for c in timed if c.engine == LOOP), timed[-1] if timed else engines[0])
     engines = [replace(c, times_as_fast=ratio_interval(reference.samples, c.samples)) for c in engines]
     within = [c for c in timed if memory_limit is not None and c.peak and c.peak.bytes <= memory_limit]
-    cell = {axis: value for axis, value in rows[0]["cell"].items() if axis not in ("engine", "measure")}
+    cell = rows[0].cell
     return Advice(cell, tuple(engines), reference.engine, _choice(timed), memory_limit, _choice(within))
 
 
 def _candidate(bundle: Bundle) -> Candidate:
-    engine = str(bundle.cell["engine"])
-    reason = next((row["reason"] for row in bundle.rows if row["reason"]), "")
-    time: Row = next((row["time"] for row in bundle.rows if row.get("time")), {})
-    memory: Row = next((row["memory"] for row in bundle.rows if row.get("memory")), {})
-    peak = next((Peak(memory[kind], PEAKS[kind][0]) for kind in PEAKS if memory.get(kind) is not None), None)
-    compiling = (time["compile_s"], time["compile_cache"]) if time.get("compile_cache") else (None, "")
+    engine = str(bundle.cell.engine)
+    reason = next((row.reason for row in bundle.rows if row.reason), "")
+    time = next((row.time for row in bundle.rows if row.time), None)
+    memory = next((row.memory for row in bundle.rows if row.memory), Memory())
+    peaks = {kind: getattr(memory, kind) for kind in PEAKS}
+    peak = next((Peak(found, PEAKS[kind][0]) for kind, found in peaks.items() if found is not None), None)
+    compiling = (time.compile_s, time.compile_cache) if time and time.compile_cache else (None, "")
     return Candidate(engine, status(bundle), reason, bundle.step, bundle.noisy, bundle.samples, peak, *compiling)
 
 
@@ -112,7 +113,7 @@ def table(advice: Advice) -> Table:
     notes = [f"Peak memory, {word}: {meaning}." for word, meaning in PEAKS.values() if word in words]
     notes += [f"{c.engine} is {c.status}: {c.reason}" for c in advice.engines if c.status != "ok"]
     axes = [axis for axis, _ in time_key(advice.setting) if axis != "algorithm"]
-    title = f"Engines for {advice.setting['algorithm']}: {setting(advice.setting, axes, {})}"
+    title = f"Engines for {advice.setting.algorithm}: {setting(advice.setting, axes, {})}"
     return Table(title, "Time and peak memory of one meta-iteration, with 95 % intervals.", *body, tuple(notes))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.noise import drift_warnings, floor_text, noise_floor, references_section
 from metabench.report.render.tables import TECHNIQUE_AXES, Section, Table, escaped, markdown, plain, setting, table_json
 from metabench.report.results import Run
@@ -76,18 +76,18 @@ def document(run: Run) -> Document:
     return Document(f"Tables of {run.sweep}", _facts(run), warnings, tuple(s for s in sections if s.tables))
 
 
-def not_ok(rows: Sequence[Row], data: Mapping[str, str]) -> Table:
+def not_ok(rows: Sequence[Measurement], data: Mapping[str, str]) -> Table:
     """Every row that is not ok, with the whole reason; rounds that ended alike stand together."""
-    bad = [row for row in rows if row["status"] != "ok"]
-    bad.sort(key=lambda row: (row["status"], row["cell"]["algorithm"], row["cell"]["engine"], row["id"], row["round"]))
-    alike: dict[tuple[str, str, str], list[Row]] = {}
+    bad = [row for row in rows if row.status != "ok"]
+    bad.sort(key=lambda row: (row.status, row.cell.algorithm, row.cell.engine, row.id, row.round))
+    alike: dict[tuple[str, str, str], list[Measurement]] = {}
     for row in bad:
-        alike.setdefault((row["id"], row["status"], row.get("reason") or "no reason was given"), []).append(row)
+        alike.setdefault((row.id, row.status, row.reason or "no reason was given"), []).append(row)
     body = tuple(
         (
-            f"{same[0]['cell']['algorithm']}/{same[0]['cell']['engine']}",
-            setting(same[0]["cell"], FAILURE_AXES, data),
-            ", ".join(str(row["round"]) for row in same),
+            same[0].cell.implementation,
+            setting(same[0].cell, FAILURE_AXES, data),
+            ", ".join(str(row.round) for row in same),
             status,
             reason,
             cell_id,
@@ -110,49 +110,49 @@ def headline(sections: Sequence[Section]) -> Table | None:
     return next(iter([*scored, *compared, *first.values()]), None)
 
 
-def data_names(rows: Sequence[Row]) -> dict[str, str]:
+def data_names(rows: Sequence[Measurement]) -> dict[str, str]:
     """The name of the data behind each task distribution, from any row that got as far as loading it."""
-    return {row["cell"]["task"]: row["data"]["name"] for row in rows if row.get("data")}
+    return {row.cell.task: row.data.name for row in rows if row.data}
 
 
 def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     rows = run.measurements
     data: dict[str, dict[str, None]] = {}
     for row in rows:
-        if row.get("data"):
-            data.setdefault(row["data"]["name"], {})[str(row["data"]["content_hash"])[:HASH_LENGTH]] = None
-    statuses = Counter(str(row["status"]) for row in rows)
-    rounds = len({row["round"] for row in rows})
+        if row.data:
+            data.setdefault(row.data.name, {})[str(row.data.content_hash)[:HASH_LENGTH]] = None
+    statuses = Counter(str(row.status) for row in rows)
+    rounds = len({row.round for row in rows})
     counts = ", ".join(
         f"{count} {word}" for word, count in sorted(statuses.items(), key=lambda item: (item[0] != "ok", item[0]))
     )
-    cells = len({row["id"] for row in rows})
+    cells = len({row.id for row in rows})
     facts = {
         "run": run.name,
         "sweep": _sweep(run),
-        "machine": str(run.environment.get("summary", "not known")),
+        "machine": (run.environment.summary or "not known"),
         "data": "; ".join(f"{name} (sha256 {', '.join(hashes)})" for name, hashes in data.items()) or "none",
         "cells": f"{cells} in {rounds} {'round' if rounds == 1 else 'rounds'}; rows by status: {counts or 'none'}",
     }
-    if any("time" in row["cell"].get("measure", ()) for row in rows):
+    if any("time" in row.cell.measure for row in rows):
         facts["noise floor"] = floor_text(run.references, rounds)
     return tuple(facts.items())
 
 
 def _sweep(run: Run) -> str:
-    title = (run.environment.get("sweep") or {}).get("title", "")
+    title = run.environment.sweep.title
     return f"{run.sweep} ({title})" if title and title != run.sweep else run.sweep
 
 
-def _warnings(rows: Sequence[Row]) -> list[str]:
-    noisy = [row for row in rows if (row.get("time") or {}).get("noisy")]
-    found = Counter(str(sentence) for row in rows for sentence in row.get("warnings") or [])
+def _warnings(rows: Sequence[Measurement]) -> list[str]:
+    noisy = [row for row in rows if row.time and row.time.noisy]
+    found = Counter(str(sentence) for row in rows for sentence in row.warnings)
     warnings = [f"{sentence} ({_count(count, 'row')} of {len(rows)})" for sentence, count in found.items()]
-    repeated = len(rows) - len({(row["id"], row["round"]) for row in rows})
+    repeated = len(rows) - len({(row.id, row.round) for row in rows})
     if repeated:
         warnings.append(f"{_count(repeated, 'row')} of a cell and round that is there already: all are used.")
     if noisy:
-        cells = len({row["id"] for row in noisy})
+        cells = len({row.id for row in noisy})
         warnings.append(
             f"{_count(len(noisy), 'time')} of {_count(cells, 'cell')} noisy, by a wide interval or a drift: close "
             "other programs, raise time_budget_s, add rounds (results.csv says in time_note what each needs)."

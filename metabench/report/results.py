@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from msgspec.structs import replace
 
 from metabench.errors import UserError
-from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, Row, in_words, read_environment, read_rows
-from metabench.record.schema import PHASES, identity
+from metabench.record.cell import Cell
+from metabench.record.environment import Environment
+from metabench.record.measurement import PHASES, Measurement
+from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_environment, read_rows
 
 MEMORY_COLUMNS = (
     "tracked_bytes",
@@ -38,8 +41,6 @@ WHOLE = (
 )
 """Columns of whole numbers that may be missing."""
 
-MACHINE = "machine"
-"""The axis that tells the machines of a run of several apart."""
 UNKNOWN = "an unknown machine"
 
 
@@ -51,12 +52,12 @@ class Run:
     """The folder's name."""
     sweep: str
     """The name of the sweep; the folder's name where the run does not say."""
-    measurements: tuple[Row, ...]
+    measurements: tuple[Measurement, ...]
     """Of its cells: those of the reference are not among them."""
-    environment: dict[str, Any]
+    environment: Environment
     warnings: tuple[str, ...]
     """Sentences: what was noticed while reading, and what the run itself warned of."""
-    references: tuple[Row, ...] = ()
+    references: tuple[Measurement, ...] = ()
     """The same cell timed again and again, for the noise floor alone."""
 
 
@@ -77,80 +78,83 @@ def read_run(folder: Path) -> Run:
     if not environment:
         noticed.append(f"{ENVIRONMENT} is missing: it is not known on which machine this was measured.")
     name = folder.resolve().name
-    sweep = environment.get("sweep", {}).get("name", name)
+    environment = environment or Environment()
     rows = located(rows)
-    cells = tuple(row for row in rows if not row.get("reference"))
-    references = tuple(row for row in rows if row.get("reference"))
-    return Run(name, sweep, cells, environment, (*noticed, *environment.get("warnings", [])), references)
+    cells = tuple(row for row in rows if not row.noise)
+    references = tuple(row for row in rows if row.noise)
+    warnings = (*noticed, *environment.warnings)
+    return Run(name, environment.sweep.name or name, cells, environment, warnings, references)
 
 
-def located(rows: Sequence[Row]) -> list[Row]:
+def located(rows: Sequence[Measurement]) -> list[Measurement]:
     """The rows, with the machine as one more axis of their cells where they come from several.
 
     By it they fall into tables of their own, so that no ratio mixes machines. A cell's id changes with it.
     """
-    if len({row.get("machine") for row in rows}) < 2:
+    if len({row.machine for row in rows}) < 2:
         return list(rows)
-    cells = [{MACHINE: row.get("machine") or UNKNOWN, **row["cell"]} for row in rows]
-    return [row | {"cell": cell, "id": identity(cell)} for row, cell in zip(rows, cells, strict=True)]
+    cells = [replace(row.cell, machine=row.machine or UNKNOWN) for row in rows]
+    return [replace(row, cell=cell, id=cell.id) for row, cell in zip(rows, cells, strict=True)]
 
 
 def to_frame(run: Run) -> pd.DataFrame:
     """One row a cell and round, none left out: every field of the cell, then what was observed, in s and bytes."""
-    records = [_record(row) for row in run.measurements]
-    frame = pd.DataFrame(records, columns=None if records else list(_record(_EMPTY)))
-    frame = frame.astype(dict.fromkeys(WHOLE, "Int64"))
-    return frame.astype({"noisy": "boolean"})
+    columns = _record(_EMPTY) if not run.measurements else None
+    frame = pd.DataFrame([_record(row) for row in run.measurements], columns=list(columns) if columns else None)
+    if not frame["machine"].any():  # of one machine alone
+        frame = frame.drop(columns="machine")
+    return frame.astype(dict.fromkeys(WHOLE, "Int64")).astype({"noisy": "boolean"})
 
 
-_EMPTY: Row = {"id": "", "round": 0, "status": "", "cell": {}}
+_EMPTY = Measurement(id="", round=0, status="ok", cell=Cell(algorithm="", task=""))
 
 
-def _record(row: Row) -> dict[str, Any]:
-    cell, data, gate = row["cell"], row.get("data") or {}, row.get("gate") or {}
-    time, memory, quality = row.get("time") or {}, row.get("memory") or {}, row.get("quality") or {}
-    phases, work = row.get("phases") or {}, row.get("work") or {}
-    seconds = phases.get("seconds") or {}
-    energy, launches = row.get("energy") or {}, row.get("launches") or {}
-    gpu = (time.get("gpu") or [None])[-1] or {}
-    step, sampling = time.get("step") or {}, time.get("sampling") or {}
-    share = sampling["median"] / step["median"] if sampling and step and step["median"] else None
+def _record(row: Measurement) -> dict[str, Any]:
+    time, quality, phases, work = row.time, row.quality, row.phases, row.work
+    step, sampling = (time.step, time.sampling) if time else (None, None)
+    gpu = (time.gpu or [None])[-1] if time else None
+    seconds = phases.seconds if phases else {}
+    share = sampling.median / step.median if sampling and step and step.median else None
     return {
-        **{name: row.get(name) for name in ("id", "round", "status", "reason")},
-        "world_size": 1,
-        **cell,
-        "measure": "+".join(cell.get("measure", [])),
-        "data_name": data.get("name"),
-        "data_hash": data.get("content_hash"),
-        "parameters": row.get("parameters"),
-        "gate_engine_error": gate.get("engine_error"),
-        "gate_definition_error": gate.get("definition_error"),
-        **{f"step_{name}_s": step.get(name) for name in ("median", "low", "high", "iqr")},
-        "samples": step.get("n"),
-        "block": step.get("block"),
-        "noisy": time.get("noisy"),
-        "communication_s": time.get("communication_s"),
-        "sampling_median_s": sampling.get("median"),
+        **{name: getattr(row, name) for name in ("id", "round", "status", "reason")},
+        **{axis: row.cell[axis] for axis in row.cell.axes},
+        "measure": "+".join(row.cell.measure),
+        "data_name": _of(row.data, "name"),
+        "data_hash": _of(row.data, "content_hash"),
+        "parameters": row.parameters,
+        "gate_engine_error": _of(row.gate, "engine_error"),
+        "gate_definition_error": _of(row.gate, "definition_error"),
+        **{f"step_{name}_s": _of(step, name) for name in ("median", "low", "high", "iqr")},
+        "samples": _of(step, "n"),
+        "block": _of(step, "block"),
+        "noisy": _of(time, "noisy"),
+        "communication_s": _of(time, "communication_s"),
+        "sampling_median_s": _of(sampling, "median"),
         "sampling_share": share,
-        "library": row.get("library"),
-        "compile_s": time.get("compile_s"),
-        "compile_cache": time.get("compile_cache"),
-        "first_step_s": time.get("first_step_s"),
-        "time_note": time.get("note"),
-        **{name: memory.get(name) for name in MEMORY_COLUMNS},
-        "phases_step_s": (phases.get("step") or {}).get("median"),
-        **{f"{column}_s": (seconds.get(phase) or {}).get("value") for phase, column in PHASE_COLUMNS.items()},
-        **{f"work_{name}": work.get(name) for name in ("flops", "bytes", "calls")},
-        **{f"peak_{name}": (work.get("peaks") or {}).get(name) for name in ("matmul", "convolution", "bandwidth")},
-        **{f"energy_{name}": energy.get(name) for name in ENERGY_COLUMNS},
-        **{f"gpu_{name}": launches.get(name) for name in LAUNCH_COLUMNS},
-        **{f"gpu_after_{name}": gpu.get(name) for name in GPU_COLUMNS},
-        "gpu_after_reasons": ", ".join(gpu["reasons"]) if gpu.get("reasons") else None,
-        **{f"quality_{name}": quality.get(name) for name in QUALITY_COLUMNS},
-        "started": row.get("started"),
-        "seconds": row.get("seconds"),
-        "warnings": " ".join(row.get("warnings") or []),
+        "library": row.library,
+        "compile_s": _of(time, "compile_s"),
+        "compile_cache": _of(time, "compile_cache"),
+        "first_step_s": _of(time, "first_step_s"),
+        "time_note": _of(time, "note"),
+        **{name: _of(row.memory, name) for name in MEMORY_COLUMNS},
+        "phases_step_s": _of(phases and phases.step, "median"),
+        **{f"{column}_s": _of(seconds.get(phase), "value") for phase, column in PHASE_COLUMNS.items()},
+        **{f"work_{name}": _of(work, name) for name in ("flops", "bytes", "calls")},
+        **{f"peak_{name}": _of(work and work.peaks, name) for name in ("matmul", "convolution", "bandwidth")},
+        **{f"energy_{name}": _of(row.energy, name) for name in ENERGY_COLUMNS},
+        **{f"gpu_{name}": _of(row.launches, name) for name in LAUNCH_COLUMNS},
+        **{f"gpu_after_{name}": _of(gpu, name) for name in GPU_COLUMNS},
+        "gpu_after_reasons": ", ".join(gpu.reasons) if gpu and gpu.reasons else None,
+        **{f"quality_{name}": _of(quality, name) for name in QUALITY_COLUMNS},
+        "started": row.started,
+        "seconds": row.seconds,
+        "warnings": " ".join(row.warnings),
     }
+
+
+def _of(part: object, name: str) -> Any:
+    """A figure of a part; None where the part was not measured."""
+    return None if part is None else getattr(part, name)
 
 
 def samples_frame(run: Run) -> pd.DataFrame:
@@ -160,10 +164,10 @@ def samples_frame(run: Run) -> pd.DataFrame:
 
 def _samples(run: Run) -> Iterator[tuple[Any, ...]]:
     for row in run.measurements:
-        for kind in ("step", "sampling"):
-            summary = (row.get("time") or {}).get(kind) or {}
-            for index, seconds in enumerate(summary.get("samples", [])):
-                yield row["id"], row["round"], kind, index, seconds
+        if row.time:
+            for kind, summary in (("step", row.time.step), ("sampling", row.time.sampling)):
+                for index, seconds in enumerate(summary.samples if summary else ()):
+                    yield row.id, row.round, kind, index, seconds
 
 
 def curves_frame(run: Run) -> pd.DataFrame:
@@ -172,9 +176,9 @@ def curves_frame(run: Run) -> pd.DataFrame:
     points = ("iteration", "seconds", "loss", "value")
     return pd.DataFrame(
         [
-            (row["id"], *(row["cell"][key] for key in keys), *(point.get(name) for name in points))
+            (row.id, *(row.cell[key] for key in keys), *(getattr(point, name) for name in points))
             for row in run.measurements
-            for point in (row.get("quality") or {}).get("curve", [])
+            for point in (row.quality.curve if row.quality else ())
         ],
         columns=["id", *keys, *points],
     )

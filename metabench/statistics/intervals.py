@@ -2,33 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 
+from metabench.record.measurement import Mean, Summary
+
 CONFIDENCE = 0.95
 STOPPING_CONFIDENCE = 0.99
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Samples and their median, with its 95 % interval and the interquartile range, in the samples' unit."""
-
-    median: float
-    low: float
-    high: float
-    iqr: float
-    n: int
-    block: int
-    """How many calls each sample averages over."""
-    samples: tuple[float, ...]
-
-    @property
-    def relative_width(self) -> float:
-        """Half the width of the interval, as a share of the median."""
-        return (self.high - self.low) / (2 * self.median) if self.median else math.inf
 
 
 def summarise(samples: Sequence[float], block: int = 1) -> Summary:
@@ -71,16 +53,6 @@ def known_within(samples: Sequence[float], share: float) -> bool:
     low, high = median_interval(ordered, STOPPING_CONFIDENCE)
     scale = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) / NormalDist().inv_cdf((1 + STOPPING_CONFIDENCE) / 2)
     return scale * (high - low) / 2 < share * float(np.median(ordered))
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over tasks with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> Mean:

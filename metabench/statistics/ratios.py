@@ -3,12 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
-from metabench.record.schema import MIN_SAMPLES
+from metabench.record.measurement import MIN_SAMPLES, Summary
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -102,11 +101,11 @@ def time_interval(samples: Mapping[int, Sequence[float]]) -> Interval | None:
     return Interval(ratio.value, ratio.low, ratio.high) if ratio else None
 
 
-def step_interval(summary: Mapping[str, Any]) -> Interval:
+def step_interval(summary: Summary) -> Interval:
     """The median of one process's samples with its interval, in seconds, as a row has them."""
-    if len(summary["samples"]) < MIN_SAMPLES:
-        return Interval(summary["median"], 0.0, math.inf)
-    return Interval(summary["median"], summary["low"], summary["high"])
+    if len(summary.samples) < MIN_SAMPLES:
+        return Interval(summary.median, 0.0, math.inf)
+    return Interval(summary.median, summary.low, summary.high)
 
 
 def difference(score: Interval, other: Interval) -> Interval:

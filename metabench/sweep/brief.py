@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
 from metabench.machine.conditions import warnings_now
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.sweep.jobs import Progress
 from metabench.sweep.process import run_cell
 from metabench.sweep.runner import plan
 from metabench.sweep.spec import Sweep, parse_sweep
+from metabench.sweep.workload import train_shape
 from metabench.tasks.base import TASKS
 
 
@@ -25,10 +25,10 @@ def sweep_of(axes: Mapping[str, Any], engines: str, rounds: int, time_limit_s: f
     return parse_sweep("advise", {"run": settings, "grid": [grid]}, "", cores)
 
 
-def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> Iterator[Row]:
+def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> Iterator[Measurement]:
     """A row for each engine and round, as soon as it is measured. Raises `UserError` where the data cannot be had."""
     with suppress(Unsupported):  # each cell says so in its row
-        TASKS.get(sweep.cells[0].task).build(sweep.cells[0].shape, data_dir)
+        TASKS.get(sweep.cells[0].task).build(train_shape(sweep.cells[0]), data_dir)
     for sentence in warnings_now({cell.device for cell in sweep.cells}):
         progress.warn(sentence)
     jobs = plan(sweep)
@@ -37,4 +37,4 @@ def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> 
         progress.cell(job.cell)
         measurement = run_cell(job.cell, job.round, sweep.settings, data_dir)
         progress.finished(measurement)
-        yield asdict(measurement)
+        yield measurement

@@ -1,12 +1,11 @@
 """What a cell's algorithm fits to a few held-out regression tasks, to be drawn."""
 
-from typing import Any
-
 import torch
 
 from metabench.algorithms.base import Algorithm
+from metabench.record.axes import LARGEST
 from metabench.record.cell import Cell
-from metabench.record.schema import LARGEST
+from metabench.record.measurement import Fits, FittedTask, Prediction
 from metabench.sweep.workload import in_precision
 from metabench.tasks.base import Drawable, TaskDistribution
 from metabench.tensors import Params, cast, task_at
@@ -15,7 +14,7 @@ from metabench.training import fitted_curves
 FITTED_TASKS, FITTED_POINTS = 3, 101
 
 
-def recorded_fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: TaskDistribution) -> dict[str, Any] | None:
+def recorded_fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: TaskDistribution) -> Fits | None:
     """A few held-out tasks, drawn: their functions, support points, and the predictions after 0, 1 and all inner steps.
 
     The same tasks for every algorithm. None for tasks that cannot be drawn, or predictions that are not finite.
@@ -26,7 +25,7 @@ def recorded_fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: Task
     tasks, x, y = held_out.curves("test", FITTED_TASKS, FITTED_POINTS, generator)
     like = next(iter(meta.values()))
     tasks = cast(tasks, like)
-    found: list[dict[str, Any]] = []
+    found: list[FittedTask] = []
     finite = True
     for i in range(FITTED_TASKS):
         support = task_at(tasks, i).support
@@ -35,14 +34,14 @@ def recorded_fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: Task
         finite = finite and all(bool((step.abs() <= LARGEST).all()) for step in steps)
         shown = sorted({0, min(1, len(steps) - 1), len(steps) - 1})
         found.append(
-            {
-                "support_x": _short(support.x),
-                "support_y": _short(support.y),
-                "y": _short(y[i]),
-                "predictions": [{"step": step, "y": _short(steps[step])} for step in shown],
-            }
+            FittedTask(
+                _short(support.x),
+                _short(support.y),
+                _short(y[i]),
+                [Prediction(step, _short(steps[step])) for step in shown],
+            )
         )
-    return {"x": _short(x), "tasks": found} if finite else None
+    return Fits(_short(x), found) if finite else None
 
 
 def _short(values: torch.Tensor) -> list[float]:

@@ -3,23 +3,23 @@
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
+from msgspec import to_builtins
 
 from metabench.errors import UserError
 from metabench.files import MEBIBYTE, append, read_text, replace_file, replacing, writing
+from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement
 from metabench.record.reading import (
     ENVIRONMENT,
     MEASUREMENTS,
     MOST_SWEEP,
     SWEEP,
-    Row,
     in_words,
     parse_json,
     read_environment,
@@ -46,7 +46,7 @@ class RunFolder:
         """Add a row and wait until it is on disk; the file stays as it was when the disk refuses."""
         append(self.measurements, json.dumps(measurement.to_json(), allow_nan=False).encode() + b"\n")
 
-    def recover(self) -> tuple[list[Row], list[str]]:
+    def recover(self) -> tuple[list[Measurement], list[str]]:
         """All rows written so far; what is damaged is moved to `broken-lines.txt`, and sentences say so.
 
         Raises `UserError` for what cannot be read, and for a newer schema.
@@ -66,13 +66,13 @@ class RunFolder:
         moved = [f"What was left out stands in {BROKEN}, and is measured again."] if damages else []
         return rows, [*in_words(damages), *moved]
 
-    def read_environment(self) -> dict[str, Any]:
-        """The machine and the warnings of the run so far."""
+    def read_environment(self) -> Environment | None:
+        """The machine and the warnings of the run so far; None where nothing is written yet."""
         return read_environment(self.path / ENVIRONMENT)
 
-    def write_environment(self, environment: Mapping[str, Any]) -> None:
+    def write_environment(self, environment: Environment) -> None:
         """Replace the description of the machine."""
-        replace_file(self.path / ENVIRONMENT, json.dumps(environment, indent=2).encode() + b"\n")
+        replace_file(self.path / ENVIRONMENT, json.dumps(to_builtins(environment), indent=2).encode() + b"\n")
 
     def read_sweep(self) -> str | None:
         """The sweep file as run, if there is one yet."""

@@ -1,25 +1,24 @@
 """One cell in one round: what is measured at a time, wherever that is, and what is measured no more."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Protocol
 
 import torch
+from msgspec.structs import replace
 
 from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported
 from metabench.machine.conditions import disturbances, observe
 from metabench.models.base import MODELS
 from metabench.record.cell import Cell, is_larger
-from metabench.record.measurement import Measurement
-from metabench.record.reading import Row
-from metabench.record.schema import Status
+from metabench.record.measurement import Measurement, Noise, Status
 from metabench.sweep.process import run_cell
-from metabench.sweep.reference import Reference
 from metabench.sweep.spec import Settings
+from metabench.sweep.workload import train_shape
 from metabench.tasks.base import TASKS
 
 
@@ -29,13 +28,13 @@ class Job:
 
     cell: Cell
     round: int
-    reference: Reference | None = None
-    """Set where the cell stands for itself no more: it is timed for the noise floor, its round being the pair."""
+    noise: Noise | None = None
+    """Set where the cell is timed for the noise floor alone; its round is then the pair."""
 
     @property
     def key(self) -> tuple[str, int, str]:
         """What tells it from all other jobs of a sweep."""
-        return (self.cell.id, self.round, self.reference.side if self.reference else "")
+        return (self.cell.id, self.round, self.noise.side if self.noise else "")
 
     @property
     def trains_alone(self) -> bool:
@@ -44,7 +43,9 @@ class Job:
 
     def without(self, status: Status, reason: str) -> Measurement:
         """What stands for a measurement that was not made."""
-        return Measurement(self.cell.id, self.round, status, reason, self.cell.to_json(), now(), 0.0)
+        return Measurement(
+            id=self.cell.id, round=self.round, status=status, reason=reason, cell=self.cell, started=now(), seconds=0.0
+        )
 
 
 class Progress(Protocol):
@@ -59,28 +60,26 @@ class Progress(Protocol):
 class History:
     """What has failed on which machine, as far as it decides on what is measured no more."""
 
-    def __init__(self, rows: Iterable[Row], cells: Iterable[Cell], data_dir: Path | None) -> None:
+    def __init__(self, rows: Iterable[Measurement], cells: Iterable[Cell], data_dir: Path | None) -> None:
         """`rows` are those of the run so far, of `cells`."""
         known = {cell.id: cell for cell in cells}
         self._out_of_memory = [
-            (str(row.get("machine") or ""), known[row["id"]])
-            for row in rows
-            if row["status"] == "oom" and row["id"] in known
+            (row.machine or "", known[row.id]) for row in rows if row.status == "oom" and row.id in known
         ]
-        self._reference: dict[str, str] = {}
+        self._noise: dict[str, str] = {}
         self._data_dir = data_dir
 
     def note(self, job: Job, found: Measurement) -> None:
         """Take in what came of a job."""
         if found.status == "oom":
-            self._out_of_memory.append((found.machine, job.cell))
-        if job.reference and found.status != "ok":
-            self._reference.setdefault(found.machine, f"the reference was {found.status} before")
+            self._out_of_memory.append((found.machine or "", job.cell))
+        if job.noise and found.status != "ok":
+            self._noise.setdefault(found.machine or "", f"the noise cell was {found.status} before")
 
     def skip(self, job: Job, machine: str) -> Measurement | None:
         """What stands for a job that need not be tried on `machine`; None for one that is to be measured."""
-        if job.reference and machine in self._reference:
-            return job.without("skipped", self._reference[machine])
+        if job.noise and machine in self._noise:
+            return job.without("skipped", self._noise[machine])
         too_large = (
             cell for where, cell in self._out_of_memory if where == machine and self._is_larger(job.cell, cell)
         )
@@ -114,7 +113,7 @@ def now() -> str:
 def _model_size(name: str, cell: Cell, data_dir: Path | None) -> int:
     """How many numbers the model's parameters hold on the cell's task; 0 where it cannot be built."""
     try:
-        distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
+        distribution = TASKS.get(cell.task).build(train_shape(cell), data_dir)
         model = MODELS.get(name)(distribution.input_shape, distribution.outputs)
     except Unsupported:
         return 0

@@ -1,33 +1,56 @@
 """What is measured in a cell, phase by phase: the gate, time, memory, phases, work, energy, quality, launches."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from metabench.algorithms.base import parameter_count
-from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Gate, gate
+from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Correctness, gate
 from metabench.correctness.gate import TASKS as GATE_TASKS
 from metabench.engines.distributed import Group
 from metabench.errors import Unsupported
 from metabench.machine.conditions import clock_mhz
 from metabench.machine.limits import limit_memory, parse_size
-from metabench.machine.nvml import GpuState, gpu_state, unused_gpus
-from metabench.measure.clock import Budget, Timing, measure_time
-from metabench.measure.energy import Energy, measure_energy
+from metabench.machine.nvml import gpu_state, unused_gpus
+from metabench.measure.clock import Budget, measure_time
+from metabench.measure.energy import measure_energy
 from metabench.measure.launches import measure_launches
 from metabench.measure.memory import measure_memory
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
+from metabench.record.axes import LARGEST
 from metabench.record.cell import Cell
-from metabench.record.schema import LARGEST
+from metabench.record.measurement import (
+    Energy,
+    Gate,
+    GpuState,
+    Launches,
+    Memory,
+    Phases,
+    Quality,
+    Score,
+    StepTime,
+    Theory,
+    Time,
+    Work,
+)
 from metabench.statistics.intervals import mean_interval
 from metabench.sweep.fits import recorded_fits
-from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, measured_phases
+from metabench.sweep.workload import (
+    Workload,
+    build_algorithm,
+    in_precision,
+    initial_meta,
+    measured_phases,
+    test_shape,
+    train_shape,
+)
 from metabench.tasks.base import TASKS, Split, TaskDistribution
 from metabench.tensors import Params
 from metabench.training import Diverged, evaluate, population_statistics, train
@@ -58,7 +81,7 @@ def measure_cell(
     unused = unused_gpus() if device.type == "cuda" and group is None else {}
     if cell.precision == "tf32" and device.type != "cuda":
         raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
-    distribution = TASKS.get(cell.task).build(cell.shape, data_dir)
+    distribution = TASKS.get(cell.task).build(train_shape(cell), data_dir)
     provenance = distribution.provenance
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
     workload = Workload(cell, distribution, group)
@@ -66,6 +89,8 @@ def measure_cell(
         limit_memory(parse_size(limit), device, workload.engine.foreign is not None)
     if library := workload.engine.library:
         record({"library": _version(library)})
+    kind = type(workload.algorithm)
+    record({"implementation": Theory(kind.family, kind.order, workload.engine.concurrent_tasks)})
     meta = initial_meta(cell, workload.algorithm)
     record({"parameters": parameter_count(meta)})
 
@@ -95,12 +120,12 @@ def measure_cell(
         record({"energy": _energy(workload, meta)})
     if "quality" in cell.measure:
         record({"phase": "quality"})
-        held_out = TASKS.get(cell.task).build(cell.eval_shape, data_dir)
+        held_out = TASKS.get(cell.task).build(test_shape(cell), data_dir)
         record({"quality": _quality(workload, meta, held_out, settings["curve_points"])})
     # Last, since the profiler slows down what comes after it.
     if timed and device.type == "cuda" and workload.group is None:
         record({"phase": "launches"})
-        record({"launches": _launches(workload, meta, timed["step"]["median"])})
+        record({"launches": _launches(workload, meta, timed.step.median)})
 
 
 def _version(library: str) -> str:
@@ -111,16 +136,12 @@ def _version(library: str) -> str:
         return library
 
 
-def _gate(result: Gate) -> dict[str, Any]:
-    return {
-        "engine_error": _finite(result.engine_error),
-        "definition_error": _finite(result.definition_error),
-        "engine_tolerance": ENGINE_TOLERANCE,
-        "definition_tolerance": DEFINITION_TOLERANCE,
-    }
+def _gate(result: Correctness) -> Gate:
+    errors = _finite(result.engine_error), _finite(result.definition_error)
+    return Gate(*errors, ENGINE_TOLERANCE, DEFINITION_TOLERANCE)
 
 
-def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | None:
+def _time(workload: Workload, meta: Params, budget: Budget) -> Time | None:
     device = torch.device(workload.cell.device)
     kept = workload.engine.kept or (lambda: 0)
     before = kept()
@@ -136,28 +157,27 @@ def _time(workload: Workload, meta: Params, budget: Budget) -> dict[str, Any] | 
     sample = workload.sampler(next(iter(meta.values())))
     sampling = measure_time(sample, device, SAMPLING_BUDGET)
     compile_s = max(0.0, step_timing.first - step_timing.summary.median) if workload.engine.compiles else 0.0
-    return {
-        "step": _summary(step_timing),
-        "sampling": _summary(sampling),
-        "compile_s": compile_s,
-        "compile_cache": compile_cache if workload.engine.compiles else "",
-        "first_step_s": step_timing.first,
-        "noisy": step_timing.noisy,
-        "note": step_timing.note,
-        "clock_mhz": clock,
-        **({"choices": dict(iteration.choices)} if iteration.choices else {}),
-        **({"gpu": gpu} if any(gpu) else {}),
-        **({"communication_s": median(communication)} if communication else {}),
-    }
+    return Time(
+        step=step_timing.summary,
+        compile_s=compile_s,
+        sampling=sampling.summary,
+        first_step_s=step_timing.first,
+        communication_s=median(communication) if communication else None,
+        noisy=step_timing.noisy,
+        note=step_timing.note,
+        compile_cache=compile_cache if workload.engine.compiles else "",
+        clock_mhz=clock,
+        gpu=gpu if any(gpu) else [],
+        choices=dict(iteration.choices),
+    )
 
 
-def _gpu(device: torch.device) -> dict[str, Any] | None:
+def _gpu(device: torch.device) -> GpuState | None:
     """Clocks, the reasons why they are low, temperature and power of the device now, where it is a GPU that tells."""
-    state: GpuState | None = gpu_state(device) if device.type == "cuda" else None
-    return asdict(state) if state else None
+    return gpu_state(device) if device.type == "cuda" else None
 
 
-def _launches(workload: Workload, meta: Params, seconds: float) -> dict[str, Any]:
+def _launches(workload: Workload, meta: Params, seconds: float) -> Launches:
     """What a meta-iteration asks of the GPU; `seconds` is what one takes by the clock."""
 
     def start() -> tuple[Callable[[], object], Callable[[], object]]:
@@ -167,20 +187,19 @@ def _launches(workload: Workload, meta: Params, seconds: float) -> dict[str, Any
     found = measure_launches(start, seconds)
     # Of the time by the clock: under the profiler a step takes longer. Kernels do, too, by a little.
     share = None if found.busy_s is None else min(1.0, found.busy_s / seconds)
-    return asdict(found) | {"busy_share": share}
+    return replace(found, busy_share=share)
 
 
-def _energy(workload: Workload, meta: Params) -> dict[str, Any] | None:
+def _energy(workload: Workload, meta: Params) -> Energy | None:
     """The energy of a meta-iteration: of all processes together on a processor, of the one GPU on CUDA."""
     device = torch.device(workload.cell.device)
     if workload.group and device.type == "cuda":
-        return asdict(Energy(None, None, None, None, "unavailable (processes on several GPUs)"))
+        return Energy(None, None, None, None, "unavailable (processes on several GPUs)")
     run, iteration = workload.repeatable(meta)
-    found = workload.led(run, lambda: measure_energy(run, iteration.wait, device))
-    return asdict(found) if found else None
+    return workload.led(run, lambda: measure_energy(run, iteration.wait, device))
 
 
-def _memory(workload: Workload, meta: Params, unused: Mapping[str, int]) -> dict[str, Any] | None:
+def _memory(workload: Workload, meta: Params, unused: Mapping[str, int]) -> Memory | None:
     """What a meta-iteration takes in one process, with what the engine has taken once to work in."""
     run, iteration = workload.repeatable(meta)
     device = torch.device(workload.cell.device)
@@ -190,25 +209,24 @@ def _memory(workload: Workload, meta: Params, unused: Mapping[str, int]) -> dict
         iteration.wait()
 
     step()
-    peak = workload.led(run, lambda: measure_memory(step, device, iteration.held, workload.engine.foreign, unused))
-    return asdict(peak) if peak else None
+    return workload.led(run, lambda: measure_memory(step, device, iteration.held, workload.engine.foreign, unused))
 
 
-def _phases(workload: Workload, meta: Params) -> dict[str, Any]:
+def _phases(workload: Workload, meta: Params) -> Phases:
     found = measured_phases(workload, meta)
-    step = {name: getattr(found.step, name) for name in ("median", "low", "high", "n")}
-    return {"step": step, "seconds": {phase: asdict(figure) for phase, figure in found.seconds.items()}}
+    step = StepTime(found.step.median, found.step.low, found.step.high, found.step.n)
+    return Phases(step, found.seconds)
 
 
-def _work(workload: Workload, meta: Params) -> dict[str, Any]:
+def _work(workload: Workload, meta: Params) -> Work:
     """The operations of a meta-iteration, and what the machine can do at the most, now and with as many threads."""
     cell, like = workload.cell, next(iter(meta.values()))
-    episodes = replace(workload, group=None).sampler(like)()
+    episodes = dataclasses.replace(workload, group=None).sampler(like)()
     flops = in_precision(cell, step_flops)(workload.stage(1.0), episodes, meta)
     dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
     moved = in_precision(cell, step_bytes)(workload.stage(1.0), episodes, meta)
-    calls = {"calls": iteration_calls(workload.repeatable(meta)[0])} if _calls_operators(workload) else {}
-    return {"flops": flops, "bytes": moved, **calls, "peaks": asdict(measure_peaks(cell.threads, dtype, like.device))}
+    calls = iteration_calls(workload.repeatable(meta)[0]) if _calls_operators(workload) else None
+    return Work(flops, measure_peaks(cell.threads, dtype, like.device), moved, calls)
 
 
 def _calls_operators(workload: Workload) -> bool:
@@ -217,11 +235,7 @@ def _calls_operators(workload: Workload) -> bool:
     return not (engine.compiles or engine.start or engine.foreign or workload.group)
 
 
-def _summary(timing: Timing) -> dict[str, Any]:
-    return asdict(timing.summary) | {"samples": list(timing.summary.samples)}
-
-
-def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> dict[str, Any] | None:
+def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> Quality | None:
     """Meta-train on the workload's tasks, then evaluate on `held_out`."""
     cell, distribution = workload.cell, workload.distribution
 
@@ -254,21 +268,19 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
     if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
         raise Diverged("the scores of held-out tasks are too large for an interval")
     fits = recorded_fits(cell, judged, trained.meta, held_out) if cell.seed == 0 else None
-    return {
-        **({"fits": fits} if fits else {}),
-        "metric": "accuracy" if distribution.kind == "classification" else "mse",
-        "value": final.value,
-        "low": final.low,
-        "high": final.high,
-        "tasks": final.n,
-        "by_step": [{"step": i, "value": m.value, "low": m.low, "high": m.high} for i, m in enumerate(by_step)],
-        "batch_norm": cell.batch_norm if judged.learner.model.batch_statistics else "none",
-        "iterations": cell.iterations,
-        "train_s": trained.seconds,
-        "curve": [
-            asdict(point) | {"loss": _finite(point.loss), "value": _finite(point.value)} for point in trained.curve
-        ],
-    }
+    return Quality(
+        value=final.value,
+        low=final.low,
+        high=final.high,
+        metric="accuracy" if distribution.kind == "classification" else "mse",
+        tasks=final.n or 0,
+        iterations=cell.iterations,
+        train_s=trained.seconds,
+        batch_norm=cell.batch_norm if judged.learner.model.batch_statistics else "none",
+        by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
+        curve=trained.curve,
+        fits=fits,
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -17,13 +17,26 @@ from typing import Any
 from metabench.errors import UserError
 from metabench.machine.limits import ran_out
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement
-from metabench.record.schema import Status
+from metabench.record.measurement import Measurement, Status
+from metabench.record.reading import measurement_of
 from metabench.sweep.others import worker_command
 from metabench.sweep.spec import Settings
 
 PARTS = (
-    *("data", "parameters", "library", "gate", "time", "memory", "phases", "work", "energy", "quality", "launches"),
+    *(
+        "data",
+        "parameters",
+        "library",
+        "implementation",
+        "gate",
+        "time",
+        "memory",
+        "phases",
+        "work",
+        "energy",
+        "quality",
+        "launches",
+    ),
     "traceback",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -64,16 +77,12 @@ def run_cell(
     except OSError as error:
         raise UserError(f"a cell's process cannot be started or heard: {error}") from None
     status, reason = _outcome(exit_code, messages, result, settings.time_limit_s)
-    return Measurement(
-        id=cell.id,
-        round=round_number,
-        status=status,
-        reason=reason,
-        cell=cell.to_json(),
-        started=started,
-        seconds=time.perf_counter() - begin,
-        **{part: result[part] for part in PARTS if part in result},
-    )
+    row = {"id": cell.id, "round": round_number, "status": status, "reason": reason, "cell": cell.to_json()}
+    row |= {"started": started, "seconds": time.perf_counter() - begin}
+    try:
+        return measurement_of(row | {part: result[part] for part in PARTS if result.get(part) is not None})
+    except ValueError as error:  # of an older revision, or of a plug-in that gives what is no figure
+        return measurement_of(row | {"status": "crashed", "reason": f"what it measured is no measurement: {error}"})
 
 
 def _execute(

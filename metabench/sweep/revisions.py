@@ -2,21 +2,25 @@
 
 import random
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
+from msgspec import structs
+
 from metabench.errors import UserError
+from metabench.record.environment import Code, Environment, Machine
+from metabench.record.measurement import SIDES, Noise
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import Job, Progress, watched
-from metabench.sweep.reference import SIDES, Reference, reference_cell
+from metabench.sweep.noise import noise_cell
 from metabench.sweep.runner import begin, describe_machine, with_data
 from metabench.sweep.spec import Sweep
 from metabench.sweep.worktrees import Revision, checked_out, find_revision, is_dirty
 
 ROUNDS = 36
 """By default. As few as find a slow-down of a tenth 95 times in 100 in the noise of the run `default-calm`."""
-ROUNDS_A_REFERENCE = 3  # in every third round the base times the reference as two
+ROUNDS_A_PAIR = 3  # in every third round the base times the noise cell as two
 NOTE = "# Measured by `metabench compare --rev`, which decides on the number of rounds.\n"
 
 
@@ -36,11 +40,11 @@ class Turn:
 def turn_pairs(sweep: Sweep, rounds: int) -> list[tuple[Turn, Turn]]:
     """All pairs of turns in the order of measuring: cells, and the sides of a pair, in seeded random order.
 
-    Only the first round measures more than time. Both turns of a pair of the reference are by the base.
+    Only the first round measures more than time. Both turns of a pair of the noise cell are by the base.
     """
     generator = random.Random(sweep.settings.order_seed)
-    timed = [replace(cell, measure=("time",)) for cell in sweep.cells if "time" in cell.measure]
-    reference = reference_cell(timed)
+    timed = [structs.replace(cell, measure=("time",)) for cell in sweep.cells if "time" in cell.measure]
+    repeated = noise_cell(timed)
     planned: list[tuple[Turn, Turn]] = []
     for number in range(rounds):
         cells = list(sweep.cells) if number == 0 else list(timed)
@@ -49,9 +53,9 @@ def turn_pairs(sweep: Sweep, rounds: int) -> list[tuple[Turn, Turn]]:
             first = generator.randrange(2)
             job = Job(cell, number)
             planned.append((Turn(job, first), Turn(job, 1 - first)))
-        if reference and number % ROUNDS_A_REFERENCE == 0:
-            pair = number // ROUNDS_A_REFERENCE
-            a, b = (Turn(Job(reference, pair, Reference(pair, side)), 0) for side in SIDES)
+        if repeated and number % ROUNDS_A_PAIR == 0:
+            pair = number // ROUNDS_A_PAIR
+            a, b = (Turn(Job(repeated, pair, Noise(pair, side)), 0) for side in SIDES)
             planned.append((a, b))
     return planned
 
@@ -88,8 +92,8 @@ def measure_revisions(
         for side, (folder, revision) in enumerate(zip(folders, (base, new), strict=True)):
             rows, mended = begin(folder, sweep, resume)
             for row in rows:
-                done.add((side, row["id"], row["round"], (row.get("reference") or {}).get("side", "")))
-                failed |= {row["id"]} if row["status"] != "ok" else set()
+                done.add((side, row.id, row.round, row.noise.side if row.noise else ""))
+                failed |= {row.id} if row.status != "ok" else set()
             describe_machine(folder, sweep, stand_in, [*mended, *warnings], progress)
             _describe_revision(folder, revision, pairing=f"{base.commit} {new.commit}")
         code = stack.enter_context(checked_out(repository, (base, new)))
@@ -104,7 +108,7 @@ def measure_revisions(
                 raise KeyboardInterrupt
             progress.cell(job.cell)
             found = watched(job, sweep.settings, data_dir, code[turn.side])
-            found = replace(found, reference=asdict(job.reference) if job.reference else None)
+            found = structs.replace(found, noise=job.noise)
             folders[turn.side].append(found)
             done.add(turn.key)
             failed |= {job.cell.id} if found.status != "ok" else set()
@@ -114,13 +118,13 @@ def measure_revisions(
 
 def _begun(turn: Turn, done: set[tuple[int, str, int, str]]) -> bool:
     """Whether the other side of a turn's pair is there."""
-    return turn.job.reference is None and replace(turn, side=1 - turn.side).key in done
+    return turn.job.noise is None and replace(turn, side=1 - turn.side).key in done
 
 
 def _describe_revision(folder: RunFolder, revision: Revision, pairing: str) -> None:
     """Say in the run's environment whose code it measured: not that of the program that runs."""
-    environment = folder.read_environment()
-    environment["machine"]["metabench"] = {"commit": revision.commit, "dirty": False}
-    environment["revision"] = {"name": revision.name, "date": revision.date}
-    environment["pairing"] = pairing
-    folder.write_environment(environment)
+    environment = folder.read_environment() or Environment()
+    code = Code(commit=revision.commit, dirty=False)
+    machine = structs.replace(environment.machine or Machine(), metabench=code)
+    named = {"name": revision.name, "date": revision.date}
+    folder.write_environment(structs.replace(environment, machine=machine, revision=named, pairing=pairing))

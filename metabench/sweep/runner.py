@@ -1,24 +1,26 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any
+
+from msgspec import structs
 
 from metabench.errors import Unsupported, UserError
 from metabench.machine.conditions import warnings_now
 from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.record.cell import Cell
-from metabench.record.machines import machine_label
-from metabench.record.reading import Row
+from metabench.record.environment import Environment, SweepName
+from metabench.record.measurement import SIDES, Measurement, Noise
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import History, Job, Progress, now
-from metabench.sweep.reference import SIDES, Reference, pairs_for, reference_cell, spread
+from metabench.sweep.noise import noise_cell, pairs_for, spread
 from metabench.sweep.spec import Sweep
+from metabench.sweep.workload import train_shape
 from metabench.tasks.base import TASKS
 from metabench.tasks.omniglot import DataMissing
 
@@ -30,7 +32,7 @@ def plan(sweep: Sweep) -> list[Job]:
 
     What will be compared (algorithms and engines in one setting) is measured together, in shuffled order, and the
     settings are shuffled: a machine that is slower for minutes then slows both sides of a ratio. Between them, at even
-    intervals, the pairs of the reference.
+    intervals, the pairs of the noise cell.
     """
     jobs: list[Job] = []
     for number in range(sweep.settings.rounds):
@@ -39,23 +41,23 @@ def plan(sweep: Sweep) -> list[Job]:
             if number == 0:
                 settings.setdefault(cell.setting, []).append(cell)
             elif "time" in cell.measure:
-                settings.setdefault(cell.setting, []).append(replace(cell, measure=("time",)))
+                settings.setdefault(cell.setting, []).append(structs.replace(cell, measure=("time",)))
         shuffled = list(settings.values())
         generator = random.Random(f"{sweep.settings.order_seed}/{number}")
         generator.shuffle(shuffled)
         for together in shuffled:
             generator.shuffle(together)
             jobs += [Job(cell, number) for cell in together]
-    return spread(jobs, _reference_jobs(sweep, jobs))
+    return spread(jobs, _noise_jobs(sweep, jobs))
 
 
-def _reference_jobs(sweep: Sweep, jobs: Sequence[Job]) -> list[list[Job]]:
-    cell = reference_cell(sweep.cells)
+def _noise_jobs(sweep: Sweep, jobs: Sequence[Job]) -> list[list[Job]]:
+    cell = noise_cell(sweep.cells)
     if cell is None:
         return []
-    cell = replace(cell, measure=("time",))
+    cell = structs.replace(cell, measure=("time",))
     pairs = pairs_for(sweep.settings.noise_pairs, sum("time" in job.cell.measure for job in jobs))
-    return [[Job(cell, pair, Reference(pair, side)) for side in SIDES] for pair in range(pairs)]
+    return [[Job(cell, pair, Noise(pair, side)) for side in SIDES] for pair in range(pairs)]
 
 
 def run_sweep(
@@ -84,9 +86,9 @@ def run_sweep(
             describe_run(folder, sweep, stand_in, said, progress, backend.name)
         else:
             here = describe_machine(folder, sweep, stand_in, said, progress)
-            if rows and not any(row.get("machine") for row in rows):
+            if rows and not any(row.machine for row in rows):
                 here = ""  # rows of an older version do not say it: a run is of one kind
-        done = {(row["id"], row["round"], (row.get("reference") or {}).get("side", "")) for row in rows}
+        done = {(row.id, row.round, row.noise.side if row.noise else "") for row in rows}
         jobs = plan(sweep)
         left = [job for job in jobs if job.key not in done]
         settings = {cell.id: cell.setting for cell in sweep.cells}
@@ -101,19 +103,18 @@ def run_sweep(
             lambda machine: meet(folder, machine),
             here,
             frozenset(unit_of(job) for job in jobs if job.key in done),
-            {settings[row["id"]]: row["machine"] for row in rows if row.get("machine") and row["id"] in settings},
+            {settings[row.id]: row.machine for row in rows if row.machine and row.id in settings},
         )
         progress.begin(len(jobs), len(jobs) - len(left))
         with closing(backend.measure(work)) as measured:
             for job, found in measured:
-                reference = asdict(job.reference) if job.reference else None
-                measurement = replace(found, reference=reference, machine=found.machine or here)
+                measurement = structs.replace(found, noise=job.noise, machine=found.machine or here)
                 work.history.note(job, measurement)
                 folder.append(measurement)
                 progress.finished(measurement)
 
 
-def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -> tuple[list[Row], list[str]]:
+def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -> tuple[list[Measurement], list[str]]:
     """Check that the folder is this sweep's; gives the rows that it holds already, and what was mended."""
     text = folder.read_sweep()
     if text is None:
@@ -125,7 +126,7 @@ def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -
         raise UserError(f"'{folder.path}' holds a run already: add --resume to go on with it, or choose another --out")
     if text != sweep.text:
         raise UserError(f"'{folder.path}' holds a run of another sweep: resume it with the same file and --set")
-    before = folder.read_environment().get("backend", LOCAL)
+    before = (folder.read_environment() or Environment()).backend
     if before != backend:
         raise UserError(f"'{folder.path}' was begun on backend '{before}': resume it with --backend {before}")
     return folder.recover()
@@ -142,7 +143,7 @@ def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str
     for task in sorted({cell.task for cell in sweep.cells}):
         cell = next(cell for cell in sweep.cells if cell.task == task)
         try:
-            TASKS.get(task).build(cell.shape, data_dir)
+            TASKS.get(task).build(train_shape(cell), data_dir)
         except Unsupported:
             continue  # each cell says so in its row
         except DataMissing as error:
@@ -150,8 +151,10 @@ def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str
                 raise
             used = stand_in
             warnings.append(f"{task} is not at hand, so {stand_in} stand in for it: {error}")
-            sweep = replace(sweep, cells=tuple(replace(c, task=stand_in) if c.task == task else c for c in sweep.cells))
-            TASKS.get(stand_in).build(cell.shape, data_dir)
+            sweep = replace(
+                sweep, cells=tuple(structs.replace(c, task=stand_in) if c.task == task else c for c in sweep.cells)
+            )
+            TASKS.get(stand_in).build(train_shape(cell), data_dir)
     return sweep, used, warnings
 
 
@@ -163,52 +166,55 @@ def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: l
     machine = fingerprint(max(cell.threads for cell in sweep.cells))
     summary = short_name(machine)
     before = folder.read_environment()
-    if before and before.get("summary") != summary:
+    if before and before.summary != summary:
         raise UserError(
             f"'{folder.path}' was measured on another machine or with other versions "
-            f"({before.get('summary', 'not known')}): start a new run"
+            f"({before.summary or 'not known'}): start a new run"
         )
     state = warnings_now({cell.device for cell in sweep.cells})
-    parts = _of_run(folder, sweep, stand_in, warnings, state, progress)
-    parts = {"summary": summary, **parts, "machine": machine}
-    folder.write_environment(parts)
-    return machine_label(parts)
+    environment = _of_run(Environment(), folder, sweep, stand_in, warnings, state, progress)
+    environment = structs.replace(environment, summary=summary, machine=machine)
+    folder.write_environment(environment)
+    return environment.machine_label
 
 
 def describe_run(
     folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress, backend: str
 ) -> None:
-    """The same for a run on machines that are not known yet: those of before stay."""
-    before = folder.read_environment()
-    parts = _of_run(folder, sweep, stand_in, warnings, [], progress)
-    folder.write_environment({"summary": "no machine yet", **before, **parts, "backend": backend})
+    """Write what is known of a run on machines that are not known yet; those that were met before stay."""
+    before = folder.read_environment() or Environment(summary="no machine yet")
+    environment = _of_run(before, folder, sweep, stand_in, warnings, [], progress)
+    folder.write_environment(structs.replace(environment, backend=backend))
 
 
 def meet(folder: RunFolder, machine: Machine) -> None:
     """Add a machine to those of a run: the run is of that one, or of several."""
-    before = folder.read_environment()
-    machines = {**(before.get("machines") or {}), machine.label: machine.fingerprint}
+    before = folder.read_environment() or Environment()
+    machines = {**(before.machines or {}), machine.label: machine.fingerprint}
     one = len(machines) == 1
-    parts = {name: value for name, value in before.items() if name != "machine"}
-    parts |= {"summary": short_name(machine.fingerprint) if one else "; ".join(machines), "machines": machines}
-    folder.write_environment(parts | ({"machine": machine.fingerprint} if one else {}))
+    summary = short_name(machine.fingerprint) if one else "; ".join(machines)
+    only = machine.fingerprint if one else None
+    folder.write_environment(structs.replace(before, summary=summary, machines=machines, machine=only))
 
 
 def _of_run(
-    folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], state: list[str], progress: Progress
-) -> Mapping[str, Any]:
-    """What a run's environment says beside the machine; `state` are sentences on what holds now."""
+    environment: Environment,
+    folder: RunFolder,
+    sweep: Sweep,
+    stand_in: str,
+    warnings: list[str],
+    state: list[str],
+    progress: Progress,
+) -> Environment:
+    """The environment with what is known of the run beside the machine; `state` are sentences on what holds now."""
     before = folder.read_environment()
-    if before and before.get("stand_in") != stand_in:
+    if before and before.stand_in != stand_in:
         raise UserError(
-            f"'{folder.path}' was begun on {before.get('stand_in') or 'the real data'} and would go on with "
+            f"'{folder.path}' was begun on {before.stand_in or 'the real data'} and would go on with "
             f"{stand_in or 'the real data'}: start a new run"
         )
-    found = [*before.get("warnings", []), *warnings, *(f"{now()}: {sentence}" for sentence in state)]
+    found = [*(before.warnings if before else []), *warnings, *(f"{now()}: {sentence}" for sentence in state)]
     for sentence in [*warnings, *state]:
         progress.warn(sentence)
-    return {
-        "warnings": list(dict.fromkeys(found)),
-        "stand_in": stand_in,
-        "sweep": {"name": sweep.name, "title": sweep.title},
-    }
+    named = SweepName(sweep.name, sweep.title)
+    return structs.replace(environment, warnings=list(dict.fromkeys(found)), stand_in=stand_in, sweep=named)

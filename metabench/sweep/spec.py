@@ -9,46 +9,22 @@ from typing import Any
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.presets import most_specific
+from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.files import read_toml
 from metabench.machine.limits import parse_size
+from metabench.models.base import MODELS
+from metabench.record.axes import LARGEST_WHOLE, quoted
 from metabench.record.cell import AXES, MEASURES, USUAL_MEASURES, Cell
 from metabench.record.reading import MOST_SWEEP
-from metabench.record.schema import LARGEST_WHOLE
-from metabench.sweep.axes import RATES, check, named, quoted
+from metabench.registry import Registry
 from metabench.tasks.base import TASKS
 
 MOST_CELLS = 20_000
 """Of a sweep, its rounds included: with a process of some seconds each, the work of days."""
-FALLBACK: Mapping[str, Any] = {
-    "engine": "loop",
-    "shots": 1,
-    "precision": "float32",
-    "device": "cpu",
-    "seed": 0,
-    "preset": "quick",
-    "eval_tasks": 600,
-    # for algorithms without a preset for the task
-    "model": "conv4-64",
-    "inner_lr": 0.01,
-    "inner_steps": 1,
-    "eval_steps": 1,
-    "meta_batch": 4,
-    "query": 1,
-    "iterations": 100,
-    "outer": "adam",
-    "outer_lr": 1e-3,
-    "outer_decay": "none",
-    "outer_warmup": 0,
-    "outer_clip": 0.0,
-    "inner_optimizer": "sgd",
-    "first_order": 0.0,
-    "checkpoint": False,
-    "batch_norm": "transductive",
-    "train_ways": 0,
-    "train_shots": 0,
-    "world_size": 1,
-}
+REGISTRIES: Mapping[str, Registry[Any]] = {"algorithm": ALGORITHMS, "engine": ENGINES, "task": TASKS, "model": MODELS}
+"""Axes whose values are names of what is registered."""
+SETTABLE = frozenset(name for name, axis in AXES.items() if axis.settable)
 GRID_KEYS = {"name", "measure", "include", "exclude"}
 TOP_KEYS = ("title", "run", "defaults", "grid", "override")
 
@@ -60,7 +36,7 @@ class Settings:
     rounds: int = 1
     """How many processes time each cell; memory and quality are measured in the first."""
     noise_pairs: int = 5
-    """How many times the reference cell is timed in two processes, for the noise floor; 0: never."""
+    """How many times the noise cell is timed in two processes, for the noise floor; 0: never."""
     time_limit_s: float = 600.0
     """After which a cell's process is ended."""
     time_budget_s: float = 2.0
@@ -141,8 +117,8 @@ def parse_override(assignment: str) -> tuple[str, list[Any]]:
     axis, equals, value = assignment.partition("=")
     if not equals or not value:
         raise UserError(f"--set takes axis=value, not '{assignment}'")
-    if axis not in AXES:
-        raise unknown("axis", axis, AXES)
+    if axis not in SETTABLE:
+        raise unknown("axis", axis, SETTABLE)
     return axis, [_scalar(part) for part in value.split(",")]
 
 
@@ -164,7 +140,7 @@ def _toml(values: list[Any]) -> str:
 def _table(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"'{name}' in the sweep file must be a table of axes")
-    allowed = AXES | (GRID_KEYS if name == "grid" else {"measure"})
+    allowed = SETTABLE | (GRID_KEYS if name == "grid" else {"measure"})
     for key in value:
         if key not in allowed:
             raise unknown("axis", key, allowed)
@@ -204,7 +180,7 @@ def _grid_cells(
     for number, axes in enumerate(_axes(grid, defaults, override)):
         for point in _product(axes):
             cell = _resolve(point, threads or max(1, cores // point.get("world_size", 1)), measure)
-            if number or not any(all(getattr(cell, k) in v for k, v in exclude.items()) for exclude in excludes):
+            if number or not any(all(cell[k] in v for k, v in exclude.items()) for exclude in excludes):
                 yield cell
 
 
@@ -212,7 +188,7 @@ def _axes(
     grid: Mapping[str, Any], defaults: Mapping[str, Any], override: Mapping[str, Any]
 ) -> list[dict[str, list[Any]]]:
     """The values of every axis of a grid, and of each of its includes."""
-    given = {k: v for k, v in {**defaults, **grid, **override}.items() if k in AXES}
+    given = {k: v for k, v in {**defaults, **grid, **override}.items() if k in SETTABLE}
     if "algorithm" not in given or "task" not in given:
         raise UserError("every [[grid]] needs the axes 'algorithm' and 'task'")
     includes = [_table(entry, "include") for entry in _entries(grid, "include")]
@@ -240,10 +216,33 @@ def _product(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield dict(zip(axes, point, strict=True))
 
 
+def check(axis: str, value: Any) -> None:
+    """Raise `UserError` unless a sweep file may put `value` on `axis`."""
+    declared = AXES[axis]
+    if isinstance(value, str) and axis in REGISTRIES:
+        REGISTRIES[axis].get(value)
+    elif axis == "preset":
+        names = {key.split("/")[0] for _, algorithm in ALGORITHMS for key in algorithm.presets}
+        if value not in names:
+            raise unknown("preset", _named(value), names)
+    elif declared.choices and value not in declared.choices:
+        raise unknown(axis, _named(value), declared.choices)
+    elif declared.kind is int and isinstance(value, int) and value > LARGEST_WHOLE:
+        raise UserError(f"axis '{axis}' takes whole numbers up to {LARGEST_WHOLE:,}, not {quoted(value)}")
+    elif takes := declared.fault(value):
+        raise UserError(f"axis '{axis}' takes {takes}, not {quoted(value)}")
+
+
+def _named(value: Any) -> str:
+    """What should be a name, in short."""
+    return value if isinstance(value, str) else quoted(value)
+
+
 def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> Cell:
-    """Fill what the sweep file leaves open: from the algorithm's preset, else from the fall-back."""
+    """Fill what the sweep file leaves open: from the algorithm's preset, else from the axes' defaults."""
     regression = TASKS.get(point["task"]).kind == "regression"
-    filled: dict[str, Any] = {"ways": 5, "threads": threads, **FALLBACK}
+    filled: dict[str, Any] = {name: axis.default for name, axis in AXES.items() if axis.default is not None}
+    filled["threads"] = threads
     if regression:
         filled |= {"model": "mlp-40x2", "shots": 10, "query": 10}
         point = {**point, "ways": 1, "train_ways": 1}
@@ -260,8 +259,7 @@ def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> C
         filled |= {"inner_steps": 0, "eval_steps": 0}
     filled["train_ways"] = filled["train_ways"] or filled["ways"]
     filled["train_shots"] = filled["train_shots"] or filled["shots"]
-    for number in (*RATES, "outer_clip", "first_order"):
-        filled[number] = float(filled[number])
+    filled |= {name: float(filled[name]) for name, axis in AXES.items() if axis.kind is float}
     return Cell(**filled, measure=measure)
 
 
@@ -269,5 +267,5 @@ def _measures(value: Any) -> tuple[Any, ...]:
     names = value if isinstance(value, list) else [value]
     for name in names:
         if name not in MEASURES:
-            raise unknown("measure", named(name), MEASURES)
+            raise unknown("measure", _named(name), MEASURES)
     return tuple(m for m in MEASURES if m in names)

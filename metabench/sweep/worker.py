@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import to_builtins
 
 from metabench.engines.distributed import Group, Rank
 from metabench.errors import Unsupported
@@ -74,7 +75,7 @@ def main() -> None:
 
     def record(part: dict[str, Any]) -> None:
         # A number that JSON has no word for raises here: it ends this cell, not the run.
-        text = json.dumps(state | part, allow_nan=False)
+        text = json.dumps(to_builtins(state | part), allow_nan=False)
         state.update(part)
         temporary = result_file.with_suffix(".tmp")
         temporary.write_text(text, encoding="utf-8")

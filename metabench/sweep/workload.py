@@ -16,9 +16,26 @@ from metabench.measure.marks import AVERAGE, META_ITERATION, OPTIMISER, Marks, c
 from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
 from metabench.record.cell import Cell
-from metabench.tasks.base import ALL, TaskDistribution
+from metabench.tasks.base import ALL, EpisodeShape, TaskDistribution
 from metabench.tasks.stream import stream
 from metabench.tensors import Params, Task
+
+
+def train_shape(cell: Cell) -> EpisodeShape:
+    """How large a task is in training."""
+    return EpisodeShape(cell.train_ways, cell.train_shots, cell.query)
+
+
+def test_shape(cell: Cell) -> EpisodeShape:
+    """How large a held-out task is."""
+    return EpisodeShape(cell.ways, cell.shots, cell.eval_query)
+
+
+def outer_of(cell: Cell) -> Outer:
+    """The outer optimiser of a cell's training."""
+    rate = (cell.outer_lr, cell.outer_decay, cell.iterations, cell.outer_warmup)
+    return Outer(cell.outer, *rate, cell.outer_clip)
+
 
 EPISODE_POOL = 4  # different episode batches that timed iterations go through
 P = ParamSpec("P")
@@ -94,7 +111,7 @@ class Workload:
                 f"{self.cell.algorithm} changes in the course of a training, and {self.cell.engine} compiles it once: "
                 "time it there, and train it on loop or vmap"
             )
-        iteration = self.iteration(meta, self.cell.outer_setting, 0.0)
+        iteration = self.iteration(meta, outer_of(self.cell), 0.0)
 
         def enter(progress: float) -> None:
             if isinstance(iteration, Stepwise):
@@ -124,7 +141,7 @@ class Workload:
         The outer rate is zero: the same work is done, but the parameters, and with them the work of the next call,
         stay as they are, however often it is called. With `marks`, it marks its phases.
         """
-        iteration = self.iteration(meta, replace(self.cell.outer_setting, lr=0.0))
+        iteration = self.iteration(meta, replace(outer_of(self.cell), lr=0.0))
         if marks and isinstance(iteration, Stepwise):
             iteration.step = self._marking(iteration.step, marks)
         sample = self.sampler(next(iter(meta.values())))

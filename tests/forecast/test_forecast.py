@@ -12,7 +12,7 @@ from metabench.forecast.measured import checks, fit_network, lines
 from metabench.forecast.predicting import predict
 from metabench.forecast.shown import forecast_document, forecast_json, from_text
 from metabench.forecast.text import two
-from metabench.record.schema import identity
+from metabench.record.cell import identity
 from metabench.report.document import as_markdown
 from metabench.report.results import read_run
 

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from metabench.cli.main import app
-from metabench.correctness.gate import Gate
+from metabench.correctness.gate import Correctness
 from metabench.errors import UserError
 from metabench.measure.launches import Launches
 from metabench.measure.marks import Marks
@@ -86,7 +86,7 @@ def test_what_runs_as_one_piece_says_so(monkeypatch, found):
 
 
 def test_what_is_wrong_is_not_profiled(monkeypatch):
-    monkeypatch.setattr(measuring, "gate", lambda *_: Gate(1.0, 0.0))
+    monkeypatch.setattr(measuring, "gate", lambda *_: Correctness(1.0, 0.0))
     with pytest.raises(Incorrect, match=r"maml/vmap is not profiled: the engine's direction differs"):
         profiled(cell_of("maml/vmap", TINY, 1), None, 0.0, peaks=False)
     done = CliRunner().invoke(app, ["profile", "maml/vmap", "--threads", "1"])

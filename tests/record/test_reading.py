@@ -6,8 +6,9 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.record import reading as rows
+from metabench.record.cell import identity
 from metabench.record.reading import parse_json, read_environment, read_rows
-from metabench.record.schema import identity, row_fault
+from metabench.record.schema import row_fault
 from places import RESULTS
 
 

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from metabench.errors import UserError
+from metabench.record.cell import identity
 from metabench.record.reading import MEASUREMENTS
-from metabench.record.schema import identity
 from metabench.report.bundles import bundles, time_key
 from metabench.report.document import as_text, document
 from metabench.report.figures import pictures

@@ -9,7 +9,7 @@ import statistics
 import pandas as pd
 import pytest
 
-from metabench.record.schema import STATUSES
+from metabench.record.measurement import STATUSES
 from metabench.report.document import as_markdown, as_text, document
 from metabench.report.figures.style import label
 from metabench.report.render.tables import markdown

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from metabench.errors import UserError
+from metabench.record.cell import identity
 from metabench.record.measurement import Measurement
-from metabench.record.schema import identity
 from metabench.sweep.folder import BROKEN, open_run_folder
 
 CELL = {"algorithm": "maml", "engine": "loop", "task": "sinusoid", "model": "mlp-40x2", "inner_lr": 0.1, "measure": []}

@@ -179,7 +179,7 @@ def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | 
     """What a bundle is compared with: the same work, or the same training, but for what the claim says."""
     wanted = with_defaults({**claim.of, **claim.against}, claim.figure)
     free = {*_FREE, *claim.against}
-    axes = ALIKE if claim.figure == "quality" else tuple(axis for axis in bundle.cell if axis not in free)
+    axes = ALIKE if claim.figure == "quality" else tuple(axis for axis in bundle.cell.axes if axis not in free)
     return matched(bundle, every, wanted, [axis for axis in axes if axis not in claim.against])
 
 
@@ -213,7 +213,7 @@ def _answered(
     reason: str,
     apart: tuple[str, ...] = (),
 ) -> Answer:
-    cells = tuple(dict.fromkeys(str(row["id"]) for bundle in both for row in bundle.rows))
+    cells = tuple(dict.fromkeys(str(row.id) for bundle in both for row in bundle.rows))
     against = both[1] if len(both) > 1 and not claim.along else None
     return Answer(on.run, both[0], against, claimed, measured, verdict, reason, cells, apart)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from metabench.errors import UserError, unknown
 from metabench.files import DATA, MEBIBYTE, read_toml
-from metabench.record.schema import CELL, LARGEST
+from metabench.record.axes import LARGEST
+from metabench.record.cell import AXES as CELL_AXES
 from metabench.report.claims.claim import ALONG, FIGURES, MARKS, METRICS, RULES, Claim, Figure, Scalar, Selection
 
 MOST_BYTES = MEBIBYTE // 4
@@ -21,7 +22,7 @@ NUMBERS = ("plus_minus", "allowance", "at_least", "at_most")
 PER = ("inner_steps", "meta_batch", "world_size")
 SELECTIONS = ("of", "against", "setting")
 KNOWN = (*TEXTS, *NUMBERS, *SELECTIONS, "figure", "claimed", "metric", "after", "along", "per", "unmeasured")
-AXES = frozenset(("parameters", *CELL.required, *CELL.optional)) - {"measure", "seed"}
+AXES = frozenset(("parameters", *CELL_AXES)) - {"seed", "machine"}
 _ID = re.compile("[a-z0-9][a-z0-9+-]{0,79}")
 BUILTIN = DATA / "claims.toml"
 """The claims that come with metabench."""

@@ -1,14 +1,12 @@
 """Which cells of a run a claim is about, and in what they differ from what it was published for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from metabench.report.bundles import Bundle
 from metabench.report.claims.claim import Figure, Scalar, Selection
-from metabench.report.render.tables import PLAIN, axis_word
+from metabench.report.render.tables import axis_word
 
-USUAL: Mapping[str, Any] = {**PLAIN, "batch_norm": "transductive", "outer_warmup": 0, "device": "cpu", "world_size": 1}
-"""Of axes that old runs do not have."""
 UNLESS_NAMED: Selection = {"first_order": (0,), "checkpoint": (False,), "precision": ("float32",), "world_size": (1,)}
 """A claim that names no technique is about cells without one. Clipping and inner optimisers belong to presets."""
 NO_GPU = "no GPU in this run"
@@ -20,9 +18,7 @@ def value(bundle: Bundle, axis: str) -> Any:
     """What a bundle's cells have on an axis."""
     if axis == "parameters":
         return bundle.parameters
-    if axis in ("train_ways", "train_shots"):
-        return bundle.cell.get(axis) or bundle.cell[axis.removeprefix("train_")]
-    return bundle.cell.get(axis, USUAL.get(axis))
+    return bundle.cell[axis]
 
 
 def fits(bundle: Bundle, wanted: Selection) -> bool:

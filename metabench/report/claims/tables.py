@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from metabench.record.machines import machine_name
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import Answer, Held
 from metabench.report.claims.rules import OPEN
@@ -45,9 +44,7 @@ def claims_document(found: Sequence[Held]) -> Document:
     runs = {held.shown.run.name: held.shown.run for held in found if held.shown}
     counts = [f"{sum(held.verdict == verdict for held in found)} {verdict}" for verdict in _verdicts(found)]
     facts = [("claims", f"{len(found)}: {', '.join(counts)}")]
-    machines = dict.fromkeys(
-        str(run.environment.get("summary") or machine_name(run.environment)) for run in runs.values()
-    )
+    machines = dict.fromkeys((run.environment.summary or run.environment.machine_name) for run in runs.values())
     facts += [("machine", "; ".join(machines) or NOTHING), ("runs", ", ".join(runs) or NOTHING)]
     return Document("Claims", tuple(facts), (), (Section("Claims", (claims_table(found),)),), HOW)
 
@@ -133,14 +130,14 @@ def where_text(claim: Claim, answer: Answer) -> str:
     cell = answer.bundle.cell
     sizes = {"parameters": "model"}
     axes = [axis for axis in SETTING_AXES if axis != sizes.get(claim.along, claim.along)]
-    text = f"{cell['algorithm']}, {setting(cell, axes, data_names(answer.run.measurements))}"
+    text = f"{cell.algorithm}, {setting(cell, axes, data_names(answer.run.measurements))}"
     if claim.figure == "quality" and answer.measured:
         seeds = answer.measured.seeds
-        text += f", {cell['iterations']} iterations, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        text += f", {cell.iterations} iterations, {seeds} {'seed' if seeds == 1 else 'seeds'}"
         text += f", after step {claim.after}" if claim.after is not None else ""
     changed = {**claim.against} if answer.against else {}
     if changed and answer.against:
-        values = (f"{axis_word(axis)} {answer.against.cell.get(axis, changed[axis][0])}" for axis in changed)
+        values = (f"{axis_word(axis)} {answer.against.cell[axis]}" for axis in changed)
         text += f"; against {', '.join(values)}"
     return text
 

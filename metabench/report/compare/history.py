@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import pandas as pd
 
 from metabench.errors import UserError
-from metabench.record.machines import machine_name
+from metabench.record.cell import Cell
 from metabench.record.reading import MEASUREMENTS
 from metabench.report.bundles import Bundle, order, status
 from metabench.report.compare.runs import cells_of
@@ -46,7 +45,7 @@ class Line:
     """One cell over the columns of its machine."""
 
     id: str
-    cell: Mapping[str, Any]
+    cell: Cell
     times: tuple[Interval | None, ...]
     """A column each; seconds of a meta-iteration."""
     statuses: tuple[str, ...]
@@ -98,8 +97,8 @@ def histories(runs: Iterable[Run], dates: Mapping[str, str]) -> list[MachineHist
     """
     by_machine: dict[str, list[Run]] = {}
     for run in runs:
-        if any(row.get("time") for row in run.measurements):
-            by_machine.setdefault(machine_name(run.environment), []).append(run)
+        if any(row.time for row in run.measurements):
+            by_machine.setdefault(run.environment.machine_name, []).append(run)
     if not by_machine:
         raise UserError("no time was measured in any of these runs: there is no history to tell")
     return [_history(machine, runs, dates) for machine, runs in sorted(by_machine.items())]
@@ -136,7 +135,7 @@ def history_table(found: MachineHistory) -> Table:
     cells = [line.cell for line in found.lines]
     axes, fixed = differing_axes(cells)
     body = tuple(
-        (f"{line.cell['algorithm']}/{line.cell['engine']}", setting(line.cell, axes, {}) or NOTHING, *_texts(line))
+        (f"{line.cell.algorithm}/{line.cell.engine}", setting(line.cell, axes, {}) or NOTHING, *_texts(line))
         for line in found.lines
     )
     columns = ("implementation", "setting", *(column.label for column in found.columns))
@@ -155,7 +154,7 @@ def history_frame(found: Sequence[MachineHistory]) -> pd.DataFrame:
         {
             "machine": history.machine,
             "id": line.id,
-            **{axis: line.cell.get(axis) for axis in ("algorithm", "engine", *CELL_AXES)},
+            **{axis: line.cell[axis] for axis in ("algorithm", "engine", *CELL_AXES)},
             "revision": column.label,
             "run": column.run,
             "measured": column.measured,

@@ -20,7 +20,7 @@ def write_history(found: Sequence[MachineHistory], out: Path) -> list[Path]:
         text.append(markdown(history_table(history)))
         for line in history.lines:
             if any(line.times):
-                file = out / PLOTS / f"{number}-{_plain(line.cell['algorithm'], line.cell['engine'], line.id)}.svg"
+                file = out / PLOTS / f"{number}-{_plain(line.cell.algorithm, line.cell.engine, line.id)}.svg"
                 files[file] = image(draw_history(history, line), "svg")
                 text.append(f"![{_plain(line.id)}]({PLOTS}/{file.name})\n")
     files[out / "history.md"] = "\n".join(text).encode()

@@ -1,17 +1,18 @@
 """What changed from one run to another: each cell's time and memory, each training's quality, with a verdict."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from scipy.special import ndtr, ndtri
 
-from metabench.record.reading import Row
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, Peak, axes_but, bundles, order, scores_by_seed, status, training_key
 from metabench.report.compare.times import GroupChange, TimeChange, floor_of, group_changes, time_changes
 from metabench.report.noise import NoiseFloor
-from metabench.report.provenance import differing_conditions, pairing
+from metabench.report.provenance import differing_conditions
 from metabench.report.results import Run
 from metabench.statistics.ranks import LEVEL, adjusted
 from metabench.statistics.ratios import CONFIDENCE, Interval, difference, over_seeds
@@ -36,7 +37,7 @@ class CellChange:
     """One cell in both runs."""
 
     id: str
-    cell: Mapping[str, Any]
+    cell: Cell
     statuses: tuple[str, str]
     lost: bool
     """Whether it was ok and is so in no round any more, or is incorrect."""
@@ -48,7 +49,7 @@ class CellChange:
 class QualityChange:
     """What a training reaches, over the training seeds that both runs have."""
 
-    cell: Mapping[str, Any]
+    cell: Cell
     metric: str
     difference: Interval
     """New minus base."""
@@ -72,15 +73,15 @@ class Comparison:
     cells: tuple[CellChange, ...]
     quality: tuple[QualityChange, ...]
     groups: tuple[GroupChange, ...]
-    base_only: tuple[Mapping[str, Any], ...]
+    base_only: tuple[Cell, ...]
     """Cells that only the base has."""
-    new_only: tuple[Mapping[str, Any], ...]
+    new_only: tuple[Cell, ...]
     warnings: tuple[str, ...]
 
 
 def compare(base: Run, new: Run) -> Comparison:
     """Compare two runs; cells are the same where they have the same id."""
-    paired = pairing(base.environment) is not None and pairing(base.environment) == pairing(new.environment)
+    paired = bool(base.environment.pairing) and base.environment.pairing == new.environment.pairing
     before, after = cells_of(base), cells_of(new)
     common = sorted(before.keys() & after.keys(), key=lambda name: order(before[name].cell))
     pairs = {name: (before[name], after[name]) for name in common}
@@ -105,13 +106,11 @@ def compare(base: Run, new: Run) -> Comparison:
 
 def cells_of(run: Run) -> dict[str, Bundle]:
     """The rounds of each cell, by its id."""
-    return {
-        bundle.rows[0]["id"]: bundle for bundle in bundles(run.measurements, lambda cell: axes_but(cell, "measure"))
-    }
+    return {bundle.rows[0].id: bundle for bundle in bundles(run.measurements, lambda cell: axes_but(cell, "measure"))}
 
 
 def _cell_change(name: str, base: Bundle, new: Bundle, time: TimeChange | None) -> CellChange:
-    now = {row["status"] for row in new.rows}
+    now = {row.status for row in new.rows}
     lost = status(base) == "ok" and ("ok" not in now or "incorrect" in now)
     return CellChange(name, new.cell, (status(base), status(new)), lost, time, _memory(base.peak, new.peak))
 
@@ -123,7 +122,7 @@ def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:
     return MemoryChange(base.bytes, new.bytes, new.method, verdict)
 
 
-def quality_changes(base: Iterable[Row], new: Iterable[Row]) -> tuple[QualityChange, ...]:
+def quality_changes(base: Iterable[Measurement], new: Iterable[Measurement]) -> tuple[QualityChange, ...]:
     """Trainings that are the same but for their seeds, over the seeds of both runs.
 
     Held-out tasks are the same, but scores are not recorded task by task: the intervals are added as if they were not.
@@ -139,12 +138,12 @@ def quality_changes(base: Iterable[Row], new: Iterable[Row]) -> tuple[QualityCha
     )
 
 
-def _quality(base: Bundle, new: Bundle) -> tuple[Mapping[str, Any], str, Interval, int, float] | None:
+def _quality(base: Bundle, new: Bundle) -> tuple[Cell, str, Interval, int, float] | None:
     before, after = scores_by_seed(base), scores_by_seed(new)
     seeds = sorted(before.keys() & after.keys())
     if not seeds:
         return None
-    metric = next(row["quality"]["metric"] for row in new.rows if row.get("quality"))
+    metric = next(row.quality.metric for row in new.rows if row.quality)
     gain = over_seeds([difference(after[seed], before[seed]) for seed in seeds])
     if all(after[seed] == before[seed] for seed in seeds):
         return new.cell, metric, Interval(0.0, 0.0, 0.0), len(seeds), 1.0

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from metabench.record.machines import machine_name
+from metabench.record.cell import Cell
 from metabench.report.bundles import varying
 from metabench.report.compare.runs import CellChange, Comparison, QualityChange
 from metabench.report.compare.thresholds import Failure
@@ -33,9 +33,9 @@ SHAPE = frozenset({"ways", "shots"})
 FIRST_VERDICTS = ("slower", "worse", "more", "faster", "better", "less", "cannot tell", "the same")
 
 
-def cell_text(cell: Mapping[str, Any], axes: Iterable[str] = CELL_AXES, data: Mapping[str, str] | None = None) -> str:
+def cell_text(cell: Cell, axes: Iterable[str] = CELL_AXES, data: Mapping[str, str] | None = None) -> str:
     """A cell in one phrase."""
-    return f"{cell['algorithm']}/{cell['engine']}, {setting(cell, axes, data or {})}"
+    return f"{cell.algorithm}/{cell.engine}, {setting(cell, axes, data or {})}"
 
 
 def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Document:
@@ -69,7 +69,7 @@ def _facts(found: Comparison) -> tuple[tuple[str, str], ...]:
     if found.floor:
         floor = f"{found.floor.ratio:.3f} from one process to the next ({found.floor.pairs} pairs)"
     how = "in pairs, one right after the other" if found.paired else "apart: a change of the machine is in the ratios"
-    machines = dict.fromkeys(machine_name(run.environment) for run in (found.base, found.new))
+    machines = dict.fromkeys(run.environment.machine_name for run in (found.base, found.new))
     facts = {
         "base": f"{revision_name(found.base)} ({found.base.name})",
         "new": f"{revision_name(found.new)} ({found.new.name})",
@@ -137,15 +137,15 @@ def _time_notes(times: Sequence[TimeChange]) -> list[str]:
     ]
 
 
-def differing_axes(cells: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+def differing_axes(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
     """The axes on which cells differ, and the others; the shape of a task is told whole."""
     found = varying(cells, CELL_AXES)
     differing = [axis for axis in CELL_AXES if axis in found or (axis in SHAPE and not SHAPE.isdisjoint(found))]
     return differing, [axis for axis in CELL_AXES if axis not in differing]
 
 
-def _labels(cell: Mapping[str, Any], axes: Sequence[str], data: Mapping[str, str]) -> tuple[str, str]:
-    return f"{cell['algorithm']}/{cell['engine']}", setting(cell, axes, data) or NOTHING
+def _labels(cell: Cell, axes: Sequence[str], data: Mapping[str, str]) -> tuple[str, str]:
+    return f"{cell.algorithm}/{cell.engine}", setting(cell, axes, data) or NOTHING
 
 
 def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:
@@ -208,7 +208,7 @@ def _alone(found: Comparison, data: Mapping[str, str]) -> Table:
 def comparison_json(found: Comparison, failed: Sequence[Failure]) -> dict[str, Any]:
     """All that the tables show, with every digit."""
     names = {
-        side: {"run": run.name, "revision": revision_name(run), "machine": machine_name(run.environment)}
+        side: {"run": run.name, "revision": revision_name(run), "machine": run.environment.machine_name}
         for side, run in (("base", found.base), ("new", found.new))
     }
     return {

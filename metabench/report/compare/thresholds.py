@@ -1,10 +1,9 @@
 """The gate: what makes a comparison fail."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from metabench.errors import UserError
+from metabench.record.cell import Cell
 from metabench.report.compare.runs import Comparison
 
 
@@ -12,7 +11,7 @@ from metabench.report.compare.runs import Comparison
 class Failure:
     """A cell for which the gate fails, and why."""
 
-    cell: Mapping[str, Any]
+    cell: Cell
     reason: str
 
 

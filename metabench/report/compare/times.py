@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle
 from metabench.report.noise import NoiseFloor, noise_floor
 from metabench.statistics.ranks import LEVEL, adjusted, shift_of_pairs, shift_of_sets, smallest_p
@@ -70,12 +70,9 @@ def level(samples: Sequence[float]) -> float:
     return math.log(median(fastest(samples)))
 
 
-def floor_of(references: Sequence[Row]) -> NoiseFloor | None:
+def floor_of(references: Sequence[Measurement]) -> NoiseFloor | None:
     """The noise floor of the figure that is compared here: in each reference row it takes the median's place."""
-    timed = [row for row in references if row.get("time")]
-    return noise_floor(
-        [row | {"time": {"step": {"median": math.exp(level(row["time"]["step"]["samples"]))}}} for row in timed]
-    )
+    return noise_floor(references, lambda time: math.exp(level(time.step.samples)))
 
 
 def time_changes(pairs: Mapping[str, Pair], paired: bool, floor: NoiseFloor | None) -> dict[str, TimeChange]:

@@ -26,7 +26,7 @@ def adaptation_picture(run: Run) -> Picture | None:
     found = adaptation_curves(run)
     if not found:
         return None
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("adaptation", TITLE, SAYS, curves_data(found, "step"), lambda: draw_adaptation(found, machine))
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, status
 from metabench.report.document import data_names
 from metabench.report.figures.picture import Picture
@@ -71,7 +71,7 @@ def engines_picture(run: Run) -> Picture | None:
     groups = engine_groups(rows, data_names(rows), noise_floor(run.references))
     if not groups:
         return None
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("engines", TITLE, SAYS, _data(groups), lambda: draw_engines(groups, machine))
 
 
@@ -93,7 +93,7 @@ def _figures(bar: Bar) -> tuple[float | None, float | None, float | None]:
     return (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
 
 
-def engine_groups(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> list[Group]:
+def engine_groups(rows: Sequence[Measurement], data: Mapping[str, str], floor: NoiseFloor | None) -> list[Group]:
     """What is drawn, the fastest implementation first: a group for each setting with a speed-up over `loop`."""
     groups = [_group(layout, floor) for layout in layouts(rows, data)]
     return [group for group in groups if any(bar.speed_up for panel in group.panels for bar in panel.bars)]

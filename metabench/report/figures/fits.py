@@ -1,6 +1,6 @@
 """What was fitted to held-out regression tasks before and after adaptation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from metabench.record.measurement import Fits
 from metabench.report.bundles import sound_rows
 from metabench.report.figures.panels import Layout, panels
 from metabench.report.figures.picture import Picture
@@ -54,35 +55,35 @@ def fits_picture(run: Run) -> Picture | None:
     found = [fit for one in trained_settings(run) for fit in setting_fits(one)]
     if not found:
         return None
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("fits", TITLE, SAYS, _data(found), lambda: draw_fits(found, machine))
 
 
 def setting_fits(one: Setting) -> list[Fit]:
     """The tasks of each training that has fits, a training after another."""
     recorded = [(trained, fits) for trained in one.trained if (fits := _recorded(trained))]
-    bounds = [_bounds([fits["tasks"][i]["y"] for _, fits in recorded if i < len(fits["tasks"])]) for i in range(TASKS)]
+    bounds = [_bounds([fits.tasks[i].y for _, fits in recorded if i < len(fits.tasks)]) for i in range(TASKS)]
     found = []
     for trained, fits in recorded:
-        for i, task in enumerate(fits["tasks"][:TASKS]):
-            predictions = tuple((p["step"], tuple(p["y"])) for p in task["predictions"])
+        for i, task in enumerate(fits.tasks[:TASKS]):
+            predictions = tuple((p.step, tuple(p.y)) for p in task.predictions)
             last = predictions[-1][0]
             steps = f"{last} step{'s' * (last > 1)}" if last else "no steps"
             title = f"{trained.name}, {steps}" if i == 0 else f"{trained.name}, task {i + 1}"
-            support = tuple(task["support_x"]), tuple(task["support_y"])
-            line = tuple(fits["x"]), tuple(task["y"])
+            support = tuple(task.support_x), tuple(task.support_y)
+            line = tuple(fits.x), tuple(task.y)
             found.append(
                 Fit(title, trained.algorithm, *line, support, predictions, bounds[i], trained.cells, one.heading, i + 1)
             )
     return found
 
 
-def _recorded(trained: Trained) -> Mapping[str, Any] | None:
+def _recorded(trained: Trained) -> Fits | None:
     """The first row's that has fits with something in them."""
     for row in sound_rows(trained.bundle.rows):
-        fits = (row.get("quality") or {}).get("fits")
-        if fits and fits["x"] and fits["tasks"] and all(task["predictions"] for task in fits["tasks"]):
-            return dict(fits)
+        fits = row.quality.fits if row.quality else None
+        if fits and fits.x and fits.tasks and all(task.predictions for task in fits.tasks):
+            return fits
     return None
 
 

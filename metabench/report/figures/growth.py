@@ -64,7 +64,7 @@ def growth_picture(run: Run) -> Picture | None:
     found = growth_panels(run)
     if not found:
         return None
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("growth", TITLE, SAYS, _data(found), lambda: draw_growth(found, machine))
 
 
@@ -85,11 +85,11 @@ def growth_panels(run: Run) -> list[Panel]:
 def _lines(fitted: Sequence[Scaling], sizes: Mapping[str, int]) -> tuple[Line, ...]:
     """Named by what tells them apart; of one algorithm alone, each engine has its look."""
     algorithms = {one.bundle.algorithm for one in fitted}
-    engines = list(dict.fromkeys(str(one.bundle.cell["engine"]) for one in fitted))
+    engines = list(dict.fromkeys(str(one.bundle.cell.engine) for one in fitted))
     made = []
     for one in fitted:
         cell, used = one.bundle.cell, techniques(one.bundle.cell, TECHNIQUES)
-        engine = str(cell["engine"])
+        engine = str(cell.engine)
         by_engine = len(algorithms) == 1 and len(engines) > 1
         words = [one.bundle.algorithm] * (not by_engine) + [engine] * (len(engines) > 1) + list(used)
         style = look(one.bundle.algorithm)
@@ -104,7 +104,7 @@ def _lines(fitted: Sequence[Scaling], sizes: Mapping[str, int]) -> tuple[Line, .
 
 def _points(one: Scaling, sizes: Mapping[str, int]) -> tuple[tuple[float, Interval, str], ...]:
     points = [
-        (size, figure, " ".join(dict.fromkeys(str(row["id"]) for row in bundle.rows)))
+        (size, figure, " ".join(dict.fromkeys(str(row.id) for row in bundle.rows)))
         for value, bundle in one.line.items()
         if (size := sizes_of(one.axis, value, sizes)) in one.law.sizes and (figure := _figure(bundle, one.measure))
     ]

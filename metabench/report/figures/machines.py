@@ -53,7 +53,7 @@ def machine_marks(run: Run) -> list[Mark]:
         base = by_machine.get(first)
         for machine, bundle in by_machine.items():
             if machine != first and base and base.step and bundle.step:
-                name = f"{bundle.algorithm}/{bundle.cell['engine']}"
+                name = f"{bundle.algorithm}/{bundle.cell.engine}"
                 cells = (*base.ids, *bundle.ids)
                 marks.append(Mark(name, machine, bundle.step, base.step, cells))
     return marks

@@ -54,7 +54,7 @@ def pareto_picture(run: Run) -> Picture | None:
     found = pareto_panels(run)
     if not found:
         return None
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("pareto", TITLE, SAYS, _data(found), lambda: draw_pareto(found, machine))
 
 
@@ -82,7 +82,7 @@ def _panel(one: Setting, along: str) -> Panel:
 
 def _seconds(trained: Trained) -> Interval:
     """The median over seeds, from the shortest to the longest."""
-    seconds = [row["quality"]["train_s"] for row in sound_rows(trained.bundle.rows) if row.get("quality")]
+    seconds = [row.quality.train_s for row in sound_rows(trained.bundle.rows) if row.quality]
     return Interval(trained.quality.train_s, min(seconds), max(seconds))
 
 

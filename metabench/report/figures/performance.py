@@ -58,7 +58,7 @@ def performance_picture(run: Run) -> Picture | None:
     if not found:
         return None
     panels = [panel_of(profile) for profile in found]
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("performance", TITLE, SAYS, _data(found, panels), partial(draw_performance, panels, machine))
 
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from metabench.record.reading import Row
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import bundles, order, time_key
 from metabench.report.document import data_names
 from metabench.report.figures.picture import Picture
@@ -93,27 +94,27 @@ def phases_picture(run: Run) -> Picture | None:
     panels = phase_panels(run.measurements, data_names(run.measurements))
     if not panels:
         return None
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("phases", TITLE, SAYS, _data(panels), lambda: draw_phases(panels, machine))
 
 
-def phase_panels(rows: Sequence[Row], data: Mapping[str, str]) -> list[Panel]:
+def phase_panels(rows: Sequence[Measurement], data: Mapping[str, str]) -> list[Panel]:
     """What is drawn: a panel for each setting."""
-    groups: dict[tuple[Any, ...], list[tuple[Mapping[str, Any], Bar]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[Cell, Bar]]] = {}
     for bundle in sorted(bundles(rows, time_key), key=lambda b: order(b.cell)):
-        found = next((row["phases"] for row in bundle.rows if row["status"] == "ok" and row.get("phases")), None)
-        if found is None or any(row["status"] == "incorrect" for row in bundle.rows):
+        found = next((row.phases for row in bundle.rows if row.status == "ok" and row.phases), None)
+        if found is None or any(row.status == "incorrect" for row in bundle.rows):
             continue
         parts = tuple(
-            (name, Interval(*(found["seconds"][name][key] for key in ("value", "low", "high"))))
+            (name, Interval(found.seconds[name].value, found.seconds[name].low, found.seconds[name].high))
             for name in COLOURS
-            if name in found["seconds"] and name != SAMPLING
+            if name in found.seconds and name != SAMPLING
         )
-        step = Interval(*(found["step"][key] for key in ("median", "low", "high")))
-        name = label(f"{bundle.cell['algorithm']}/{bundle.cell['engine']}")
+        step = Interval(found.step.median, found.step.low, found.step.high)
+        name = label(f"{bundle.cell.algorithm}/{bundle.cell.engine}")
         bar = Bar(name, parts, step, bundle.ids)
         if bar.total > 0:
-            key = tuple(bundle.cell.get(axis) for axis in (*SETTING_AXES, *TECHNIQUE_AXES))
+            key = tuple(bundle.cell[axis] for axis in (*SETTING_AXES, *TECHNIQUE_AXES))
             groups.setdefault(key, []).append((bundle.cell, bar))
     axes = (*SETTING_AXES, *(axis for axis in TECHNIQUE_AXES if axis not in SETTING_AXES))
     return [

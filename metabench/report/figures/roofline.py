@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement, Work
 from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, time_key
 from metabench.report.document import data_names
 from metabench.report.figures.picture import Picture
@@ -74,29 +74,31 @@ def roofline_picture(run: Run) -> Picture | None:
     roofs = roofs_of(run.measurements, data_names(run.measurements))
     if not roofs:
         return None
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("roofline", TITLE, SAYS, _data(roofs), lambda: draw_roofline(roofs, machine))
 
 
-def roofs_of(rows: Sequence[Row], data: Mapping[str, str]) -> list[Roof]:
+def roofs_of(rows: Sequence[Measurement], data: Mapping[str, str]) -> list[Roof]:
     """What is drawn. An engine's work is that of `loop`, so any cell of the same work may have measured it."""
     found = bundles(rows, time_key)
     works = {_work(b): work for b in found if (work := _complete(b))}
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in found:
         if bundle.step and _work(bundle) in works:
-            groups.setdefault(tuple(bundle.cell.get(axis) for axis in ROOF_AXES), []).append(bundle)
+            groups.setdefault(tuple(bundle.cell[axis] for axis in ROOF_AXES), []).append(bundle)
     roofs = []
     for group in groups.values():
         measured = [works[_work(bundle)] for bundle in group]
         points = tuple(_point(bundle, works[_work(bundle)], data) for bundle in group)
         kept = list(dict.fromkeys(point.work for point in points))[:MOST_WORKS]
-        peak = {name: max(work["peaks"][name] for work in measured) for name in ("matmul", "convolution", "bandwidth")}
+        peak = {
+            name: max(getattr(work.peaks, name) for work in measured) for name in ("matmul", "convolution", "bandwidth")
+        }
         roofs.append(
             Roof(
                 label(setting(group[0].cell, ROOF_AXES, data)),
                 tuple(point for point in points if point.work in kept),
-                noisy=any(work["peaks"]["noisy"] for work in measured),
+                noisy=any(work.peaks.noisy for work in measured),
                 **peak,
             )
         )
@@ -108,20 +110,20 @@ def _work(bundle: Bundle) -> tuple[Any, ...]:
     return axes_but(bundle.cell, "engine", "seed", "measure", *TRAINING_AXES)
 
 
-def _complete(bundle: Bundle) -> Mapping[str, Any] | None:
+def _complete(bundle: Bundle) -> Work | None:
     """Its operations, bytes and peaks, if all of them were measured."""
-    works = [row["work"] for row in bundle.rows if row["status"] == "ok" and row.get("work")]
-    return next((w for w in works if w["flops"] and w.get("bytes") and w["peaks"].get("bandwidth")), None)
+    works = [row.work for row in bundle.rows if row.status == "ok" and row.work]
+    return next((w for w in works if w.flops and w.bytes and w.peaks.bandwidth), None)
 
 
-def _point(bundle: Bundle, work: Mapping[str, Any], data: Mapping[str, str]) -> Point:
+def _point(bundle: Bundle, work: Work, data: Mapping[str, str]) -> Point:
     assert bundle.step is not None
-    step, flops = bundle.step, float(work["flops"])
+    step, flops = bundle.step, float(work.flops)
     axes = ("task", "model", "inner_steps", "meta_batch", "query")
     name = label(f"{bundle.algorithm}: {setting(bundle.cell, axes, data)}")
     rate = Interval(flops / step.value, flops / step.high, flops / step.low if step.known else math.inf)
     cells = bundle.ids
-    return Point(name, str(bundle.cell["engine"]), flops / work["bytes"], rate, cells)
+    return Point(name, str(bundle.cell.engine), flops / (work.bytes or 1), rate, cells)
 
 
 def _data(roofs: Sequence[Roof]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metabench.record.cell import Cell
 from metabench.report.bundles import (
     TRAINING_AXES,
     Bundle,
@@ -45,7 +46,7 @@ class Trained:
     @property
     def cells(self) -> str:
         """Ids of what was measured, with spaces between."""
-        return " ".join(dict.fromkeys(str(row["id"]) for row in self.bundle.rows))
+        return " ".join(dict.fromkeys(str(row.id) for row in self.bundle.rows))
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def trained_settings(run: Run) -> list[Setting]:
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles(rows, training_key):
         if bundle.asked_for("quality"):
-            groups.setdefault(tuple(str(bundle.cell.get(axis)) for axis in GROUP_AXES), []).append(bundle)
+            groups.setdefault(tuple(str(bundle.cell[axis]) for axis in GROUP_AXES), []).append(bundle)
     found = []
     for group in groups.values():
         group.sort(key=lambda bundle: bundle.rank)
@@ -97,16 +98,16 @@ def _names(group: Sequence[Bundle]) -> list[str]:
     for bundle in group:
         alike = [other.cell for other in group if other.algorithm == bundle.algorithm]
         axes = telling_apart(alike, ("algorithm",), TOLD)
-        alone = next((axis for axis in axes if len({str(cell.get(axis)) for cell in alike}) == len(alike)), None)
+        alone = next((axis for axis in axes if len({str(cell[axis]) for cell in alike}) == len(alike)), None)
         told = [setting_of(bundle.cell, axis) for axis in ([alone] if alone else axes)]
         names.append(", ".join([bundle.algorithm, *(word for word in told if word)]))
     return names
 
 
-def setting_of(cell: Mapping[str, Any], axis: str) -> str:
+def setting_of(cell: Cell, axis: str) -> str:
     """One axis of a cell in words; nothing for what goes without saying."""
     if axis == "preset":
-        return str(cell.get(axis))
+        return str(cell[axis])
     if axis == "iterations":
         return f"{cell[axis]:,} iterations"
-    return setting(cell, (axis,), {}) if axis in cell else f"no {axis_word(axis)}"
+    return setting(cell, (axis,), {}) if cell[axis] is not None else f"no {axis_word(axis)}"

@@ -1,12 +1,12 @@
 """Quality against the seconds spent on meta-training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean, median
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import sound_rows
 from metabench.report.figures.curves import Curve, Curves, curves_data, curves_layout
 from metabench.report.figures.panels import log_axis, panels, widened
@@ -27,7 +27,7 @@ def training_picture(run: Run) -> Picture | None:
     found = training_curves(run)
     if not found:
         return None
-    machine = str(run.environment.get("summary", ""))
+    machine = run.environment.summary
     return Picture("training", TITLE, SAYS, curves_data(found, "seconds"), lambda: draw_training(found, machine))
 
 
@@ -43,7 +43,7 @@ def training_curves(run: Run) -> list[Curves]:
 
 def _curve(trained: Trained) -> Curve | None:
     """At the iterations that the curves of all seeds have."""
-    curves = [points for row in sound_rows(trained.bundle.rows) if row.get("quality") and (points := _points(row))]
+    curves = [points for row in sound_rows(trained.bundle.rows) if row.quality and (points := _points(row))]
     common = set.intersection(*(set(points) for points in curves)) if curves else set()
     at = [[points[iteration] for points in curves] for iteration in sorted(common)]
     later = [points for points in at if median(seconds for seconds, _ in points) > 0]
@@ -63,10 +63,10 @@ def _curve(trained: Trained) -> Curve | None:
     )
 
 
-def _points(row: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
+def _points(row: Measurement) -> dict[int, tuple[float, float]]:
     """Seconds and value by iteration."""
-    curve = row["quality"].get("curve", [])
-    return {point["iteration"]: (point["seconds"], point["value"]) for point in curve if point.get("value") is not None}
+    curve = row.quality.curve if row.quality else []
+    return {point.iteration: (point.seconds, point.value) for point in curve if point.value is not None}
 
 
 def draw_training(found: Sequence[Curves], machine: str) -> Figure:

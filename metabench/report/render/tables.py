@@ -7,6 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from metabench.record.cell import AXES, Cell, axes_of
 from metabench.report.numbers import true_value
 from metabench.text import one_line
 
@@ -15,16 +16,8 @@ MARKDOWN_SPECIAL = re.compile(r"([\\|<*_`~$]|&(?=[#\w])|\](?=[(\[:])|:(?=//)|(?<
 """What would not be shown as written: marks, tags and entities, formulas, links. Intervals stay readable."""
 PARTIAL = " ‡"
 PARTIAL_NOTE = "‡ Some rounds or seeds failed: see the rows that are not ok."
-AXIS_WORDS = {"inner_steps": "inner steps", "meta_batch": "meta-batch", "inner_lr": "inner lr", "outer_lr": "outer lr"}
-PLAIN: Mapping[str, Any] = {
-    "first_order": 0.0,
-    "checkpoint": False,
-    "inner_optimizer": "sgd",
-    "precision": "float32",
-    "outer_clip": 0.0,
-}
-"""The axes that are techniques, with their values where no technique is used; old runs do not have them all."""
-TECHNIQUE_AXES = tuple(PLAIN)
+TECHNIQUE_AXES = axes_of("technique")
+"""The axes that are techniques: a cell without any has their defaults."""
 NO_TECHNIQUE = "none"
 
 
@@ -93,29 +86,20 @@ def escaped(text: str) -> str:
 
 def axis_word(axis: str) -> str:
     """How a reader calls an axis."""
-    return AXIS_WORDS.get(axis, axis.replace("_", " "))
+    return AXES[axis].word if axis in AXES else axis.replace("_", " ")
 
 
-def techniques(cell: Mapping[str, Any], axes: Iterable[str] = TECHNIQUE_AXES) -> tuple[str, ...]:
+def techniques(cell: Cell, axes: Iterable[str] = TECHNIQUE_AXES) -> tuple[str, ...]:
     """The techniques that a cell uses, in words: `first order`, `inner adam`, … Empty for a plain cell."""
-    return tuple(_technique(axis, cell[axis]) for axis in axes if cell.get(axis, PLAIN[axis]) != PLAIN[axis])
+    return tuple(AXES[axis].say(cell[axis]) for axis in axes if cell[axis] != AXES[axis].default)
 
 
-def technique_text(cell: Mapping[str, Any], axes: Iterable[str] = TECHNIQUE_AXES) -> str:
+def technique_text(cell: Cell, axes: Iterable[str] = TECHNIQUE_AXES) -> str:
     """The same as the text of a column."""
     return ", ".join(techniques(cell, axes)) or NO_TECHNIQUE
 
 
-def _technique(axis: str, value: Any) -> str:
-    if axis == "first_order":
-        return "first order" if value == 1 else f"first order for {100 * value:g} % of the iterations"
-    if axis == "checkpoint":
-        return "checkpointed inner loop"
-    words = {"inner_optimizer": "inner {}", "precision": "{}", "outer_clip": "clip {:g}"}
-    return words[axis].format(value)
-
-
-def setting(cell: Mapping[str, Any], axes: Iterable[str], data: Mapping[str, str]) -> str:
+def setting(cell: Cell | Mapping[str, Any], axes: Iterable[str], data: Mapping[str, str]) -> str:
     """The values of some axes as a phrase; `data` names the data that each task distribution was built on.
 
     What goes without saying is left out: techniques that are not used, training tasks of the shape of all others.
@@ -129,23 +113,19 @@ def setting(cell: Mapping[str, Any], axes: Iterable[str], data: Mapping[str, str
         shape = f"{cell['ways']}-way {cell['shots']}-shot" if cell["ways"] > 1 else f"{cell['shots']} points"
         parts.append(shape)
     for axis in axes:
-        if axis in ("task", "ways", "shots") or axis not in cell or cell[axis] == _usual(axis, cell):
-            continue
-        if axis in TECHNIQUE_AXES and axis != "precision":
-            parts.append(_technique(axis, cell[axis]))
-            continue
-        words = {"model": "{}", "engine": "engine {}", "device": "{}", "precision": "{}", "threads": "threads {}"}
-        words |= {"world_size": "{} processes", "machine": "on {}"}
-        parts.append(words.get(axis, axis_word(axis) + " {}").format(cell[axis]))
+        if axis not in ("task", "ways", "shots") and not _goes_without_saying(axis, cell):
+            parts.append(AXES[axis].say(cell[axis]) if axis in AXES else f"{axis_word(axis)} {cell[axis]}")
     return ", ".join(parts)
 
 
-def _usual(axis: str, cell: Mapping[str, Any]) -> Any:
-    """The value that need not be said; None where every value is said."""
+def _goes_without_saying(axis: str, cell: Cell | Mapping[str, Any]) -> bool:
+    """Whether a title need not say the value: a default, or training tasks of the shape of all others."""
+    if axis not in AXES:
+        return cell[axis] is None
     if axis in ("train_ways", "train_shots"):
-        return cell[axis.removeprefix("train_")]
-    usual = {**PLAIN, "batch_norm": "transductive", "outer_warmup": 0}
-    return None if axis == "precision" else usual.get(axis)
+        return bool(cell[axis] == cell[axis.removeprefix("train_")])
+    tacit = AXES[axis].tacit or (axis in TECHNIQUE_AXES and axis != "precision")
+    return tacit and bool(cell[axis] == AXES[axis].default)
 
 
 def without_empty_columns(

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from metabench.record.reading import Row
+from msgspec.structs import replace
+
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, ids_of
 from metabench.report.numbers import NOTHING, Valued
 from metabench.report.render.tables import Section, Table
@@ -10,7 +12,7 @@ from metabench.report.sections.device import busy_text, device_notes, device_wor
 from metabench.report.sections.engines import Layout, Line, Point, cells_of, layouts
 
 
-def bounds_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def bounds_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
     """Tables for each setting in which engines are compared and these were measured; none for most processors."""
     return Section("What bounds a step", tuple(table for layout in layouts(rows, data) for table in _tables(layout)))
 
@@ -26,7 +28,7 @@ def _tables(layout: Layout) -> Iterator[Table]:
             "is busy.",
             "launches and busy share",
             _launches,
-            device_notes(row | {"energy": None} for row in sound),
+            device_notes(replace(row, energy=None) for row in sound),
         )
     if any(joules(bundle.sound) is not None for bundle in bundles):
         yield _table(
@@ -35,7 +37,7 @@ def _tables(layout: Layout) -> Iterator[Table]:
             "Energy of one meta-iteration.",
             "energy",
             lambda bundle: energy_text(joules(bundle.sound)),
-            device_notes(row | {"launches": None} for row in sound),
+            device_notes(replace(row, launches=None) for row in sound),
         )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from metabench.record.reading import Row
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import (
     TRAINING_AXES,
     Bundle,
@@ -60,12 +61,12 @@ class _Line:
 _Column: TypeAlias = tuple[str, Callable[[_Line], str]]
 
 
-def cost_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
+def cost_section(rows: Sequence[Measurement], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """For each setting: the cells that were to measure quality, their quality step by step, and all other cells."""
     cost = {time_key(bundle.cell): bundle for bundle in bundles(rows, time_key)}
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles(rows, training_key):
-        groups.setdefault(tuple(bundle.cell.get(axis) for axis in GROUP_AXES), []).append(bundle)
+        groups.setdefault(tuple(bundle.cell[axis] for axis in GROUP_AXES), []).append(bundle)
     sizes = model_sizes(rows)
     with_quality: list[Table] = []
     without: list[Table] = []
@@ -87,11 +88,11 @@ def cost_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor
     return Section("Cost and quality", (*with_quality, *without))
 
 
-def _group_order(cell: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
-    engine = cell["engine"]
-    size = sizes.get(cell["model"], 0)
-    rest = tuple(str(cell.get(axis)) for axis in GROUP_AXES)
-    return (cell["task"], cell["ways"], cell["shots"], size, cell["model"], engine != "loop", engine, rest)
+def _group_order(cell: Cell, sizes: Mapping[str, int]) -> tuple[Any, ...]:
+    engine = cell.engine
+    size = sizes.get(cell.model, 0)
+    rest = tuple(str(cell[axis]) for axis in GROUP_AXES)
+    return (cell.task, cell.ways, cell.shots, size, cell.model, engine != "loop", engine, rest)
 
 
 def _table(
@@ -131,22 +132,22 @@ def _table(
     return Table(title, says, kept, shown, tuple(_notes(lines, references, sizes, shown)), ids)
 
 
-def _sound(line: _Line) -> list[Row]:
+def _sound(line: _Line) -> list[Measurement]:
     return line.cost.sound
 
 
-def _size_axes(cell: Mapping[str, Any]) -> list[str]:
+def _size_axes(cell: Cell) -> list[str]:
     """What must be equal for two algorithms to be matched, beyond the table's own setting."""
     left_out = {"algorithm", "seed", "measure", *GROUP_AXES, *OWN_AXES, *TECHNIQUES}
-    return [axis for axis in cell if axis not in left_out]
+    return [axis for axis in cell.axes if axis not in left_out]
 
 
-def _own_axes(cells: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> list[str]:
+def _own_axes(cells: Sequence[Cell], shown: Sequence[str]) -> list[str]:
     """Settings of training that tell two rows apart."""
     return telling_apart(cells, ("algorithm", *TECHNIQUES, *shown), OWN_AXES)
 
 
-def _technique_column(cells: Sequence[Mapping[str, Any]]) -> list[_Column]:
+def _technique_column(cells: Sequence[Cell]) -> list[_Column]:
     """Only where any row uses a technique."""
     if not any(techniques(cell, TECHNIQUES) for cell in cells):
         return []
@@ -154,7 +155,7 @@ def _technique_column(cells: Sequence[Mapping[str, Any]]) -> list[_Column]:
 
 
 def _axis_value(axis: str) -> Callable[[_Line], str]:
-    return lambda line: str(line.own.cell.get(axis, NOTHING))
+    return lambda line: str(line.own.cell[axis])
 
 
 def step_text(bundle: Bundle) -> str:
@@ -169,9 +170,9 @@ def _reference(line: _Line, references: Sequence[Bundle], sizes: Sequence[str]) 
     if line.cost.algorithm == REFERENCE and (not plain or not techniques(cell, TECHNIQUES)):
         return line.cost, True
     axes = sizes if plain else (*sizes, *TECHNIQUES)
-    matched = [other for other in plain or references if all(other.cell.get(axis) == cell.get(axis) for axis in axes)]
+    matched = [other for other in plain or references if all(other.cell[axis] == cell[axis] for axis in axes)]
     if matched:
-        return next((other for other in matched if other.cell.get("outer") == cell.get("outer")), matched[0]), True
+        return next((other for other in matched if other.cell.outer == cell.outer), matched[0]), True
     return _unmatched(references), False
 
 
@@ -219,14 +220,14 @@ def _quality_columns(lines: Sequence[_Line]) -> list[_Column]:
     return [
         (word, of(lambda q: quality_text(q.score, q.metric))),
         ("seeds", _seeds),
-        ("iterations", lambda line: str(line.quality.iterations if line.quality else line.own.cell["iterations"])),
+        ("iterations", lambda line: str(line.quality.iterations if line.quality else line.own.cell.iterations)),
         ("training", of(lambda q: duration_text(q.train_s))),
         ("batch norm", lambda line: line.quality.batch_norm if line.quality else _axis_value("batch_norm")(line)),
     ]
 
 
 def _seeds(line: _Line) -> str:
-    wanted = len({row["cell"]["seed"] for row in line.own.rows if "quality" in row["cell"]["measure"]})
+    wanted = len({row.cell.seed for row in line.own.rows if "quality" in row.cell.measure})
     found = line.quality.seeds if line.quality else 0
     return str(found) if found == wanted else f"{found} of {wanted}"
 

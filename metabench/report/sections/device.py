@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypeVar
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.numbers import NOTHING, Valued, trim
 
 FEW_BUSY = 0.5
@@ -43,22 +43,22 @@ class DeviceWork:
         return BY_LAUNCHES if self.kernels <= KERNELS_A_LAUNCH * self.launches else BY_GAPS
 
 
-def device_work(rows: Iterable[Row]) -> DeviceWork | None:
+def device_work(rows: Iterable[Measurement]) -> DeviceWork | None:
     """The medians over rows of one cell; None where no row has any."""
-    found = [part for row in rows if (part := row.get("launches") or {}).get("launches") is not None]
+    found = [part for row in rows if (part := row.launches) and part.launches is not None]
     launches = _median(found, "launches")
     if launches is None:
         return None
     return DeviceWork(launches, _median(found, "kernels"), _median(found, "busy_share"))
 
 
-def joules(rows: Iterable[Row]) -> float | None:
+def joules(rows: Iterable[Measurement]) -> float | None:
     """The median energy of a meta-iteration over rows of one cell; None where no row has any."""
-    return _median([row.get("energy") or {} for row in rows], "joules")
+    return _median([row.energy for row in rows if row.energy], "joules")
 
 
 def _median(parts: Sequence[Any], name: str) -> float | None:
-    values = [part[name] for part in parts if part.get(name) is not None]
+    values = [value for part in parts if (value := getattr(part, name)) is not None]
     return median(values) if values else None
 
 
@@ -85,7 +85,7 @@ def energy_text(energy: float | None) -> str:
     return Valued(f"{trim(energy / scale, 0, 0)} {unit}", energy)
 
 
-def device_columns(rows_of: Callable[[T], Sequence[Row]]) -> list[tuple[str, Callable[[T], str]]]:
+def device_columns(rows_of: Callable[[T], Sequence[Measurement]]) -> list[tuple[str, Callable[[T], str]]]:
     """The columns `TITLES` of a table whose lines stand on rows of one cell each."""
     return [
         ("launches", lambda line: launches_text(device_work(rows_of(line)))),
@@ -94,14 +94,14 @@ def device_columns(rows_of: Callable[[T], Sequence[Row]]) -> list[tuple[str, Cal
     ]
 
 
-def device_notes(rows: Iterable[Row]) -> list[str]:
+def device_notes(rows: Iterable[Measurement]) -> list[str]:
     """What a reader must know of these columns, and why a figure is missing."""
     rows = list(rows)
     works = [work for row in rows if (work := device_work([row]))]
     bounds = {work.bound for work in works}
     notes = [NOTES["busy"]] if works else []
     notes += [NOTES[bound] for bound in (BY_LAUNCHES, BY_GAPS) if bound in bounds]
-    missing = dict.fromkeys(str(row["launches"]["note"]) for row in rows if (row.get("launches") or {}).get("note"))
+    missing = dict.fromkeys(str(row.launches.note) for row in rows if row.launches and row.launches.note)
     notes += [f"No launches or no busy share of some cells: {why}." for why in missing]
-    methods = dict.fromkeys(str(row["energy"]["method"]) for row in rows if row.get("energy"))
+    methods = dict.fromkeys(row.energy.method for row in rows if row.energy)
     return notes + ([f"Energy of one meta-iteration, by: {'; '.join(methods)}."] if methods else [])

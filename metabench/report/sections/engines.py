@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple, TypeAlias
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement, Work
 from metabench.report.bundles import (
     TRAINING_AXES,
     Bundle,
@@ -59,25 +59,25 @@ class Layout(NamedTuple):
         return next(other for other in self.lines if other.engine == LOOP and other.label == line.label).at[point]
 
 
-def engines_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
+def engines_section(rows: Sequence[Measurement], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """Tables for each setting in which anything was run with `loop` and with another engine."""
     return Section(
         "Engines against loop", tuple(table for layout in layouts(rows, data) for table in _tables(layout, floor))
     )
 
 
-def layouts(rows: Sequence[Row], data: Mapping[str, str]) -> Iterator[Layout]:
+def layouts(rows: Sequence[Measurement], data: Mapping[str, str]) -> Iterator[Layout]:
     """One for each setting in which anything was run with `loop` and with another engine."""
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles(rows, time_key):
-        groups.setdefault(tuple(bundle.cell.get(axis) for axis in GROUP_AXES), []).append(bundle)
+        groups.setdefault(tuple(bundle.cell[axis] for axis in GROUP_AXES), []).append(bundle)
     sizes = model_sizes(rows)
     for group in groups.values():
         works: dict[tuple[Any, ...], set[str]] = {}
         for bundle in group:
-            works.setdefault(_work(bundle), set()).add(bundle.cell["engine"])
+            works.setdefault(_work(bundle), set()).add(bundle.cell.engine)
         compared = [bundle for bundle in group if LOOP in works[_work(bundle)] and len(works[_work(bundle)]) > 1]
-        compared.sort(key=lambda bundle: sizes.get(bundle.cell["model"], 0))
+        compared.sort(key=lambda bundle: sizes.get(bundle.cell.model, 0))
         if compared:
             yield _layout(compared, data)
 
@@ -90,15 +90,15 @@ def _work(bundle: Bundle) -> tuple[Any, ...]:
 def _layout(group: Sequence[Bundle], data: Mapping[str, str]) -> Layout:
     cells = [bundle.cell for bundle in group]
     left_out = {"algorithm", "engine", "model", "outer", "seed", "measure", *GROUP_AXES, *TRAINING_AXES}
-    axes = [axis for axis in cells[0] if axis not in left_out]
+    axes = [axis for axis in cells[0].axes if axis not in left_out]
     sizes = varying(cells, axes)
     sizes += telling_apart(cells, ("algorithm", "engine", "model", *sizes), ("outer",))
     labels = ["algorithm", *(["model"] if varying(cells, ["model"]) else [])]
     lines: dict[tuple[str, ...], Line] = {}
     for bundle in group:
-        label, engine = tuple(str(bundle.cell[axis]) for axis in labels), str(bundle.cell["engine"])
+        label, engine = tuple(str(bundle.cell[axis]) for axis in labels), str(bundle.cell.engine)
         line = lines.setdefault((*label, engine), Line(label, engine, {}))
-        line.at[tuple((axis, bundle.cell.get(axis)) for axis in sizes)] = bundle
+        line.at[tuple((axis, bundle.cell[axis]) for axis in sizes)] = bundle
     fixed = [axis for axis in axes if axis not in sizes]
     where = setting(cells[0], (*GROUP_AXES, *([] if "model" in labels else ["model"]), *fixed), data)
     points = list(dict.fromkeys(point for line in lines.values() for point in line.at))
@@ -178,9 +178,9 @@ def _rates(layout: Layout) -> Table:
         work, step = works.get((line.label, point)), line.at[point].step
         if not work or not step:
             return NOTHING
-        rate, peaks = work["flops"] / step.value, work["peaks"]
-        share = rate / max(peaks["matmul"], peaks["convolution"])
-        text = f"{rate / 1e9:.3g} GFLOP/s, {100 * share:.2g} %{NOISY if peaks['noisy'] else ''}"
+        rate, peaks = work.flops / step.value, work.peaks
+        share = rate / max(peaks.matmul, peaks.convolution)
+        text = f"{rate / 1e9:.3g} GFLOP/s, {100 * share:.2g} %{NOISY if peaks.noisy else ''}"
         return Valued(text, rate)
 
     rows = tuple((*line.label, line.engine, *cells_of(line, layout.points, figure)) for line in layout.lines)
@@ -209,8 +209,8 @@ def _held_against(line: Line, ours: Mapping[tuple[tuple[str, ...], Point], list[
     return [engine for point in line.at for engine in ours.get((line.label, point), [])]
 
 
-def _work_of(bundle: Bundle) -> Mapping[str, Any] | None:
-    return next((row["work"] for row in bundle.rows if row.get("work")), None)
+def _work_of(bundle: Bundle) -> Work | None:
+    return next((row.work for row in bundle.rows if row.work), None)
 
 
 def cells_of(line: Line, points: list[Point], figure: Callable[[Line, Point], str]) -> tuple[str, ...]:
@@ -224,7 +224,7 @@ def _partial(rows: Sequence[Sequence[str]]) -> bool:
 
 def library(line: Line) -> str:
     """Name and version of what does the work, if it is not torch."""
-    return next((row["library"] for bundle in line.at.values() for row in bundle.rows if row.get("library")), "")
+    return next((row.library for bundle in line.at.values() for row in bundle.rows if row.library), "")
 
 
 def _peer(line: Line) -> str:
@@ -234,8 +234,8 @@ def _peer(line: Line) -> str:
 
 
 def _compiling(line: Line) -> str:
-    times = [row["time"] for bundle in line.at.values() for row in bundle.rows if row.get("time")]
-    cold = [time["compile_s"] for time in times if time.get("compile_cache") == "cold"]
+    times = [row.time for bundle in line.at.values() for row in bundle.rows if row.time]
+    cold = [time.compile_s for time in times if time.compile_cache == "cold"]
     return duration_text(median(cold)) if cold else ""
 
 
@@ -252,7 +252,7 @@ def _fastest(engines: Sequence[Bundle], floor: NoiseFloor | None) -> str:
     best, *others = engines
     ratios = [(other, ratio_interval(other.samples, best.samples)) for other in others] if floor else []
     alike = [other for other, ratio in ratios if ratio and not differs(ratio, floor)]
-    return f"{SAME} ".join(str(bundle.cell["engine"]) for bundle in [best, *alike])
+    return f"{SAME} ".join(str(bundle.cell.engine) for bundle in [best, *alike])
 
 
 def _speed_up(loop: Bundle, other: Bundle, floor: NoiseFloor | None) -> str:
@@ -273,7 +273,7 @@ def _word(bundle: Bundle) -> str:
 def _error(line: Line) -> str:
     """The largest error that the gate found in any row."""
     name = "definition_error" if line.engine == LOOP else "engine_error"
-    errors = [row["gate"].get(name) for bundle in line.at.values() for row in bundle.rows if row.get("gate")]
+    errors = [getattr(row.gate, name) for bundle in line.at.values() for row in bundle.rows if row.gate]
     if not errors:
         return NOTHING
     finite = [error for error in errors if error is not None]

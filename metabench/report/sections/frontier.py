@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import (
     TRAINING_AXES,
     Bundle,
@@ -62,7 +62,7 @@ class Entry:
         return NOTHING if process is None else bytes_text(process) + PROCESS
 
 
-def frontier_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def frontier_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
     """A table for each setting in which two ways of doing the same work have a time and an exact peak of memory."""
     works: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles(rows, time_key):
@@ -71,7 +71,7 @@ def frontier_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
     groups: dict[tuple[Any, ...], list[Entry]] = {}
     for work in works.values():
         if sum(_comparable(bundle) for bundle in work) > 1:
-            key = tuple(work[0].cell.get(axis) for axis in GROUP_AXES)
+            key = tuple(work[0].cell[axis] for axis in GROUP_AXES)
             groups.setdefault(key, []).extend(frontier(work))
     return Section("Time against memory", tuple(_table(entries, data) for entries in groups.values()))
 
@@ -109,21 +109,21 @@ def _direction(bundle: Bundle) -> tuple[str, ...]:
 
 
 def _of_process(bundle: Bundle) -> int | None:
-    memories = [row["memory"] for row in sound_rows(bundle.rows) if row.get("memory")]
-    peaks = [m.get("resident_bytes") if m.get("resident_bytes") is not None else m.get("nvml_bytes") for m in memories]
+    memories = [row.memory for row in sound_rows(bundle.rows) if row.memory]
+    peaks = [m.nvml_bytes if m.resident_bytes is None else m.resident_bytes for m in memories]
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def _table(entries: Sequence[Entry], data: Mapping[str, str]) -> Table:
     cells = [entry.bundle.cell for entry in entries]
     left_out = {"engine", "outer", "seed", "measure", *GROUP_AXES, *TRAINING_AXES, *TECHNIQUE_AXES}
-    axes = [axis for axis in cells[0] if axis not in left_out]
+    axes = [axis for axis in cells[0].axes if axis not in left_out]
     sizes = [axis for axis in varying(cells, axes) if axis != "algorithm"]
     sizes += telling_apart(cells, ("algorithm", "engine", *TECHNIQUE_AXES, *sizes), ("outer",))
     columns: list[tuple[str, Callable[[Entry], str]]] = [("algorithm", lambda entry: entry.bundle.algorithm)]
     columns += [(axis_word(axis), _axis_value(axis)) for axis in sizes]
     columns += [
-        ("engine", lambda entry: str(entry.bundle.cell["engine"])),
+        ("engine", lambda entry: str(entry.bundle.cell.engine)),
         ("technique", lambda entry: technique_text(entry.bundle.cell) if techniques(entry.bundle.cell) else NOTHING),
         ("status", lambda entry: status_and_reason(entry.bundle)),
         ("step time", lambda entry: step_text(entry.bundle)),
@@ -148,9 +148,9 @@ def _table(entries: Sequence[Entry], data: Mapping[str, str]) -> Table:
     )
 
 
-def _sound(entry: Entry) -> list[Row]:
+def _sound(entry: Entry) -> list[Measurement]:
     return entry.bundle.sound
 
 
 def _axis_value(axis: str) -> Callable[[Entry], str]:
-    return lambda entry: str(entry.bundle.cell.get(axis, NOTHING))
+    return lambda entry: str(entry.bundle.cell[axis])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, bundles, ids_of, is_partial, model_sizes, status, telling_apart, time_key
 from metabench.report.noise import NoiseFloor, ratio_text, same_notes
 from metabench.report.numbers import NOTHING, bytes_text, exact, time_text
@@ -48,7 +48,7 @@ class _Measure:
     """How many times the first bundle's figure is the second's."""
 
 
-def growth_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
+def growth_section(rows: Sequence[Measurement], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """For each axis and setting with a line of two values or more: a table of times and one of memory."""
     sizes = model_sizes(rows)
     tables = tuple(
@@ -60,7 +60,7 @@ def growth_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFlo
     return Section("Growth", tables)
 
 
-def growing_lines(rows: Sequence[Row]) -> Iterator[tuple[str, list[Line]]]:
+def growing_lines(rows: Sequence[Measurement]) -> Iterator[tuple[str, list[Line]]]:
     """Each axis that grows, with the lines of two values or more of one setting, in the order of their algorithms."""
     cost = bundles(rows, time_key)
     for axis in GROWING:

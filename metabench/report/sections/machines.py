@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, ids_of, time_key
 from metabench.report.numbers import NOTHING
 from metabench.report.render.tables import TECHNIQUE_AXES, Section, Table, setting
-from metabench.report.results import MACHINE
 from metabench.report.sections.cost import step_text
 
 SETTING_AXES = (
@@ -20,21 +19,21 @@ SAYS = (
 )
 
 
-def machines_of(rows: Sequence[Row]) -> list[str]:
+def machines_of(rows: Sequence[Measurement]) -> list[str]:
     """The machines of a merged run, in the order in which it was merged; empty for any other run."""
-    return list(dict.fromkeys(str(row["cell"][MACHINE]) for row in rows if MACHINE in row["cell"]))
+    return list(dict.fromkeys(row.cell.machine for row in rows if row.cell.machine))
 
 
-def works_on_machines(rows: Sequence[Row]) -> list[dict[str, Bundle]]:
+def works_on_machines(rows: Sequence[Measurement]) -> list[dict[str, Bundle]]:
     """For each piece of work that was timed on several machines its bundle by machine."""
     works: dict[tuple[Any, ...], dict[str, Bundle]] = {}
-    for bundle in bundles((row for row in rows if MACHINE in row["cell"]), time_key):
-        work = axes_but(bundle.cell, "seed", "measure", MACHINE, "device", "threads", *TRAINING_AXES)
-        works.setdefault(work, {}).setdefault(str(bundle.cell[MACHINE]), bundle)
+    for bundle in bundles((row for row in rows if row.cell.machine), time_key):
+        work = axes_but(bundle.cell, "seed", "machine", "device", "threads", *TRAINING_AXES)
+        works.setdefault(work, {}).setdefault(bundle.cell.machine, bundle)
     return [by_machine for by_machine in works.values() if sum(one.step is not None for one in by_machine.values()) > 1]
 
 
-def machines_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def machines_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
     """A column for each machine; nothing for a run of one."""
     works = works_on_machines(rows)
     machines = machines_of(rows)
@@ -50,13 +49,13 @@ def machines_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
 
 def _name(by_machine: Mapping[str, Bundle]) -> str:
     first = next(iter(by_machine.values()))
-    return f"{first.algorithm}/{first.cell['engine']}"
+    return f"{first.algorithm}/{first.cell.engine}"
 
 
 def _setting(by_machine: Mapping[str, Bundle], data: Mapping[str, str]) -> str:
     """What they have in common."""
     cells = [bundle.cell for bundle in by_machine.values()]
-    common = [axis for axis in SETTING_AXES if len({str(cell.get(axis)) for cell in cells}) == 1]
+    common = [axis for axis in SETTING_AXES if len({str(cell[axis]) for cell in cells}) == 1]
     return setting(cells[0], common, data)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, ids_of, model_sizes, status
 from metabench.report.numbers import NOTHING, bytes_text
 from metabench.report.render.tables import Section, Table, setting, technique_text
@@ -29,12 +29,12 @@ class Needed:
     """The largest relative error of the same prediction for sizes that were measured; None for fewer than three."""
 
 
-def needed_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def needed_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
     """A table of the cells that ended for want of memory and lie on a line with two measured sizes or more."""
     found = sorted(needs(rows), key=lambda one: (one.bundle.rank, one.bytes))
     body = tuple(
         (
-            f"{one.bundle.algorithm}/{one.bundle.cell['engine']}",
+            f"{one.bundle.algorithm}/{one.bundle.cell.engine}",
             technique_text(one.bundle.cell),
             setting(one.bundle.cell, SETTING_AXES, data),
             status(one.bundle),
@@ -51,7 +51,7 @@ def needed_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
     return Section("Memory that was not there", (table,) if body else ())
 
 
-def needs(rows: Sequence[Row]) -> list[Needed]:
+def needs(rows: Sequence[Measurement]) -> list[Needed]:
     """One for each such cell, from the line with most measured sizes."""
     sizes = model_sizes(rows)
     best: dict[tuple[str, ...], Needed] = {}

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from metabench.record.reading import Row
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import (
     TRAINING_AXES,
     Bundle,
@@ -43,7 +44,7 @@ class _Kind:
     says: str
     own: tuple[str, ...]
     """The axes, beside the number of processes, that change along a line."""
-    work: Callable[[Mapping[str, Any]], float]
+    work: Callable[[Cell], float]
     """Equal for the cells of a line."""
 
 
@@ -57,16 +58,16 @@ WEAK = _Kind(
     "Weak scaling",
     "As many tasks for each process. Speed-up: in tasks a second; efficiency: that by the number of processes.",
     ("meta_batch",),
-    lambda cell: cell["meta_batch"] / processes(cell),
+    lambda cell: cell.meta_batch / processes(cell),
 )
 
 
-def processes(cell: Mapping[str, Any]) -> int:
+def processes(cell: Cell) -> int:
     """How many processes a cell has; a cell of one does not say."""
-    return int(cell.get("world_size", 1))
+    return int(cell.world_size)
 
 
-def parallel_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
+def parallel_section(rows: Sequence[Measurement], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """A table of strong and one of weak scaling for each setting that was measured with one process and with more."""
     found = bundles(rows, time_key)
     tables = [table for kind in (STRONG, WEAK) for table in _tables(kind, found, data, floor)]
@@ -96,11 +97,11 @@ def _tables(kind: _Kind, found: Sequence[Bundle], data: Mapping[str, str], floor
 
 
 def _labels(bundle: Bundle) -> tuple[str, ...]:
-    name = f"{bundle.algorithm}/{bundle.cell['engine']}"
+    name = f"{bundle.algorithm}/{bundle.cell.engine}"
     return (
         name,
         str(processes(bundle.cell)),
-        str(bundle.cell["meta_batch"]),
+        str(bundle.cell.meta_batch),
         status_and_reason(bundle),
         step_text(bundle),
     )
@@ -110,7 +111,7 @@ def _measured(bundle: Bundle, one: Bundle, kind: _Kind, floor: NoiseFloor | None
     speed_up, efficiency = NOTHING, NOTHING
     ratio = ratio_interval(one.samples, bundle.samples) if bundle is not one else None
     if ratio:
-        more = bundle.cell["meta_batch"] / one.cell["meta_batch"]
+        more = bundle.cell.meta_batch / one.cell.meta_batch
         ratio = scaled(ratio, more)
         speed_up = ratio_text(ratio, floor)
         efficiency = with_interval(scaled(ratio, 100 / processes(bundle.cell))) + " %"
@@ -126,6 +127,6 @@ def scaled(ratio: Ratio, factor: float) -> Ratio:
 
 def communication(bundle: Bundle) -> float | None:
     """The share of an iteration spent between processes: the median over rounds; None where there is one process."""
-    times = [row["time"] for row in sound_rows(bundle.rows) if row.get("time")]
-    shares = [time["communication_s"] / time["step"]["median"] for time in times if time.get("communication_s")]
+    times = [row.time for row in sound_rows(bundle.rows) if row.time]
+    shares = [time.communication_s / time.step.median for time in times if time.communication_s]
     return min(1.0, median(shares)) if shares else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import TypeAlias
 
-from metabench.record.reading import Row
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, bundles, time_key
 from metabench.report.numbers import trim, with_interval
 from metabench.report.render.tables import TECHNIQUE_AXES, Section, Table, setting, technique_text, techniques
@@ -81,22 +81,22 @@ class Profile:
     """Ids of what was measured, by name."""
 
 
-def profiles_section(rows: Sequence[Row]) -> Section:
+def profiles_section(rows: Sequence[Measurement]) -> Section:
     """A table for engines and one for algorithms, each where there are at least two settings."""
     return Section("Performance profiles", tuple(_table(profile) for profile in profiles(rows)))
 
 
-def profiles(rows: Sequence[Row]) -> list[Profile]:
+def profiles(rows: Sequence[Measurement]) -> list[Profile]:
     """Of engines by the time of a meta-iteration, and of algorithms by their time to target."""
     return [profile for made in (_engines(rows), _algorithms(rows)) if (profile := made)]
 
 
-def _engines(rows: Sequence[Row]) -> Profile | None:
+def _engines(rows: Sequence[Measurement]) -> Profile | None:
     costs: dict[_Setting, dict[str, dict[int, float]]] = {}
     cells: dict[str, dict[str, None]] = {}
     for bundle in bundles(rows, time_key):
         if bundle.asked_for("time"):
-            engine = str(bundle.cell["engine"])
+            engine = str(bundle.cell.engine)
             key = tuple(pair for pair in time_key(bundle.cell) if pair[0] != "engine")
             work = (f"{bundle.algorithm}, {setting(bundle.cell, SETTING_AXES, {})}", key)
             costs.setdefault(work, {})[engine] = _seconds(bundle)
@@ -106,11 +106,11 @@ def _engines(rows: Sequence[Row]) -> Profile | None:
 
 def _seconds(bundle: Bundle) -> dict[int, float]:
     """By round; `NEVER` in a round that gave none."""
-    tried = {int(row["round"]) for row in bundle.rows if "time" in row["cell"]["measure"]}
+    tried = {int(row.round) for row in bundle.rows if "time" in row.cell.measure}
     return {number: median(bundle.samples[number]) if number in bundle.samples else NEVER for number in sorted(tried)}
 
 
-def _algorithms(rows: Sequence[Row]) -> Profile | None:
+def _algorithms(rows: Sequence[Measurement]) -> Profile | None:
     costs: dict[_Setting, dict[str, dict[int, float]]] = {}
     cells: dict[str, dict[str, None]] = {}
     for number, target in enumerate(targets(rows)):
@@ -132,7 +132,7 @@ def _name(line: ToTarget) -> str:
 
 
 def _to_target(line: ToTarget) -> dict[int, float]:
-    seeds = {int(row["cell"]["seed"]) for row in line.bundle.rows if "quality" in row["cell"]["measure"]}
+    seeds = {int(row.cell.seed) for row in line.bundle.rows if "quality" in row.cell.measure}
     return {seed: line.crossings[seed].seconds if seed in line.crossings else NEVER for seed in sorted(seeds)}
 
 

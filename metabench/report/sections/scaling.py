@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from metabench.record.reading import Row
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, ids_of, model_sizes
 from metabench.report.numbers import BYTE_UNITS, NOTHING, TIME_UNITS, trim, with_interval
 from metabench.report.render.tables import Section, Table, technique_text, techniques
@@ -78,7 +79,7 @@ class Scaling:
         return verdict(self.law, self.theory) if self.theory else None
 
 
-def scaling_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def scaling_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
     """A table for each axis, setting and measure with a line of two sizes or more."""
     sizes = model_sizes(rows)
     measures: tuple[Measure, ...] = ("time", "memory")
@@ -129,24 +130,24 @@ def _figures(bundle: Bundle, measure: Measure, comparable: bool) -> Iterator[tup
         yield 0, float(bundle.peak.bytes)
 
 
-def theory(cell: Mapping[str, Any], axis: str, measure: Measure, sizes: Mapping[str, int]) -> Theory | None:
+def theory(cell: Cell, axis: str, measure: Measure, sizes: Mapping[str, int]) -> Theory | None:
     """What is expected of an implementation: time O(K · B · P), memory by what it keeps of the inner loop."""
-    order = ORDERS.get(str(cell["algorithm"]))
-    if order is None or (0 < cell.get("first_order", 0) < 1):
+    order = ORDERS.get(str(cell.algorithm))
+    if order is None or (0 < cell.first_order < 1):
         return None
     if measure == "time":
         return Theory(0, "no inner loop") if axis == "inner_steps" and order == "none" else _power(axis, 1)
     if axis == "model":
         return _power(axis, 1)
     if axis == "meta_batch":
-        power = MEMORY_OF_BATCH.get(str(cell["engine"]))
+        power = MEMORY_OF_BATCH.get(str(cell.engine))
         return None if power is None else _power(axis, power)
-    if order != "second" or cell.get("first_order", 0):
+    if order != "second" or cell.first_order:
         return _power(axis, 0)
-    if not cell.get("checkpoint", False):
+    if not cell.checkpoint:
         return _power(axis, 1)
-    size, width = sizes.get(str(cell["model"])), FLOAT_BYTES.get(str(cell.get("precision", "float32")))
-    if cell["algorithm"] != "maml" or cell.get("inner_optimizer", "sgd") != "sgd" or not (size and width):
+    size, width = sizes.get(str(cell.model)), FLOAT_BYTES.get(str(cell.precision))
+    if cell.algorithm != "maml" or cell.inner_optimizer != "sgd" or not (size and width):
         return None  # what it copies in a step is not known here
     return Theory(1, "O(1) graph + K copies of the parameters", float(size * width))
 
@@ -232,7 +233,7 @@ def _table(found: Sequence[Scaling], where: str, labels: Sequence[str]) -> Table
     technical = any(techniques(one.bundle.cell, TECHNIQUES) for one in found)
     body = tuple(
         (
-            *(str(one.bundle.cell.get(label)) for label in labels),
+            *(str(one.bundle.cell[label]) for label in labels),
             *([technique_text(one.bundle.cell, TECHNIQUES)] if technical else []),
             ", ".join(f"{size:,.0f}" for size in one.law.sizes),
             exponent_text(one.law.exponent),

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from metabench.record.reading import Row
-from metabench.record.schema import LONGEST_S, SHORTEST_S
+from metabench.record.measurement import LONGEST_S, SHORTEST_S, CurvePoint, Measurement
 from metabench.report.bundles import Bundle, axes_but, bundles, sound_rows, telling_apart, training_key
 from metabench.report.compare.runs import LOWER_IS_BETTER
-from metabench.report.numbers import NOTHING, duration_text, quality_text, time_text, trim, with_interval
+from metabench.report.numbers import duration_text, quality_text, time_text, trim, with_interval
 from metabench.report.render.tables import Section, Table, axis_word, setting, technique_text, techniques
 from metabench.report.sections.cost import METRIC_WORDS, REFERENCE
 from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, time_interval
@@ -70,17 +69,17 @@ class Target:
     lines: tuple[ToTarget, ...]
 
 
-def target_section(rows: Sequence[Row], data: Mapping[str, str]) -> Section:
+def target_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
     """A table for each setting in which MAML and another algorithm have training curves."""
     return Section("Time to target", tuple(_table(target, data) for target in targets(rows)))
 
 
-def targets(rows: Sequence[Row]) -> list[Target]:
+def targets(rows: Sequence[Measurement]) -> list[Target]:
     """A target for each setting in which MAML and another algorithm were trained and their curves taken."""
     groups: dict[tuple[str, ...], list[Bundle]] = {}
     for bundle in bundles(rows, training_key):
         if bundle.asked_for("quality"):
-            groups.setdefault(tuple(str(bundle.cell.get(axis)) for axis in GROUP_AXES), []).append(bundle)
+            groups.setdefault(tuple(str(bundle.cell[axis]) for axis in GROUP_AXES), []).append(bundle)
     return [target for group in groups.values() if (target := _target(group))]
 
 
@@ -102,46 +101,47 @@ def _is_reference(bundle: Bundle) -> bool:
     return bundle.algorithm == REFERENCE and not techniques(bundle.cell)
 
 
-def _curves(bundle: Bundle, metric: str) -> dict[int, list[Mapping[str, Any]]]:
+def _curves(bundle: Bundle, metric: str) -> dict[int, list[CurvePoint]]:
     """The curve of each seed, in the order of its iterations."""
     return {
-        row["cell"]["seed"]: sorted(row["quality"]["curve"], key=lambda point: int(point["iteration"]))
+        row.cell.seed: sorted(row.quality.curve, key=lambda point: int(point.iteration))
         for row in sound_rows(bundle.rows)
-        if (row.get("quality") or {}).get("curve") and row["quality"]["metric"] == metric
+        if row.quality and row.quality.curve and row.quality.metric == metric
     }
 
 
 def _ends(bundle: Bundle, metric: str) -> list[float]:
     """Where the curves end, if they show any training."""
     curves = [curve for curve in _curves(bundle, metric).values() if len(curve) > 1]
-    return [curve[-1]["value"] for curve in curves if curve[-1].get("value") is not None]
+    return [value for curve in curves if (value := curve[-1].value) is not None]
 
 
 def _line(bundle: Bundle, metric: str, value: float) -> ToTarget:
     curves = _curves(bundle, metric)
     found = {seed: crossing(curve, metric, value) for seed, curve in curves.items()}
-    seeds = {row["cell"]["seed"] for row in bundle.rows if "quality" in row["cell"]["measure"]}
+    seeds = {row.cell.seed for row in bundle.rows if "quality" in row.cell.measure}
     points = min((len(curve) for curve in curves.values()), default=0)
     return ToTarget(bundle, {seed: one for seed, one in found.items() if one}, len(seeds), points)
 
 
-def crossing(curve: Sequence[Mapping[str, Any]], metric: str, value: float) -> Crossing | None:
+def crossing(curve: Sequence[CurvePoint], metric: str, value: float) -> Crossing | None:
     """When a curve is first at least as good as `value`; None if it never is.
 
     Between two points the logarithm of the error (1 - accuracy, or the squared error) is taken to be a straight line:
     errors fall by factors. Where an error is 0, which has no logarithm, the error itself is.
     """
-    before: Mapping[str, Any] | None = None
+    before: tuple[CurvePoint, float] | None = None
     for point in curve:
-        here = point.get("value")
+        here = point.value
         if here is None:
             before = None  # not finite: nothing to draw a line from
             continue
         if here <= value if metric in LOWER_IS_BETTER else here >= value:
-            part = 1.0 if before is None else _part(*(_error(one, metric) for one in (before["value"], here, value)))
-            start = before or point
-            return Crossing(*(float(start[n] + part * (point[n] - start[n])) for n in ("iteration", "seconds")))
-        before = point
+            part = 1.0 if before is None else _part(*(_error(one, metric) for one in (before[1], here, value)))
+            start = before[0] if before else point
+            iterations = start.iteration + part * (point.iteration - start.iteration)
+            return Crossing(iterations, start.seconds + part * (point.seconds - start.seconds))
+        before = (point, here)
     return None
 
 
@@ -179,10 +179,10 @@ def _table(target: Target, data: Mapping[str, str]) -> Table:
         (
             line.bundle.algorithm,
             *([technique_text(line.bundle.cell)] if technical else []),
-            *(str(line.bundle.cell.get(axis, NOTHING)) for axis in own),
+            *(str(line.bundle.cell[axis]) for axis in own),
             *(_text(line, name) for name in ("seconds", "iterations")),
             f"{len(line.crossings)} of {line.seeds}",
-            str(line.bundle.cell["iterations"]),
+            str(line.bundle.cell.iterations),
             str(line.points),
         )
         for line in lines

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from metabench.record.reading import Row
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement
 from metabench.report.bundles import (
     TRAINING_AXES,
     Bundle,
@@ -59,7 +60,7 @@ class _Line:
 _Column: TypeAlias = tuple[str, Callable[[_Line], str]]
 
 
-def techniques_section(rows: Sequence[Row], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
+def techniques_section(rows: Sequence[Measurement], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
     """A table for each setting in which anything was measured both with a technique and without any."""
     cost = bundles(rows, time_key)
     trained = [bundle for bundle in bundles(rows, training_key) if bundle.asked_for("quality")]
@@ -72,12 +73,12 @@ def techniques_section(rows: Sequence[Row], data: Mapping[str, str], floor: Nois
                 other = _same_without(own, trained)
                 gain = _gain(own, other) if other else None
                 line = _Line(own, bundle, without.get(_work(bundle.cell)), quality(own), gain, other)
-                groups.setdefault(tuple(own.cell.get(axis) for axis in GROUP_AXES), []).append(line)
+                groups.setdefault(tuple(own.cell[axis] for axis in GROUP_AXES), []).append(line)
     matched = [group for group in groups.values() if any(line.without for line in group)]
     return Section("Techniques", tuple(_table(group, data, floor) for group in matched))
 
 
-def _work(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+def _work(cell: Cell) -> tuple[Any, ...]:
     """Equal for cells whose meta-iterations are the same but for techniques."""
     return axes_but(cell, "seed", "measure", *TRAINING_AXES, *TECHNIQUE_AXES)
 
@@ -92,7 +93,7 @@ def _same_without(own: Bundle, trained: Sequence[Bundle]) -> Bundle | None:
         for other in trained
         if not techniques(other.cell) and _training(other.cell, own.cell) == _training(own.cell, other.cell)
     ]
-    others.sort(key=lambda other: other.cell["inner_lr"] != own.cell["inner_lr"])
+    others.sort(key=lambda other: other.cell.inner_lr != own.cell.inner_lr)
     return others[0] if others else None
 
 
@@ -106,8 +107,8 @@ def _gain(own: Bundle, other: Bundle) -> Interval | None:
     return over_seeds(found) if found else None
 
 
-def _training(cell: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Any, ...]:
-    free = () if cell.get("inner_optimizer") == other.get("inner_optimizer") else ("inner_lr",)
+def _training(cell: Cell, other: Cell) -> tuple[Any, ...]:
+    free = () if cell.inner_optimizer == other.inner_optimizer else ("inner_lr",)
     return axes_but(cell, "seed", "measure", *TECHNIQUE_AXES, *free)
 
 
@@ -115,13 +116,13 @@ def _table(lines: list[_Line], data: Mapping[str, str], floor: NoiseFloor | None
     lines.sort(key=lambda line: (line.own.rank, techniques(line.own.cell), order(line.own.cell)))
     cells = [line.own.cell for line in lines]
     left_out = {"algorithm", "engine", "outer", "seed", "measure", *GROUP_AXES, *TRAINING_AXES, *TECHNIQUE_AXES}
-    axes = [axis for axis in cells[0] if axis not in left_out]
+    axes = [axis for axis in cells[0].axes if axis not in left_out]
     changing = varying(cells, axes)
     labels = ("algorithm", "engine", *TECHNIQUE_AXES, *changing)
     changing += telling_apart(cells, labels, ("outer", *TRAINING_AXES))
     labelling: list[_Column] = [
         ("algorithm", lambda line: line.own.algorithm),
-        ("engine", lambda line: str(line.own.cell["engine"])),
+        ("engine", lambda line: str(line.own.cell.engine)),
         ("technique", lambda line: technique_text(line.own.cell)),
         *((axis_word(axis), _axis_value(axis)) for axis in changing),
         ("status", lambda line: status_and_reason(line.own)),
@@ -148,12 +149,12 @@ def _table(lines: list[_Line], data: Mapping[str, str], floor: NoiseFloor | None
     )
 
 
-def _sound(line: _Line) -> list[Row]:
+def _sound(line: _Line) -> list[Measurement]:
     return line.cost.sound
 
 
 def _axis_value(axis: str) -> Callable[[_Line], str]:
-    return lambda line: str(line.own.cell.get(axis, NOTHING))
+    return lambda line: str(line.own.cell[axis])
 
 
 def _quality_columns(lines: Sequence[_Line]) -> list[_Column]:
@@ -177,7 +178,7 @@ def _notes(lines: Sequence[_Line]) -> list[str]:
     notes = []
     if any(line.gain for line in lines):
         notes.append("Differences of quality: of the same training seeds; in accuracy, in percentage points.")
-    if any(0 < line.own.cell.get("first_order", 0) < 1 for line in lines):
+    if any(0 < line.own.cell.first_order < 1 for line in lines):
         notes.append("Time and memory are those of the last iteration: of a share of first order, the second order's.")
     methods = dict.fromkeys(line.cost.peak.method for line in lines if line.cost.peak)
     if methods:

@@ -8,6 +8,7 @@ from threading import Event
 from typing import Any, Protocol, TypeAlias
 
 from metabench.errors import UserError, unknown
+from metabench.record.environment import Machine as Fingerprint
 from metabench.record.measurement import Measurement
 from metabench.registry import Registry
 from metabench.sweep.jobs import History, Job, Progress
@@ -20,16 +21,16 @@ class Machine:
 
     label: str
     """Equal for nodes of equal hardware and versions."""
-    fingerprint: Mapping[str, Any]
+    fingerprint: Fingerprint
 
 
 def unit_of(job: Job) -> Hashable:
     """Equal for the jobs that must run on one node, one after the other.
 
-    That is what ratios are formed of, the jobs of a setting in a round, and a pair of the reference.
+    That is what ratios are formed of, the jobs of a setting in a round, and a pair of the noise cell.
     """
-    if job.reference:
-        return "reference", job.reference.pair
+    if job.noise:
+        return "noise", job.noise.pair
     return ("alone", *job.key) if job.trains_alone else ("round", job.round, job.cell.setting)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from msgspec import to_builtins
+
 from metabench.errors import UserError
 from metabench.machine.fingerprint import fingerprint
 from metabench.record.cell import Cell
@@ -34,7 +36,7 @@ class Node:
 
     def introduce(self, threads: int) -> str:
         """The node's fingerprint."""
-        return json.dumps({"fingerprint": fingerprint(threads)})
+        return json.dumps({"fingerprint": to_builtins(fingerprint(threads))})
 
     def measure(self, text: str) -> str:
         """What came of a cell: a row, or why there is none."""

@@ -3,14 +3,16 @@
 import json
 import time
 from collections import deque
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from metabench.errors import UserError
 from metabench.machine.fingerprint import revision, short_name
-from metabench.record.machines import machine_label
+from metabench.record.environment import Code, Environment
+from metabench.record.environment import Machine as Fingerprint
 from metabench.record.measurement import Measurement
+from metabench.record.reading import measurement_of, typed
 from metabench.sweep.backends.base import Machine, Work, unit_of
 from metabench.sweep.jobs import Job
 
@@ -27,7 +29,7 @@ Found: TypeAlias = tuple[Job, Measurement]
 class Hello:
     """The first that is heard of a slot."""
 
-    fingerprint: Mapping[str, Any]
+    fingerprint: Fingerprint
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def reply_of(text: str) -> Reply:
     """What a node answered."""
     answer = json.loads(text)
     if "fingerprint" in answer:
-        return Hello(answer["fingerprint"])
-    return Measurement(**answer["row"]) if "row" in answer else Lost(answer["error"])
+        return Hello(typed(answer["fingerprint"], Fingerprint))
+    return measurement_of(answer["row"]) if "row" in answer else Lost(answer["error"])
 
 
 def threads_of(work: Work) -> int:
@@ -169,12 +171,12 @@ class Pool:
             yield from self._employ(seat)
 
     def _welcome(self, seat: _Seat, hello: Hello) -> None:
-        theirs = hello.fingerprint.get("metabench")
+        theirs = hello.fingerprint.metabench
         if theirs != self.revision:
             self._dismiss(seat, f"a node runs metabench {_revision(theirs)}, and here it is {_revision(self.revision)}")
             return
         summary = short_name(hello.fingerprint)
-        seat.label = machine_label({"machine": hello.fingerprint, "summary": summary})
+        seat.label = Environment(summary=summary, machine=hello.fingerprint).machine_label
         self.work.meet(Machine(seat.label, hello.fingerprint))
 
     def _employ(self, seat: _Seat) -> Iterator[Found]:
@@ -197,7 +199,7 @@ class Pool:
     def _next(self, seat: _Seat) -> Job | None:
         if not seat.unit and (unit := next((u for u in self.waiting if self._may_take(seat, u[0])), None)):
             self.waiting.remove(unit)
-            if not unit[0].reference:
+            if not unit[0].noise:
                 self.homes[unit[0].cell.setting] = seat.label
             seat.unit = unit
         return seat.unit.popleft() if seat.unit else None
@@ -206,7 +208,7 @@ class Pool:
         """The rounds of a setting, and all that it is compared with, go to machines of one kind while there are any."""
         if not seat.slot.fits(job):
             return False
-        home = None if job.reference else self.homes.get(job.cell.setting)
+        home = None if job.noise else self.homes.get(job.cell.setting)
         return home in (None, seat.label) or not any(other.label in ("", home) for other in self.seats)
 
     def _lost(self, seat: _Seat, why: str) -> Iterator[Found]:
@@ -248,8 +250,8 @@ def _units(jobs: Sequence[Job]) -> list[deque[Job]]:
     return list(units.values())
 
 
-def _revision(found: Any) -> str:
-    if not isinstance(found, dict):
+def _revision(found: Code | None) -> str:
+    if found is None:
         return "of an unknown version"
-    commit = f" at {str(found['commit'])[:8]}" if found.get("commit") else ""
-    return f"{found.get('version')}{commit}{' and changes' if found.get('dirty') else ''}"
+    commit = f" at {found.commit[:8]}" if found.commit else ""
+    return f"{found.version}{commit}{' and changes' if found.dirty else ''}"

@@ -20,8 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from metabench.errors import UserError
 from metabench.machine.fingerprint import physical_cores
-from metabench.record.measurement import Measurement
-from metabench.record.schema import STATUSES
+from metabench.record.measurement import STATUSES, Measurement
 from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
 from metabench.sweep.jobs import Job, watched
 from metabench.sweep.others import worker_command
@@ -131,7 +130,7 @@ def _take_part(store: Any, rank: int, number: int, task: dict[str, Any]) -> tupl
         with suppress(OSError, ValueError):
             found = json.loads(result.read_text(encoding="utf-8"))
             if process.returncode == 0:
-                return found["status"], found["reason"]
+                return found.status, found.reason
         return "crashed", f"ended with exit code {process.returncode}"
 
 

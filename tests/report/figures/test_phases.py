@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.colors import to_hex
 
-from metabench.record.schema import PHASES
+from metabench.record.measurement import PHASES
 from metabench.report.figures.phases import COLOURS, draw_phases, phase_panels, phases_picture
 from metabench.report.results import read_run, to_frame
 from plot_texts import check_texts

@@ -1,27 +1,17 @@
-"""The reference: one cell that a run times again and again, in two processes each time, to learn how equals differ."""
+"""The noise cell: a run times one cell again and again, in two processes each time, to learn its run-to-run noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeVar
 
 from metabench.engines.base import in_process
 from metabench.record.cell import Cell
+from metabench.record.measurement import SIDES
 
-Side: TypeAlias = Literal["a", "b"]
-SIDES: tuple[Side, ...] = ("a", "b")
 FEWEST_PAIRS = 2  # one says nothing of how pairs vary
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Which of the reference's processes it is: the sides of a pair run one right after the other."""
-
-    pair: int
-    side: Side
-
-
-def reference_cell(cells: Sequence[Cell]) -> Cell | None:
+def noise_cell(cells: Sequence[Cell]) -> Cell | None:
     """The first cell to be timed whose engine needs no library and no compiling, or else the first to be timed; None
     where nothing is timed.
 
@@ -34,7 +24,7 @@ def reference_cell(cells: Sequence[Cell]) -> Cell | None:
 
 
 def pairs_for(wanted: int, timed_jobs: int) -> int:
-    """As many pairs as wanted, but no more processes for the reference than for the cells, beyond the fewest pairs."""
+    """As many pairs as wanted, but no more processes for the noise cell than for the cells, beyond the fewest pairs."""
     return min(wanted, max(FEWEST_PAIRS, timed_jobs // len(SIDES)))
 
 

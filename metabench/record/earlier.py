@@ -1,0 +1,30 @@
+"""What rows of earlier versions leave out of their implementation. Complete: later rows say it themselves."""
+
+from typing import Any
+
+FAMILIES = {
+    **dict.fromkeys(
+        ("maml", "maml++", "meta-sgd", "meta-curvature", "task-adaptive-maml", "anil", "cavia", "imaml", "fomaml"),
+        "gradient-based",
+    ),
+    "reptile": "gradient-based",
+    **dict.fromkeys(("prototypical", "prototypical-cosine", "matching", "matching-fce", "relation"), "metric-based"),
+    "cnp": "model-based",
+    **dict.fromkeys(("fine-tuning", "from-scratch"), "baseline"),
+}
+ORDERS = {
+    **dict.fromkeys(("maml", "maml++", "meta-sgd", "meta-curvature", "task-adaptive-maml", "anil", "cavia"), "second"),
+    **dict.fromkeys(("fomaml", "reptile", "fine-tuning", "from-scratch"), "first"),
+    "imaml": "implicit",
+    **dict.fromkeys(("prototypical", "prototypical-cosine", "matching", "matching-fce", "relation", "cnp"), "none"),
+}
+CONCURRENT_TASKS = {"loop": False, "vmap": True}
+
+
+def theory_of(algorithm: str, engine: str) -> dict[str, Any]:
+    """Family, order and concurrent tasks of an implementation of an earlier version; of others nothing is known."""
+    return {
+        "family": FAMILIES.get(algorithm, ""),
+        "order": ORDERS.get(algorithm, ""),
+        "concurrent_tasks": CONCURRENT_TASKS.get(engine),
+    }

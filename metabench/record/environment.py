@@ -1,0 +1,126 @@
+"""On what a run was measured, typed: the machine, its software, and what the run was warned of."""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from metabench.record.axes import LONGEST_NAME
+from metabench.record.cell import Name, Whole
+from metabench.record.measurement import Record, Text
+
+Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40,64}$")]
+
+
+class Processor(Record, frozen=True):
+    """The processor, as the system describes it."""
+
+    name: Text | None = None
+    architecture: Text | None = None
+    physical_cores: Whole | None = None
+    logical_cores: Whole | None = None
+    usable_cores: Whole | None = None
+    """Cores that the process may use."""
+    quota_cores: float | None = None
+    """Cores that a container's quota comes to."""
+    mhz_now: float | None = None
+    mhz_max: float | None = None
+    caches: dict[str, int] = {}
+    """Bytes of the first core's caches by name."""
+    virtual_machine: bool | None = None
+
+
+class MainMemory(Record, frozen=True):
+    """The main memory, in bytes."""
+
+    total_bytes: Whole | None = None
+    limit_bytes: Whole | None = None
+    """What the container may hold, where it has a limit."""
+
+
+class Gpu(Record, frozen=True):
+    """A GPU at the beginning of the run."""
+
+    name: Text | None = None
+    memory_bytes: Whole | None = None
+    sm_mhz: float | None = None
+    sm_mhz_max: float | None = None
+    memory_mhz: float | None = None
+    power_limit_w: float | None = None
+    temperature_c: float | None = None
+
+
+class Code(Record, frozen=True):
+    """Which metabench it was."""
+
+    version: Text | None = None
+    commit: Commit | None = None
+    dirty: bool | None = None
+    """Whether its sources differed from the commit."""
+
+
+class Machine(Record, frozen=True):
+    """A machine, its state when it was looked at, and the versions of all that counts."""
+
+    time: Text | None = None
+    threads: Whole | None = None
+    processor: Processor | None = None
+    memory: MainMemory | None = None
+    system: dict[str, Any] | None = None
+    gpus: list[Gpu] | None = None
+    cuda: dict[str, Any] | None = None
+    load: dict[str, Any] | None = None
+    power: dict[str, Any] | None = None
+    python: dict[str, Any] | None = None
+    packages: dict[str, Any] | None = None
+    torch: dict[str, Any] | None = None
+    environment: dict[str, Any] | None = None
+    """Variables that change how fast torch runs."""
+    metabench: Code | None = None
+
+
+class SweepName(Record, frozen=True):
+    """Which sweep a run is of."""
+
+    name: Text = ""
+    title: Text = ""
+
+
+class Environment(Record, frozen=True, omit_defaults=True):
+    """What `environment.json` holds."""
+
+    summary: Text = ""
+    """The machine in one line; empty where it is not known."""
+    warnings: list[Text] = []
+    stand_in: Text = ""
+    """The task distribution that took the place of one that was not at hand."""
+    pairing: Text | None = None
+    """Equal in two runs that were measured in pairs."""
+    sweep: SweepName = SweepName()
+    machine: Machine | None = None
+    backend: Name = "local"
+    machines: dict[str, Machine] | None = None
+    """By label, of a run on machines that were not known before."""
+    revision: dict[str, Any] | None = None
+    """Name and date of the revision that was measured, where it is not that of the program that ran."""
+    runs: list[dict[str, Any]] | None = None
+    """The environments of the runs that it was merged of."""
+
+    @property
+    def machine_name(self) -> str:
+        """Processor, cores, memory and GPUs: equal for runs of one machine, whatever is installed on it."""
+        machine = self.machine or Machine()
+        processor, memory = machine.processor or Processor(), machine.memory or MainMemory()
+        if not processor.name:
+            return self.summary or "an unknown machine"
+        parts = [processor.name, f"{processor.usable_cores} cores"]
+        if memory.total_bytes:
+            parts.append(f"{memory.total_bytes / 2**30:.0f} GiB")
+        return ", ".join([*parts, *(str(gpu.name) for gpu in machine.gpus or [])])
+
+    @property
+    def machine_label(self) -> str:
+        """Equal for rows that may stand in one ratio: machine, torch, Python."""
+        machine = self.machine or Machine()
+        torch, python = (machine.packages or {}).get("torch"), (machine.python or {}).get("version")
+        versions = [f"{name} {version}" for name, version in (("torch", torch), ("Python", python)) if version]
+        return ", ".join([self.machine_name, *versions])[:LONGEST_NAME]
