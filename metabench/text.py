@@ -1,8 +1,9 @@
 """Text that others wrote, made safe to show: a name or a message never steers a terminal."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
+
+from msgspec import to_builtins
 
 LONGEST_SENTENCE = 2000
 
@@ -29,6 +30,11 @@ def sentence(text: str) -> str:
     return text if len(text) <= LONGEST_SENTENCE else text[: LONGEST_SENTENCE - 1] + "…"
 
 
-def strict_json(found: Mapping[str, Any]) -> str:
+def strict_json(found: object) -> str:
     """What a command prints for programs. Raises ValueError for what JSON does not have: NaN, infinity."""
-    return json.dumps(found, indent=2, allow_nan=False)
+    return json.dumps(found, indent=2, allow_nan=False, default=_plain)
+
+
+def _plain(record: Any) -> Any:
+    """A record as JSON has it."""
+    return record.to_json() if hasattr(record, "to_json") else to_builtins(record)

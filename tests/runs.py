@@ -4,8 +4,15 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from metabench.record.reading import Row
+from msgspec import to_builtins
+
+from metabench.record.cell import Cell
+from metabench.record.environment import Environment
+from metabench.record.measurement import Measurement
+from metabench.record.reading import measurement_of, typed
 from metabench.report.results import Run
+
+Row = dict[str, Any]
 
 MACHINE = {
     "processor": {"name": "Test CPU", "usable_cores": 2},
@@ -26,7 +33,19 @@ def environment(**changes: Any) -> dict[str, Any]:
 
 def run(rows: Iterable[Row], name: str = "run", pairing: str | None = None, **changes: Any) -> Run:
     """A run of those rows on the test machine, but for the changes."""
-    return Run(name, "synthetic", tuple(rows), environment(**changes) | {"pairing": pairing}, ())
+    described = typed(environment(**changes) | {"pairing": pairing}, Environment)
+    return Run(name, "synthetic", tuple(records(rows)), described, ())
+
+
+def made(cell: Cell, number: int = 0, status: str = "ok", reason: str = "", **parts: Any) -> Measurement:
+    """A measurement of the cell, with parts as plain dictionaries or as records."""
+    row = {"schema": 1, "id": cell.id, "round": number, "status": status, "reason": reason, "cell": cell.to_json()}
+    return measurement_of(row | {"started": "2026-01-01T00:00:00Z", "seconds": 1.0} | to_builtins(parts))
+
+
+def records(rows: Iterable[Row | Measurement]) -> list[Measurement]:
+    """The rows as measurements."""
+    return [row if isinstance(row, Measurement) else measurement_of(row) for row in rows]
 
 
 def faster(row: Row, factor: float) -> Row:

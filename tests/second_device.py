@@ -7,11 +7,12 @@ import json
 import os
 import traceback
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from unittest.mock import patch
 
 import torch
+from msgspec.structs import replace
 
 import elsewhere
 from metabench.engines.function import Made

@@ -129,11 +129,9 @@ for command in (report, compare, claims, forecast, history, merge, advise, profi
 @app.command()
 def env() -> None:
     """Print the machine fingerprint that is kept with every run."""
-    from msgspec import to_builtins
-
     from metabench.machine.fingerprint import fingerprint, physical_cores
 
-    print(strict_json(to_builtins(fingerprint(physical_cores()))))
+    print(strict_json(fingerprint(physical_cores())))
 
 
 @data_app.command("prepare")

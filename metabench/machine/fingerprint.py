@@ -199,7 +199,12 @@ def _nvml() -> Iterator[Any]:
 
 def _gpus() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """All GPUs of the machine, visible to this process or not; and the versions of driver and libraries."""
-    cuda = {"torch": torch.version.cuda, "cudnn": _try(torch.backends.cudnn.version), "driver": None, "supported": None}
+    cuda = {
+        "torch": torch.version.cuda and str(torch.version.cuda),
+        "cudnn": _try(torch.backends.cudnn.version),
+        "driver": None,
+        "supported": None,
+    }
     with _nvml() as nvml:
         if nvml is not None:
             version = _try(nvml.nvmlSystemGetCudaDriverVersion)
@@ -234,13 +239,13 @@ def _packages() -> dict[str, str]:
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-    return {"torch": torch.__version__} | versions
+    return {"torch": str(torch.__version__)} | versions
 
 
 def _torch() -> dict[str, Any]:
     blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
     return {
-        "version": torch.__version__,
+        "version": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
         "blas": blas and blas.group(1),

@@ -1,11 +1,12 @@
 """All that a profile is made of: proved right first, then timed, then recorded, then counted."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import to_builtins
 
 from metabench.correctness.gate import gate
 from metabench.errors import Unsupported, UserError
@@ -103,4 +104,4 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
 
 def peaks_of(profile: Profile) -> dict[str, Any] | None:
     """The machine's peaks as plain data."""
-    return asdict(profile.peaks) if profile.peaks else None
+    return to_builtins(profile.peaks) if profile.peaks else None

@@ -11,7 +11,7 @@ from metabench.record.measurement import Record, Text
 Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40,64}$")]
 
 
-class Processor(Record, frozen=True):
+class Processor(Record, frozen=True, omit_defaults=True):
     """The processor, as the system describes it."""
 
     name: Text | None = None
@@ -29,7 +29,7 @@ class Processor(Record, frozen=True):
     virtual_machine: bool | None = None
 
 
-class MainMemory(Record, frozen=True):
+class MainMemory(Record, frozen=True, omit_defaults=True):
     """The main memory, in bytes."""
 
     total_bytes: Whole | None = None
@@ -37,7 +37,7 @@ class MainMemory(Record, frozen=True):
     """What the container may hold, where it has a limit."""
 
 
-class Gpu(Record, frozen=True):
+class Gpu(Record, frozen=True, omit_defaults=True):
     """A GPU at the beginning of the run."""
 
     name: Text | None = None
@@ -49,7 +49,7 @@ class Gpu(Record, frozen=True):
     temperature_c: float | None = None
 
 
-class Code(Record, frozen=True):
+class Code(Record, frozen=True, omit_defaults=True):
     """Which metabench it was."""
 
     version: Text | None = None
@@ -58,7 +58,7 @@ class Code(Record, frozen=True):
     """Whether its sources differed from the commit."""
 
 
-class Machine(Record, frozen=True):
+class Machine(Record, frozen=True, omit_defaults=True):
     """A machine, its state when it was looked at, and the versions of all that counts."""
 
     time: Text | None = None
@@ -78,7 +78,7 @@ class Machine(Record, frozen=True):
     metabench: Code | None = None
 
 
-class SweepName(Record, frozen=True):
+class SweepName(Record, frozen=True, omit_defaults=True):
     """Which sweep a run is of."""
 
     name: Text = ""

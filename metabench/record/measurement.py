@@ -46,6 +46,10 @@ Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 Points: TypeAlias = Annotated[list[Number], msgspec.Meta(max_length=MOST_FITTED)]
 
 
+RARE = ("energy", "launches", "reference", "machine", "run", "implementation")
+"""What most rows do not have: left out of those."""
+
+
 class Record(msgspec.Struct, frozen=True):
     """A part of a measurement. What could not be found out is None."""
 
@@ -310,7 +314,7 @@ class Noise(Record, frozen=True):
     side: Side
 
 
-class Measurement(Record, frozen=True, kw_only=True, omit_defaults=True):
+class Measurement(Record, frozen=True, kw_only=True):
     """The outcome of one cell in one round. Parts that were not measured are None."""
 
     schema: int = SCHEMA
@@ -354,7 +358,8 @@ class Measurement(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, as it stands in `measurements.jsonl`."""
-        row: dict[str, Any] = {"schema": SCHEMA} | msgspec.to_builtins(self) | {"cell": self.cell.to_json()}
+        row: dict[str, Any] = msgspec.to_builtins(self) | {"cell": self.cell.to_json()}
+        row = {name: value for name, value in row.items() if value or name not in RARE}
         if self.data:
             row["data"] = {"name": self.data.name, "content_hash": self.data.content_hash, **self.data.others}
         return row

@@ -45,10 +45,10 @@ from metabench.sweep.fits import recorded_fits
 from metabench.sweep.workload import (
     Workload,
     build_algorithm,
+    held_out_shape,
     in_precision,
     initial_meta,
     measured_phases,
-    test_shape,
     train_shape,
 )
 from metabench.tasks.base import TASKS, Split, TaskDistribution
@@ -120,7 +120,7 @@ def measure_cell(
         record({"energy": _energy(workload, meta)})
     if "quality" in cell.measure:
         record({"phase": "quality"})
-        held_out = TASKS.get(cell.task).build(test_shape(cell), data_dir)
+        held_out = TASKS.get(cell.task).build(held_out_shape(cell), data_dir)
         record({"quality": _quality(workload, meta, held_out, settings["curve_points"])})
     # Last, since the profiler slows down what comes after it.
     if timed and device.type == "cuda" and workload.group is None:

@@ -223,7 +223,7 @@ def check(axis: str, value: Any) -> None:
         REGISTRIES[axis].get(value)
     elif axis == "preset":
         names = {key.split("/")[0] for _, algorithm in ALGORITHMS for key in algorithm.presets}
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             raise unknown("preset", _named(value), names)
     elif declared.choices and value not in declared.choices:
         raise unknown(axis, _named(value), declared.choices)

@@ -26,7 +26,7 @@ def train_shape(cell: Cell) -> EpisodeShape:
     return EpisodeShape(cell.train_ways, cell.train_shots, cell.query)
 
 
-def test_shape(cell: Cell) -> EpisodeShape:
+def held_out_shape(cell: Cell) -> EpisodeShape:
     """How large a held-out task is."""
     return EpisodeShape(cell.ways, cell.shots, cell.eval_query)
 

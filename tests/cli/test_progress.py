@@ -5,13 +5,16 @@ import re
 from itertools import count
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from metabench.cli import progress
 from metabench.cli.progress import PER_SECOND, ConsoleProgress, GrowingTable
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement
+from metabench.record.measurement import Measurement, Time
+from metabench.statistics.intervals import summarise
 from metabench.sweep.spec import load_sweep
+from runs import made
 
 
 @pytest.fixture
@@ -54,9 +57,8 @@ def cells(tmp_path) -> list[Cell]:
 
 
 def measured(cell: Cell, seconds: float, status="ok", reason="", **parts) -> Measurement:
-    step = {"median": seconds, "low": seconds, "high": seconds}
-    time = {"step": step} if status == "ok" else None
-    return Measurement(cell.id, 0, status, reason, cell.to_json(), "", 12.0, time=time, **parts)
+    time = Time(summarise([seconds]), 0.0) if status == "ok" else None
+    return replace(made(cell, 0, status, reason, time=time, **parts), seconds=12.0)
 
 
 @pytest.fixture

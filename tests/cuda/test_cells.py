@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from msgspec import to_builtins
 
 from metabench.errors import Unsupported
 from metabench.sweep.measuring import measure_cell
@@ -39,7 +40,7 @@ def row(request):
         if engine in PEERS and "not installed" in str(reason):
             pytest.skip(str(reason))
         raise
-    return found
+    return to_builtins(found)
 
 
 def test_the_direction_is_right(row):

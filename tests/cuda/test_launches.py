@@ -1,6 +1,7 @@
 """Launches, busy share, clocks and energy on a GPU."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,6 @@ import torch
 
 from metabench.errors import Unsupported
 from metabench.measure.energy import NVML_METHOD
-from metabench.record.schema import ROW, fault
 from metabench.report.sections.device import BY_LAUNCHES, device_work
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
@@ -38,8 +38,8 @@ def row_of(engine: str, **axes: Any) -> dict[str, Any]:
 
 def test_one_task_after_the_other_is_bound_by_launches() -> None:
     row = row_of("loop")
-    work = device_work([row])
-    assert row["launches"]["note"] == "" and fault(row["launches"], ROW.optional["launches"]) == ""
+    work = device_work([SimpleNamespace(**row)])
+    assert row["launches"].note == ""
     assert work is not None and work.bound == BY_LAUNCHES
     assert work.launches > 25 * INNER  # each task's inner steps have at least one each
     assert work.kernels == pytest.approx(work.launches, rel=0.01)
@@ -47,34 +47,33 @@ def test_one_task_after_the_other_is_bound_by_launches() -> None:
 
 def test_a_captured_iteration_is_launched_as_one() -> None:
     loop, captured = row_of("vmap")["launches"], row_of("cudagraph")["launches"]
-    assert captured["note"] == ""
-    assert captured["launches"] < 20 < loop["launches"]
-    assert captured["kernels"] > 5 * captured["launches"]
-    assert 0 < captured["busy_share"] <= 1
+    assert captured.note == ""
+    assert captured.launches < 20 < loop.launches
+    assert captured.kernels > 5 * captured.launches
+    assert 0 < captured.busy_share <= 1
 
 
 def test_the_kernels_of_jax_are_seen() -> None:
     found = row_of("jax")["launches"]
-    assert found["note"] == ""
-    assert found["launches"] >= 1 and found["kernels"] >= found["launches"] and 0 < found["busy_share"] <= 1
+    assert found.note == ""
+    assert found.launches >= 1 and found.kernels >= found.launches and 0 < found.busy_share <= 1
 
 
 def test_the_state_of_the_gpu_stands_in_the_row() -> None:
     row = row_of("vmap")
-    if "gpu" not in row["time"]:
+    if not row["time"].gpu:
         pytest.skip("NVML tells nothing here")
-    assert fault(row["time"], ROW.optional["time"]) == ""
-    before, after = row["time"]["gpu"]
+    before, after = row["time"].gpu
     for state in (before, after):
-        assert state["sm_mhz"] > 0 and state["celsius"] < 120 and isinstance(state["reasons"], list)
+        assert state.sm_mhz > 0 and state.celsius < 120 and isinstance(state.reasons, list)
 
 
 def test_the_energy_of_an_iteration_is_power_times_time() -> None:
     row = row_of("vmap", measure=["time", "energy"])
     energy = row["energy"]
-    if energy["joules"] is None:
-        pytest.skip(energy["method"])
-    assert energy["method"] == NVML_METHOD and energy["seconds"] >= 3
-    assert 10 < energy["watts"] < 2000
-    assert energy["joules"] == pytest.approx(energy["watts"] * energy["seconds"] / energy["iterations"])
+    if energy.joules is None:
+        pytest.skip(energy.method)
+    assert energy.method == NVML_METHOD and energy.seconds >= 3
+    assert 10 < energy.watts < 2000
+    assert energy.joules == pytest.approx(energy.watts * energy.seconds / energy.iterations)
     torch.cuda.synchronize()

@@ -9,7 +9,8 @@ from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
 from metabench.machine.nvml import unused_gpus
 from metabench.measure.gpu_memory import LIBRARY_BOUND, LIBRARY_METHOD, TORCH_METHOD
-from metabench.measure.memory import Memory, measure_memory
+from metabench.measure.memory import measure_memory
+from metabench.record.measurement import Memory
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 
@@ -23,12 +24,12 @@ def memory_of(engine: str, **axes: object) -> Memory:
     """The memory of one meta-iteration of MAML, as a cell's process measures it; skips what is not at hand."""
     grid = {"task": "sinusoid", "algorithm": "maml", "device": "cuda", "measure": ["memory"], **axes}
     (cell,) = parse_sweep("test", {"grid": [grid | {"engine": engine}]}, "", 1).cells
-    found: dict[str, dict] = {}
+    found: dict[str, Memory] = {}
     try:
         measure_cell(cell, asdict(Settings()), None, found.update)
     except Unsupported as error:
         pytest.skip(f"{engine}: {error}")
-    return Memory(**found["memory"])
+    return found["memory"]
 
 
 def test_a_large_tensor_is_counted_once() -> None:

@@ -10,7 +10,7 @@ from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
 from metabench.engines.outer import DESCENT, Outer
 from metabench.models.base import MODELS
-from metabench.sweep.workload import Workload, build_algorithm, initial_meta
+from metabench.sweep.workload import Workload, build_algorithm, initial_meta, train_shape
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast
 
@@ -68,7 +68,7 @@ def test_a_training_in_each_precision_lowers_the_loss(gpu, engine, precision, mo
         monkeypatch.setattr(flags, "allow_tf32", precision == "tf32")
     axes = {"task": "sinusoid", "algorithm": "maml", "engine": engine, "precision": precision, "device": "cuda"}
     (cell,) = parse_sweep("test", {"grid": [{**axes, "outer_lr": 0.01}]}, "", 1).cells
-    tasks = TASKS.get("sinusoid").build(cell.shape, None)
+    tasks = TASKS.get("sinusoid").build(train_shape(cell), None)
     workload = Workload(cell, tasks)
     meta = initial_meta(cell, build_algorithm(cell, tasks))
     iteration, _ = workload.training(meta)

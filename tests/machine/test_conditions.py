@@ -12,10 +12,20 @@ from metabench.machine import conditions
 from metabench.machine.conditions import BUSY_GPU, Observation, clock_mhz, disturbances, observe, warnings_now
 from metabench.machine.load import Look
 from metabench.machine.nvml import gpu_processes
+from metabench.record.measurement import GpuState, Time
+from metabench.statistics.intervals import summarise
 
 QUIET = Look(100.0, 50.0, 0.0, {})
 QUIET_LATER = Look(110.0, 50.5, 0.0, {})
 CALM = {"plugged_in": None, "battery_percent": None, "governor": None}
+
+
+def timed(**parts):
+    """A time of a meta-iteration, with parts that tell of its disturbances."""
+    return Time(summarise([1.0]), 0.0, **parts)
+
+
+SLOWER, FASTER = timed(clock_mhz=[3400.0, 2600.0]), timed(clock_mhz=[2600.0, 3400.0])
 
 
 def now(monkeypatch, load=None, gpus=None, devices=("cpu",), **power):
@@ -44,9 +54,9 @@ def test_each_cause_has_a_sentence_that_says_what_to_do(monkeypatch):
 
 def test_a_quiet_cell_has_no_disturbance():
     before, after = Observation(QUIET, 5, 0), Observation(QUIET_LATER, 5, None)
-    assert disturbances(before, after, {"clock_mhz": [3000.0, 2900.0]}) == []
+    assert disturbances(before, after, timed(clock_mhz=[3000.0, 2900.0])) == []
     assert disturbances(Observation(QUIET, None, None), Observation(QUIET_LATER, 9, None), None) == []
-    assert disturbances(before, after, {"clock_mhz": [None, 2900.0]}) == []
+    assert disturbances(before, after, timed(clock_mhz=[None, 2900.0])) == []
 
 
 @pytest.mark.parametrize(
@@ -55,8 +65,18 @@ def test_a_quiet_cell_has_no_disturbance():
         (Observation(QUIET, 5, 0), Observation(Look(110.0, 58.0, 0.0, {}), 5, None), None, "close them"),
         (Observation(QUIET, 5, 0), Observation(QUIET_LATER, 4096 + 5, None), None, "memory was swapped"),
         (Observation(QUIET, 5, 1), Observation(QUIET_LATER, 5, None), None, BUSY_GPU),
-        (Observation(QUIET, 5, 0), Observation(QUIET_LATER, 5, None), {"clock_mhz": [3400.0, 2600.0]}, "clock changed"),
-        (Observation(QUIET, 5, 0), Observation(QUIET_LATER, 5, None), {"clock_mhz": [2600.0, 3400.0]}, "clock changed"),
+        (
+            Observation(QUIET, 5, 0),
+            Observation(QUIET_LATER, 5, None),
+            SLOWER,
+            "clock changed",
+        ),
+        (
+            Observation(QUIET, 5, 0),
+            Observation(QUIET_LATER, 5, None),
+            FASTER,
+            "clock changed",
+        ),
     ],
 )
 def test_what_disturbed_a_cell_is_said_without_figures(before, after, time, says):
@@ -142,7 +162,7 @@ def test_processes_on_the_gpu_are_counted_without_our_own(monkeypatch):
 
 def gpu(*reasons):
     """A timing with the reasons for low clocks after it."""
-    return {"gpu": [{"reasons": ["idle"]}, {"reasons": list(reasons)}]}
+    return timed(gpu=[GpuState(None, None, ["idle"], None, None), GpuState(None, None, list(reasons), None, None)])
 
 
 @pytest.mark.parametrize("reason", ["power limit", "temperature, by hardware", "hardware slowdown", "power brake"])
@@ -155,5 +175,4 @@ def test_a_gpu_that_slowed_down_disturbs_its_cell(reason):
 def test_idleness_and_settings_of_a_gpu_are_no_disturbance():
     before, after = Observation(QUIET, 5, 0), Observation(QUIET_LATER, 5, None)
     assert disturbances(before, after, gpu("clocks set by an application", "synchronised with other GPUs")) == []
-    assert disturbances(before, after, {"gpu": [None, {"reasons": None}]}) == []
-    assert disturbances(before, after, {"gpu": [None, {}]}) == []
+    assert disturbances(before, after, timed(gpu=[None, GpuState(None, None, None, None, None)])) == []

@@ -13,10 +13,13 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from msgspec import to_builtins
 
 import metabench
 from metabench.machine import fingerprint as machine
 from metabench.machine.fingerprint import fingerprint, physical_cores
+from metabench.record.environment import Machine
+from metabench.record.reading import typed
 
 
 def strings(part: Any) -> list[str]:
@@ -30,7 +33,7 @@ def strings(part: Any) -> list[str]:
 
 def test_the_fingerprint_is_plain_data_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    found = fingerprint(3)
+    found = to_builtins(fingerprint(3))
     assert json.loads(json.dumps(found)) == found
     assert found["threads"] == 3
     assert abs((datetime.now(UTC) - datetime.fromisoformat(found["time"])).total_seconds()) < 60
@@ -55,7 +58,7 @@ def test_no_path_and_no_name_of_person_or_machine_is_in_it(monkeypatch: pytest.M
     monkeypatch.setenv("GOMP_HOST", "engine-7:1")
     monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:128")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    found = fingerprint(1)
+    found = to_builtins(fingerprint(1))
     shown = {name: found["environment"].get(name) for name in ("PYTORCH_KERNEL_CACHE_PATH", "KMP_FILE")}
     assert shown == dict.fromkeys(shown, "(a path, hidden)")
     assert found["environment"]["PYTORCH_OWNER"] == found["environment"]["GOMP_HOST"] == "(hidden)"
@@ -129,8 +132,8 @@ def test_physical_cores_are_those_that_may_be_used(
     assert physical_cores() == cores
 
 
-def described(name: str, cores: int, threads: int, *gpus: str) -> dict[str, Any]:
-    return {
+def described(name: str, cores: int, threads: int, *gpus: str) -> Machine:
+    found = {
         "processor": {"name": name, "physical_cores": cores, "logical_cores": 2 * cores},
         "memory": {"total_bytes": 25276510208},
         "gpus": [{"name": gpu} for gpu in gpus],
@@ -138,6 +141,7 @@ def described(name: str, cores: int, threads: int, *gpus: str) -> dict[str, Any]
         "python": {"version": "3.11.7"},
         "threads": threads,
     }
+    return typed(found, Machine)
 
 
 def test_the_short_name_is_one_line() -> None:
@@ -249,18 +253,18 @@ def test_the_commit_and_its_dirtiness_are_those_of_the_sources(
     assert re.fullmatch("[0-9a-f]{40,64}", commit)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))
-    assert machine._checkout(checkout) == {"commit": commit, "dirty": False}
+    assert machine._checkout(checkout) == (commit, False)
     (checkout / "results.csv").write_text("what a run writes does not change the sources")
-    assert machine._checkout(checkout) == {"commit": commit, "dirty": False}
+    assert machine._checkout(checkout) == (commit, False)
     (checkout / "metabench" / "b.py").write_text("b = 1\n")
-    assert machine._checkout(checkout) == {"commit": commit, "dirty": True}
+    assert machine._checkout(checkout) == (commit, True)
     (checkout / "metabench" / "b.py").unlink()
     (checkout / "metabench" / "a.py").write_text("a = 2\n")
-    assert machine._checkout(checkout) == {"commit": commit, "dirty": True}
+    assert machine._checkout(checkout) == (commit, True)
 
 
 def test_what_is_no_checkout_has_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unknown = {"commit": None, "dirty": None}
+    unknown = (None, None)
     assert machine._checkout(checkout / "metabench") == unknown  # installed inside somebody else's repository
     monkeypatch.setenv("PATH", str(checkout))
     assert machine._checkout(checkout) == unknown  # no git

@@ -12,7 +12,7 @@ from metabench.measure.marks import Clock, Marks, clock_for, divisible, watched
 from metabench.measure.phases import PhaseBudget, measure_phases, phase_figures, without_marks
 from metabench.record.measurement import PHASES
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, initial_meta, measured_phases
+from metabench.sweep.workload import Workload, initial_meta, measured_phases, train_shape
 from metabench.tasks.base import TASKS
 
 OURS = [name for name, kind in ALGORITHMS if kind.__module__.startswith("metabench.algorithms.")]
@@ -26,7 +26,7 @@ def workload_of(**axes):
     task = {"task": "sinusoid"} if "regression" in kind.kinds else {"task": "glyphs", "ways": 2, "model": "conv4-16"}
     axes = {**task, "meta_batch": 2, "inner_steps": 2, "query": 1, "shots": 1, "threads": 1, **axes}
     (cell,) = parse_sweep("test", {"grid": [axes]}, "", 1).cells
-    return Workload(cell, TASKS.get(cell.task).build(cell.shape, None))
+    return Workload(cell, TASKS.get(cell.task).build(train_shape(cell), None))
 
 
 def counting():

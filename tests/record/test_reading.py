@@ -1,15 +1,18 @@
 """What is read as a row, and what is left out and named."""
 
 import json
+import re
 
 import pytest
+from msgspec.structs import replace
 
 from metabench.errors import UserError
 from metabench.record import reading as rows
 from metabench.record.cell import identity
-from metabench.record.reading import parse_json, read_environment, read_rows
-from metabench.record.schema import row_fault
+from metabench.record.reading import measurement_of, parse_json, read_environment, read_rows
 from places import RESULTS
+
+SAMPLES, OUTSIDE = "time.step.samples", "a figure lies outside of its interval"
 
 
 def a_row(**changes):
@@ -49,40 +52,64 @@ def test_every_row_of_every_committed_run_is_one(file):
     [
         ("id", "0" * 16, "its id is not that of its cell"),
         ("id", "../../etc/passwd", "its id is not that of its cell"),
-        ("round", -1, "its 'round' is not a whole number of 0 or more"),
-        ("round", True, "its 'round' is not a whole number of 0 or more"),
-        ("round", 10**30, "its 'round' is not a whole number of 0 or more"),
-        ("status", "fine", "its 'status' is not a status"),
-        ("status", ["ok"], "its 'status' is not a status"),
-        ("reason", {"a": 1}, "its 'reason' is not text"),
-        ("reason", "x" * 10**6, "its 'reason' is not text"),
-        ("reason", "half \ud800 a pair", "its 'reason' is not text"),
-        ("cell", [], "its 'cell' is not a table"),
-        ("cell.engine", "", "its 'cell.engine' is not a name"),
-        ("cell.seed", "0", "its 'cell.seed' is not a whole number of 0 or more"),
-        ("cell.measure", "time", "its 'cell.measure' is not a list"),
-        ("cell.measure", [["time"]], "its 'cell.measure' is not a name"),
-        ("cell.first_order", None, "its 'cell.first_order' is not a number of 0 or more"),
+        ("round", -1, "its 'round' is not as it must be (expected `int` >= 0)"),
+        ("round", True, "its 'round' is not as it must be (expected `int`, got `bool`)"),
+        ("round", 10**17, "its 'round' is not as it must be (expected `int` <= 9007199254740992)"),
+        ("status", "fine", "its 'status' is not as it must be (invalid enum value 'fine')"),
+        ("status", ["ok"], "its 'status' is not as it must be (expected `str`, got `array`)"),
+        ("reason", {"a": 1}, "its 'reason' is not as it must be (expected `str`, got `object`)"),
+        ("reason", "x" * 10**6, "its 'reason' is not as it must be (expected `str` of length <= 20000)"),
+        ("cell", [], "its 'cell' is not as it must be (expected `object`, got `array`)"),
+        ("cell.engine", "", "its 'cell.engine' is not as it must be (expected `str` of length >= 1)"),
+        ("cell.seed", "0", "its 'cell.seed' is not as it must be (expected `int`, got `str`)"),
+        ("cell.meta_batch", 0, "its 'cell.meta_batch' is not as it must be (expected `int` >= 1)"),
+        ("cell.measure", "time", "its 'cell.measure' is not as it must be (expected `array`, got `str`)"),
+        ("cell.measure", [["time"]], "its 'cell.measure[...]' is not as it must be (expected `str`, got `array`)"),
+        ("cell.first_order", None, "its 'cell.first_order' is not as it must be (expected `float`, got `null`)"),
         ("cell.status", "ok", "its cell has an axis that is none"),
         ("cell.<b>", 1, "its cell has an axis that is none"),
         ("cell.new", {"deep": 1}, "its cell has an axis that is none"),
-        ("time.step.samples", [1.0, 0.0], "its 'time.step.samples' is not a time in seconds"),
-        ("time.step.samples", {"0": 1.0}, "its 'time.step.samples' is not a list"),
-        ("time.step.median", 3.0, "it has a figure that lies outside of its interval"),
-        ("time.noisy", "no", "its 'time.noisy' is not true or false"),
-        ("quality.high", 1e300, "its 'quality.high' is not a number"),
-        ("quality.by_step.0.low", 0.7, "it has a figure that lies outside of its interval"),
-        ("warnings", "one", "its 'warnings' is not a list"),
+        (
+            "time.step.samples",
+            [1.0, 0.0],
+            "its 'time.step.samples[...]' is not as it must be (expected `float` >= 1e-12)",
+        ),
+        (
+            "time.step.samples",
+            {"0": 1.0},
+            "its 'time.step.samples' is not as it must be (expected `array`, got `object`)",
+        ),
+        ("time.step.median", 3.0, f"its 'time.step' is not as it must be ({OUTSIDE})"),
+        ("time.noisy", "no", "its 'time.noisy' is not as it must be (expected `bool`, got `str`)"),
+        ("quality.high", 1e300, "its 'quality.high' is not as it must be (expected `float` <= 1e+100)"),
+        (
+            "quality.by_step.0.low",
+            0.7,
+            "its 'quality.by_step[...]' is not as it must be (a figure lies outside of its interval)",
+        ),
+        ("warnings", "one", "its 'warnings' is not as it must be (expected `array`, got `str`)"),
     ],
 )
 def test_a_row_of_wrong_types_is_named_by_what_is_wrong(path, value, says):
-    assert row_fault(with_part(path, value)) == says
+    with pytest.raises(ValueError) as raised:
+        measurement_of(with_part(path, value))
+    assert re.sub(r"\[\d+\]", "[...]", str(raised.value)) == says
+
+
+def test_what_is_lacking_is_named():
+    row = a_row()
+    del row["time"]["compile_s"]
+    with pytest.raises(ValueError, match=r"it has no 'time\.compile_s'"):
+        measurement_of(row)
 
 
 def test_what_other_versions_add_is_of_no_concern():
-    assert row_fault(a_row()) == ""
-    assert row_fault(a_row(reference={"pair": 3, "side": "b", "new": 1}, more={"x": [1, None]})) == ""
-    assert row_fault(with_part("cell.new_axis", "value")) == ""
+    assert measurement_of(a_row()).noise is None
+    assert measurement_of(a_row(reference={"pair": 3, "side": "b", "new": 1}, more={"x": [1, None]})).noise.pair == 3
+    newer = measurement_of(with_part("cell.new_axis", "value"))
+    assert newer.cell["new_axis"] == "value" and "new_axis" in newer.cell.axes
+    whole = replace(newer, id=newer.cell.id)
+    assert measurement_of(whole.to_json()) == whole
 
 
 @pytest.mark.parametrize(
@@ -96,7 +123,10 @@ def test_what_other_versions_add_is_of_no_concern():
         (b'{"schema": NaN}', "it is not JSON"),
         (b'{"schema": 1e999}', "it is not a measurement"),
         (b'{"schema": 0}', "it is not a measurement"),
-        (b'{"schema": true}', "it is not a measurement: it has no 'id'"),
+        (
+            b'{"schema": true}',
+            "it is not a measurement: its 'schema' is not as it must be (expected `int`, got `bool`)",
+        ),
         (b"null", "it is not a measurement"),
         (b"x" * 5000, "it is longer than 0 MiB"),
         (b"x" * 2048, "it is longer than 0 MiB"),
@@ -135,13 +165,16 @@ def test_what_is_too_large_is_refused_unread(tmp_path, monkeypatch):
 
 def test_an_environment_is_checked(tmp_path):
     file = tmp_path / "environment.json"
-    assert read_environment(file) == {}
+    assert read_environment(file) is None
     for text, says in (
         ("{", "is not valid JSON: mend it, or delete it to do without"),
-        ("[]", r"does not describe a machine \(it is not a table\): mend it, or"),
-        ('{"warnings": [1]}', "its 'warnings' is not text"),
-        ('{"sweep": "x"}', "its 'sweep' is not a table"),
-        ('{"summary": null}', "its 'summary' is not text"),
+        (
+            "[]",
+            r"does not describe a machine \(it is not as it must be .*\): mend it, or",
+        ),
+        ('{"warnings": [1]}', "its 'warnings"),
+        ('{"sweep": "x"}', "its 'sweep' is not as it must be"),
+        ('{"summary": null}', "its 'summary' is not as it must be"),
     ):
         file.write_text(text)
         with pytest.raises(UserError, match=says):
@@ -150,6 +183,14 @@ def test_an_environment_is_checked(tmp_path):
 
 def test_json_is_strict():
     assert parse_json('{"a": [1, 2.5, null, true, "\\u00e9"]}') == {"a": [1, 2.5, None, True, "é"]}
-    for text in ("Infinity", "-Infinity", "[NaN]", '{"a": 1, "a": 2}', "[" * 10**5, "9" * 5000):
+    for text in (
+        "Infinity",
+        "-Infinity",
+        "[NaN]",
+        '{"a": 1, "a": 2}',
+        "[" * 10**5,
+        "9" * 5000,
+        '"half \\ud800 a pair"',
+    ):
         with pytest.raises(ValueError):
             parse_json(text)

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from metabench.cli.main import app
 from metabench.errors import UserError
-from metabench.record.measurement import Measurement
 from metabench.report import advice as advise
 from metabench.report.render.tables import plain
 from metabench.statistics.intervals import summarise
 from metabench.sweep.brief import sweep_of
+from runs import made
 
 MIB = 1 << 20
 SPREAD = [0.99, 1.01, 0.995, 1.005, 1.0, 0.992, 1.008, 0.997, 1.003]
@@ -31,14 +31,12 @@ def measured(engine, milliseconds, mib=None, *, compiling=None, cache="cold", nu
     if mib is not None:
         memory["tracked_bytes"] = mib * MIB
     own = cell(engine)
-    return asdict(
-        Measurement(own.id, number, "ok", "", own.to_json(), "", 1.0, time=time, memory=memory if memory else None)
-    )
+    return asdict(made(own, number, "ok", "", time=time, memory=memory if memory else None))
 
 
 def failed(engine, status, reason):
     own = cell(engine)
-    return asdict(Measurement(own.id, 0, status, reason, own.to_json(), "", 1.0))
+    return made(own, 0, status, reason)
 
 
 RECORDED = [

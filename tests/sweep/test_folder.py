@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from metabench.errors import UserError
-from metabench.record.cell import identity
+from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.sweep.folder import BROKEN, open_run_folder
+from runs import made
 
 CELL = {"algorithm": "maml", "engine": "loop", "task": "sinusoid", "model": "mlp-40x2", "inner_lr": 0.1, "measure": []}
 CELL |= dict.fromkeys(("inner_steps", "meta_batch", "ways", "shots", "query", "iterations"), 1)
@@ -19,11 +21,11 @@ CELL |= dict.fromkeys(("inner_steps", "meta_batch", "ways", "shots", "query", "i
 
 def measurement(seed: int) -> Measurement:
     cell = CELL | {"seed": seed}
-    return Measurement(identity(cell), 0, "ok", "", cell, "2026-01-01T00:00:00Z", 1.0)
+    return made(Cell.from_json(cell))
 
 
 def seeds(rows) -> list[int]:
-    return [row["cell"]["seed"] for row in rows]
+    return [row.cell.seed for row in rows]
 
 
 def test_rows_come_back_as_written(tmp_path: Path):
@@ -154,7 +156,7 @@ with open_run_folder(Path(sys.argv[1])) as folder:
     print(seeds(rows) == list(range(seed)), seed > 5, said)
 """
     (tmp_path / "full.py").write_text(script)
-    mounting = 'mount -t tmpfs -o size=16k none "$1" && cd "$3" && PYTHONPATH="$3:$4" "$0" "$2/full.py" "$1"'
+    mounting = 'mount -t tmpfs -o size=16k none "$1" && cd "$3" && PYTHONPATH="$3:$4:$4/tests" "$0" "$2/full.py" "$1"'
     (tmp_path / "disk").mkdir()
     alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounting, sys.executable]
     places = [tmp_path / "disk", tmp_path, Path(__file__).parent, Path(__file__).parents[2]]
@@ -176,4 +178,4 @@ def test_no_folder_can_be_made_below_a_file(tmp_path: Path):
 
 def test_not_a_number_is_never_written(tmp_path: Path):
     with open_run_folder(tmp_path) as folder, pytest.raises(ValueError, match="JSON"):
-        folder.append(Measurement("0", 0, "ok", "", {}, "", float("nan")))
+        folder.append(structs.replace(measurement(1), seconds=float("nan")))

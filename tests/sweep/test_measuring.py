@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from msgspec import to_builtins
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.autodiff import TAPE
@@ -14,17 +15,13 @@ from metabench.engines.base import ENGINES, Engine, Stepwise
 from metabench.engines.convolutions import forms_for
 from metabench.engines.outer import MetaOptimizer
 from metabench.errors import Unsupported
-from metabench.machine.nvml import GpuState
 from metabench.measure import energy
-from metabench.measure.energy import Energy
-from metabench.measure.launches import Launches
-from metabench.measure.memory import Memory
-from metabench.measure.roofline import Peaks, step_flops
-from metabench.record.schema import ROW, fault
+from metabench.measure.roofline import step_flops
+from metabench.record.measurement import Energy, GpuState, Launches, Memory, Peaks
 from metabench.sweep import measuring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
-from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, outer_of
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, task_at
 from metabench.training import train
@@ -88,7 +85,7 @@ def test_half_of_first_order_is_fomaml_then_maml():
     algorithm = build_algorithm(cell, SINUSOID)
     start = initial_meta(cell, algorithm)
     half = trained(cell)
-    optimizer = MetaOptimizer({name: p.clone() for name, p in start.items()}, cell.outer_setting)
+    optimizer = MetaOptimizer({name: p.clone() for name, p in start.items()}, outer_of(cell))
     sample = Workload(cell, SINUSOID).sampler(start["head.weight"])
     for first_order in [True] * 5 + [False] * 5:
         step = LOOP.build(replace(algorithm, first_order=first_order))
@@ -243,12 +240,12 @@ def test_work_is_that_of_loop_beside_what_the_machine_can_do(monkeypatch):
     monkeypatch.setattr(measuring, "measure_peaks", lambda threads, dtype, device: Peaks(1e9, 2e9, 3e9, False))
     parts = {}
     measure_cell(cell_of(measure=["work"], inner_steps=1, engine="vmap"), SETTINGS, None, parts.update)
-    assert parts["work"]["peaks"] == {"matmul": 1e9, "convolution": 2e9, "bandwidth": 3e9, "noisy": False}
+    assert parts["work"].peaks == Peaks(1e9, 2e9, 3e9, False)
     workload = Workload(cell_of(inner_steps=1), SINUSOID)
     meta = initial_meta(workload.cell, workload.algorithm)
     episodes = SINUSOID.sample("train", 2, torch.Generator())
-    assert parts["work"]["flops"] == step_flops(workload.algorithm, episodes, meta)
-    assert 2 * 5 * 2 * 10 * 1680 < parts["work"]["flops"] < 2 * 20 * 2 * 10 * 1680
+    assert parts["work"].flops == step_flops(workload.algorithm, episodes, meta)
+    assert 2 * 5 * 2 * 10 * 1680 < parts["work"].flops < 2 * 20 * 2 * 10 * 1680
 
 
 def test_loop_calls_operators_for_each_task_and_vmap_for_all_at_once(monkeypatch):
@@ -258,7 +255,7 @@ def test_loop_calls_operators_for_each_task_and_vmap_for_all_at_once(monkeypatch
         parts = {}
         cell = cell_of(measure=["work"], inner_steps=1, engine=engine, meta_batch=tasks)
         measure_cell(cell, SETTINGS, None, parts.update)
-        return parts["work"].get("calls")
+        return parts["work"].calls
 
     loop = [calls("loop", tasks) for tasks in (2, 3, 4)]
     assert loop[2] - loop[1] == loop[1] - loop[0] > 50
@@ -275,9 +272,9 @@ def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch
     parts = {}
     cell = cell_of(measure=["quality"], iterations=2, eval_tasks=3)
     measure_cell(cell, SETTINGS | {"curve_points": 1}, None, parts.update)
-    assert [point["value"] for point in parts["quality"]["curve"]] == [None, None]
-    assert parts["quality"]["value"] == 0.5
-    json.dumps(parts, allow_nan=False)
+    assert [point.value for point in parts["quality"].curve] == [None, None]
+    assert parts["quality"].value == 0.5
+    json.dumps(to_builtins(parts), allow_nan=False)
 
 
 def measured(cell, **settings):
@@ -290,8 +287,7 @@ def measured(cell, **settings):
 def test_energy_is_measured_where_it_is_asked_for_and_its_absence_has_a_reason(monkeypatch, tmp_path):
     monkeypatch.setattr(energy, "POWERCAP", tmp_path)
     found = measured(cell_of(engine="vmap", measure=["energy"]))
-    assert found["energy"]["joules"] is None and found["energy"]["method"].startswith("unavailable (RAPL: no package")
-    assert row_part_fault("energy", found["energy"]) == ""
+    assert found["energy"].joules is None and found["energy"].method.startswith("unavailable (RAPL: no package")
     assert "energy" not in measured(cell_of(engine="vmap", measure=["time"]))
 
 
@@ -311,8 +307,7 @@ def test_energy_on_a_processor_is_of_the_cells_own_iterations(monkeypatch, tmp_p
     monkeypatch.setattr(energy, "POWERCAP", tmp_path)
     monkeypatch.setattr(energy, "over_window", window)
     found = measured(cell_of(engine="vmap", measure=["energy"]))["energy"]
-    assert (found["joules"], found["method"], runs) == (2.0, energy.RAPL_METHOD, [energy.RAPL_METHOD])
-    assert row_part_fault("energy", found) == ""
+    assert (found.joules, found.method, runs) == (2.0, energy.RAPL_METHOD, [energy.RAPL_METHOD])
 
 
 def test_the_busy_share_is_of_the_time_by_the_clock(monkeypatch):
@@ -330,24 +325,22 @@ def test_the_busy_share_is_of_the_time_by_the_clock(monkeypatch):
 
     monkeypatch.setattr(measuring, "measure_launches", measure)
     found = measuring._launches(workload, meta, 8e-3)
-    assert (found["launches"], found["kernels"], found["busy_share"], asked) == (7.0, 9.0, 0.25, [8e-3])
-    assert measuring._launches(workload, meta, 1e-3)["busy_share"] == 1.0
-    assert row_part_fault("launches", found) == ""
+    assert (found.launches, found.kernels, found.busy_share, asked) == (7.0, 9.0, 0.25, [8e-3])
+    assert measuring._launches(workload, meta, 1e-3).busy_share == 1.0
     monkeypatch.setattr(measuring, "measure_launches", lambda start, seconds: Launches(None, None, None, "no CUPTI"))
-    assert measuring._launches(workload, meta, 1e-3)["busy_share"] is None
+    assert measuring._launches(workload, meta, 1e-3).busy_share is None
 
 
 def test_the_gpu_is_looked_at_before_and_after_the_timing(monkeypatch):
     idle, busy = GpuState(300, 2619, ["idle"], 30, 70.0), GpuState(1980, 2619, ["power limit"], 60, 690.0)
     monkeypatch.setattr(measuring, "gpu_state", lambda device: busy)
-    assert measuring._gpu(torch.device("cuda")) == asdict(busy)
+    assert measuring._gpu(torch.device("cuda")) == busy
     assert measuring._gpu(torch.device("cpu")) is None
-    assert "gpu" not in measured(cell_of(engine="vmap", measure=["time"]))["time"]
-    states = iter([asdict(idle), asdict(busy)])
+    assert measured(cell_of(engine="vmap", measure=["time"]))["time"].gpu == []
+    states = iter([idle, busy])
     monkeypatch.setattr(measuring, "_gpu", lambda device: next(states))
     found = measured(cell_of(engine="vmap", measure=["time"]))["time"]
-    assert [state["sm_mhz"] for state in found["gpu"]] == [300, 1980]
-    assert row_part_fault("time", found) == ""
+    assert [state.sm_mhz for state in found.gpu] == [300, 1980]
 
 
 def test_the_memory_of_an_engine_that_keeps_its_work_space_has_it(monkeypatch):
@@ -361,12 +354,7 @@ def test_the_memory_of_an_engine_that_keeps_its_work_space_has_it(monkeypatch):
     monkeypatch.setattr(measuring, "measure_memory", measure)
     monkeypatch.setattr(Stepwise, "held", 1234)
     found = measured(cell_of(engine="vmap", measure=["memory"]))["memory"]
-    assert (found["tracked_bytes"], asked) == (5, [(1234, None, {})])
-
-
-def row_part_fault(name, value):
-    """What is wrong with one part of a row."""
-    return fault(value, ROW.optional[name])
+    assert (found.tracked_bytes, asked) == (5, [(1234, None, {})])
 
 
 def test_what_an_engine_chooses_by_itself_stands_in_the_row(monkeypatch):
@@ -381,8 +369,8 @@ def test_what_an_engine_chooses_by_itself_stands_in_the_row(monkeypatch):
         cell = cell_of(engine=engine, measure=["time"], **axes)
         measure_cell(cell, SETTINGS | {"time_budget_s": 0.01}, None, rows.setdefault(engine, {}).update)
     forms_for.cache_clear()
-    assert rows["compile"]["time"]["choices"] == {
+    assert rows["compile"]["time"].choices == {
         "2×1×28×28 to 8 by 3×3, stride 2×2, padding 1×1": "matrix",
         "2×8×14×14 to 8 by 3×3, stride 2×2, padding 1×1": "matrix",
     }
-    assert "choices" not in rows["vmap"]["time"]
+    assert rows["vmap"]["time"].choices == {}

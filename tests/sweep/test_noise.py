@@ -1,4 +1,4 @@
-"""Which cell is the reference, and where its pairs stand in a sweep."""
+"""Which cell is the noise cell, and where its pairs stand in a sweep."""
 
 import itertools
 import json
@@ -7,15 +7,15 @@ import tomllib
 import pytest
 
 from listening import Silent
-from metabench.record.measurement import Measurement
 from metabench.report.noise import floor_text
 from metabench.report.results import read_run, to_frame
 from metabench.statistics.intervals import summarise
 from metabench.sweep import jobs, runner
 from metabench.sweep.builtin import find_sweep
-from metabench.sweep.reference import pairs_for, reference_cell, spread
+from metabench.sweep.noise import noise_cell, pairs_for, spread
 from metabench.sweep.runner import plan, run_sweep
 from metabench.sweep.spec import load_sweep, parse_sweep
+from runs import made
 
 GRID = '[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\n'
 
@@ -25,10 +25,10 @@ def sweep(text):
 
 
 def cell_of(text):
-    return reference_cell(sweep(text).cells)
+    return noise_cell(sweep(text).cells)
 
 
-def test_the_reference_is_the_first_timed_cell_that_is_cheap_to_start():
+def test_the_noise_cell_is_the_first_timed_cell_that_is_cheap_to_start():
     assert cell_of(GRID + 'engine = ["loop", "vmap"]\n').engine == "loop"
     assert cell_of(GRID + 'engine = ["compile", "higher", "vmap"]\n').engine == "vmap"
     assert cell_of(GRID + 'engine = "compile"\n').engine == "compile"  # there is no other
@@ -39,7 +39,7 @@ def test_the_reference_is_the_first_timed_cell_that_is_cheap_to_start():
 @pytest.mark.parametrize(
     ("wanted", "timed", "pairs"), [(5, 100, 5), (5, 10, 5), (5, 6, 3), (5, 1, 2), (1, 100, 1), (0, 100, 0)]
 )
-def test_the_reference_takes_no_more_processes_than_the_cells(wanted, timed, pairs):
+def test_the_noise_cell_takes_no_more_processes_than_the_cells(wanted, timed, pairs):
     assert pairs_for(wanted, timed) == pairs
 
 
@@ -54,19 +54,19 @@ def test_a_plan_has_the_pairs_in_it_and_all_its_jobs_are_told_apart():
     text = "[run]\nrounds = 3\nnoise_pairs = 4\n" + GRID + 'engine = ["loop", "vmap"]\ninner_steps = [1, 5]\n'
     jobs = plan(sweep(text))
     assert len({job.key for job in jobs}) == len(jobs) == 3 * 4 + 2 * 4
-    pairs = [(job.reference.pair, job.reference.side) for job in jobs if job.reference]
+    pairs = [(job.noise.pair, job.noise.side) for job in jobs if job.noise]
     assert pairs == [(pair, side) for pair in range(4) for side in "ab"]
-    assert {job.cell.measure for job in jobs if job.reference} == {("time",)}
-    assert len({job.cell.id for job in jobs if job.reference}) == 1
-    places = [i for i, job in enumerate(jobs) if job.reference]
+    assert {job.cell.measure for job in jobs if job.noise} == {("time",)}
+    assert len({job.cell.id for job in jobs if job.noise}) == 1
+    places = [i for i, job in enumerate(jobs) if job.noise]
     assert places[:2] == [0, 1] and places[-2:] == [18, 19]
     assert [later - earlier for earlier, later in itertools.pairwise(places)] == [1, 5, 1, 5, 1, 5, 1]
-    assert not any(job.reference for job in plan(sweep(text.replace("noise_pairs = 4", "noise_pairs = 0"))))
+    assert not any(job.noise for job in plan(sweep(text.replace("noise_pairs = 4", "noise_pairs = 0"))))
 
 
 def test_built_in_sweeps_that_time_have_a_noise_floor():
     for name in ("default", "engines", "smoke"):
-        jobs = [job for job in plan(load_sweep(find_sweep(name), {}, 1)) if job.reference]
+        jobs = [job for job in plan(load_sweep(find_sweep(name), {}, 1)) if job.noise]
         assert len(jobs) == (4 if name == "smoke" else 10)
         assert jobs[0].cell.task == "sinusoid"
 
@@ -78,10 +78,10 @@ def run(monkeypatch, tmp_path):
 
     def run_cell(cell, number, settings, data_dir, **_):
         if cell.engine == "vmap":
-            return Measurement(cell.id, number, "crashed", "it fell", cell.to_json(), "", 0.1)
+            return made(cell, number, "crashed", "it fell")
         step = summarise([next(taken) / 1000] * 6)
-        time = {"step": vars(step), "sampling": vars(step), "noisy": False, "compile_s": 0.0}
-        return Measurement(cell.id, number, "ok", "", cell.to_json(), "", 0.1, time=time)
+        time = {"step": step, "sampling": step, "noisy": False, "compile_s": 0.0}
+        return made(cell, number, "ok", "", time=time)
 
     monkeypatch.setattr(jobs, "run_cell", run_cell)
     monkeypatch.setattr(runner, "warnings_now", lambda devices: [])
@@ -123,7 +123,7 @@ def test_a_reference_that_fails_is_tried_no_more_and_says_so(run, tmp_path):
     references = [row for row in rows if "reference" in row]
     assert [(row["status"], row["reason"]) for row in references] == [
         ("crashed", "it fell"),
-        *[("skipped", "the reference was crashed before")] * 3,
+        *[("skipped", "the noise cell was crashed before")] * 3,
     ]
     assert [row["status"] for row in rows if "reference" not in row] == ["crashed"] * 2
     assert floor_text(read_run(tmp_path).references, 1) == "not measured: it fell"

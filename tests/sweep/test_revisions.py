@@ -13,14 +13,14 @@ import pytest
 
 from listening import Silent
 from metabench.errors import UserError
-from metabench.record.measurement import Measurement
+from metabench.record.measurement import Noise
 from metabench.sweep import revisions
 from metabench.sweep.builtin import find_sweep
-from metabench.sweep.reference import Reference
 from metabench.sweep.revisions import ROUNDS, measure_revisions, turn_pairs
 from metabench.sweep.spec import Sweep, load_sweep, parse_sweep
 from places import ROOT
 from repositories import commit, git, start
+from runs import made
 
 GRID = {"task": "sinusoid", "engine": "vmap", "inner_steps": 1, "iterations": 3}
 
@@ -33,17 +33,17 @@ def sweep(*algorithms: str) -> Sweep:
 
 def test_every_cell_is_timed_in_every_round_on_both_sides_in_turn():
     planned = turn_pairs(sweep("maml", "anil"), 6)
-    cells = [(a.job, b.job) for a, b in planned if not a.job.reference]
-    assert all({a.side, b.side} == {0, 1} for a, b in planned if not a.job.reference)
+    cells = [(a.job, b.job) for a, b in planned if not a.job.noise]
+    assert all({a.side, b.side} == {0, 1} for a, b in planned if not a.job.noise)
     assert all(a == b for a, b in cells)
     counts = Counter((a.cell.algorithm, a.cell.seed) for a, _ in cells)
     assert counts == {("maml", 0): 6, ("anil", 0): 6, ("maml", 1): 1}
     assert [a.round for a, _ in cells] == sorted(a.round for a, _ in cells)
     assert {a.cell.measure for a, _ in cells if a.round} == {("time",)}
     assert {a.cell.measure for a, _ in cells if not a.round} == {("time", "memory", "quality"), ("quality",)}
-    references = [pair for pair in planned if pair[0].job.reference]
-    assert [[turn.job.reference for turn in pair] for pair in references] == [
-        [Reference(pair, "a"), Reference(pair, "b")] for pair in range(2)
+    references = [pair for pair in planned if pair[0].job.noise]
+    assert [[turn.job.noise for turn in pair] for pair in references] == [
+        [Noise(pair, "a"), Noise(pair, "b")] for pair in range(2)
     ]
     assert {turn.side for pair in references for turn in pair} == {0}
     assert turn_pairs(sweep("maml", "anil"), 6) == planned
@@ -55,7 +55,7 @@ def test_the_smoke_sweep_by_default():
 
 
 def test_who_goes_first_is_drawn():
-    planned = [first for first, _ in turn_pairs(sweep("maml", "anil"), 40) if not first.job.reference]
+    planned = [first for first, _ in turn_pairs(sweep("maml", "anil"), 40) if not first.job.noise]
     assert min(Counter(first.side for first in planned).values()) > 25
     orders = Counter(first.job.cell.algorithm for first in planned[3::2])  # of the two of a round
     assert min(orders.values()) > 10
@@ -84,7 +84,7 @@ def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(reposi
         if len(seen) == 7:
             stop.set()
         seen.append(((code / "file").read_text(), cell.id, number))
-        return Measurement(cell.id, number, "ok", "", cell.to_json(), "2026-01-01T00:00:00Z", 0.1)
+        return made(cell, number, "ok", "")
 
     monkeypatch.setattr(revisions, "watched", watched)
     small = sweep("maml", "anil")
@@ -126,7 +126,7 @@ def test_what_fails_on_one_side_is_measured_once_more_on_the_other_and_then_no_m
         cell, number = job.cell, job.round
         broken = (code / "file").read_text() == "1" and cell.algorithm == "anil"
         status, reason = ("crashed", "cannot read the job") if broken else ("ok", "")
-        return Measurement(cell.id, number, status, reason, cell.to_json(), "2026-01-01T00:00:00Z", 0.1)
+        return made(cell, number, status, reason)
 
     monkeypatch.setattr(revisions, "watched", watched)
     (repository / "file").write_text("changed")

@@ -15,12 +15,13 @@ import pytest
 
 from listening import Silent
 from metabench.errors import UserError
-from metabench.record.measurement import Measurement
+from metabench.record.environment import Machine
 from metabench.sweep import jobs, process, runner
 from metabench.sweep.folder import BROKEN
 from metabench.sweep.interruption import interruptible
 from metabench.sweep.runner import run_sweep
 from metabench.sweep.spec import Settings, parse_sweep
+from runs import made
 
 TEXT = """
 [run]
@@ -43,14 +44,14 @@ class Run:
         self.then = {}
         """What else happens in the n-th cell."""
         monkeypatch.setattr(jobs, "run_cell", self.run_cell)
-        monkeypatch.setattr(runner, "fingerprint", lambda threads: {})
+        monkeypatch.setattr(runner, "fingerprint", lambda threads: Machine())
         monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
         monkeypatch.setattr(runner, "warnings_now", lambda devices: [])
 
     def run_cell(self, cell, number, settings, data_dir, stop=None, code=None, meeting=""):
         self.measured.append(cell.algorithm)
         self.then.get(len(self.measured), lambda: None)()
-        return Measurement(cell.id, number, "ok", "", cell.to_json(), "2026-01-01T00:00:00Z", 1.0)
+        return made(cell, number, "ok", "")
 
     def go(self, resume=False, stop=None):
         run_sweep(self.sweep, self.folder, resume=resume, data_dir=None, progress=self.progress, stop=stop)
@@ -130,8 +131,8 @@ def test_damaged_rows_are_measured_again_and_the_run_says_so(run):
     assert {row["id"] for row in run.rows} == {cell.id for cell in run.sweep.cells}
     assert (run.folder / BROKEN).read_text() == broken + lines[3][:-40] + "\n"
     said = [
-        "Line 2 of measurements.jsonl is left out: it is not a measurement: its 'round' is not a whole number of 0 or "
-        "more.",
+        "Line 2 of measurements.jsonl is left out: it is not a measurement: its 'round' is not as it must be (expected "
+        "`int`, got `str`).",
         "Line 4 of measurements.jsonl is left out: it is unfinished, as a kill leaves it.",
         "What was left out stands in broken-lines.txt, and is measured again.",
     ]

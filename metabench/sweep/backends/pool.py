@@ -4,8 +4,10 @@ import json
 import time
 from collections import deque
 from collections.abc import Generator, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
+
+from msgspec.structs import replace
 
 from metabench.errors import UserError
 from metabench.machine.fingerprint import revision, short_name

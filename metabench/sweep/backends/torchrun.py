@@ -12,10 +12,11 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from torch.distributed.rendezvous import rendezvous
 
 from metabench.errors import UserError
@@ -130,7 +131,7 @@ def _take_part(store: Any, rank: int, number: int, task: dict[str, Any]) -> tupl
         with suppress(OSError, ValueError):
             found = json.loads(result.read_text(encoding="utf-8"))
             if process.returncode == 0:
-                return found.status, found.reason
+                return found["status"], found["reason"]
         return "crashed", f"ended with exit code {process.returncode}"
 
 

@@ -15,6 +15,7 @@ from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Hello, Lost, reply_of
 from metabench.sweep.jobs import History
 from metabench.sweep.runner import plan
+from runs import made
 
 TEXT = '[run]\nnoise_pairs = 0\n[[grid]]\ntask = "{task}"\nalgorithm = "maml"\nmeasure = ["quality"]\niterations = 2\n'
 
@@ -28,7 +29,7 @@ def task(name="sinusoid", data_dir=None):
 def test_it_says_what_it_is():
     hello = reply_of(Node().introduce(1))
     assert isinstance(hello, Hello)
-    assert hello.fingerprint["metabench"] == revision() and hello.fingerprint["threads"] == 1
+    assert hello.fingerprint.metabench == revision() and hello.fingerprint.threads == 1
 
 
 def test_our_variables_travel_with_the_cell(monkeypatch):
@@ -39,14 +40,14 @@ def test_our_variables_travel_with_the_cell(monkeypatch):
 
     def run_cell(cell, number, settings, data_dir, stop=None, code=None):
         seen.update(cell=cell, number=number, settings=settings, cache=os.environ["METABENCH_CACHE"])
-        return Measurement(cell.id, number, "ok", "", cell.to_json(), "", 1.0, machine="none of its own")
+        return made(cell, number, "ok", "", machine="none of its own")
 
     monkeypatch.setattr(jobs, "run_cell", run_cell)
     reply = reply_of(Node().measure(text))
     sweep = sweep_of(TEXT.format(task="sinusoid"))
     assert (seen["cell"], seen["number"], seen["settings"]) == (sweep.cells[0], 0, sweep.settings)
     assert seen["cache"] == "/there"
-    assert isinstance(reply, Measurement) and reply.cell == sweep.cells[0].to_json()
+    assert isinstance(reply, Measurement) and reply.cell == sweep.cells[0]
 
 
 def test_a_node_without_room_is_lost_with_a_reason(monkeypatch):

@@ -3,19 +3,20 @@
 import json
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
 from threading import Event
 
 import pytest
+from msgspec import structs
 
 from dispatch import rows_of, run_on
 from listening import Silent
 from metabench.errors import UserError
 from metabench.machine.fingerprint import fingerprint
-from metabench.record.measurement import Measurement
+from metabench.record.environment import Code
 from metabench.record.reading import read_rows
 from metabench.sweep.backends import pool
 from metabench.sweep.backends.pool import BEGUN, Hello, Lost, Pool
+from runs import made
 
 SWEEP = """
 [run]
@@ -38,12 +39,12 @@ HERE = fingerprint(1)
 
 
 def machine(name="A"):
-    return HERE | {"processor": HERE["processor"] | {"name": name}}
+    return structs.replace(HERE, processor=structs.replace(HERE.processor, name=name))
 
 
 def timed(job):
     time = {"step": STEP, "sampling": None, "compile_s": 0.0}
-    return Measurement(job.cell.id, job.round, "ok", "", job.cell.to_json(), "2026-01-01T00:00:00Z", 1.0, time=time)
+    return made(job.cell, job.round, "ok", "", time=time)
 
 
 class Slot:
@@ -113,7 +114,7 @@ def units(slot):
     """(round, inner steps) of what a slot measured, as it changes."""
     found = []
     for job in slot.jobs:
-        unit = ("pair", job.reference.pair) if job.reference else (job.round, job.cell.inner_steps)
+        unit = ("pair", job.noise.pair) if job.noise else (job.round, job.cell.inner_steps)
         found += [unit] if not found or found[-1] != unit else []
     return found
 
@@ -207,7 +208,11 @@ def test_a_resumed_run_keeps_to_the_machines_it_had(tmp_path):
 
 @pytest.mark.parametrize(("name", "status"), [("small", "skipped"), ("large", "ok")])
 def test_memory_that_ran_out_on_a_small_machine_is_none_of_a_large_one(tmp_path, name, status):
-    run_on(Cluster(Slot("small", lambda job: replace(timed(job), status="oom", time=None))), text("[1, 2]"), tmp_path)
+    run_on(
+        Cluster(Slot("small", lambda job: structs.replace(timed(job), status="oom", time=None))),
+        text("[1, 2]"),
+        tmp_path,
+    )
     kept = [row for row in rows_of(tmp_path) if row["cell"]["inner_steps"] == 1]
     assert [row["status"] for row in kept] == ["oom"] * 2
     (tmp_path / "measurements.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
@@ -219,15 +224,15 @@ def test_memory_that_ran_out_on_a_small_machine_is_none_of_a_large_one(tmp_path,
 
 def test_a_reference_that_fails_on_one_machine_is_skipped_there(tmp_path):
     def does(job):
-        return replace(timed(job), status="crashed", reason="it fell", time=None) if job.reference else timed(job)
+        return structs.replace(timed(job), status="crashed", reason="it fell", time=None) if job.noise else timed(job)
 
     rows = run_on(Cluster(Slot(does=does)), text("[1, 2, 3, 4]", pairs=2), tmp_path)
     found = [(row["status"], row["reason"]) for row in rows if "reference" in row]
-    assert found == [("crashed", "it fell"), *[("skipped", "the reference was crashed before")] * 3]
+    assert found == [("crashed", "it fell"), *[("skipped", "the noise cell was crashed before")] * 3]
 
 
 def test_a_node_with_another_revision_measures_nothing(tmp_path):
-    other = machine() | {"metabench": {"version": "9.9", "commit": "a" * 40, "dirty": False}}
+    other = structs.replace(machine(), metabench=Code("9.9", "a" * 40, False))
     wrong, progress = Slot(hello=Hello(other)), Silent()
     cluster = Cluster(wrong, Slot())
     rows = run_on(cluster, text(), tmp_path, progress)
