@@ -1,9 +1,9 @@
 """Which engine is named, and in which words, from recorded measurements; and one real run."""
 
 import json
-from dataclasses import asdict
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from metabench.cli.main import app
@@ -26,12 +26,12 @@ def cell(engine, **axes):
 def measured(engine, milliseconds, mib=None, *, compiling=None, cache="cold", number=0, spread=SPREAD, **memory):
     """A row whose samples lie around a time."""
     step = summarise([milliseconds / 1000 * share for share in spread])
-    time = {"step": asdict(step), "noisy": False, "compile_s": compiling or 0.0}
+    time = {"step": step, "noisy": False, "compile_s": compiling or 0.0}
     time["compile_cache"] = cache if compiling else ""
     if mib is not None:
         memory["tracked_bytes"] = mib * MIB
     own = cell(engine)
-    return asdict(made(own, number, "ok", "", time=time, memory=memory if memory else None))
+    return made(own, number, "ok", "", time=time, memory=memory if memory else None)
 
 
 def failed(engine, status, reason):
@@ -109,7 +109,7 @@ def test_three_rounds_tell_apart_what_one_cannot():
 
 
 def test_an_engine_that_failed_in_one_round_is_not_advised():
-    late = {**failed("vmap", "timeout", "too late"), "round": 1}
+    late = replace(failed("vmap", "timeout", "too late"), round=1)
     rows = [measured("vmap", 1.0), late, measured("loop", 8.0), measured("loop", 8.0, number=1)]
     assert advise.judge(rows).fastest.engine == "loop"
     assert "timeout (1 of 2 rows)" in plain(advise.table(advise.judge(rows)))

@@ -57,15 +57,15 @@ def test_every_row_is_there_with_its_machine(merged, folders):
         "Fast CPU, 64 cores, 8 GiB, torch 2.13, Python 3.11": 6,
         "Test CPU, 2 cores, 8 GiB, torch 2.13, Python 3.11": 7,
     }
-    assert all(row["id"] == identity(row["cell"]) for row in merged.measurements)
+    assert all(row.id == row.cell.id == identity(row.cell.to_json()) for row in merged.measurements)
     lines = [json.loads(line) for line in (folders[0].parent / "merged" / MEASUREMENTS).read_text().splitlines()]
     assert {line["run"] for line in lines} == {f"{name} at aaaaaaaa" for name in ("slow", "fast", "again")}
 
 
 def test_times_of_machines_are_never_in_one_ratio(merged):
     for bundle in bundles(merged.measurements, time_key):
-        assert len({row["cell"]["machine"] for row in bundle.rows}) == 1
-    loops = [b for b in bundles(merged.measurements, time_key) if b.cell["engine"] == "loop"]
+        assert len({row.cell.machine for row in bundle.rows}) == 1
+    loops = [b for b in bundles(merged.measurements, time_key) if b.cell.engine == "loop"]
     slow, fast = sorted(loops, key=lambda b: -b.step.value)
     assert slow.step.value / fast.step.value == pytest.approx(10, rel=0.1)
     assert sorted(slow.samples) == [0, 1, 2, 3]  # the other run of the same machine gave one more round

@@ -26,7 +26,7 @@ def tables(run):
 
 
 def test_every_row_names_cells_of_the_run(run, tables):
-    known = {row["id"] for row in (*run.measurements, *run.references)}
+    known = {row.id for row in (*run.measurements, *run.references)}
     for table in tables:
         assert len(table.cells) == len(table.rows), table.title
         for ids in table.cells:
@@ -34,23 +34,23 @@ def test_every_row_names_cells_of_the_run(run, tables):
 
 
 def test_the_named_cells_are_those_of_the_row(run, tables):
-    cells = {row["id"]: row["cell"] for row in run.measurements}
+    cells = {row.id: row.cell for row in run.measurements}
     for table in tables:
         for row, ids in zip(table.rows, table.cells, strict=True):
             if table.columns[0] == "algorithm":
-                assert row[0] in {cells[name]["algorithm"] for name in ids}, table.title
-                assert {cells[name]["algorithm"] for name in ids} <= {row[0], "maml"}
+                assert row[0] in {cells[name].algorithm for name in ids}, table.title
+                assert {cells[name].algorithm for name in ids} <= {row[0], "maml"}
 
 
 def test_a_time_can_be_computed_from_the_rows_of_the_cells_that_are_named(run, tables):
     (table,) = [table for table in tables if table.title.startswith("Cost and quality")]
     at = table.columns.index("step time")
     for row, ids in zip(table.rows, table.cells, strict=True):
-        mine = [r for r in sound_rows(run.measurements) if r["id"] in ids and r["cell"]["algorithm"] == row[0]]
+        mine = [r for r in sound_rows(run.measurements) if r.id in ids and r.cell.algorithm == row[0]]
         rounds: dict[int, list[float]] = {}
         for one in mine:
-            if one["time"]:
-                rounds.setdefault(one["round"], []).extend(one["time"]["step"]["samples"])
+            if one.time:
+                rounds.setdefault(one.round, []).extend(one.time.step.samples)
         medians = [sorted(samples)[len(samples) // 2] for samples in rounds.values()]
         assert true_value(row[at]) == pytest.approx(exp(fmean(map(log, medians))), rel=1e-3)
 

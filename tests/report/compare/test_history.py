@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from metabench.errors import UserError
+from metabench.record.cell import identity
 from metabench.report.compare.history import find_runs, histories, history_frame, history_table
 from metabench.report.compare.history_write import write_history
 from runs import faster, run
@@ -83,8 +84,8 @@ def test_runs_without_times_are_left_out(row):
 def test_files(row, tmp_path):
     runs = [measured(row, number, 1 if number < 4 else 2) for number in range(8)]
     hostile = row(0)
-    hostile |= {"id": "../x"}
     hostile["cell"] |= {"algorithm": "../<svg onload='x'>$a_b$", "engine": "a/b|c"}
+    hostile["id"] = identity(hostile["cell"])
     runs[0] = run([*runs[0].measurements, hostile], "run-0", metabench={"commit": "0" * 40})
     found = histories(runs, DATES)
     plots = write_history(found, tmp_path / "out")

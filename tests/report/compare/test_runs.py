@@ -1,21 +1,24 @@
 """Two runs compared: matching, memory, quality, statuses and conditions; times have tests of their own."""
 
 import copy
+import dataclasses
 import random
 
 import pytest
+from msgspec.structs import replace
 
+from metabench.record.environment import Environment, SweepName
 from metabench.report.compare.runs import compare, quality_changes
 from metabench.report.results import Run
-from runs import environment, faster, run
+from runs import faster, records, run
 
 
 def test_cells_are_matched_by_their_id(row):
     both, base_only, new_only = row(), row(algorithm="anil"), row(algorithm="reptile")
     found = compare(run([both, base_only]), run([new_only, both]))
     assert [change.id for change in found.cells] == [both["id"]]
-    assert [cell["algorithm"] for cell in found.base_only] == ["anil"]
-    assert [cell["algorithm"] for cell in found.new_only] == ["reptile"]
+    assert [cell.algorithm for cell in found.base_only] == ["anil"]
+    assert [cell.algorithm for cell in found.new_only] == ["reptile"]
     assert not found.warnings
     assert compare(run([base_only]), run([new_only])).warnings == ("the runs have no cell in common",)
 
@@ -52,7 +55,7 @@ def test_references_make_the_floor_and_no_cell(row):
     ]
     runs = [run(base, pairing="x"), run(new, pairing="x")]
     assert compare(*runs).cells[0].time.verdict == "slower"
-    noisy = Run("run", "synthetic", runs[0].measurements, runs[0].environment, (), tuple(pairs))
+    noisy = Run("run", "synthetic", runs[0].measurements, runs[0].environment, (), tuple(records(pairs)))
     found = compare(noisy, runs[1])
     assert found.floor.ratio > 1.5
     assert found.cells[0].time.rounds == 8
@@ -77,7 +80,7 @@ def scored(row, *values: float, metric: str = "mse", half: float = 0.01) -> list
         one = row(seed=seed)
         one["quality"] |= {"value": value, "low": value - half, "high": value + half, "metric": metric}
         made.append(one)
-    return made
+    return records(made)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +119,7 @@ def test_quality_is_corrected_for_the_number_of_trainings(row):
         made = []
         for number in range(count):
             (one,) = scored(row, 0.5 + (extra if number == 0 else 1e-9 * extra), half=half)
-            one["cell"]["inner_lr"] = 0.1 * (number + 1)
-            made.append(one)
+            made.append(replace(one, cell=replace(one.cell, inner_lr=0.1 * (number + 1))))
         return made
 
     assert quality_changes(side(1, 0), side(1, gain))[0].verdict == "worse"
@@ -167,9 +169,10 @@ def test_other_machines_data_and_sweeps_are_said(row):
     assert "the machines differ (Test CPU, 2 cores, 8 GiB; Other CPU, 8 cores, 8 GiB)" in found.warnings[0]
     other_data = row() | {"data": {"name": "sinusoid", "content_hash": "cd" * 32}}
     assert compare(run([row()]), run([other_data])).warnings == ("the data of sinusoid differ: scores do not compare",)
-    other = Run("run", "other", (row(),), environment() | {"sweep": {"name": "other"}}, ())
+    whole = run([row()])
+    other = dataclasses.replace(whole, environment=replace(whole.environment, sweep=SweepName("other")))
     assert "the sweeps differ (synthetic; other)" in compare(run([row()]), other).warnings[0]
-    unknown = Run("run", "run", (row(),), {"sweep": {"name": "synthetic"}}, ())
+    unknown = dataclasses.replace(whole, environment=Environment(sweep=SweepName("synthetic")))
     assert any("not known on which machine" in sentence for sentence in compare(run([row()]), unknown).warnings)
 
 

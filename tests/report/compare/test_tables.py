@@ -6,6 +6,7 @@ from metabench.report.compare.runs import compare
 from metabench.report.compare.tables import comparison_document, comparison_json
 from metabench.report.compare.thresholds import failures
 from metabench.report.document import as_markdown, as_text
+from metabench.text import strict_json
 from runs import faster, run
 
 
@@ -61,7 +62,7 @@ def test_markdown(row):
 
 def test_json_holds_every_digit(row):
     comparison = found(row)
-    made = json.loads(json.dumps(comparison_json(comparison, failures(comparison, 0.05)), allow_nan=False))
+    made = json.loads(strict_json(comparison_json(comparison, failures(comparison, 0.05))))
     assert made["base"]["revision"] == "aaaaaaaa"
     by_name = {change["cell"]["algorithm"]: change for change in made["cells"]}
     (exact,) = (change.time.ratio.value for change in comparison.cells if change.cell["algorithm"] == "anil")

@@ -6,15 +6,20 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scipy.stats import mannwhitneyu
 
+from metabench.record.cell import Cell
+from metabench.record.measurement import Noise, Time
 from metabench.report.bundles import Bundle
 from metabench.report.compare.times import fastest, floor_of, group_changes, level, time_changes, time_verdict
 from metabench.report.noise import NoiseFloor
+from metabench.statistics.intervals import summarise
 from metabench.statistics.ranks import LEVEL
 from metabench.statistics.ratios import Interval
 from metabench.sweep.revisions import ROUNDS
 from places import EPYC
+from runs import made
 
 RESULTS = EPYC
 THRESHOLD = 1.05
@@ -73,7 +78,8 @@ def replayed_floor(processes, pairs: int, generator):
 
 
 def reference(pair: int, side: str, samples: list[float]):
-    return {"status": "ok", "reference": {"pair": pair, "side": side}, "time": {"step": {"samples": samples}}}
+    cell = Cell(algorithm="maml", task="sinusoid")
+    return replace(made(cell, pair, time=Time(summarise(samples), 0.0)), noise=Noise(pair, side))
 
 
 def fails(change) -> bool:
