@@ -32,7 +32,7 @@ LABELS = frozenset(
 )
 """Columns whose text says which row it is."""
 BLOCK = re.compile(r"<!-- from (\S+?)(?:: ([^\n]*?))? -->\n(.*?)<!-- end -->", re.DOTALL)
-PICTURE = re.compile(r"!\[[^\]]*\]\((results/[^)\s]+)\)")
+PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)")
 _CELL_END = re.compile(r"(?<!\\)\|")
 
 
@@ -55,7 +55,7 @@ def refreshed(text: str, root: Path, name: str) -> str:
     Raises `UserError`, naming the document: a file, a table, a column or a row that is not to be found any more.
     """
     for target in PICTURE.findall(text):
-        if not (root / target).is_file():
+        if not (root / name).parent.joinpath(target).is_file():
             raise UserError(f"{name} shows the picture '{target}', which is not there any more")
     grids: dict[str, list[Grid]] = {}
 
