@@ -1,7 +1,7 @@
 """The command line: parses, calls, prints."""
 
 import atexit
-import os
+import gc
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -34,23 +34,12 @@ KINDS = ("algorithms", "engines", "models", "tasks", "sweeps")
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2, without a traceback."""
-    code: object = 1
-
-    def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
-
-    # What is registered first is called last. All is done by then, and torch takes most of a second to tidy up.
-    atexit.register(leave)
+    # The garbage collector's last round would look at all of torch, which takes half a second and frees nothing.
+    atexit.register(gc.freeze)
     try:
-        try:
-            app()
-        except (UserError, Unsupported) as error:
-            fail(str(error), 2)
-    except SystemExit as end:
-        code = end.code or 0
-        raise
+        app()
+    except (UserError, Unsupported) as error:
+        fail(str(error), 2)
 
 
 @app.command("list")
@@ -92,7 +81,7 @@ def run(
     from metabench.sweep.backends.base import open_backend
     from metabench.sweep.builtin import find_sweep
     from metabench.sweep.interruption import interruptible
-    from metabench.sweep.runner import LOCAL, run_sweep
+    from metabench.sweep.runner import run_sweep
     from metabench.sweep.spec import load_sweep, parse_override
 
     if resume and out is None:
@@ -100,20 +89,13 @@ def run(
     overrides = dict(parse_override(text) for text in assign or [])
     if device:
         overrides["device"] = [device]
-    chosen = ["--backend", backend] if backend != LOCAL else []
-    chosen += ["--address", address] if address else []
-    chosen += [part for text in backend_option or [] for part in ("--backend-option", text)]
     with open_backend(backend, backend_option or [], address) as runs:
         loaded = load_sweep(find_sweep(sweep), overrides, runs.cores)
         if not runs.remote:
             check_device({cell.device for cell in loaded.cells})
         folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        again = ["metabench", "run", sweep, "--out", str(folder), "--resume"]
-        again += ["--data-dir", str(data_dir)] if data_dir else []
-        again += ["--device", device] if device else []
-        again += [part for text in assign or [] for part in ("--set", text)]
-        again += ["--json"] if as_json else []
-        go_on = f"Go on with: {shlex.join(again + chosen)}"
+        again = ["metabench", *sys.argv[1:], *(["--out", str(folder)] if out is None else [])]
+        go_on = f"Go on with: {shlex.join(again if resume else [*again, '--resume'])}"
         try:
             with interruptible(go_on) as stop, ConsoleProgress() as progress:
                 run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop, backend=runs)
