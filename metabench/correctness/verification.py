@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import get_args
+from itertools import product
+from typing import Protocol, get_args
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.correctness.case import Case, distance, nudged
@@ -47,6 +48,19 @@ SETTINGS = (
 """Two blocks where a compiler would take ten minutes for four: gradients go through every kind of layer as well."""
 CONTRACT_SETTINGS = (SETTINGS[0], SETTINGS[2])
 """One of each kind of task; the contract has inner steps of its own."""
+
+
+CONTRACT = ": contract"
+HEADERS = ("implementation", "setting", "against loop", "loop against differences", "seconds", "verdict")
+
+
+class Rows(Protocol):
+    """A table that grows by rows: what is tried is shown first, and beside it, later, what came of it."""
+
+    def begin(self, *cells: str) -> None: ...
+    def end(self, *cells: str) -> None: ...
+    @property
+    def seconds(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -117,11 +131,45 @@ def comply(algorithms: Sequence[str], settings: Sequence[Setting] = CONTRACT_SET
     """Hold every algorithm to the contract."""
     for algorithm in algorithms:
         for setting in settings:
-            case = case_of(ALGORITHMS.get(algorithm), setting)
-            try:
-                yield Compliance(algorithm, setting, tuple(hold(case)))
-            except Unsupported as error:
-                yield Compliance(algorithm, setting, (), str(error))
+            yield _comply(algorithm, setting)
+
+
+def _comply(algorithm: str, setting: Setting) -> Compliance:
+    try:
+        return Compliance(algorithm, setting, tuple(hold(case_of(ALGORITHMS.get(algorithm), setting))))
+    except Unsupported as error:
+        return Compliance(algorithm, setting, (), str(error))
+
+
+def widths(algorithms: Sequence[str], engines: Sequence[str]) -> tuple[int, ...]:
+    """The characters that the columns of `HEADERS` need, but for the last."""
+    tried = [f"{name}{what}" for name in algorithms for what in (CONTRACT, *(f"/{engine}" for engine in engines))]
+    return max(map(len, tried)), max(len(str(setting)) for setting in SETTINGS), 0, 0, 0
+
+
+def show_checks(algorithms: Sequence[str], engines: Sequence[str], table: Rows) -> Counter[Word]:
+    """Verify every algorithm on every engine, and hold it to the contract; counts how the checks ended.
+
+    Each direction is a row of the table, and so are each contract and each clause of it that is broken.
+    """
+    words: Counter[Word] = Counter()
+    for name in algorithms:
+        for setting, engine in product(SETTINGS, engines):
+            table.begin(f"{name}/{engine}", str(setting))
+            v = _verify(name, engine, setting)
+            errors = (f"{v.gate.engine_error:.1e}", f"{v.gate.definition_error:.1e}") if v.gate else ("", "")
+            table.end(*errors, f"{table.seconds:.1f}", v.word if v.word == "ok" else f"{v.word}: {v.reason}")
+            words[v.word] += 1
+        for setting in CONTRACT_SETTINGS:
+            where = f"{setting.task}, {setting.model}"
+            table.begin(f"{name}{CONTRACT}", where)
+            c = _comply(name, setting)
+            table.end("", "", f"{table.seconds:.1f}", c.summary)
+            for f in c.findings:
+                if f.word == "incorrect":
+                    table.end(f"{name}: {f.clause}", where, "", "", "", f"incorrect: {f.reason}")
+            words.update(finding.word for finding in c.findings)
+    return words
 
 
 def case_of(algorithm: Callable[..., Algorithm], setting: Setting) -> Case:
