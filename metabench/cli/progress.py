@@ -1,5 +1,8 @@
-"""How what takes long shows itself: a sweep by what runs, what is left and what is fastest on a terminal, and by plain
-lines elsewhere; checks by a table that grows."""
+"""The progress of long commands, on standard error.
+
+A sweep has a line for each measurement; below them a terminal shows what runs, what is left and what is fastest. A
+verification has a table that grows.
+"""
 
 import sys
 import time
@@ -22,7 +25,7 @@ PER_SECOND = 2  # often enough to be seen alive, seldom enough to be calm
 
 
 class Pace:
-    """How much is done, and how long the rest takes at the pace of what was measured since the start."""
+    """How much is done, and the time that is left, from the mean time of the measurements since the start."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -38,7 +41,7 @@ class Pace:
 
     @property
     def left(self) -> str:
-        """In words; empty where there is nothing left, or nothing to tell it by."""
+        """The time that is left, in words; empty where nothing is left, or nothing was measured yet."""
         measured, left = self.done - self.before, self.total - self.done
         if not measured or left <= 0:
             return ""
@@ -51,7 +54,7 @@ class Pace:
 
 
 class Leaders:
-    """Which implementation is the fastest in a setting so far, by the median over its processes."""
+    """The implementation that is the fastest in a setting so far, by the median over its processes."""
 
     def __init__(self) -> None:
         self.times: dict[tuple[Any, ...], dict[str, list[float]]] = {}
@@ -60,7 +63,7 @@ class Leaders:
         self.times.setdefault(cell.setting, {}).setdefault(cell.implementation, []).append(seconds)
 
     def fastest(self, cell: Cell) -> str:
-        """In the setting of that cell, in words; empty where nothing was timed in it."""
+        """Names the fastest in the setting of that cell, with its time; empty where nothing was timed in it."""
         found = {name: median(times) for name, times in self.times.get(cell.setting, {}).items()}
         if not found:
             return ""
@@ -104,7 +107,7 @@ class ConsoleProgress:
         self.running.pop(measurement.id, None)
         if measurement.time and not measurement.noise:
             self.leaders.add(cell, measurement.time.step.median)
-        # What came of it first: of what follows a narrow terminal cuts something off.
+        # The outcome stands first, because a narrow terminal cuts off the end of the line.
         outcome = _figures(measurement) if measurement.status == "ok" else measurement.status
         name, _, where = cell.describe().partition(" ")
         name += " (noise cell)" if measurement.noise else ""
@@ -120,7 +123,7 @@ class ConsoleProgress:
         self._line(f"warning: {sentence}", whole=True)
 
     def shown(self) -> Group:
-        """What stands below the lines on a terminal: what is left, what runs, the fastest in its setting."""
+        """The foot of a terminal: what is left, what runs, and the fastest in its setting."""
         pace = self.pace
         if not pace.total:
             return Group()
@@ -137,8 +140,8 @@ class ConsoleProgress:
         return Group(*(Text(printable(line), no_wrap=True, overflow="ellipsis") for line in lines))
 
     def _line(self, text: str, whole: bool = False) -> None:
-        # Never interpreted: reasons may hold square brackets, or steer a terminal. On a terminal a line is cut at its
-        # edge (the tables have the whole reason), but a warning is told whole.
+        # The text is not interpreted: a reason may hold square brackets, or sequences that steer a terminal. A terminal
+        # cuts a line at its edge, because the tables have the whole reason; a warning is shown whole.
         text = printable(text)
         if self.console.is_terminal:
             self.console.print(Text(text), no_wrap=not whole, overflow="fold" if whole else "ellipsis")
@@ -156,13 +159,13 @@ def _figures(measurement: Measurement) -> str:
 
 
 class GrowingTable:
-    """Row by row: what is being done, and beside it, when that is done, what came of it."""
+    """A table that is printed as its rows come: first what is being done, then, in the same row, what came of it."""
 
     def __init__(self, columns: Sequence[str], widths: Sequence[int], aside: bool = False) -> None:
-        """Prints the head. The last column takes as much as it needs. `aside`: to standard error."""
+        """Print the head, to standard error if `aside`. The last column takes as much as it needs."""
         self.file = sys.stderr if aside else sys.stdout
         self.rows: list[tuple[str, ...]] = []
-        """What was shown, but for the head."""
+        """What was printed below the head."""
         self.row: tuple[str, ...] = ()
         self.widths = [max(len(column), width) for column, width in zip(columns, widths, strict=False)]
         self.at = 0
@@ -171,12 +174,12 @@ class GrowingTable:
         self.rows.clear()
 
     def begin(self, *cells: str) -> None:
-        """The first cells of a row."""
+        """Print the first cells of a row."""
         self.started = time.perf_counter()
         self._put(cells)
 
     def end(self, *cells: str) -> None:
-        """The others."""
+        """Print the other cells of the row."""
         self._put(cells)
         print(file=self.file, flush=True)
         self.rows.append(self.row)
@@ -184,12 +187,12 @@ class GrowingTable:
 
     @property
     def seconds(self) -> float:
-        """Since the row began."""
+        """The time since the row began."""
         return time.perf_counter() - self.started
 
     def _put(self, cells: Sequence[str]) -> None:
         self.row = (*self.row, *cells)
         for cell in cells:
             width = self.widths[self.at] if self.at < len(self.widths) else 0
-            print("  " * (self.at > 0) + cell.ljust(width), end="", file=self.file, flush=True)
+            print("  " * (self.at > 0) + printable(cell).ljust(width), end="", file=self.file, flush=True)
             self.at += 1

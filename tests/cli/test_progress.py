@@ -35,6 +35,8 @@ def test_a_row_shows_first_what_is_being_done_and_then_what_came_of_it(capsys, c
 
 
 def test_what_a_cell_says_steers_no_terminal(capsys):
+    GrowingTable(("what", "verdict"), (0,)).end("one", "incorrect: \x1b[2J [b]no[/b]")
+    assert capsys.readouterr().out.splitlines()[-1] == "one   incorrect: \\x1b[2J [b]no[/b]"
     with ConsoleProgress() as shown:
         shown.warn("\x1b[2J\x1b]0;owned\x07 two\nlines")
     assert capsys.readouterr().err == "warning: \\x1b[2J\\x1b]0;owned\\x07 two\\nlines\n"
