@@ -7,8 +7,10 @@ package outside the tree registers through an entry point of the registry's grou
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, distributions, entry_points
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -30,8 +32,12 @@ class Registry(Generic[T]):
         self._origin: dict[str, str] = {}
         self._loaded = False
 
-    def register(self, name: str, origin: str = "metabench") -> Callable[[Registered], Registered]:
-        """Decorator that files an object under `name`; the name must be free."""
+    def register(self, name: str, origin: str = "") -> Callable[[Registered], Registered]:
+        """Decorator that files an object under `name`; the name must be free.
+
+        Without `origin`, the object comes from the distribution of the module that calls this.
+        """
+        origin = origin or _distribution(sys._getframe(1).f_globals["__name__"].partition(".")[0])
 
         def add(entry: Any) -> Any:
             if name in self._entries and self._entries[name] is not entry:
@@ -87,3 +93,13 @@ class Registry(Generic[T]):
                 self.register(point.name, point.dist.name if point.dist else "plug-in")(entry)
         except Exception as error:
             self.broken[point.name] = f"{type(error).__name__}: {error}"
+
+
+@cache
+def _distribution(package: str) -> str:
+    """The distribution that names a top-level package in our entry points; the package itself where none does."""
+    for distribution in distributions() if package != __package__ else ():
+        for point in distribution.entry_points:
+            if point.group.startswith(f"{__package__}.") and point.module.partition(".")[0] == package:
+                return distribution.name
+    return package
