@@ -1,18 +1,16 @@
-"""The one piece that gradient-based algorithms share: steps of an optimiser on a sequence of batches."""
+"""The inner loop, which gradient-based algorithms share: steps of an optimiser on a sequence of batches."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
+from metabench.autodiff import Autodiff, Scalar
 from metabench.record.cell import InnerOptimizer
 from metabench.tensors import Params
-
-if TYPE_CHECKING:
-    from metabench.algorithms.base import Algorithm
 
 B = TypeVar("B")
 State: TypeAlias = dict[str, Params]
@@ -22,20 +20,34 @@ BETA1, BETA2 = 0.9, 0.999
 EPSILON = 1e-8
 
 
+class Descending(Protocol):
+    """The part of an algorithm that its inner loop needs."""
+
+    @property
+    def inner_lr(self) -> float: ...
+    @property
+    def inner_optimizer(self) -> InnerOptimizer: ...
+    @property
+    def checkpoint(self) -> bool: ...
+    @property
+    def autodiff(self) -> Autodiff: ...
+    def inner_gradient(self, loss: Scalar) -> Callable[..., tuple[Params, Tensor]]: ...
+
+
 def descend(
-    algorithm: "Algorithm",
+    algorithm: Descending,
     loss: Callable[[Params, B], Tensor],
     params: Params,
     batches: Iterable[B],
     rates: Iterable[float | Params] | None = None,
     transform: Callable[[Params, B], Params] | None = None,
 ) -> Iterator[Params]:
-    """φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
+    """Yields φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
 
     U is the algorithm's inner optimiser, started anew here; T is `transform`, which sees the batch too; rates are
-    numbers or tensors by parameter, one a step (`inner_lr` if left out). First-order and checkpointed as the algorithm
-    says. What the direction is differentiated in reaches L and T through their arguments, never through a closure: a
-    checkpointed step sees its arguments alone.
+    numbers or tensors by parameter, one a step (`inner_lr` if left out). The algorithm says whether the steps are
+    first-order, and whether they are checkpointed. Hand everything that the direction is differentiated in to L and T
+    as arguments: a checkpointed step does not see their closures.
     """
     gradient_of = algorithm.inner_gradient(loss)
     update = _UPDATES[algorithm.inner_optimizer]
