@@ -6,11 +6,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from metabench.cli.options import AsJson, CellOptions, DataDir, check_device, fail, with_cell_options
+from metabench.cli.options import AsJson, DataDir, check_device, fail, with_cell_options
 from metabench.errors import UserError
 from metabench.record.measurement import Measurement
 from metabench.text import printable, strict_json
@@ -19,7 +19,7 @@ from metabench.text import printable, strict_json
 @with_cell_options
 def advise(
     algorithm: Annotated[str, typer.Option(help="Algorithm, such as maml.")],
-    cell: CellOptions,
+    cell: dict[str, Any],
     engines: Annotated[str, typer.Option(help="Engines, with commas between; all if left out.")] = "all",
     memory_limit: Annotated[str | None, typer.Option(help="Peak memory to stay within: 500MiB, 2GB, …")] = None,
     rounds: Annotated[int, typer.Option(help="Processes that time each engine; three tell close ones apart.")] = 1,
@@ -27,7 +27,10 @@ def advise(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the engines briefly in one setting, and name the fastest, and the fastest within a memory limit."""
+    """Measure the engines briefly in one setting, and name the fastest, and the fastest within a memory limit.
+
+    The model and the sizes that are left out are those of the algorithm's preset.
+    """
     from metabench.cli.progress import ConsoleProgress
     from metabench.machine.fingerprint import fingerprint, physical_cores, short_name
     from metabench.machine.limits import parse_size
@@ -36,9 +39,8 @@ def advise(
     from metabench.sweep.brief import measure_briefly, sweep_of
 
     limit = parse_size(memory_limit) if memory_limit is not None else None
-    given = {"algorithm": algorithm, **cell.given()}
-    sweep = sweep_of(given, engines, rounds, time_limit, physical_cores())
-    check_device({cell.device})
+    sweep = sweep_of({"algorithm": algorithm, **cell}, engines, rounds, time_limit, physical_cores())
+    check_device({cell["device"]})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows: list[Measurement] = []
     interrupted = True
@@ -62,14 +64,17 @@ def advise(
 @with_cell_options
 def profile(
     implementation: Annotated[str, typer.Argument(help="ALGORITHM/ENGINE, such as maml/vmap.")],
-    cell: CellOptions,
+    cell: dict[str, Any],
     seconds: Annotated[float, typer.Option(help="For timing the phases, and as many again for recording.")] = 5.0,
     peaks: Annotated[bool, typer.Option(help="Measure the machine's peaks, which takes 5 s.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder; by default profiles/IMPLEMENTATION-TIME.")] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show where the time and the memory of a meta-iteration go: phases, operators, a trace, a flame graph."""
+    """Show where the time and the memory of a meta-iteration go: phases, operators, a trace, a flame graph.
+
+    The model and the sizes that are left out are those of the algorithm's preset.
+    """
     # Before torch is loaded: of tensors older than the recording it would say that their release is not seen.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from metabench.machine.fingerprint import physical_cores
@@ -77,7 +82,7 @@ def profile(
     from metabench.profile.tables import as_json as figures
     from metabench.profile.write import as_text, write_profile
 
-    chosen = cell_of(implementation, cell.given(), physical_cores())
+    chosen = cell_of(implementation, cell, physical_cores())
     check_device({chosen.device})
     if not 0 <= seconds <= 3600:
         raise UserError("--seconds takes a number from 0 to 3600")

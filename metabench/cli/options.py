@@ -2,8 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from functools import wraps
 from itertools import chain
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from metabench.errors import UserError
+from metabench.record.cell import AXES
 from metabench.text import printable
 
 DataDir = Annotated[
@@ -25,40 +25,31 @@ DataDir = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
-@dataclass(frozen=True)
-class CellOptions:
-    """The options that choose the cell of one implementation."""
-
-    task: Annotated[str, typer.Option(help="Task distribution.")] = "sinusoid"
-    model: Annotated[str | None, typer.Option(help="Model; this and sizes come from the preset if left out.")] = None
-    inner_steps: Annotated[int | None, typer.Option(help="Inner steps.")] = None
-    meta_batch: Annotated[int | None, typer.Option(help="Tasks in a meta-iteration.")] = None
-    ways: Annotated[int | None, typer.Option(help="Classes in a task.")] = None
-    shots: Annotated[int | None, typer.Option(help="Support examples of a class.")] = None
-    query: Annotated[int | None, typer.Option(help="Query examples of a class.")] = None
-    precision: Annotated[str, typer.Option(help="float32, float64, bfloat16 or tf32.")] = "float32"
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu"
-    threads: Annotated[int | None, typer.Option(help="Threads; by default one for each physical core.")] = None
-
-    def given(self) -> dict[str, Any]:
-        """The axes that have a value."""
-        return {axis: value for axis, value in asdict(self).items() if value is not None}
+LEFT_OUT: Mapping[str, Any] = {"task": "sinusoid", "precision": "float32", "device": "cpu"}
+CELL = ("task", "model", "inner_steps", "meta_batch", "ways", "shots", "query", "precision", "device", "threads")
+"""The axes that a command on one implementation has options for."""
 
 
 def with_cell_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the fields of `CellOptions` as options, in place of its parameter `cell`."""
-    fields = inspect.signature(CellOptions).parameters
+    """Give a command an option for each axis of `CELL`; its parameter `cell` gets those that have a value."""
 
     @wraps(command)
     def filled(**arguments: Any) -> None:
-        cell = CellOptions(**{name: arguments.pop(name) for name in fields})
-        command(cell=cell, **arguments)
+        cell = {axis: arguments.pop(axis) for axis in CELL}
+        command(cell={axis: value for axis, value in cell.items() if value is not None}, **arguments)
 
     own = inspect.signature(command).parameters.values()
-    options = chain.from_iterable(fields.values() if each.name == "cell" else [each] for each in own)
+    options = chain.from_iterable(map(_option, CELL) if each.name == "cell" else [each] for each in own)
     keywords = [each.replace(kind=each.KEYWORD_ONLY) for each in options]
     filled.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     return filled
+
+
+def _option(name: str) -> inspect.Parameter:
+    axis = AXES[name]
+    words = f"{axis.help[:-1]}: {', '.join(axis.choices)}." if axis.choices else axis.help
+    option = typer.Option(LEFT_OUT.get(name), help=words)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=axis.kind | None)
 
 
 def fail(sentence: str, code: int) -> NoReturn:
