@@ -4,13 +4,13 @@ import re
 import sys
 from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 
 import psutil
 import torch
 
 from metabench.errors import Unsupported, UserError
 from metabench.machine.fingerprint import group_limit
-from metabench.measure.memory import status_bytes
 
 SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(i?))?B\s*", re.IGNORECASE)
 
@@ -30,6 +30,14 @@ def parse_size(text: str) -> int:
     if not size:
         raise UserError(f"'{text}' is not a size of memory: give a number and its unit, such as 500MiB, 2GB or 1.5GiB")
     return size
+
+
+def status_bytes(field: str) -> int:
+    """A size that Linux gives for this process, such as `VmRSS`. Raises OSError, ValueError."""
+    found = re.search(rf"^{field}:\s*(\d+) kB$", Path("/proc/self/status").read_text(errors="replace"), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"no {field}")
+    return int(found.group(1)) * 1024
 
 
 def limit_memory(size: int, device: torch.device, foreign: bool = False) -> None:

@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity
 
 from metabench.engines.base import Foreign
 from metabench.errors import in_short
+from metabench.machine.limits import status_bytes
 from metabench.machine.nvml import Finding
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.gpu_memory import FOREIGN, library_peak, torch_peak
@@ -208,14 +209,6 @@ def _reset_peak() -> int | None:
         return before if status_bytes("VmHWM") - before <= RESET_SLACK_BYTES else None
     except (OSError, ValueError):
         return None
-
-
-def status_bytes(field: str) -> int:
-    """A size that Linux gives for this process, such as `VmRSS`. Raises OSError, ValueError."""
-    found = re.search(rf"^{field}:\s*(\d+) kB$", Path("/proc/self/status").read_text(errors="replace"), re.MULTILINE)
-    if found is None:
-        raise ValueError(f"no {field}")
-    return int(found.group(1)) * 1024
 
 
 def _sampled_growth(step: Step) -> int:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from metabench.machine import limits
 from metabench.measure import memory
 from metabench.measure.memory import Event, measure_memory, peak_between, resident_peak, tracked_peak
 
@@ -310,7 +311,8 @@ def test_what_the_allocator_kept_from_a_warm_up_is_not_missed() -> None:
 
 def test_a_reset_that_did_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = {"/proc/self/clear_refs": tmp_path / "clear_refs", "/proc/self/status": tmp_path / "status"}
-    monkeypatch.setattr(memory, "Path", files.__getitem__)
+    for module in (memory, limits):
+        monkeypatch.setattr(module, "Path", files.__getitem__)
     files["/proc/self/status"].write_text("VmHWM:\t 1024 kB\nVmRSS:\t 1000 kB\n")
     assert memory._reset_peak() == 1000 * 1024
     assert files["/proc/self/clear_refs"].read_text() == "5"
