@@ -86,17 +86,13 @@ def profile(
     check_device({chosen.device})
     if not 0 <= seconds <= 3600:
         raise UserError("--seconds takes a number from 0 to 3600")
-    name = f"{chosen.algorithm}-{chosen.engine}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    folder = out or Path("profiles") / name
+    folder = out or Path("profiles") / f"{chosen.algorithm}-{chosen.engine}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     try:
         found = profiled(chosen, data_dir, seconds, peaks)
     except Incorrect as error:
         fail(str(error), 1)
     write_profile(found, folder)
-    if as_json:
-        print(strict_json(figures(found)))
-    else:
-        print(f"{as_text(found)}\n\nprofile: {printable(str(folder))}")
+    print(strict_json(figures(found)) if as_json else f"{as_text(found)}\n\nprofile: {printable(str(folder))}")
 
 
 def verify(

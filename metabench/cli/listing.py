@@ -1,12 +1,15 @@
 """What `metabench list` shows: every registered name with what it stands for."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from metabench.algorithms.base import ALGORITHMS
+import torch
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm, parameter_count
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
-from metabench.models.base import MODELS
+from metabench.models.base import MODELS, ModelFactory
 from metabench.registry import Registry
 from metabench.report.numbers import Valued
 from metabench.report.render.tables import Table
@@ -20,63 +23,41 @@ def listing(kinds: Iterable[str]) -> Iterator[Table]:
         yield TABLES[kind]()
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> Table:
-    return Table(title, "", tuple(columns), tuple(map(tuple, rows)), tuple(notes))
+def _registered(title: str, registry: Registry[Any], headers: Sequence[str], row: Callable[[Any], list[str]]) -> Table:
+    rows = tuple((name, *row(entry), registry.origin(name)) for name, entry in registry)
+    broken = (f"{registry.kind} '{name}' could not be loaded: {why}" for name, why in registry.broken.items())
+    return Table(title, "", ("name", *headers, "from"), rows, tuple(broken))
 
 
-def _algorithms() -> Table:
-    rows = [
-        [
-            *(name, entry.family, entry.order, ", ".join(entry.kinds), entry.source),
-            *(", ".join(sorted(entry.presets)), ALGORITHMS.origin(name)),
-        ]
-        for name, entry in ALGORITHMS
-    ]
-    headers = ["name", "family", "order", "tasks", "source", "presets", "from"]
-    return _table("Algorithms", headers, rows, _broken(ALGORITHMS))
+def _algorithm(entry: type[Algorithm]) -> list[str]:
+    return [entry.family, entry.order, ", ".join(entry.kinds), entry.source, ", ".join(sorted(entry.presets))]
 
 
-def _engines() -> Table:
-    rows = [[name, entry.summary, ENGINES.origin(name)] for name, entry in ENGINES]
-    return _table("Engines", ["name", "what it does", "from"], rows, _broken(ENGINES))
-
-
-def _models() -> Table:
-    import torch
-
-    from metabench.algorithms.base import parameter_count
-
-    rows = []
-    for name, build in MODELS:
-        sizes: list[str] = []
-        for shape, outputs in (((1,), 1), ((1, 28, 28), 5)):
-            try:
-                number = parameter_count(build(shape, outputs).init(torch.Generator()))
-                sizes.append(Valued(f"{number:,}", number))
-            except Unsupported:
-                sizes.append("")
-        rows.append([name, *sizes, MODELS.origin(name)])
-    return _table("Models", ["name", "parameters, sinusoid", "parameters, 5-way images", "from"], rows, _broken(MODELS))
-
-
-def _tasks() -> Table:
-    rows = [[name, entry.kind, TASKS.origin(name)] for name, entry in TASKS]
-    return _table("Task distributions", ["name", "kind", "from"], rows, _broken(TASKS))
+def _parameters(build: ModelFactory, input_shape: tuple[int, ...], outputs: int) -> str:
+    try:
+        number = parameter_count(build(input_shape, outputs).init(torch.Generator()))
+    except Unsupported:
+        return ""
+    return Valued(f"{number:,}", number)
 
 
 def _sweeps() -> Table:
-    rows = [[path.stem, path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")] for path in builtin_sweeps()]
-    return _table("Sweeps", ["name", "what it measures"], rows)
-
-
-def _broken(registry: Registry[Any]) -> list[str]:
-    return [f"{registry.kind} '{name}' could not be loaded: {why}" for name, why in registry.broken.items()]
+    rows = ((path.stem, path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")) for path in builtin_sweeps())
+    return Table("Sweeps", "", ("name", "what it measures"), tuple(rows))
 
 
 TABLES: Mapping[str, Callable[[], Table]] = {
-    "algorithms": _algorithms,
-    "engines": _engines,
-    "models": _models,
-    "tasks": _tasks,
+    "algorithms": partial(
+        _registered, "Algorithms", ALGORITHMS, ("family", "order", "tasks", "source", "presets"), _algorithm
+    ),
+    "engines": partial(_registered, "Engines", ENGINES, ("what it does",), lambda entry: [entry.summary]),
+    "models": partial(
+        _registered,
+        "Models",
+        MODELS,
+        ("parameters, sinusoid", "parameters, 5-way images"),
+        lambda build: [_parameters(build, (1,), 1), _parameters(build, (1, 28, 28), 5)],
+    ),
+    "tasks": partial(_registered, "Task distributions", TASKS, ("kind",), lambda entry: [entry.kind]),
     "sweeps": _sweeps,
 }

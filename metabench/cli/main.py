@@ -131,10 +131,7 @@ def data_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     from metabench.tasks import omniglot
 
     found = omniglot.status(data_dir).describe()
-    if as_json:
-        print(strict_json(found))
-    else:
-        print(tabulate(list(found.items()), tablefmt="plain"))
+    print(strict_json(found) if as_json else tabulate(list(found.items()), tablefmt="plain"))
 
 
 @app.callback(invoke_without_command=True)

@@ -172,10 +172,7 @@ def claims(
     claimed = read_claims(file or BUILTIN)
     found = hold(claimed, [read_run(folder) for folder in runs])
     written = write_claims(found, out) if out else ()
-    if as_json:
-        print(strict_json({"claims": claims_json(found)}))
-    else:
-        print(document.as_text(claims_document(found)))
+    print(strict_json({"claims": claims_json(found)}) if as_json else document.as_text(claims_document(found)))
     if written:
         print(f"metabench: claims: {', '.join(printable(str(path)) for path in written)}", file=sys.stderr)
 
@@ -200,10 +197,7 @@ def forecast(
         raise UserError(f"--meta-batch takes a whole number from 1 to {MOST_TASKS:,}")
     found = predict(read_run(run), find_hardware(hardware), _device_counts(devices), meta_batch)
     written = write_forecast(found, out) if out else None
-    if as_json:
-        print(strict_json(forecast_json(found)))
-    else:
-        print(document.as_text(forecast_document(found)))
+    print(strict_json(forecast_json(found)) if as_json else document.as_text(forecast_document(found)))
     if written:
         print(f"metabench: forecast: {printable(str(written))}", file=sys.stderr)
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from metabench.report.document import Document
 from metabench.report.render.tables import Table
@@ -16,42 +16,27 @@ HEAD = r"""% Tables of a metabench run. In the preamble, for pdfLaTeX, LuaLaTeX 
 """
 SOURCES = ("machine", "data")
 """The facts of a document that stand in every caption, beside the revision."""
+_TEXT = r"""
+\ textbackslash  ^ textasciicircum  ~ textasciitilde  < textless  > textgreater  | textbar
+" textquotedbl  ' textquotesingle  ` textasciigrave  – textendash  — textemdash  … ldots
+† dag  ‡ ddag  § S  ° textdegree  µ textmu  μ textmu
+"""
+_MATHS = """
+± pm  × times  ÷ div  ≈ approx  ≤ leq  ≥ geq  → rightarrow  √ surd  α alpha  θ theta  β beta
+● bullet  ○ circ  ▲ blacktriangle  ▼ blacktriangledown
+"""
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    words = text.split()
+    return zip(words[::2], words[1::2], strict=True)
+
+
 _SIGNS = {
-    "\\": r"\textbackslash{}",
     **{sign: f"\\{sign}" for sign in "{}$&#_%"},
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "'": r"\textquotesingle{}",
-    "`": r"\textasciigrave{}",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "…": r"\ldots{}",
-    "†": r"\dag{}",
-    "‡": r"\ddag{}",
-    "§": r"\S{}",
-    "°": r"\textdegree{}",
-    "µ": r"\textmu{}",
-    "μ": r"\textmu{}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "÷": r"$\div$",
-    "≈": r"$\approx$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "→": r"$\rightarrow$",
-    "−": r"$-$",
-    "√": r"$\surd$",
-    "α": r"$\alpha$",
-    "θ": r"$\theta$",
-    "β": r"$\beta$",
-    "●": r"$\bullet$",
-    "○": r"$\circ$",
-    "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$",
+    **{sign: f"\\{name}{{}}" for sign, name in _pairs(_TEXT)},
+    **{sign: f"$\\{name}$" for sign, name in _pairs(_MATHS)},
+    "−": "$-$",
 }
 _LIGATURES = re.compile(r"-(?=-)|,(?=,)|[!?](?=[`'])")
 """What two signs in a row would be drawn as one for."""
