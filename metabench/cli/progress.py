@@ -1,4 +1,4 @@
-"""The progress of long commands, on standard error.
+"""The progress of long commands.
 
 A sweep has a line for each measurement; below them a terminal shows what runs, what is left and what is fastest. A
 verification has a table that grows.
