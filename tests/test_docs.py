@@ -80,9 +80,10 @@ def test_the_readme_has_a_line_for_each_claim_of_the_folklore():
 
 
 def test_every_algorithm_has_an_entry_and_is_trained():
-    """In docs/algorithms.md, and in the sweeps over all algorithms, by the tasks that it is for."""
-    # other tests register algorithms of their own
-    ours = {name: kind for name, kind in ALGORITHMS if kind.__module__.startswith("metabench.algorithms.")}
+    """Every algorithm with presets: in docs/algorithms.md, and in the sweeps over all algorithms, by its tasks."""
+    # Other tests register algorithms of their own, and who tries one in the tree has no presets for it yet.
+    here = {name: kind for name, kind in ALGORITHMS if kind.__module__.startswith("metabench.algorithms.")}
+    ours = {name: kind for name, kind in here.items() if kind.presets}
     entries = re.findall(r"^### (.*)$", (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(name for entry in entries for name in entry.split(", ")) == sorted(ours)
     for sweep, kind in (("algorithms", "classification"), ("sinusoid", "regression")):

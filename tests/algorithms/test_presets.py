@@ -68,7 +68,8 @@ def test_the_algorithm_can_be_built_as_the_preset_says(name, key):
 
 
 def test_the_default_preset_of_a_sweep_serves_every_algorithm_on_a_task_of_its_kind():
+    """An algorithm without any preset is measured by the defaults of the axes."""
     tasks = {"classification": "omniglot", "regression": "sinusoid"}
-    for name, algorithm in ALGORITHMS:
+    for name, algorithm in ((name, algorithm) for name, algorithm in ALGORITHMS if algorithm.presets):
         for kind in algorithm.kinds:
             assert f"quick/{tasks[kind]}" in algorithm.presets, f"{name} has no quick preset for {tasks[kind]}"
