@@ -10,9 +10,7 @@ import numpy as np
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.marks import SAMPLING, Clock, Marks
 from metabench.record.measurement import MIN_SAMPLES, PHASES, Mean, Summary
-from metabench.statistics.intervals import summarise
-
-RESAMPLES = 200
+from metabench.statistics.intervals import CONFIDENCE, RESAMPLES, summarise
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,9 @@ def phase_figures(found: Sequence[Mapping[str, float]]) -> dict[str, Mean]:
     inside = np.array([phase != SAMPLING for phase in names])
     value = _middle(times, inside)
     draws = np.random.default_rng(0).integers(len(times), size=(RESAMPLES, len(times)))
-    low, high = np.quantile([_middle(times[draw], inside) for draw in draws], [0.025, 0.975], axis=0)
+    low, high = np.quantile(
+        [_middle(times[draw], inside) for draw in draws], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0
+    )
     bounds = zip(names, value, np.minimum(low, value), np.maximum(high, value), strict=True)
     return {name: Mean(float(v), float(a), float(b), len(times)) for name, v, a, b in bounds}
 

@@ -1,1 +1,1 @@
-"""Estimates with their uncertainty; what is a textbook's is SciPy's."""
+"""Estimates with their uncertainty, without torch and pandas."""

@@ -16,11 +16,14 @@ NORMAL_MEDIAN = 0.6745  # the median of the distance to the mean, in deviations
 def change_points(logarithms: Sequence[float], halves: Sequence[float], floor: float) -> list[int]:
     """The index of each measurement with which a new level begins.
 
-    The line, of logarithms of times, is cut into levels of at least two measurements so that the sum of the distances
-    to the levels' medians, plus a penalty for each step, is smallest. The penalty is in units of the noise: how much
-    neighbours differ (the median of that, so that steps and outliers do not count), but no less than the intervals
-    say. A step then stays only if the medians on both sides differ by more than `floor`, and by more than the typical
-    half-widths of the intervals on both sides taken together. Distances, not squares: outliers do not pull.
+    `logarithms` are of times, `halves` are half the widths of their intervals. The line is cut into levels of at least
+    two measurements, so that the sum of the distances to the levels' medians, plus a penalty for each step, is
+    smallest (distances, since squares would follow outliers). The penalty is in units of the noise: the median of how
+    much neighbours differ, but no less than the intervals say. A step then stays only if the medians on both sides
+    differ by more than `floor`, and by more than the typical half-widths on both sides taken together.
+
+    The method is optimal partitioning (Jackson et al., 2005). `ruptures.Pelt` minimises the same sum, but with levels
+    of two at least its pruning misses the smallest one: in 3 of 100 random lines of 4 to 40 measurements.
     """
     values, widths = np.asarray(logarithms, dtype=float), np.asarray(halves, dtype=float)
     if len(values) < 2 * SHORTEST:
@@ -40,7 +43,7 @@ def _noise(values: np.ndarray, widths: np.ndarray) -> float:
 
 
 def _partition(values: np.ndarray, penalty: float) -> list[int]:
-    """The cuts of the cheapest partition, by dynamic programming over where its last level begins."""
+    """The cuts of the cheapest partition, by dynamic programming over the beginning of its last level."""
     count = len(values)
     best = [-penalty] + [np.inf] * count
     begun = [0] * (count + 1)

@@ -8,15 +8,16 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, student
+from metabench.statistics.intervals import Interval
+from metabench.statistics.ratios import ROUNDS_TO_TELL, student
 
 POINTS_TO_JUDGE = 3  # any law goes through two
 
 CLOSE = 0.05
 """A straight line passes a point if it misses it by no more than this share of the whole growth."""
-DUST = 1e-9  # what double precision leaves of nothing, and less than anything measured
+ROUNDING = 1e-9  # a relative figure below it is taken for 0: rounding leaves as much, and nothing measured is so small
 NO_CHANGE = 1e-12
-"""Of the sum of squares of logarithms: below it there is nothing that a law could explain."""
+"""Logarithms whose squares sum to less are all alike, and there is nothing for a law to explain."""
 Array: TypeAlias = NDArray[np.float64]
 INTERCEPT, SLOPE = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 
@@ -46,13 +47,13 @@ class Law:
     fixed: Estimate
     """a."""
     bent: bool
-    """Whether a straight line misses any point by more than the rounds' noise, or that noise is not known."""
+    """Whether a straight line misses a point by more than the rounds' noise; also true where that is not known."""
     power: tuple[Array, Array | None] = field(repr=False, compare=False)
-    """log c and p, and how sure they are: see `_fitted`."""
+    """log c and p, with their uncertainty as `_fitted` gives it."""
 
     @property
     def straight(self) -> bool:
-        """Whether the straight line rises, by its interval, and passes all points, three at least, closely."""
+        """Whether the straight line rises, by its interval, and passes at least three points, all of them closely."""
         rise, found = max(self.values) - min(self.values), self.each.interval
         misses = [
             abs(value - self.fixed.value - self.each.value * size)
@@ -62,7 +63,7 @@ class Law:
         return judged and max(misses) <= CLOSE * rise
 
     def at(self, size: float) -> Estimate:
-        """What the power law says of a size."""
+        """The figure at a size, by the power law."""
         said = _estimate(*self.power, np.array([1.0, math.log(size)]))
         ends = said.interval and Interval(*(math.exp(min(v, 700.0)) for v in astuple(said.interval)))
         return Estimate(math.exp(said.value), ends or None)
@@ -72,9 +73,9 @@ def fit(rounds: Mapping[int, Mapping[float, float]]) -> Law | None:
     """Both laws of a line whose positive figures are given by round and positive size; None below two sizes.
 
     Each law is fitted by least squares of relative errors within every round that has all sizes, and the rounds'
-    answers are averaged. Whatever slows a round as a whole therefore leaves the exponent alone. From three rounds on,
-    intervals are Student's, of the rounds' answers; with fewer, and three sizes or more, Student's of the residuals:
-    how far the law misses the points. With two sizes and fewer than three rounds there is no interval.
+    answers are averaged. Whatever slows a round as a whole therefore does not change the exponent. Intervals are
+    Student's: of the rounds' answers from three rounds on; else of the residuals, where there are three sizes. With two
+    sizes and fewer than three rounds there is no interval.
     """
     sizes = sorted({size for points in rounds.values() for size in points})
     whole = [points for _, points in sorted(rounds.items()) if len(points) == len(sizes)]
@@ -88,24 +89,24 @@ def fit(rounds: Mapping[int, Mapping[float, float]]) -> Law | None:
         tuple(sizes),
         tuple(means.tolist()),
         len(whole),
-        _estimate(*power, SLOPE, DUST),
+        _estimate(*power, SLOPE, ROUNDING),
         _r_squared(np.log(x), np.log(means), power[0]),
-        _estimate(*affine, SLOPE, DUST * largest / float(x.max())),
-        _estimate(*affine, INTERCEPT, DUST * largest),
+        _estimate(*affine, SLOPE, ROUNDING * largest / float(x.max())),
+        _estimate(*affine, INTERCEPT, ROUNDING * largest),
         _bent(x, y, 1 / means),
         power,
     )
 
 
 def _bent(x: Array, y: Array, weights: Array) -> bool:
-    """Of y (rounds, sizes): in each round the misses of its own straight line, and Student's interval of their mean."""
+    """Whether the residuals of the rounds' own straight lines, for y (rounds, sizes), have a mean that is not 0."""
     rounds = len(y)
     if rounds < ROUNDS_TO_TELL:
         return True
     design = np.stack([np.ones_like(x), x], axis=1) * weights[:, None]
     misses = (y * weights) @ (np.eye(len(x)) - design @ np.linalg.pinv(design))
     half = student(rounds - 1) * misses.std(0, ddof=1) / math.sqrt(rounds)
-    return bool(np.any(np.abs(misses.mean(0)) > np.maximum(half, DUST)))
+    return bool(np.any(np.abs(misses.mean(0)) > np.maximum(half, ROUNDING)))
 
 
 def _r_squared(x: Array, y: Array, centre: Array) -> float | None:
@@ -114,9 +115,10 @@ def _r_squared(x: Array, y: Array, centre: Array) -> float | None:
 
 
 def _fitted(x: Array, y: Array, weights: Array) -> tuple[Array, Array | None]:
-    """Intercept and slope of y (rounds, sizes) against x (sizes), errors being as large as 1 / weights.
+    """Intercept and slope of y (rounds, sizes) against x (sizes), where errors are as large as 1 / weights.
 
-    With them what a sum of both, in any shares, has as the square of half its interval: (2, 2); None if not known.
+    With them the matrix (2, 2) that gives the square of half the interval of any weighted sum of both; None if it is
+    not known.
     """
     design = np.stack([np.ones_like(x), x], axis=1) * weights[:, None]
     inverse = np.linalg.pinv(design)
@@ -132,14 +134,14 @@ def _fitted(x: Array, y: Array, weights: Array) -> tuple[Array, Array | None]:
     return centre, None
 
 
-def _estimate(centre: Array, spread: Array | None, shares: Array, dust: float = 0.0) -> Estimate:
-    """The sum of both in those shares; what is smaller than `dust`, which rounding leaves, is 0."""
-    value = _without(float(shares @ centre), dust)
+def _estimate(centre: Array, spread: Array | None, shares: Array, rounding: float = 0.0) -> Estimate:
+    """The sum of intercept and slope in those shares; what is smaller than `rounding` is 0."""
+    value = _rounded(float(shares @ centre), rounding)
     if spread is None:
         return Estimate(value, None)
-    half = _without(math.sqrt(max(float(shares @ spread @ shares), 0.0)), dust)
+    half = _rounded(math.sqrt(max(float(shares @ spread @ shares), 0.0)), rounding)
     return Estimate(value, Interval(value, value - half, value + half))
 
 
-def _without(value: float, dust: float) -> float:
-    return value if abs(value) > dust else 0.0
+def _rounded(value: float, rounding: float) -> float:
+    return value if abs(value) > rounding else 0.0

@@ -8,29 +8,10 @@ import numpy as np
 from scipy.special import stdtrit
 
 from metabench.record.measurement import MIN_SAMPLES, Summary
+from metabench.statistics.intervals import CONFIDENCE, RESAMPLES
+from metabench.statistics.intervals import Interval as Interval
 
-CONFIDENCE = 0.95
-RESAMPLES = 1000
 ROUNDS_TO_TELL = 3  # two rounds say too little about how rounds vary
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its 95 % interval, in one unit; from 0 to infinity where too few samples say nothing of it."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def known(self) -> bool:
-        """Whether anything is known of where the figure lies."""
-        return math.isfinite(self.high)
-
-    @property
-    def drawn(self) -> "Interval":
-        """As far as it can be drawn: the value alone where its interval is not known."""
-        return self if self.known else Interval(self.value, self.value, self.value)
 
 
 @dataclass(frozen=True)
@@ -49,11 +30,11 @@ def ratio_interval(
 ) -> Ratio | None:
     """The ratio of two times whose samples are given by round; None without a round that both have samples of.
 
-    In each common round the ratio of the medians, so that whatever slows both sides of a round alike cancels out;
-    over the rounds their geometric mean. From three rounds on the interval is Student's, of the rounds' logarithms: it
-    holds how much processes differ, and the noise within them, which is in the medians already. With fewer rounds it is
-    a percentile bootstrap with `seed`, samples drawn anew within each round and side, and holds the noise within a
-    process alone; it is not known where a round has fewer than `least` samples. Samples must be positive.
+    The ratio of the medians is formed in each common round, so that whatever slows both sides of a round alike cancels
+    out; the value is the geometric mean over the rounds. From three rounds on the interval is Student's, of the rounds'
+    logarithms: it covers how much processes differ, and the noise within them. With fewer rounds it is a percentile
+    bootstrap with `seed`, which draws samples within each round and side, and covers the noise within a process alone;
+    it is not known where a round has fewer than `least` samples. Samples must be positive.
     """
     rounds = sorted(number for number in numerator.keys() & denominator.keys() if numerator[number])
     rounds = [number for number in rounds if denominator[number]]
@@ -73,7 +54,7 @@ def ratio_interval(
         ]
         tail = (1 - CONFIDENCE) / 2
         low, high = np.quantile(np.mean(draws, axis=0), [tail, 1 - tail]) - centre
-    # the value is of all samples, the draws are not: it may stand just outside of them
+    # The value is of all samples and the draws are not, so it may lie just outside of them.
     return Ratio(
         math.exp(centre), math.exp(centre + min(float(low), 0.0)), math.exp(centre + max(float(high), 0.0)), len(rounds)
     )
@@ -94,8 +75,8 @@ def _drawn_log_medians(samples: Sequence[float], generator: np.random.Generator)
 def time_interval(samples: Mapping[int, Sequence[float]]) -> Interval | None:
     """A time in seconds from its samples by round: the geometric mean of the rounds' medians.
 
-    The same mean as for ratios, so that the times of a table agree with its ratios, and the same interval: a time is
-    its ratio to one second. (A median of medians could lie outside the interval of a geometric mean.)
+    A time is its ratio to one second, so that the times of a table agree with its ratios. (A median of medians could
+    lie outside the interval of a geometric mean.)
     """
     ratio = ratio_interval(samples, dict.fromkeys(samples, [1.0] * MIN_SAMPLES))
     return Interval(ratio.value, ratio.low, ratio.high) if ratio else None
@@ -109,7 +90,7 @@ def step_interval(summary: Summary) -> Interval:
 
 
 def difference(score: Interval, other: Interval) -> Interval:
-    """A score minus another, whose intervals are added as those of independent scores."""
+    """A score minus another. Their intervals are added as those of independent scores."""
     half = math.hypot((score.high - score.low) / 2, (other.high - other.low) / 2)
     centre = score.value - other.value
     return Interval(centre, centre - half, centre + half)
@@ -118,9 +99,9 @@ def difference(score: Interval, other: Interval) -> Interval:
 def over_seeds(scores: Sequence[Interval]) -> Interval:
     """The mean of the scores of training seeds, each with its interval over held-out tasks; at least one score.
 
-    One seed: its own interval, over tasks alone. Several: half the width is √(a² + b²), where a is Student's
-    interval of the mean over seeds, and b² the mean of the squared half-widths over tasks. b does not shrink with
-    the seeds, because all of them are judged on the same tasks.
+    One seed has its own interval, over tasks alone. Of several, half the width is √(a² + b²), where a is half of
+    Student's interval of the mean over seeds, and b² the mean of the squared half-widths over tasks. b does not shrink
+    with more seeds, because all of them are judged on the same tasks.
     """
     if len(scores) == 1:
         return scores[0]

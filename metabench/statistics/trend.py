@@ -1,4 +1,8 @@
-"""Whether values rise or fall from the first to the last: Mann and Kendall's test, and Theil and Sen's slope."""
+"""Whether values rise or fall from the first to the last: Mann and Kendall's test, and Theil and Sen's slope.
+
+`scipy.stats` has both (`kendalltau`, `theilslopes`). Each process that measures asks for a trend, and importing
+scipy.stats would take 0.7 s and 46 MiB there.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PIECES = 20  # what is next to each other is alike, so long series are judged by the medians of so many pieces
+PIECES = 20  # neighbours are alike, so a long series is judged by the medians of so many pieces
 UNLIKELY = 0.01
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
-from scipy.stats import binom
+from scipy.stats import binom, quantile_test
 
 from metabench.statistics.intervals import known_within, mean_interval, median_interval, summarise
 
@@ -33,6 +33,13 @@ def test_interval_is_the_narrowest_that_covers_95_percent(n):
     coverage = 1 - 2 * binom.cdf(k - 1, n, 0.5)
     narrower = 1 - 2 * binom.cdf(k, n, 0.5)
     assert coverage >= 0.95 > narrower
+
+
+@pytest.mark.parametrize("n", [6, 25, 60])
+def test_the_interval_of_a_median_is_scipys(n):
+    samples = np.random.default_rng(n).lognormal(size=n)
+    expected = quantile_test(samples, q=0, p=0.5).confidence_interval(0.95)
+    assert median_interval(np.sort(samples)) == (expected.low, expected.high)
 
 
 @pytest.mark.parametrize("n", [17, 44, 200])

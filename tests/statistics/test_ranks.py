@@ -1,5 +1,7 @@
 """Shifts by ranks: against scipy's tests, counted by hand, and covering what they say."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -38,6 +40,16 @@ def test_four_against_four_by_hand():
     assert found.p == pytest.approx(2 / 70) == smallest_p(4, 4, paired=False)
 
 
+def test_the_interval_leaves_out_as_many_differences_as_all_signs_say():
+    """Of the 2^9 choices of signs, how many give each sum of ranks: 2.5 % of them at most are left out at each end."""
+    sums = [sum(rank for rank in chosen) for size in range(10) for chosen in itertools.combinations(range(1, 10), size)]
+    outside = max(k for k in range(1, 10) if sum(each < k for each in sums) <= 0.025 * 2**9)
+    differences = np.random.default_rng(0).normal(size=9)
+    averages = sorted((a + b) / 2 for a, b in itertools.combinations_with_replacement(differences, 2))
+    found = shift_of_pairs(differences)
+    assert (found.low, found.high) == pytest.approx((averages[outside - 1], averages[-outside]))
+
+
 def test_what_is_equal_is_no_shift():
     assert shift_of_pairs([0.0] * 8).p == 1
     assert shift_of_sets([1.0] * 5, [1.0] * 5).p == 1
@@ -46,11 +58,11 @@ def test_what_is_equal_is_no_shift():
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_intervals_cover_what_they_say_whatever_the_law(paired):
-    """Heavy tails, 12 numbers: the exact coverage is just above 95 %."""
+    """Heavy tails, 12 numbers: the exact coverage is just above 95 %, and four deviations of 400 runs are 4.4 %."""
     generator = np.random.default_rng(1)
     covered = 0
-    for _ in range(2000):
+    for _ in range(400):
         a, b = generator.standard_t(2, (2, 12))
         found = shift_of_pairs(b + 1 - a) if paired else shift_of_sets(a, b + 1)
         covered += found.low <= 1 <= found.high
-    assert 0.94 < covered / 2000 < 0.97
+    assert covered / 400 > 0.91

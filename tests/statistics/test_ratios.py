@@ -8,7 +8,8 @@ import pytest
 from recorded import RUNS, TARGET, recorded
 
 from metabench.report.numbers import time_text, with_interval
-from metabench.statistics.ratios import Interval, over_seeds, ratio_interval, step_interval, time_interval
+from metabench.statistics.intervals import Interval, summarise
+from metabench.statistics.ratios import over_seeds, ratio_interval, step_interval, time_interval
 
 RECORDED = {
     # The same work in two processes a round, µs per call: an A/A comparison.
@@ -46,8 +47,8 @@ def test_too_few_samples_have_no_interval():
         assert (ratio.drawn.low, ratio.drawn.high) == (ratio.value, ratio.value)
     assert time_interval({0: six}).known and not time_interval({0: five}).known
     assert ratio_interval({0: five, 1: five, 2: six}, {0: six, 1: six, 2: six}).known  # over three rounds
-    assert step_interval({"samples": six, "median": 1.25, "low": 1.0, "high": 1.5}) == Interval(1.25, 1.0, 1.5)
-    assert step_interval({"samples": five, "median": 2.2, "low": 2.0, "high": 2.4}) == Interval(2.2, 0, math.inf)
+    assert step_interval(summarise(six)) == Interval(1.25, 1.0, 1.5)
+    assert step_interval(summarise(five)) == Interval(2.2, 0, math.inf)
     assert with_interval(ratio_interval({0: five}, {0: six})) == "1.76 [?]"
     assert time_text(time_interval({0: five})) == "2.20 s [?]"
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from recorded import recorded, recorded_once
+from scipy.stats import kendalltau, theilslopes
 
 from metabench.statistics.trend import trend
 
@@ -30,6 +31,15 @@ def test_the_change_is_the_median_slope_from_end_to_end():
     assert trend([1.0, 2.0, 2.0**10, 0.5]).change == pytest.approx(2 ** (3 * (1 - 1 / 3) / 2))
     assert trend([3.0]).chance == 1 and trend([3.0, 3.0, 3.0]).change == 1
     assert trend([3.0, 3.0, 3.0, 3.0]).chance == 1
+
+
+def test_slope_and_chance_beside_scipys():
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        series = generator.lognormal(0.02 * np.arange(20), 0.1)
+        found, order = trend(series), np.arange(20)
+        assert found.change == pytest.approx(math.exp(19 * theilslopes(np.log(series), order).slope))
+        assert found.chance == pytest.approx(kendalltau(order, series, method="exact").pvalue, abs=0.01)
 
 
 def test_what_has_no_trend_is_hardly_ever_said_to_have_one():

@@ -14,8 +14,9 @@ from metabench.report.compare.times import GroupChange, TimeChange, floor_of, gr
 from metabench.report.noise import NoiseFloor
 from metabench.report.provenance import differing_conditions
 from metabench.report.results import Run
+from metabench.statistics.intervals import CONFIDENCE, Interval
 from metabench.statistics.ranks import LEVEL, adjusted
-from metabench.statistics.ratios import CONFIDENCE, Interval, difference, over_seeds
+from metabench.statistics.ratios import difference, over_seeds
 
 MemoryVerdict: TypeAlias = Literal["more", "less", "the same"]
 QualityVerdict: TypeAlias = Literal["worse", "better", "the same", "cannot tell"]
