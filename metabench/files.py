@@ -1,17 +1,23 @@
 """Files that hold data: read up to a size, written whole or not at all, and never through a link."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, get_args
 
-from metabench.errors import UserError
+import msgspec
+
+from metabench.errors import UserError, unknown
 
 DATA = Path(__file__).with_name("data")
 """What comes with metabench: sweeps, claims, hardware."""
 MEBIBYTE = 1 << 20
+T = TypeVar("T", bound=msgspec.Struct)
+_WORDS = {"object": "a table", "array": "a list", "float": "a number", "int": "a whole number", "str": "a text"}
+_WORDS |= {"bool": "true or false", "float | array": "a number or a list", "null": "nothing"}
 _AS_IT_IS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # neither is on every system
 
 
@@ -50,6 +56,27 @@ def read_toml(file: Path, most: int, kind: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"'{file.name}' is not valid TOML: {error}") from None
     except RecursionError:
         raise UserError(f"'{file.name}' is not valid TOML: it is nested too deep") from None
+
+
+def typed(table: Any, kind: type[T], word: str) -> T:
+    """A table of a TOML file as a struct, whose names are called a `word`.
+
+    Raises `UserError`, one sentence that names the field, and for a misspelt name or choice the nearest valid one.
+    """
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    for name in table if isinstance(table, dict) else ():
+        if name not in fields:
+            raise unknown(word, name, fields)
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        said, _, place = str(error).partition(" - at `$.")
+        place = place.removesuffix("`")
+        if said.startswith("Invalid enum value"):
+            raise unknown(place, str(table[place]), get_args(fields[place])) from None
+        said = said.replace("Object missing required field", "it has no").replace("Object contains", "it has an")
+        said = re.sub("`(.*?)`", lambda found: _WORDS.get(found[1], f"'{found[1]}'"), said)
+        raise UserError(f"'{place}': {said[0].lower()}{said[1:]}" if place else said) from None
 
 
 @contextmanager

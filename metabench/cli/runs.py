@@ -182,20 +182,23 @@ def forecast(
     hardware: Annotated[str, typer.Option(help="What to forecast for: a name, or a TOML file of your own.")] = "h200",
     devices: Annotated[str, typer.Option(help="Numbers of devices, with commas between.")] = "1,8,64",
     meta_batch: Annotated[int | None, typer.Option(help="Tasks; by default the most that were measured.")] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="A run that was measured on that hardware, to hold the forecast against.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for forecast.md.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict a meta-iteration on devices that are not at hand, and hold the model against what was measured."""
     from metabench.forecast.hardware import find_hardware
     from metabench.forecast.predicting import predict
-    from metabench.forecast.shown import forecast_document, forecast_json
-    from metabench.forecast.write import write_forecast
+    from metabench.forecast.tables import forecast_document, forecast_json, write_forecast
     from metabench.report import document
     from metabench.report.results import read_run
 
     if meta_batch is not None and not 1 <= meta_batch <= MOST_TASKS:
         raise UserError(f"--meta-batch takes a whole number from 1 to {MOST_TASKS:,}")
-    found = predict(read_run(run), find_hardware(hardware), _device_counts(devices), meta_batch)
+    held_against = [read_run(folder) for folder in against or []]
+    found = predict(read_run(run), find_hardware(hardware), _device_counts(devices), meta_batch, held_against)
     written = write_forecast(found, out) if out else None
     print(strict_json(forecast_json(found)) if as_json else document.as_text(forecast_document(found)))
     if written:

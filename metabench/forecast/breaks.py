@@ -1,8 +1,7 @@
-"""What would break first when more devices share the work: from how many on, by all choices of what is assumed."""
+"""What would break first when more devices share the work, and from how many devices on."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from metabench.forecast.hardware import Hardware
 from metabench.forecast.measured import Line
@@ -21,7 +20,7 @@ class Break:
     scaling: str
     what: str
     first: int | None
-    """The least number of devices by any choice; None: by none up to the most that are tried."""
+    """The least number of devices by any choice of the assumptions; None: by none, up to the most that are tried."""
     last: int | None
     """The least number of devices by all choices; None: by some never."""
     limits: tuple[Limit, ...] = ()
@@ -29,49 +28,43 @@ class Break:
 
 
 def breaks(line: Line, work: Work, tasks: int, hardware: Hardware) -> list[Break]:
-    """Of `tasks` tasks shared (strong), and as many on each device (weak); the earliest first."""
-    choices = hardware.choices(line.precision)
+    """For `tasks` tasks shared (strong), and for as many on each device (weak); the earliest first."""
     found = [Break(STRONG, "devices are idle: more of them than tasks", tasks + 1, tasks + 1)]
     for scaling in (STRONG, WEAK):
-        found += _of(scaling, line, work, tasks, choices)
+        found += _breaks(scaling, line, work, tasks, hardware.choices(line.cell.precision))
     return sorted(found, key=lambda each: (each.first is None, each.first or 0, each.last is None, each.last or 0))
 
 
-def _of(scaling: str, line: Line, work: Work, tasks: int, choices: Sequence[Rates]) -> Iterator[Break]:
+def _breaks(scaling: str, line: Line, work: Work, tasks: int, choices: list[Rates]) -> Iterator[Break]:
     def total(devices: int) -> int:
         return tasks if scaling == STRONG else tasks * devices
 
-    def wasteful(rates: Rates, devices: int) -> bool:
+    def inefficient(rates: Rates, devices: int) -> bool:
         return forecast(work, total(devices), devices, tasks, [rates]).efficiency.high < HALF
 
-    def talking(rates: Rates, devices: int) -> bool:
-        found = parts(work, total(devices), devices, rates)
-        return found.communication > found.compute
+    def communicating(rates: Rates, devices: int) -> bool:
+        return parts(work, total(devices), devices, rates).limit is Limit.COMMUNICATION
 
     def drawing(rates: Rates, devices: int) -> bool:
         own = -(-total(devices) // devices)
         return line.drawing.seconds(own, total(devices)) > parts(work, total(devices), devices, rates).step
 
-    whats: dict[str, Callable[[Rates, int], bool]] = {
-        "efficiency is below 50 %": wasteful,
-        "communication takes longer than compute": talking,
+    tests: dict[str, Callable[[Rates, int], bool]] = {
+        "efficiency is below 50 %": inefficient,
+        "communication takes longer than compute": communicating,
         "drawing tasks takes longer than a step": drawing,
     }
-    for what, broken in whats.items():
-        first, last = _from(choices, broken)
-        limits = forecast(work, total(first), first, tasks, choices).limits if first else ()
-        yield Break(scaling, what, first, last, limits)
-
-
-def _from(choices: Sequence[Rates], broken: Callable[[Rates, int], bool]) -> tuple[int | None, int | None]:
-    """The least number of devices at which it is broken by any choice, and by all."""
-    firsts = [next(filter(partial(broken, rates), TRIED), None) for rates in choices]
-    known = [first for first in firsts if first is not None]
-    return min(known, default=None), max(known) if len(known) == len(firsts) else None
+    for what, broken in tests.items():
+        firsts = [next((devices for devices in TRIED if broken(rates, devices)), None) for rates in choices]
+        known = [first for first in firsts if first is not None]
+        first, last = min(known, default=None), max(known) if len(known) == len(firsts) else None
+        yield Break(
+            scaling, what, first, last, forecast(work, total(first), first, tasks, choices).limits if first else ()
+        )
 
 
 def most_tasks(line: Line, hardware: Hardware) -> int | None:
-    """How many tasks a device's memory holds, by the straight line of the measured peaks; None where all do."""
+    """How many tasks a device's memory holds, by the straight line of the measured peaks; None where it holds all."""
     if line.memory is None or line.memory.each.value <= 0:
         return None
-    return max(0, int((hardware.assumed["memory"].low - line.memory.fixed.value) / line.memory.each.value))
+    return max(0, int((hardware.memory.low - line.memory.fixed.value) / line.memory.each.value))

@@ -1,20 +1,19 @@
-"""The model: the time of a meta-iteration whose tasks are shared by devices. Seconds, bytes, operations; no rows.
+"""The model: the time of a meta-iteration whose tasks are shared by devices, in seconds, bytes and operations.
 
     step = compute of the device with most tasks + all-reduce of the directions + wait for the slowest
 
-Compute is bound by arithmetic, by memory traffic or by the launching of operators, whichever takes longest: they
-overlap (the roofline of Williams, Waterman and Patterson 2009, with a third roof). The all-reduce begins when all is
-computed.
+Arithmetic, memory traffic and the launching of operators overlap, so compute takes as long as the longest of the three
+(the roofline of Williams, Waterman and Patterson 2009, with a third roof). The all-reduce begins after compute.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 
-class Limit(Enum):
-    """What a step spends most of its time on, in words."""
+class Limit(StrEnum):
+    """What a step spends most of its time on."""
 
     ARITHMETIC = "arithmetic"
     TRAFFIC = "memory traffic"
@@ -27,7 +26,7 @@ class Link:
     """What joins devices."""
 
     latency_s: float
-    """Of a step of a ring."""
+    """For a step of a ring."""
     bandwidth: float
     """Bytes per second that a device sends, while it receives as many."""
 
@@ -42,9 +41,9 @@ class Rates:
     traffic: float
     """Bytes per second between a device and its memory that are reached."""
     call_s: float
-    """Of an operator, from the host's program to the launch of its kernel."""
+    """For an operator, from the host's program to the launch of its kernel."""
     collective_s: float
-    """What any all-reduce takes beside the steps of its rings."""
+    """For any all-reduce, beside the steps of its rings."""
     inside: Link
     """Between the devices of a node."""
     between: Link
@@ -66,7 +65,7 @@ class Work:
     calls_each: float
     """Further operators for each task: none, where an engine takes all tasks at once."""
     direction_bytes: float
-    """What is averaged."""
+    """What the devices average."""
 
     def calls(self, tasks: int) -> float:
         """Operators that a device with so many tasks calls."""
@@ -80,17 +79,17 @@ class Parts:
     arithmetic: float
     traffic: float
     calls: float
-    communication: float
+    communication: float = 0.0
     """All-reduce and wait."""
 
     @property
     def compute(self) -> float:
-        """Of the device with most tasks."""
+        """For the device with most tasks."""
         return max(self.arithmetic, self.traffic, self.calls)
 
     @property
     def step(self) -> float:
-        """The whole."""
+        """Compute and communication."""
         return self.compute + self.communication
 
     @property
@@ -98,19 +97,14 @@ class Parts:
         """The roof that binds, or communication where it takes longer than all compute."""
         if self.communication > self.compute:
             return Limit.COMMUNICATION
-        return self.roof
-
-    @property
-    def roof(self) -> Limit:
-        """What binds compute."""
         roofs = {Limit.CALLS: self.calls, Limit.TRAFFIC: self.traffic, Limit.ARITHMETIC: self.arithmetic}
         return max(roofs, key=lambda limit: roofs[limit])
 
 
 def ring(members: int, size: float, link: Link) -> float:
-    """Seconds of a ring all-reduce of `size` bytes: 2(p - 1) steps, each of a p-th of them.
+    """Seconds of a ring all-reduce of `size` bytes by p members: 2(p - 1) steps, each of a p-th of the bytes.
 
-    The bandwidth-optimal one of Patarasuk and Yuan (2009): reduce-scatter, then all-gather. 0 for one member.
+    This is the bandwidth-optimal ring of Patarasuk and Yuan (2009): reduce-scatter, then all-gather. 0 for one member.
     """
     return 2 * (members - 1) * (link.latency_s + size / members / link.bandwidth)
 
@@ -118,8 +112,8 @@ def ring(members: int, size: float, link: Link) -> float:
 def all_reduce(devices: int, size: float, rates: Rates) -> float:
     """Seconds to sum `size` bytes over devices; 0 for one.
 
-    Over more than a node in three parts: reduce-scatter within each node, a ring between nodes for the share of each
-    device at the same time, all-gather within each node. The first and the last together are a ring's.
+    Over several nodes it has three parts: reduce-scatter within each node, a ring between nodes for the share of each
+    device at the same time, all-gather within each node. The first and the last together take as long as a ring.
     """
     if devices == 1:
         return 0.0
@@ -132,13 +126,10 @@ def parts(work: Work, tasks: int, devices: int, rates: Rates) -> Parts:
     """A step of `tasks` tasks on `devices` devices, of which no more take part than there are tasks."""
     busy = min(devices, tasks)
     own = math.ceil(tasks / busy)
-    alone = Parts(
-        work.flops * own / rates.arithmetic, work.bytes * own / rates.traffic, work.calls(own) * rates.call_s, 0.0
-    )
+    alone = Parts(work.flops * own / rates.arithmetic, work.bytes * own / rates.traffic, work.calls(own) * rates.call_s)
     if busy == 1:
         return alone
-    shared = all_reduce(busy, work.direction_bytes, rates) + rates.wait * alone.compute
-    return Parts(alone.arithmetic, alone.traffic, alone.calls, shared)
+    return replace(alone, communication=all_reduce(busy, work.direction_bytes, rates) + rates.wait * alone.compute)
 
 
 @dataclass(frozen=True)
@@ -156,12 +147,12 @@ def span(values: Sequence[float]) -> Span:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is predicted of a number of devices, over all choices of what is assumed."""
+    """What is predicted for a number of devices, over all choices of what is assumed."""
 
     devices: int
     tasks: int
     own_tasks: int
-    """Of the device that has most."""
+    """Tasks of the device that has most."""
     idle: int
     """Devices without a task."""
     compute: Span
@@ -175,7 +166,7 @@ class Forecast:
 
 
 def forecast(work: Work, tasks: int, devices: int, base_tasks: int, choices: Sequence[Rates]) -> Forecast:
-    """Of `tasks` tasks on `devices` devices, held against `base_tasks` on one."""
+    """The forecast for `tasks` tasks on `devices` devices, compared with `base_tasks` on one."""
     found = [parts(work, tasks, devices, rates) for rates in choices]
     ones = [parts(work, base_tasks, 1, rates) for rates in choices]
     faster = [tasks / base_tasks * one.step / many.step for one, many in zip(ones, found, strict=True)]

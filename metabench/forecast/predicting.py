@@ -4,23 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metabench.errors import UserError
+from metabench.forecast.against import Compared, compare_with
 from metabench.forecast.breaks import STRONG, WEAK, Break, breaks
+from metabench.forecast.checking import Check, checks
 from metabench.forecast.hardware import Hardware
-from metabench.forecast.measured import Check, Line, checks, lines
+from metabench.forecast.measured import Line, lines
 from metabench.forecast.model import Forecast, forecast
+from metabench.forecast.text import SETTING_AXES
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
 
-SETTING_AXES = (
-    *("task", "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "precision"),
-    *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
-)
 NOT_COUNTED = "its operations, bytes and operator calls were not counted at two meta-batch sizes in one process"
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What is said of one line on some hardware."""
+    """The forecasts of one line."""
 
     line: Line
     forecasts: Mapping[str, tuple[Forecast, ...]]
@@ -30,21 +29,25 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is said of a run."""
+    """All that is predicted from a run."""
 
     run: Run
     hardware: Hardware
     checks: tuple[Check, ...]
+    compared: tuple[Compared, ...]
     predicted: tuple[Predicted, ...]
-    """Of the lines whose work was counted."""
+    """The lines whose work was counted."""
     left_out: tuple[str, ...]
     """Sentences: implementations without a forecast, and why."""
 
 
-def predict(run: Run, hardware: Hardware, devices: Sequence[int], meta_batch: int | None = None) -> Prediction:
+def predict(
+    run: Run, hardware: Hardware, devices: Sequence[int], meta_batch: int | None = None, against: Sequence[Run] = ()
+) -> Prediction:
     """Forecasts of all lines of a run; of the largest meta-batch measured in their setting, if none is given.
 
-    Raises `UserError` where nothing of the run can be forecast.
+    `against` are runs of that hardware, with which the forecasts for one device are compared. Raises `UserError` where
+    nothing can be predicted.
     """
     found = lines(run.measurements)
     largest: dict[str, int] = {}
@@ -54,24 +57,27 @@ def predict(run: Run, hardware: Hardware, devices: Sequence[int], meta_batch: in
     predicted, left_out, why = [], [], "no cell of one process was timed"
     for line in found:
         where = setting(line.cell, SETTING_AXES, {})
-        why = "" if line.work else NOT_COUNTED
-        why = why or ("" if hardware.has_peak(line.precision) else f"{hardware.name} has no peak in {line.precision}")
-        if why:
+        why = _missing(line, hardware)
+        if why or not line.work:
             left_out.append(f"No forecast for {line.name} ({where}): {why}.")
-        else:
-            predicted.append(_predicted(line, meta_batch or largest[where], devices, hardware))
+            continue
+        tasks, choices = meta_batch or largest[where], hardware.choices(line.cell.precision)
+        forecasts = {
+            STRONG: tuple(forecast(line.work, tasks, number, tasks, choices) for number in devices),
+            WEAK: tuple(forecast(line.work, tasks * number, number, tasks, choices) for number in devices),
+        }
+        predicted.append(Predicted(line, forecasts, tuple(breaks(line, line.work, tasks, hardware))))
     if not predicted:
         raise UserError(
             f"nothing of '{run.name}' can be forecast, for {why}: the sweep 'processes' measures what it takes"
         )
-    return Prediction(run, hardware, tuple(checks(found)), tuple(predicted), tuple(left_out))
+    compared = compare_with(against, found, hardware)
+    return Prediction(run, hardware, tuple(checks(found)), tuple(compared), tuple(predicted), tuple(left_out))
 
 
-def _predicted(line: Line, tasks: int, devices: Sequence[int], hardware: Hardware) -> Predicted:
-    assert line.work is not None
-    choices = hardware.choices(line.precision)
-    forecasts = {
-        STRONG: tuple(forecast(line.work, tasks, number, tasks, choices) for number in devices),
-        WEAK: tuple(forecast(line.work, tasks * number, number, tasks, choices) for number in devices),
-    }
-    return Predicted(line, forecasts, tuple(breaks(line, line.work, tasks, hardware)))
+def _missing(line: Line, hardware: Hardware) -> str:
+    """Why a line has no forecast; empty where it has one."""
+    if not line.work:
+        return NOT_COUNTED
+    precision = line.cell.precision
+    return "" if hardware.has_peak(precision) else f"{hardware.name} has no peak in {precision}"

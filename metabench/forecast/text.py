@@ -1,9 +1,25 @@
-"""Ranges as text: two digits, one unit."""
+"""Words for ranges, for what is assumed, and for settings."""
 
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar, get_type_hints
 
+from msgspec import Meta
+
+from metabench.forecast.hardware import Hardware
 from metabench.forecast.model import Span
+from metabench.record.cell import Cell
 from metabench.report.numbers import TIME_UNITS
+from metabench.report.render.tables import setting
+
+T = TypeVar("T")
+HINTS = get_type_hints(Hardware, include_extras=True)
+
+SETTING_AXES = (
+    *("task", "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "precision"),
+    *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
+)
+MEASURED_AXES = (*SETTING_AXES, "device", "threads", "machine")
 
 
 def two(value: float) -> str:
@@ -34,3 +50,31 @@ def change_text(share: float) -> str:
     """The same with its sign."""
     percent = round(100 * share)
     return f"{percent:+} %" if percent else "0 %"
+
+
+def assumed_words(hardware: Hardware) -> dict[str, tuple[str, str]]:
+    """By name, what each assumed figure is in words, and the figure or the range with its unit."""
+    told = {}
+    for name, figure in hardware.assumed.items():
+        meta = next(each for each in HINTS[name].__metadata__ if isinstance(each, Meta))
+        unit, scale = (meta.extra or {})["unit"], (meta.extra or {})["scale"]
+        ends = dict.fromkeys(f"{value / scale:.4g}" for value in (figure.low, figure.high))
+        told[name] = str(meta.title), " to ".join(ends) + (f" {unit}" if unit else "")
+    return told
+
+
+def in_short(hardware: Hardware, precision: str) -> str:
+    """The assumptions that a forecast in that precision stands on, in one sentence."""
+    words = assumed_words(hardware)
+    names = [name for name in words if not name.startswith("peak_") or name == f"peak_{precision}"]
+    return f"Assumed of {hardware.title}: {'; '.join(' '.join(words[name]) for name in names)}."
+
+
+def grouped(
+    found: Iterable[T], cell_of: Callable[[T], Cell], axes: Sequence[str], data: Mapping[str, str]
+) -> dict[str, list[T]]:
+    """What is given, by the setting of its cell in words."""
+    groups: dict[str, list[T]] = {}
+    for each in found:
+        groups.setdefault(setting(cell_of(each), axes, data), []).append(each)
+    return groups

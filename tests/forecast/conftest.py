@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement, Time
+from metabench.statistics.intervals import summarise
+
 Row = dict[str, Any]
 FIXED_S, EACH_S = 1e-3, 2e-3
 LATENCY_S, BANDWIDTH, WAIT = 50e-6, 1e9, 0.1
@@ -14,6 +18,43 @@ FLOPS, BYTES, CALLS_FIXED, CALLS_EACH = 1e9, 1e7, 40, 300
 PARAMETERS = {"mlp-40x2": 1761, "mlp-256x2": 66561}
 PEAKS = {"matmul": 1e11, "convolution": 2e11, "bandwidth": 4e10, "noisy": False}
 DRAWING_S, SAMPLING_S, SKIPPING_S = 4e-5, 1e-5, 1e-6
+
+
+def make_row(number: int, **axes: Any) -> Row:
+    """One line of `measurements.jsonl`, of a cell that was timed."""
+    axes = {
+        "model": "mlp-40x2",
+        "threads": 1,
+        "train_ways": 1,
+        "train_shots": 10,
+        **axes,
+        "measure": tuple(axes["measure"]),
+    }
+    cell = Cell(algorithm="maml", engine="vmap", task="sinusoid", ways=1, shots=10, query=10, **axes)
+    time = Time(step=summarise([1e-3] * 5), compile_s=0.0, sampling=summarise([1e-4] * 6))
+    parameters = PARAMETERS.get(cell.model)
+    made = Measurement(id=cell.id, round=number, status="ok", cell=cell, parameters=parameters, time=time)
+    return made.to_json()
+
+
+@pytest.fixture
+def row() -> Callable[..., Row]:
+    """Makes one measurement: see `make_row`."""
+    return make_row
+
+
+@pytest.fixture
+def run_of(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a run folder of the given rows."""
+
+    def write(rows: list[Row], name: str = "run") -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "measurements.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+        environment = {"summary": "Test CPU, 2 cores", "sweep": {"name": "synthetic"}}
+        (tmp_path / name / "environment.json").write_text(json.dumps(environment))
+        return tmp_path / name
+
+    return write
 
 
 def compute(tasks: int) -> float:
@@ -26,10 +67,10 @@ def communication(processes: int, tasks: int, model: str) -> float:
     return moved + WAIT * compute(-(-tasks // processes))
 
 
-def made(row: Callable[..., Row], number: int, tasks: int, processes: int, model: str, **changes: Any) -> Row:
+def made(number: int, tasks: int, processes: int, model: str, **changes: Any) -> Row:
     """One row, exactly as the model has it."""
     several = {} if processes == 1 else {"world_size": processes}
-    found = row(number, meta_batch=tasks, model=model, measure=["time", "memory", "work"], **several, **changes)
+    found = make_row(number, meta_batch=tasks, model=model, measure=["time", "memory", "work"], **several, **changes)
     spent = communication(processes, tasks, model) if processes > 1 else None
     step = compute(-(-tasks // processes)) + (spent or 0.0)
     found["time"]["step"] |= dict.fromkeys(("median", "low", "high"), step) | {"samples": [step] * 5}
@@ -45,10 +86,10 @@ def made(row: Callable[..., Row], number: int, tasks: int, processes: int, model
 
 
 @pytest.fixture
-def rows(row: Callable[..., Row]) -> list[Row]:
+def rows() -> list[Row]:
     """Two models, one to two processes, three rounds."""
     return [
-        made(row, number, tasks, processes, model)
+        made(number, tasks, processes, model)
         for number in range(3)
         for model in PARAMETERS
         for processes, sizes in ((1, (4, 8, 16)), (2, (8, 15, 16)))

@@ -27,7 +27,8 @@ def test_it_prints_tables_and_writes_what_documents_quote(run_of, rows, tmp_path
         (("--devices", "0"), "--devices takes whole numbers"),
         (("--devices", "9" * 5000), "--devices takes whole numbers"),
         (("--meta-batch", "0"), "--meta-batch takes a whole number"),
-        (("--hardware", "h100"), "unknown hardware 'h100': did you mean 'h200'"),
+        (("--hardware", "h20"), "unknown hardware 'h20': did you mean 'h200'"),
+        (("--against", "nowhere"), "there is no run folder 'nowhere'"),
     ],
 )
 def test_mistakes(run_of, rows, arguments, says):

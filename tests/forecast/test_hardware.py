@@ -3,12 +3,12 @@
 import pytest
 
 from metabench.errors import UserError
-from metabench.forecast.hardware import BUILTIN, QUANTITIES, find_hardware, read_hardware
+from metabench.forecast.hardware import BUILTIN, Hardware, find_hardware, read_hardware
 
 
 def test_what_comes_along_is_complete():
     for machine in read_hardware(BUILTIN).values():
-        assert set(machine.assumed) == set(QUANTITIES)
+        assert {"name", "title", *machine.assumed} == set(Hardware.__struct_fields__)
         assert all(figure.source and figure.low <= figure.high for figure in machine.assumed.values())
         assert len(set(machine.choices("float32"))) == 32
 
@@ -26,19 +26,36 @@ def test_choices_are_the_ends_and_links_go_together(hardware_file):
     [
         ({"call_s": None}, "it has no 'call_s'"),
         ({"cal_s": 1.0}, "unknown quantity 'cal_s': did you mean 'call_s'?"),
-        ({"call_s": -1}, "the value of 'call_s' is not a positive number"),
-        ({"call_s": "nan"}, "the value of 'call_s' is not a positive number"),
-        ({"call_s": [2, 1]}, "two that rise"),
-        ({"call_s": "true"}, "not a positive number"),
-        ({"share_of_peak": 1.5}, "of at most 1"),
-        ({"memory": [1, 2]}, "'memory' takes one value"),
-        ({"devices_per_node": 2.5}, "not a whole number"),
+        ({"call_s": -1}, "'call_s.value': expected a number > 0.0"),
+        ({"call_s": "nan"}, "'call_s.value': expected a number > 0.0"),
+        ({"call_s": [2, 1]}, "'call_s': the range in 'value' starts above its end"),
+        ({"call_s": [1, 2, 3]}, "'call_s.value': expected a list of length <= 2"),
+        ({"call_s": "true"}, "'call_s.value': expected a number or a list, got true or false"),
+        ({"share_of_peak": 1.5}, "'share_of_peak.value': expected a number <= 1.0"),
+        ({"share_of_peak": [0.1, 1.5]}, "'share_of_peak.value[1]': expected a number <= 1.0"),
+        ({"memory": [1, 2]}, "'memory.value': expected a number, got a list"),
+        ({"devices_per_node": 2.5}, "'devices_per_node.value': expected a whole number, got a number"),
     ],
 )
 def test_mistakes_are_named(hardware_file, changes, says):
     with pytest.raises(UserError, match="toy") as caught:
         find_hardware(str(hardware_file(**changes)))
     assert says in str(caught.value)
+
+
+def test_a_figure_needs_a_source_and_nothing_else(hardware_file):
+    file = hardware_file()
+    text = file.read_text()
+    for given, said in (
+        ('wait = { value = 0, source = " " }', "'wait.source'"),
+        ("wait = { value = 0 }", "'wait': it has no 'source'"),
+        ('wait = { value = 0, source = "x", "\\u001b[2J" = 1 }', "'wait': it has an unknown field '\\x1b[2J'"),
+        ("wait = 3", "'wait': expected a table, got a whole number"),
+    ):
+        file.write_text(text.replace('wait = { value = 0, source = "test" }', given))
+        with pytest.raises(UserError) as caught:
+            find_hardware(str(file))
+        assert said in str(caught.value) and str(caught.value).isprintable()
 
 
 def test_a_name_or_a_file_that_is_not_there(tmp_path):
