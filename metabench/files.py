@@ -17,7 +17,8 @@ DATA = Path(__file__).with_name("data")
 MEBIBYTE = 1 << 20
 T = TypeVar("T", bound=msgspec.Struct)
 _WORDS = {"object": "a table", "array": "a list", "float": "a number", "int": "a whole number", "str": "a text"}
-_WORDS |= {"bool": "true or false", "float | array": "a number or a list", "null": "nothing"}
+_WORDS |= {"bool": "true or false", "null": "nothing"}
+_WRONG_CHOICE = re.compile(r"Invalid enum value '(.*)' - at `\$\.(\w+)`", re.DOTALL)
 _AS_IT_IS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # neither is on every system
 
 
@@ -58,7 +59,7 @@ def read_toml(file: Path, most: int, kind: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"'{file.name}' is not valid TOML: it is nested too deep") from None
 
 
-def typed(table: Any, kind: type[T], word: str) -> T:
+def as_struct(table: Any, kind: type[T], word: str) -> T:
     """A table of a TOML file as a struct, whose names are called a `word`.
 
     Raises `UserError`, one sentence that names the field, and for a misspelt name or choice the nearest valid one.
@@ -70,13 +71,25 @@ def typed(table: Any, kind: type[T], word: str) -> T:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        said, _, place = str(error).partition(" - at `$.")
-        place = place.removesuffix("`")
-        if said.startswith("Invalid enum value"):
-            raise unknown(place, str(table[place]), get_args(fields[place])) from None
-        said = said.replace("Object missing required field", "it has no").replace("Object contains", "it has an")
-        said = re.sub("`(.*?)`", lambda found: _WORDS.get(found[1], f"'{found[1]}'"), said)
-        raise UserError(f"'{place}': {said[0].lower()}{said[1:]}" if place else said) from None
+        if found := _WRONG_CHOICE.fullmatch(str(error)):
+            choices = [choice for choice in get_args(fields[found[2]]) if choice]
+            raise unknown(found[2], found[1], choices) from None
+        raise UserError(in_words(error)) from None
+
+
+def in_words(error: msgspec.ValidationError) -> str:
+    """What msgspec says of a value, with the types of TOML, and where the value is."""
+    said, _, place = str(error).partition(" - at `$")
+    place = place.removesuffix("`").removeprefix(".")
+    said = said.replace("Object missing required field", "it has no").replace("Object contains", "it has an")
+    said = said.replace(r"matching regex '\\S'", "that is not blank")
+    said = re.sub("`(.*?)`", lambda found: _type_words(found[1]), said)
+    said = said[0].lower() + said[1:]
+    return f"'{place}': {said}" if place else said
+
+
+def _type_words(types: str) -> str:
+    return " or ".join(_WORDS.get(word, f"'{word}'") for word in types.split(" | "))
 
 
 @contextmanager

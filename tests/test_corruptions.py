@@ -26,7 +26,7 @@ from metabench.errors import UserError
 from metabench.record.cell import identity
 from metabench.record.measurement import STATUSES
 from metabench.record.reading import read_rows
-from metabench.report.claims.judging import hold
+from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.reading import BUILTIN, read_claims
 from metabench.report.claims.tables import claims_document
 from metabench.report.compare.history import histories, history_frame, history_table
@@ -270,7 +270,7 @@ def report_and_resume(path: Path, sweep: Sweep, whole: Run) -> None:
         assert len(found) + len(damages) == before.total()
         if int(path.name.split()[-1]) % COMPARED_EVERY == 0:
             compare_with(whole, read_run(path))
-            claims = claims_document(hold(CLAIMS, [read_run(path)]))
+            claims = claims_document(judge_claims(CLAIMS, [read_run(path)]))
             assert is_shown_safely(as_text(claims)) and is_shown_safely(as_markdown(claims))
         tables = (path / "tables.md").read_text(encoding="utf-8")
         assert all(f"Line {damage.number} of measurements.jsonl is left out" in tables for damage in damages[:20])

@@ -163,14 +163,13 @@ def claims(
 ) -> None:
     """Hold published figures and folklore against runs: holds, does not hold, or cannot tell and why."""
     from metabench.report import document
-    from metabench.report.claims.judging import hold
+    from metabench.report.claims.judging import judge_claims
     from metabench.report.claims.reading import BUILTIN, read_claims
-    from metabench.report.claims.tables import claims_document, claims_json
-    from metabench.report.claims.write import write_claims
+    from metabench.report.claims.tables import claims_document, claims_json, write_claims
     from metabench.report.results import read_run
 
     claimed = read_claims(file or BUILTIN)
-    found = hold(claimed, [read_run(folder) for folder in runs])
+    found = judge_claims(claimed, [read_run(folder) for folder in runs])
     written = write_claims(found, out) if out else ()
     print(strict_json({"claims": claims_json(found)}) if as_json else document.as_text(claims_document(found)))
     if written:

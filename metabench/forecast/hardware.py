@@ -7,7 +7,7 @@ from typing import Annotated, Generic, TypeAlias, TypeVar
 from msgspec import Meta, Struct
 
 from metabench.errors import UserError, unknown
-from metabench.files import DATA, MEBIBYTE, read_toml, typed
+from metabench.files import DATA, MEBIBYTE, as_struct, read_toml
 from metabench.forecast.model import Link, Rates
 from metabench.record.axes import LARGEST
 
@@ -129,7 +129,7 @@ def read_hardware(file: Path) -> dict[str, Hardware]:
         try:
             if not isinstance(table, dict):
                 raise UserError("it is not a table")
-            found[name] = typed({**table, "name": name}, Hardware, "quantity")
+            found[name] = as_struct({**table, "name": name}, Hardware, "quantity")
         except UserError as error:
             raise UserError(f"'{file}', {name[:80]}: {error}") from None
     return found

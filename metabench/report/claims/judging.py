@@ -1,4 +1,4 @@
-"""Holds claims against runs: finds the cells, forms the figure, asks the rule."""
+"""Judges claims by runs: finds the cells, forms the figure, applies the rule."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -65,18 +65,13 @@ class Answer:
     verdict: Verdict
     reason: str
     cells: tuple[str, ...]
-    apart: tuple[str, ...] = ()
-    """In what the setting differs from the source's."""
-
-    @property
-    def lacks_gpu(self) -> bool:
-        """Whether the source had a GPU, and this figure is of a processor."""
-        return NOT_ON_GPU in self.apart
+    lacks_gpu: bool
+    """Whether the source had a GPU, and this figure is of a processor."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """A claim with what a run says of it, over all settings that it is about."""
+class Judged:
+    """A claim with its verdict on a run, over all settings that it is about."""
 
     claim: Claim
     answers: tuple[Answer, ...]
@@ -94,21 +89,21 @@ def _nearest(answers: Sequence[Answer]) -> Answer | None:
     return min((answer for answer in answers if answer.measured), key=lambda answer: answer.lacks_gpu, default=None)
 
 
-def hold(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Held]:
-    """Each claim against the first run that can decide it; where none can, the first of those that come nearest."""
+def judge_claims(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Judged]:
+    """Each claim on the first run that can decide it; where none can, on the first of those that come nearest."""
     prepared = [_Prepared.of(run) for run in runs]
-    return [min((_held(claim, one) for one in prepared), key=_distance) for claim in claims]
+    return [min((_claim_on(claim, one) for one in prepared), key=_distance) for claim in claims]
 
 
-def _distance(held: Held) -> tuple[int, int]:
+def _distance(judged: Judged) -> tuple[int, int]:
     """How far a run is from deciding a claim. Smaller pairs are nearer."""
-    if held.verdict != OPEN:
+    if judged.verdict != OPEN:
         return 0, 0
-    if held.shown:
-        return 1, int(held.shown.lacks_gpu)
-    if held.answers:  # its cells were run, and have no figure
+    if judged.shown:
+        return 1, int(judged.shown.lacks_gpu)
+    if judged.answers:  # its cells were run, and have no figure
         return 2, 0
-    return 3, (NO_GPU, NOTHING_ALIKE).index(held.reason) + 1 if held.reason in (NO_GPU, NOTHING_ALIKE) else 0
+    return 3, (NO_GPU, NOTHING_ALIKE).index(judged.reason) + 1 if judged.reason in (NO_GPU, NOTHING_ALIKE) else 0
 
 
 @dataclass(frozen=True)
@@ -124,55 +119,41 @@ class _Prepared:
         return cls(run, noise_floor(run.references), bundles(run.measurements, time_key), trained)
 
 
-def _held(claim: Claim, on: _Prepared) -> Held:
+def _claim_on(claim: Claim, on: _Prepared) -> Judged:
     if claim.unmeasured:
-        return Held(claim, (), OPEN, f"not measured: {claim.unmeasured}")
+        return Judged(claim, (), OPEN, f"not measured: {claim.unmeasured}")
     wanted = with_defaults(claim.of, claim.figure)
     every = on.trained if claim.figure == "quality" else [b for b in on.cost if b.asked_for(claim.figure)]
     mine = [bundle for bundle in every if fits(bundle, wanted)]
     if not mine:
-        return Held(claim, (), OPEN, why_none(every, wanted))
+        return Judged(claim, (), OPEN, why_none(every, wanted))
     if claim.along:
         answers = list(_along(claim, mine, every, on))
     else:
         answers = [_answer(claim, bundle, every, on) for bundle in mine]
-    return _summed_up(claim, answers)
+    return _summed_up(claim, answers) if answers else Judged(claim, (), OPEN, f"not measured: {_TOO_FEW}")
 
 
-def _summed_up(claim: Claim, answers: Sequence[Answer]) -> Held:
+def _summed_up(claim: Claim, answers: Sequence[Answer]) -> Judged:
     """One verdict: a claim is about every setting that it does not exclude, so one that refutes it is enough."""
     verdicts = [answer.verdict for answer in answers]
-    known = [verdict for verdict in verdicts if verdict != OPEN]
-    if FAILS in known:
-        verdict: Verdict = FAILS
-    else:
-        verdict = HOLDS if known else OPEN
-    reason = ""
-    if not known:
-        reason = (_nearest(answers) or answers[0]).reason
-    else:
-        parts = [next((a.reason for a in answers if a.verdict == verdict), "")]
-        parts += [f"in {verdicts.count(verdict)} of {len(answers)} settings"] if len(answers) > 1 else []
-        reason = ", ".join(part for part in parts if part)
-    return Held(claim, tuple(answers), verdict, reason)
+    verdict = next((each for each in (FAILS, HOLDS) if each in verdicts), OPEN)
+    if verdict == OPEN:
+        return Judged(claim, tuple(answers), OPEN, (_nearest(answers) or answers[0]).reason)
+    reasons = [next(answer.reason for answer in answers if answer.verdict == verdict)]
+    reasons += [f"in {verdicts.count(verdict)} of {len(answers)} settings"] if len(answers) > 1 else []
+    return Judged(claim, tuple(answers), verdict, ", ".join(reason for reason in reasons if reason))
 
 
 def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], on: _Prepared) -> Answer:
-    scale, other = 1.0, None
-    measured: Measured | None
-    if claim.rule in ("ratio", "order"):
-        other = _partner(claim, bundle, every)
-        if other is None:
-            reason = "not measured: nothing to compare with in the same setting"
-            return _answered(claim, on, (bundle,), range_of(claim), None, OPEN, reason)
-        measured = _gain(claim, bundle, other) if claim.figure == "quality" else _ratio(claim, bundle, other, on.floor)
-        if claim.per:
-            size = float(value(bundle, claim.per))
-            scale = 1 / size if size else 1.0
-    else:
-        measured = _score(claim, bundle)
-    both = (bundle, other) if other else (bundle,)
-    return _judged(claim, on, both, measured, scale)
+    if claim.rule not in ("ratio", "order"):
+        return _judged(claim, on, (bundle,), _score(claim, bundle))
+    other = _partner(claim, bundle, every)
+    if other is None:
+        return _judged(claim, on, (bundle,), None, "nothing to compare with in the same setting")
+    measured = _gain(claim, bundle, other) if claim.figure == "quality" else _ratio(claim, bundle, other, on.floor)
+    size = float(value(bundle, claim.per)) if claim.per else 1.0
+    return _judged(claim, on, (bundle, other), measured, scale=1 / size if size else 1.0)
 
 
 def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | None:
@@ -184,38 +165,33 @@ def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | 
 
 
 def _judged(
-    claim: Claim, on: _Prepared, both: Sequence[Bundle], measured: Measured | None, scale: float = 1.0
-) -> Answer:
-    claimed = range_of(claim, scale)
-    if measured is None:
-        bad = [status_and_reason(bundle, _LONGEST_REASON) for bundle in both if status(bundle) != "ok"]
-        return _answered(claim, on, both, claimed, None, OPEN, f"not measured: {'; '.join(bad)}" if bad else _NO_FIGURE)
-    apart = tuple(dict.fromkeys(said for bundle in both for said in deviations(bundle, _setting(claim, bundle, both))))
-    return _answered(claim, on, both, claimed, measured, *judge(claim, measured, claimed, apart), apart)
-
-
-_LONGEST_REASON = 160
-_NO_FIGURE = "not measured: there are not enough figures for it"
-
-
-def _setting(claim: Claim, bundle: Bundle, both: Sequence[Bundle]) -> Selection:
-    """What the source had, without what makes both sides differ."""
-    return {axis: values for axis, values in claim.setting.items() if len(both) == 1 or axis not in claim.against}
-
-
-def _answered(
     claim: Claim,
     on: _Prepared,
     both: Sequence[Bundle],
-    claimed: Interval,
     measured: Measured | None,
-    verdict: Verdict,
-    reason: str,
-    apart: tuple[str, ...] = (),
+    why_not: str = "",
+    scale: float = 1.0,
 ) -> Answer:
+    """The answer of a figure of one or two bundles; without a figure `why_not` is the reason, if it is known."""
+    claimed, apart = range_of(claim, scale), list[str]()
+    if measured is None:
+        bad = [status_and_reason(bundle, _LONGEST_REASON) for bundle in both if status(bundle) != "ok"]
+        verdict, reason = OPEN, f"not measured: {why_not or '; '.join(bad) or _TOO_FEW}"
+    else:
+        apart = [said for bundle in both for said in deviations(bundle, _setting(claim, len(both)))]
+        verdict, reason = judge(claim, measured, claimed, list(dict.fromkeys(apart)))
     cells = tuple(dict.fromkeys(str(row.id) for bundle in both for row in bundle.rows))
     against = both[1] if len(both) > 1 and not claim.along else None
-    return Answer(on.run, both[0], against, claimed, measured, verdict, reason, cells, apart)
+    return Answer(on.run, both[0], against, claimed, measured, verdict, reason, cells, NOT_ON_GPU in apart)
+
+
+_LONGEST_REASON = 160
+_TOO_FEW = "there are not enough figures for it"
+
+
+def _setting(claim: Claim, sides: int) -> Selection:
+    """What the source had, without what makes both sides differ."""
+    return {axis: values for axis, values in claim.setting.items() if sides == 1 or axis not in claim.against}
 
 
 def _read(claim: Claim, found: Quality) -> Interval | None:

@@ -1,4 +1,4 @@
-"""What may be said of a measured figure: inside of what is claimed with its whole interval, outside, or neither."""
+"""What may be said of a measured figure: its whole interval lies inside the claimed range, outside it, or neither."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ OPEN: Verdict = "cannot tell"
 WIDE = "interval too wide"
 NOISE = "within the noise floor"
 REACHING = ("interval", "one-sided")
-"""Rules of figures that are to be reached: who reaches them with less has reached them."""
+"""Rules of figures that are to be reached; a shorter training that reaches them has reached them, too."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Measured:
     seeds: int = 0
     """Training seeds; 0 where none was trained."""
     straight: bool = False
-    """Of growth: whether a straight line that rises passes all sizes, though a fixed part may lower the exponent."""
+    """For growth: whether a rising straight line passes all sizes, though a fixed part may lower the exponent."""
 
 
 def range_of(claim: Claim, scale: float = 1.0) -> Interval:
@@ -93,7 +93,7 @@ def _place(figure: Interval, claimed: Interval, strict: bool) -> Verdict:
 
 
 def of_ratio(ratio: Ratio, floor: NoiseFloor | None) -> Measured:
-    """A ratio of times. Of fewer than three rounds without a noise floor nothing is known of how processes differ."""
+    """A ratio of times; doubtful where fewer than three rounds and no noise floor tell how processes differ."""
     if ratio.rounds < ROUNDS_TO_TELL and floor is None:
         few = f"only {ratio.rounds} {'round' if ratio.rounds == 1 else 'rounds'}, and no noise floor"
         return Measured(ratio, doubt=few)

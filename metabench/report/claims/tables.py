@@ -1,15 +1,17 @@
-"""Claims and what became of them: as a table, as CSV, as JSON."""
+"""Claims and their verdicts: as a table, as CSV, as JSON."""
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from metabench.files import replace_file
 from metabench.report.claims.claim import Claim
-from metabench.report.claims.judging import Answer, Held
+from metabench.report.claims.judging import Answer, Judged
 from metabench.report.claims.rules import OPEN
-from metabench.report.document import Document, data_names
+from metabench.report.document import Document, as_markdown, data_names
 from metabench.report.numbers import NOTHING, quality_text, trim, with_interval
 from metabench.report.render.tables import Section, Table, axis_word, setting
 from metabench.statistics.ratios import Interval
@@ -17,18 +19,8 @@ from metabench.statistics.ratios import Interval
 COLUMNS = ("id", "claim", "source", "claimed", "measured", "run", "setting", "verdict")
 SETTING_AXES = (
     *("task", "ways", "shots", "model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots"),
-    *(
-        "device",
-        "threads",
-        "world_size",
-        "machine",
-        "batch_norm",
-        "preset",
-        "first_order",
-        "checkpoint",
-        "inner_optimizer",
-        "outer_clip",
-    ),
+    *("device", "threads", "world_size", "machine", "batch_norm", "preset"),
+    *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
 )
 SAYS = "Each claim against the first run that can decide it. Intervals are of 95 %; what is exact has none."
 HOW = ("docs/method.md says how the rules judge, and what they do not say.",)
@@ -37,46 +29,48 @@ NOTES = (
     "Allowed in brackets: by how much a faithful repetition may differ, beside the published ±; of ratios a share.",
     "cannot tell: this run does not say; it does not mean that the claim is wrong.",
 )
+FLOATS = "%.9g"
+"""Nine digits: more than any figure supports, and fewer than those in which two machines' sums differ."""
 
 
-def claims_document(found: Sequence[Held]) -> Document:
+def claims_document(found: Sequence[Judged]) -> Document:
     """The table, with the machines that its figures are from."""
-    runs = {held.shown.run.name: held.shown.run for held in found if held.shown}
-    counts = [f"{sum(held.verdict == verdict for held in found)} {verdict}" for verdict in _verdicts(found)]
+    runs = {judged.shown.run.name: judged.shown.run for judged in found if judged.shown}
+    counts = [f"{sum(judged.verdict == verdict for judged in found)} {verdict}" for verdict in _verdicts(found)]
     facts = [("claims", f"{len(found)}: {', '.join(counts)}")]
     machines = dict.fromkeys((run.environment.summary or run.environment.machine_name) for run in runs.values())
     facts += [("machine", "; ".join(machines) or NOTHING), ("runs", ", ".join(runs) or NOTHING)]
     return Document("Claims", tuple(facts), (), (Section("Claims", (claims_table(found),)),), HOW)
 
 
-def claims_table(found: Sequence[Held]) -> Table:
+def claims_table(found: Sequence[Judged]) -> Table:
     """A row a claim."""
-    return Table("What became of each claim", SAYS, COLUMNS, tuple(_row(held) for held in found), NOTES)
+    return Table("What became of each claim", SAYS, COLUMNS, tuple(_row(judged) for judged in found), NOTES)
 
 
-def _verdicts(found: Sequence[Held]) -> list[str]:
-    return sorted({held.verdict for held in found}, key=("holds", "does not hold", "cannot tell").index)
+def _verdicts(found: Sequence[Judged]) -> list[str]:
+    return sorted({judged.verdict for judged in found}, key=("holds", "does not hold", "cannot tell").index)
 
 
-def _row(held: Held) -> tuple[str, ...]:
-    claim, shown = held.claim, held.shown
+def _row(judged: Judged) -> tuple[str, ...]:
+    claim, shown = judged.claim, judged.shown
     return (
         claim.id,
         claim.says,
         f"{claim.source} ({claim.mark})",
         claimed_text(claim),
-        _measured(held),
+        _measured(judged),
         shown.run.name if shown else NOTHING,
         where_text(claim, shown) if shown else NOTHING,
-        verdict_text(held),
+        verdict_text(judged),
     )
 
 
-def verdict_text(held: Held) -> str:
+def verdict_text(judged: Judged) -> str:
     """The verdict with its reason."""
-    if not held.reason:
-        return held.verdict
-    return f"{held.verdict}: {held.reason}" if held.verdict == OPEN else f"{held.verdict} ({held.reason})"
+    if not judged.reason:
+        return judged.verdict
+    return f"{judged.verdict}: {judged.reason}" if judged.verdict == OPEN else f"{judged.verdict} ({judged.reason})"
 
 
 def claimed_text(claim: Claim) -> str:
@@ -116,11 +110,11 @@ def measured_text(claim: Claim, answer: Answer | None) -> str:
     return with_interval(figure)
 
 
-def _measured(held: Held) -> str:
+def _measured(judged: Judged) -> str:
     """The figure that the verdict stands on; where it is exact, and differs elsewhere, also from where to where."""
-    text = measured_text(held.claim, held.shown)
-    exact = [answer.measured.figure.value for answer in held.answers if answer.measured and answer.measured.exact]
-    if len(exact) < len(held.answers) or min(exact, default=0.0) == max(exact, default=0.0):
+    text = measured_text(judged.claim, judged.shown)
+    exact = [answer.measured.figure.value for answer in judged.answers if answer.measured and answer.measured.exact]
+    if len(exact) < len(judged.answers) or min(exact, default=0.0) == max(exact, default=0.0):
         return text
     return text.removesuffix(")") + f"; {trim(min(exact), 0, 0)} to {trim(max(exact), 0, 0)})"
 
@@ -142,18 +136,18 @@ def where_text(claim: Claim, answer: Answer) -> str:
     return text
 
 
-def claims_frame(found: Sequence[Held]) -> pd.DataFrame:
+def claims_frame(found: Sequence[Judged]) -> pd.DataFrame:
     """A row for each claim and setting, in the unit of the run; a claim without a setting has one row."""
-    records = [record for held in found for record in _records(held)]
+    records = [record for judged in found for record in _records(judged)]
     return pd.DataFrame(records, columns=list(_record(found[0], None)) if found else None)
 
 
-def _records(held: Held) -> list[dict[str, Any]]:
-    return [_record(held, answer) for answer in held.answers] or [_record(held, None)]
+def _records(judged: Judged) -> list[dict[str, Any]]:
+    return [_record(judged, answer) for answer in judged.answers] or [_record(judged, None)]
 
 
-def _record(held: Held, answer: Answer | None) -> dict[str, Any]:
-    claim = held.claim
+def _record(judged: Judged, answer: Answer | None) -> dict[str, Any]:
+    claim = judged.claim
     figure = answer.measured.figure if answer and answer.measured else None
     claimed = answer.claimed if answer else None
     return {
@@ -167,8 +161,8 @@ def _record(held: Held, answer: Answer | None) -> dict[str, Any]:
         "exact": answer.measured.exact if answer and answer.measured else None,
         "setting_verdict": answer.verdict if answer else None,
         "setting_reason": answer.reason if answer else None,
-        "verdict": held.verdict,
-        "reason": held.reason,
+        "verdict": judged.verdict,
+        "reason": judged.reason,
         "cells": " ".join(answer.cells) if answer else "",
     }
 
@@ -178,15 +172,25 @@ def _end(claimed: Interval | None, name: str) -> float | None:
     return end if end is not None and math.isfinite(end) else None
 
 
-def claims_json(found: Sequence[Held]) -> list[dict[str, Any]]:
+def claims_json(found: Sequence[Judged]) -> list[dict[str, Any]]:
     """A table a claim, with its settings."""
     shared = ("id", "says", "source", "mark", "rule", "figure", "metric", "claimed", "verdict", "reason")
     told = []
-    for held in found:
-        record = _record(held, None)
+    for judged in found:
+        record = _record(judged, None)
         settings = [
-            {name: value for name, value in _record(held, answer).items() if name not in shared}
-            for answer in held.answers
+            {name: value for name, value in _record(judged, answer).items() if name not in shared}
+            for answer in judged.answers
         ]
         told.append({**{name: record[name] for name in shared}, "settings": settings})
     return told
+
+
+def write_claims(found: Sequence[Judged], folder: Path) -> tuple[Path, Path]:
+    """Write claims.md and claims.csv into a folder, which is made if need be. Raises `UserError`."""
+    files = folder / "claims.md", folder / "claims.csv"
+    table = claims_frame(found).to_csv(index=False, lineterminator="\n", float_format=FLOATS)
+    texts = as_markdown(claims_document(found)), table
+    for file, text in zip(files, texts, strict=True):
+        replace_file(file, text.encode())
+    return files

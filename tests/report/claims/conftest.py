@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from metabench.report.claims.judging import hold
+from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.reading import read_claims
 
 
@@ -42,7 +42,7 @@ def held(claim_of):
     """Holds one claim against runs."""
 
     def judge(runs, **names):
-        (found,) = hold([claim_of(**names)], runs)
+        (found,) = judge_claims([claim_of(**names)], runs)
         return found
 
     return judge

@@ -1,12 +1,13 @@
 """Verdicts on runs whose truth is known: conftest.py's times, peaks and scores."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 import runs
 from metabench.report.claims.claim import Claim
-from metabench.report.claims.judging import hold
+from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.rules import Measured, judge, range_of
 from metabench.report.claims.tables import claims_frame, claims_json, claims_table
 from metabench.statistics.ratios import Interval
@@ -27,7 +28,7 @@ def test_ratios_are_formed_within_rounds(held, pair):
     assert (found.verdict, found.reason) == ("holds", "")
     (answer,) = found.answers
     assert answer.measured.figure.value == pytest.approx(0.6, rel=0.01)  # though rounds differ by a factor of two
-    assert set(answer.cells) == {row["id"] for row in pair.measurements}
+    assert set(answer.cells) == {row.id for row in pair.measurements}
     assert held([pair], **FASTER, claimed=0.8, allowance=0.1).verdict == "does not hold"
     edge = held([pair], **FASTER, claimed=answer.measured.figure.value, allowance=1e-6)
     assert (edge.verdict, edge.reason) == ("cannot tell", "interval too wide")
@@ -35,7 +36,7 @@ def test_ratios_are_formed_within_rounds(held, pair):
 
 def test_within_the_noise_floor_nothing_is_told(held, row, pairs):
     made = [row(number, algorithm=name) for number in range(3) for name in ("maml", "fomaml")]
-    loud = runs.run(made).__class__("run", "s", tuple(made), {}, (), tuple(pairs((1, 1.5), (1.5, 1), (1, 1.4))))
+    loud = replace(runs.run(made), references=tuple(runs.records(pairs((1, 1.5), (1.5, 1), (1, 1.4)))))
     found = held([loud], **FASTER, claimed=0.8, allowance=0.1)
     assert (found.verdict, found.reason) == ("cannot tell", "within the noise floor")
 
@@ -102,6 +103,12 @@ def test_exponents(held, row):
     assert held([runs.run(made)], **memory).verdict == "holds"  # synthetic peaks do not depend on it
     two = held([runs.run([r for r in made if r["cell"]["meta_batch"] != 5])], **time, claimed=1)
     assert two.verdict == "cannot tell" and two.reason.startswith("not measured")
+
+
+def test_growth_with_a_size_that_is_not_known(held, row):
+    refused = runs.run([row(0, "unsupported", "no images")])
+    found = held([refused], rule="exponent", figure="time", along="parameters", of={"algorithm": "maml"}, claimed=1)
+    assert (found.verdict, found.reason) == ("cannot tell", "not measured: there are not enough figures for it")
 
 
 def test_a_published_score_is_reached_or_not(held, row):
@@ -239,7 +246,7 @@ def test_cost_at_so_many_shots_is_of_training_tasks_that_have_as_many(held, row)
 
 def test_claims_nobody_can_measure(claim_of, row):
     claim = claim_of(rule="ratio", figure="time", unmeasured="it is not timed apart")
-    (found,) = hold([claim], [runs.run([row()])])
+    (found,) = judge_claims([claim], [runs.run([row()])])
     assert found.reason == "not measured: it is not timed apart"
 
 
@@ -261,7 +268,8 @@ def test_the_files_say_what_was_found(held, row):
 
 
 def test_no_difference_is_no_order():
-    claim = Claim("a", "b", "c", "V", "order", "time", {}, {}, {}, -math.inf, math.inf, 0, 0, "", None, "", "", "")
+    names = {"of": {"algorithm": ("maml",)}, "against": {"algorithm": ("fomaml",)}}
+    claim = Claim(id="a", says="b", source="c", mark="V", rule="order", figure="time", **names)
     for low, high, verdict in ((0.5, 1.0, "cannot tell"), (0.5, 0.9, "holds"), (1.1, 1.2, "does not hold")):
         measured = Measured(Interval((low + high) / 2, low, high))
         assert judge(claim, measured, range_of(claim), [])[0] == verdict

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from alike import differences
-from metabench.report.claims.judging import hold
+from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.reading import BUILTIN, read_claims
-from metabench.report.claims.write import write_claims
+from metabench.report.claims.tables import write_claims
 from metabench.report.results import read_run
 from places import RESULTS
 
@@ -23,7 +23,7 @@ RUNS = (
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("claims")
-    found = hold(read_claims(BUILTIN), [read_run(RESULTS / name) for name in RUNS])
+    found = judge_claims(read_claims(BUILTIN), [read_run(RESULTS / name) for name in RUNS])
     write_claims(found, folder)
     return folder
 
