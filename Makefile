@@ -32,7 +32,7 @@ peers: $(READY) ## add the libraries that run beside our engines: higher, learn2
 clusters: $(READY) ## add what sweeps on a cluster need: Ray, and submitit for Slurm
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ray,slurm]'
 
-bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, engines, engines-images, processes, large, gpu, gpu-large, smoke or a TOML file)
+bench: $(READY) ## run a sweep and print its tables (SWEEP=default, algorithms, sinusoid, memory, engines, engines-images, processes, large, gpu, gpu-large, gpu-work, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)
 
 smoke: $(READY) ## run every part once, in under a minute
@@ -49,6 +49,8 @@ check: $(READY) ## lint, formatting and types
 docs: $(READY) ## hold the claims against the committed runs, and write the tables that README and docs quote anew
 	$(BIN)/metabench claims $(COMMITTED) --out $(RESULTS) > /dev/null
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/processes --meta-batch 32 --out $(RESULTS)/epyc-2core > /dev/null
+	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/gpu-work --hardware h100 --devices 1 --out $(RESULTS)/h100-16core \
+		$(addprefix --against $(RESULTS)/h100-16core/,gpu-images gpu-large) > /dev/null
 	$(BIN)/python tools/quote_tables.py README.md docs/*.md
 
 bench-save: $(READY) ## time meta-iterations and the sampling of tasks with pytest-benchmark and keep it (NAME=base)

@@ -31,6 +31,9 @@ class Compared:
     cell: Cell
     predicted: Forecast
     calls: float
+    flops: float
+    peak: float
+    """Operations per second by the data sheet."""
     step: Interval
     noisy: bool
     ids: tuple[str, ...]
@@ -53,7 +56,7 @@ def compare_with(runs: Iterable[Run], counted: Sequence[Line], hardware: Hardwar
     Raises `UserError` where there is none.
     """
     runs = list(runs)
-    by_work = {_work_key(line.cell): line for line in counted if line.work}
+    by_work = {work_key(line.cell): line for line in counted if line.work}
     found = [compared for run in runs for compared in _compared(run, by_work, hardware)]
     if runs and not found:
         raise UserError(f"no step that was timed in {_names(runs)} is of a cell whose work was counted")
@@ -64,18 +67,21 @@ def _names(runs: Sequence[Run]) -> str:
     return ", ".join(f"'{run.name}'" for run in runs)
 
 
-def _work_key(cell: Cell) -> tuple[Any, ...]:
+def work_key(cell: Cell) -> tuple[Any, ...]:
+    """Equal for cells whose work follows from each other, by the number of tasks."""
     return (*axes_but(cell, *WORK_AXES), ALIKE.get(cell.precision, cell.precision))
 
 
 def _compared(run: Run, by_work: dict[tuple[Any, ...], Line], hardware: Hardware) -> Iterator[Compared]:
     for bundle in bundles(run.measurements, time_key):
-        cell, line = bundle.cell, by_work.get(_work_key(bundle.cell))
+        cell, line = bundle.cell, by_work.get(work_key(bundle.cell))
         if line and line.work and bundle.step and cell.world_size == 1 and hardware.has_peak(cell.precision):
             tasks = cell.meta_batch
             predicted = forecast(line.work, tasks, 1, tasks, hardware.choices(cell.precision))
             ids = tuple(sorted({*bundle.ids, *line.ids}))
-            yield Compared(cell, predicted, line.work.calls(tasks), bundle.step, bundle.noisy, ids)
+            peak = hardware.assumed[f"peak_{cell.precision}"].low
+            calls, flops = line.work.calls(tasks), line.work.flops * tasks
+            yield Compared(cell, predicted, calls, flops, peak, bundle.step, bundle.noisy, ids)
 
 
 def comparison_tables(found: Sequence[Compared], hardware: Hardware, data: Mapping[str, str]) -> Iterator[Table]:
@@ -98,17 +104,20 @@ def comparison_tables(found: Sequence[Compared], hardware: Hardware, data: Mappi
             "within" if one.beyond == 1 else Valued(f"{two(one.beyond)} times", one.beyond),
             Valued(f"{two(one.by_middle)} times", one.by_middle),
             duration_text(one.step.value / one.calls),
+            f"{two(100 * one.flops / one.step.value / one.peak)} %",
         )
         for one in found
     )
     columns = (
         *("implementation", *map(axis_word, axes), "tasks", "calls", "step time", "limited by"),
         *("step time, measured", "by the nearest end", "by the middle", "time a call, measured"),
+        "share of the peak, measured",
     )
     notes = (
         "by the nearest end: the measured time over the nearest end of the predicted range; by the middle: over its "
         "geometric middle.",
-        "time a call: the whole step by its operator calls, which were counted on the machine that is predicted from.",
+        "time a call: the whole step by its operator calls; share of the peak: of that of the data sheet. Both "
+        "stand on counts of the machine that is predicted from.",
         in_short(hardware, cells[0].precision),
     )
     yield Table(

@@ -3,10 +3,14 @@
 import pytest
 
 from metabench.errors import UserError
+from metabench.forecast.against import work_key
 from metabench.forecast.hardware import find_hardware
 from metabench.forecast.predicting import predict
 from metabench.forecast.tables import forecast_document
 from metabench.report.results import read_run
+from metabench.sweep.builtin import find_sweep
+from metabench.sweep.spec import load_sweep
+from places import H100
 
 
 @pytest.fixture
@@ -53,6 +57,7 @@ def test_a_step_within_its_range_and_steps_beyond_it(run_of, rows, toy, measured
     assert [line["by the nearest end"] for line in lines] == ["0.50 times", "within", "2.0 times"]
     assert lines[1]["step time"] == "32 to 160 ms" and lines[1]["step time, measured"].startswith("100")
     assert lines[2]["time a call, measured"] == "66.4 µs"
+    assert lines[1]["share of the peak, measured"] == "16 %"  # 16 GFLOP in 0.1 s, of 1 TFLOP/s
 
 
 def test_numbers_of_as_many_bytes_have_the_same_work(run_of, rows, toy, measured):
@@ -72,3 +77,11 @@ def test_work_that_was_counted_and_not_timed_is_enough(run_of, rows, toy, measur
     assert len(found.compared) == 1 and not found.checks
     titles = [section.title for section in forecast_document(found).sections]
     assert "What one process reached" not in titles and "Forecast" in titles
+
+
+def test_the_sweep_counts_the_work_of_what_was_timed_on_a_gpu():
+    counted = {work_key(cell) for cell in load_sweep(find_sweep("gpu-work"), {}, 1).cells}
+    for name in ("gpu-images", "gpu-large"):
+        rows = read_run(H100 / name).measurements
+        timed = [row.cell for row in rows if row.time and row.cell.engine in ("loop", "vmap")]
+        assert timed and {work_key(cell) for cell in timed} <= counted
