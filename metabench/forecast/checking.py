@@ -21,7 +21,7 @@ class Network:
 
     def seconds(self, line: Line, shared: Shared) -> float:
         """For an iteration, the wait for the slowest included."""
-        moved = ring(shared.processes, line.direction_bytes, self.link)
+        moved = ring(shared.cell.world_size, line.direction_bytes, self.link)
         return moved + self.wait * line.compute(shared.own_tasks)
 
 
@@ -34,8 +34,8 @@ def fit_network(observed: Sequence[tuple[Line, Shared]]) -> Network | None:
         return None
     rows = []
     for line, shared in observed:
-        steps = 2 * (shared.processes - 1)
-        rows.append((steps, steps / shared.processes * line.direction_bytes, line.compute(shared.own_tasks)))
+        steps = 2 * (shared.cell.world_size - 1)
+        rows.append((steps, steps / shared.cell.world_size * line.direction_bytes, line.compute(shared.own_tasks)))
     latency, each_byte, wait = costs(rows, [shared.communication_s for _, shared in observed])
     return Network(Link(latency, 1 / each_byte if each_byte else float("inf")), wait)
 
@@ -109,8 +109,8 @@ def _check_row(check: Check) -> tuple[str, ...]:
     shared = check.shared
     return (
         check.line.name,
-        str(shared.processes),
-        str(shared.tasks),
+        str(shared.cell.world_size),
+        str(shared.cell.meta_batch),
         duration_text(check.compute),
         duration_text(check.communication),
         duration_text(check.predicted),

@@ -9,9 +9,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from metabench.forecast.model import Work
-from metabench.record import measurement as record
 from metabench.record.cell import Cell
-from metabench.record.measurement import SHORTEST_S, Measurement
+from metabench.record.measurement import SHORTEST_S, Measurement, Peaks
 from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, ids_of, order, sound_rows, time_key
 from metabench.statistics.intervals import Interval
 from metabench.statistics.laws import Law, fit
@@ -21,8 +20,7 @@ from metabench.statistics.laws import Law, fit
 class Shared:
     """A cell of several processes."""
 
-    processes: int
-    tasks: int
+    cell: Cell
     step: Interval
     communication_s: float
     """What a process spends in the all-reduce, the wait for the slowest included: the median over rounds."""
@@ -31,41 +29,20 @@ class Shared:
     @property
     def own_tasks(self) -> int:
         """Tasks of the process that has most."""
-        return -(-self.tasks // self.processes)
+        return -(-self.cell.meta_batch // self.cell.world_size)
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A cell of one process whose work was counted, and its time, if it was timed."""
+    """The counted work of a cell of one process, and its time, if it was timed."""
 
     tasks: int
     step: Interval | None
-    work: record.Work
     flops: float
     bytes: float
     calls: int
+    peaks: Peaks
     ids: tuple[str, ...]
-
-    @property
-    def share_of_peak(self) -> float:
-        """Share of the operations that the machine could carry out in the time of a step."""
-        return self.flops / self.seconds / max(self.work.peaks.matmul, self.work.peaks.convolution)
-
-    @property
-    def share_of_bandwidth(self) -> float | None:
-        """Share of the bytes that the machine could move; above 1 where many stay in caches. None: not measured."""
-        return self.bytes / self.seconds / self.work.peaks.bandwidth if self.work.peaks.bandwidth else None
-
-    @property
-    def call_s(self) -> float:
-        """Seconds for each operator, its own work included."""
-        return self.seconds / self.calls
-
-    @property
-    def seconds(self) -> float:
-        """Of a step that was timed."""
-        assert self.step is not None
-        return self.step.value
 
 
 @dataclass(frozen=True)
@@ -150,7 +127,7 @@ def _counted(alone: Mapping[int, Bundle]) -> Iterator[Counted]:
     for size, bundle in sorted(alone.items()):
         for work in [row.work for row in sound_rows(bundle.rows) if row.work]:
             if work.flops and work.bytes and work.calls:
-                yield Counted(size, bundle.step, work, work.flops, work.bytes, work.calls, bundle.ids)
+                yield Counted(size, bundle.step, work.flops, work.bytes, work.calls, work.peaks, bundle.ids)
                 break
 
 
@@ -187,7 +164,7 @@ def _shared(group: Iterable[Bundle]) -> Iterator[Shared]:
         times = [row.time for row in sound_rows(bundle.rows) if row.time]
         spent = [seconds for time in times if (seconds := time.communication_s or 0.0) >= SHORTEST_S]
         if bundle.cell.world_size > 1 and bundle.step and spent:
-            yield Shared(bundle.cell.world_size, bundle.cell.meta_batch, bundle.step, median(spent), bundle.ids)
+            yield Shared(bundle.cell, bundle.step, median(spent), bundle.ids)
 
 
 def costs(rows: Sequence[tuple[float, ...]], seconds: Sequence[float]) -> list[float]:

@@ -88,7 +88,7 @@ def _reached_tables(found: Sequence[Predicted], data: Mapping[str, str]) -> Iter
         "Shares are of what the machine reached in the same processes, with as many threads; of the bandwidth more "
         "than all where much stays in caches. time a call: the whole step by its calls, their arithmetic included.",
     )
-    timed = [(each.line, one) for each in found for one in each.line.counted if one.step and one.share_of_bandwidth]
+    timed = [(each.line, one) for each in found for one in each.line.counted if one.step and one.peaks.bandwidth]
     for where, group in grouped(timed, lambda pair: pair[0].cell, MEASURED_AXES, data).items():
         yield Table(
             f"Reached by one process, measured: {where}",
@@ -101,11 +101,12 @@ def _reached_tables(found: Sequence[Predicted], data: Mapping[str, str]) -> Iter
 
 
 def _reached_row(line: Line, one: Counted) -> tuple[str, ...]:
-    assert one.step and one.share_of_bandwidth
+    assert one.step and one.peaks.bandwidth
+    seconds, peak = one.step.value, max(one.peaks.matmul, one.peaks.convolution)
     return (
         *(line.name, str(one.tasks), time_text(one.step), f"{two(one.flops / 1e6)} M", bytes_text(round(one.bytes))),
-        *(str(one.calls), f"{two(100 * one.share_of_peak)} %", f"{two(100 * one.share_of_bandwidth)} %"),
-        duration_text(one.call_s),
+        *(str(one.calls), f"{two(100 * one.flops / seconds / peak)} %"),
+        *(f"{two(100 * one.bytes / seconds / one.peaks.bandwidth)} %", duration_text(seconds / one.calls)),
     )
 
 

@@ -69,7 +69,7 @@ def test_a_step_of_two_processes_is_predicted_from_steps_of_one(run):
     found = checks(lines(run.measurements))
     assert len(found) == 6
     assert [check.error for check in found] == pytest.approx([0.0] * 6, abs=1e-9)
-    (odd,) = [check for check in found if check.shared.tasks == 15 and check.line.direction_bytes < 1e4]
+    (odd,) = [check for check in found if check.shared.cell.meta_batch == 15 and check.line.direction_bytes < 1e4]
     assert odd.compute == pytest.approx(17e-3)  # eight of the fifteen tasks
 
 

@@ -159,8 +159,7 @@ def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], on: _Prepared
 def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | None:
     """What a bundle is compared with: the same work, or the same training, but for what the claim says."""
     wanted = with_defaults({**claim.of, **claim.against}, claim.figure)
-    free = {*_FREE, *claim.against}
-    axes = ALIKE if claim.figure == "quality" else tuple(axis for axis in bundle.cell.axes if axis not in free)
+    axes = ALIKE if claim.figure == "quality" else [axis for axis in bundle.cell.axes if axis not in _FREE]
     return matched(bundle, every, wanted, [axis for axis in axes if axis not in claim.against])
 
 
