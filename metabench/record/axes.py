@@ -134,7 +134,9 @@ def _takes(one: Axis) -> str:
     if one.kind is int:
         return f"whole numbers of {one.least} or more"
     if one.kind is float:
-        return "positive numbers" if one.positive else f"numbers of {one.least} or more"
+        if one.most < LARGEST:
+            return f"numbers from {one.least:g} to {one.most:g}"
+        return "positive numbers" if one.positive else f"numbers of {one.least:g} or more"
     return f"one of {', '.join(one.choices)}" if one.choices else "names"
 
 
