@@ -9,7 +9,7 @@ from alike import differences
 from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.reading import BUILTIN, read_claims
 from metabench.report.claims.tables import write_claims
-from metabench.report.results import read_run
+from metabench.report.results import read_run, to_frame
 from places import RESULTS
 
 COMMITTED = RESULTS / "epyc-2core"
@@ -42,11 +42,11 @@ def test_no_figure_has_more_digits_than_it_supports(written):
 
 def test_figures_are_those_of_the_runs(written):
     lines = pd.read_csv(written / "claims.csv").set_index("id")
-    results = pd.read_csv(COMMITTED / "algorithms" / "results.csv")
+    results = to_frame(read_run(COMMITTED / "algorithms"))
     maml = results.query("algorithm == 'maml' and shots == 1 and batch_norm == 'transductive'")
     assert len(maml) == 3
     assert lines.loc["maml-5-way-1-shot", "measured_value"] == pytest.approx(maml["quality_value"].mean())
-    memory = pd.read_csv(COMMITTED / "memory" / "results.csv").query("algorithm == 'maml'")
+    memory = to_frame(read_run(COMMITTED / "memory")).query("algorithm == 'maml'")
     peaks = memory.set_index(["checkpoint", "inner_steps"])["tracked_bytes"]
     rises = [(peaks[flag, 50] - peaks[flag, 5]) / 45 for flag in (False, True)]
     assert lines.loc["checkpointing-steps", "measured_value"] == pytest.approx(rises[0] / rises[1])
