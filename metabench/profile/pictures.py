@@ -1,31 +1,28 @@
-"""The pictures of a profile: its phases, its flame graph, its memory."""
+"""The figures of a profile: its phases, its flame graph, its memory."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
-
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile
 from metabench.profile.tables import where
-from metabench.profile.trace import Level, Trace, folded, levels
+from metabench.profile.trace import Trace, folded, levels
 from metabench.record.measurement import PHASES
-from metabench.report.figures.phases import phase_colour, phase_ink
-from metabench.report.figures.picture import Picture
-from metabench.report.figures.style import FAINT, INK, WIDTH, label, styled
-from metabench.report.numbers import BYTE_UNITS, bytes_text, duration_text
+from metabench.report.figures.axes import Axis, even_axis
+from metabench.report.figures.base import Figure, Group, Panel, Spec, frame_of
+from metabench.report.figures.marks import beside, layer, only, rows_channel
+from metabench.report.figures.phases import COLOURS, phase_channel, phase_ink, time_axis
+from metabench.report.figures.style import INK, PAPER
+from metabench.report.numbers import bytes_text, duration_text
 
 LEAST_SHARE = 0.002
 """Of the whole: a narrower piece of a flame graph is not seen."""
 LEAST_LETTERS = 4
-LETTER_INCHES = 0.072
-"""Of the type in a flame graph."""
+LETTER = 5.2  # pixels, on average, of the type in a flame graph
+WIDTH, ROW = 760, 26
 
 
-def pictures(profile: Profile) -> list[Picture]:
-    """All that there are figures for."""
+def pictures(profile: Profile) -> list[Figure]:
+    """All that there is something for."""
     made = [_phases(profile)]
     if profile.trace.operators:
         made.append(_flame(profile))
@@ -34,46 +31,32 @@ def pictures(profile: Profile) -> list[Picture]:
     return made
 
 
-def _figure(profile: Profile, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    figure.supxlabel(
-        f"{label(profile.cell.implementation)}: {label(where(profile))}\n{label(profile.machine)}",
-        fontsize=7,
-        color=FAINT,
-        x=0.01,
-        ha="left",
-    )
-    return figure, axes
+def _figure(profile: Profile, name: str, title: str, says: str, panel: Panel) -> Figure:
+    machine = f"{profile.cell.implementation}: {where(profile)}. {profile.machine}"
+    return Figure(name, title, says, machine, [Group("", [panel], columns=1)])
 
 
-def _phases(profile: Profile) -> Picture:
-    seconds = profile.phases.seconds
-    data = pd.DataFrame(
-        [(name, figure.value, figure.low, figure.high) for name, figure in seconds.items()],
-        columns=["phase", "seconds", "low", "high"],
-    )
-    data["cells"] = profile.cell.id
+def _phases(profile: Profile) -> Figure:
+    rows = []
+    for name, part in profile.phases.seconds.items():
+        share = "" if name == SAMPLING else f", {100 * part.value / profile.phases.total:.0f} %"
+        own = {"seconds": part.value, "low": part.low, "high": part.high}
+        rows.append({"phase": name, **own, "text": f"{duration_text(part.value)}{share}", "cells": profile.cell.id})
+    frame = frame_of(rows)
+    x, y = time_axis(1.2 * frame["high"].max()), rows_channel("phase", list(frame["phase"]))
+    text = {"type": "text", "align": "left", "dx": 6, "color": INK}
+    layers = [
+        layer({"type": "bar", "height": 14}, x=x.at("seconds"), y=y, color=_colours(list(frame["phase"]))),
+        layer({"type": "rule", "color": INK}, x=x.at("low"), x2={"field": "high"}, y=y),
+        layer(text, x=x.at("high"), y=y, text={"field": "text"}),
+    ]
     says = "Time of each phase of one meta-iteration, with 95 % intervals; sampling of tasks comes on top."
-    return Picture("phases", "Where the time of a meta-iteration goes", says, data, lambda: _draw_phases(profile))
+    panel = Panel("", frame, layers, WIDTH - 160, ROW * len(frame))
+    return _figure(profile, "phases", "Where the time of a meta-iteration goes", says, panel)
 
 
-def _draw_phases(profile: Profile) -> Figure:
-    found = profile.phases.seconds
-    with styled():
-        figure, axes = _figure(profile, 1.1 + 0.28 * len(found))
-        for row, (name, part) in enumerate(found.items()):
-            axes.barh(row, part.value * 1e3, color=phase_colour(name), height=0.7)
-            axes.plot([part.low * 1e3, part.high * 1e3], [row, row], color=INK, linewidth=1)
-            share = "" if name == SAMPLING else f", {100 * part.value / profile.phases.total:.0f} %"
-            text, at = f"{duration_text(part.value)}{share}", (part.high * 1e3, row)
-            axes.annotate(text, at, (4, 0), textcoords="offset points", va="center", fontsize=8)
-        axes.set_yticks(range(len(found)), list(found))
-        axes.set_ylim(len(found) - 0.4, -0.6)
-        axes.set_xlim(0, max(part.high for part in found.values()) * 1e3 * 1.2)
-        axes.set_xlabel("ms per meta-iteration")
-        axes.tick_params(axis="y", length=0)
-    return figure
+def _colours(used: list[str]) -> Spec:
+    return phase_channel(used) | {"legend": None}
 
 
 class Piece(NamedTuple):
@@ -86,15 +69,42 @@ class Piece(NamedTuple):
     seconds: float
 
 
-def _flame(profile: Profile) -> Picture:
+def _flame(profile: Profile) -> Figure:
     found = pieces(profile.trace)
-    data = pd.DataFrame(found, columns=list(Piece._fields))
-    data["cells"] = profile.cell.id
+    depth, whole = 1 + max(piece.depth for piece in found), sum(piece.seconds for piece in found if piece.depth == 0)
+    rows = [{**piece._asdict(), "end": piece.start + piece.seconds, "cells": profile.cell.id} for piece in found]
+    frame = frame_of(rows)
+    used = [name for name in COLOURS if name in set(frame["phase"])]
+    x, y = time_axis(whole, "of the recorded iteration"), Axis("", "linear", (-0.5, depth - 0.5), drawn=False)
+    sides = [{"calculate": f"datum.depth {end} 0.46", "as": name} for name, end in (("below", "-"), ("above", "+"))]
+    across = {"x": x.at("start"), "x2": {"field": "end"}, "y": y.at("below"), "y2": {"field": "above"}}
+    rect = {"type": "rect", "stroke": PAPER, "strokeWidth": 0.5}
+    words = [
+        {"phase": piece.phase, "depth": piece.depth, "middle": piece.start + piece.seconds / 2, "text": text}
+        for piece in found
+        if (text := _fitting(piece.name, int(piece.seconds / whole * WIDTH / LETTER) - 1))
+    ]
+    at = {"x": x.at("middle"), "y": y.at("depth"), "text": {"field": "text"}}
+    written = {"type": "text", "fontSize": 9}
+    layers = [
+        layer(rect, *sides, only("datum.depth === 0"), **across, color=_colours(used)),
+        layer(rect | {"opacity": 0.5}, *sides, only("datum.depth > 0"), **across, color=_colours(used)),
+        *beside(words, [layer(written, only("datum.depth === 0"), **at, fill=phase_ink(used))]),
+        *beside(words, [layer(written | {"color": INK}, only("datum.depth > 0"), **at)]),
+    ]
     says = (
         "The recorded iteration: phases at the bottom, above them the operators called in them; the width is time, the "
         "profiler's own work included. A phase with nothing above it is outside of operators: Python and bookkeeping."
     )
-    return Picture("flame", "Phases and their operators", says, data, lambda: _draw_flame(profile, found))
+    return _figure(profile, "flame", "Phases and their operators", says, Panel("", frame, layers, WIDTH, 24 * depth))
+
+
+def _fitting(name: str, letters: int) -> str:
+    """As much of a name as fits; nothing where that is too little."""
+    name = name.removeprefix("aten::").removeprefix("autograd::engine::evaluate_function: ")
+    if letters < LEAST_LETTERS:
+        return ""
+    return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
 def pieces(trace: Trace) -> list[Piece]:
@@ -115,69 +125,32 @@ def pieces(trace: Trace) -> list[Piece]:
     return found
 
 
-def _draw_flame(profile: Profile, found: Sequence[Piece]) -> Figure:
-    depth = 1 + max(piece.depth for piece in found)
-    whole = sum(piece.seconds for piece in found if piece.depth == 0)
-    room = (WIDTH - 0.3) / whole / LETTER_INCHES  # letters a second
-    with styled():
-        figure, axes = _figure(profile, 1.0 + 0.26 * depth)
-        for piece in found:
-            left, width, colour = piece.start * 1e3, piece.seconds * 1e3, phase_colour(piece.phase)
-            shade = 1.0 if piece.depth == 0 else 0.55
-            axes.barh(piece.depth, width, left=left, height=0.92, color=colour, ec="white", linewidth=0.5, alpha=shade)
-            fits = int(piece.seconds * room) - 1
-            if fits >= LEAST_LETTERS:
-                name = piece.name.removeprefix("aten::").removeprefix("autograd::engine::evaluate_function: ")
-                text = name if len(name) <= fits else name[: fits - 1] + "…"
-                ink = phase_ink(piece.phase) if piece.depth == 0 else INK
-                at = (left + width / 2, piece.depth)
-                axes.text(*at, label(text), ha="center", va="center", fontsize=7, color=ink)
-        axes.set_xlim(0, whole * 1e3)
-        axes.set_ylim(-0.5, depth - 0.5)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("ms of the recorded iteration")
-    return figure
-
-
-def _memory(profile: Profile) -> Picture:
+def _memory(profile: Profile) -> Figure:
     found = levels(profile.trace)
-    data = pd.DataFrame(found, columns=["moment", "bytes", "phase"])
-    data["cells"] = profile.cell.id
-    says = "Bytes of tensors live in one recorded iteration above those at its start; the colour is the phase."
-    return Picture("memory", "Live memory over a meta-iteration", says, data, lambda: _draw_memory(profile, found))
-
-
-def _draw_memory(profile: Profile, found: list[Level]) -> Figure:
     top = max(found, key=lambda level: level.bytes)
-    scale, unit = next((pair for pair in BYTE_UNITS if top.bytes >= pair[0]), BYTE_UNITS[-1])
-    with styled():
-        figure, axes = _figure(profile, 3.4)
-        ends = [*(level.moment for level in found[1:]), profile.trace.seconds]
-        names = [name for name in profile.phases.seconds if any(level.phase == name for level in found)]
-        moments = [level.moment * 1e3 for level in found] + [ends[-1] * 1e3]
-        values = [level.bytes / scale for level in found] + [found[-1].bytes / scale]
-        phases = [level.phase for level in found] + [found[-1].phase]
-        for name in names:
-            inside = [phase == name for phase in phases]
-            axes.fill_between(
-                moments, values, step="post", where=inside, color=phase_colour(name), linewidth=0, label=name
-            )
-        axes.step(moments, values, where="post", color=INK, linewidth=0.5)
-        text = f"peak {bytes_text(top.bytes)}, in {top.phase}"
-        right = top.moment > profile.trace.seconds / 2
-        axes.annotate(
-            text,
-            (top.moment * 1e3, top.bytes / scale),
-            (-6 if right else 6, 6),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            fontsize=8,
-        )
-        axes.plot([top.moment * 1e3], [top.bytes / scale], "o", color=INK, markersize=3)
-        axes.set_xlim(0, profile.trace.seconds * 1e3)
-        axes.set_ylim(0, top.bytes / scale * 1.15)
-        axes.set_xlabel("ms of the recorded iteration")
-        axes.set_ylabel(f"live {unit}")
-        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    return figure
+    ends = [*(level.moment for level in found[1:]), profile.trace.seconds]
+    rows = [
+        {"moment": level.moment, "bytes": level.bytes, "phase": level.phase, "until": end, "cells": profile.cell.id}
+        for level, end in zip(found, ends, strict=True)
+    ]
+    frame = frame_of(rows)
+    used = [name for name in COLOURS if name in set(frame["phase"])]
+    x = time_axis(profile.trace.seconds, "of the recorded iteration")
+    y = even_axis("live memory", top.bytes, "memory")
+    right = top.moment > profile.trace.seconds / 2
+    peak = [{"moment": top.moment, "bytes": top.bytes, "text": f"peak {bytes_text(top.bytes)}, in {top.phase}"}]
+    text = {"type": "text", "align": "right" if right else "left", "dx": -6 if right else 6, "dy": -8, "color": INK}
+    at = {"x": x.at("moment"), "y": y.at("bytes")}
+    layers = [
+        layer(
+            {"type": "rect", "strokeWidth": 0}, **at, x2={"field": "until"}, y2={"datum": 0}, color=phase_channel(used)
+        ),
+        layer({"type": "line", "interpolate": "step-after", "color": INK, "strokeWidth": 0.7}, **at),
+        *beside(
+            peak,
+            [layer({"type": "point", "filled": True, "color": INK}, **at), layer(text, **at, text={"field": "text"})],
+        ),
+    ]
+    says = "Bytes of tensors live in one recorded iteration above those at its start; the colour is the phase."
+    panel = Panel("", frame, layers, WIDTH - 60, 240)
+    return _figure(profile, "memory", "Live memory over a meta-iteration", says, panel)

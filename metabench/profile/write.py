@@ -8,7 +8,7 @@ from metabench.profile.measuring import Profile
 from metabench.profile.pictures import pictures
 from metabench.profile.tables import as_json, facts, memory_table, operators_table, phases_table, title, warnings
 from metabench.profile.trace import folded, folded_text
-from metabench.report.figures.style import FORMATS, image
+from metabench.report.figures.base import FORMATS, image
 from metabench.report.render.page import Part, page
 from metabench.report.render.tables import plain
 from metabench.text import one_line
@@ -16,7 +16,7 @@ from metabench.text import one_line
 
 def write_profile(profile: Profile, folder: Path) -> None:
     """profile.json, profile.html, trace.json, stacks.folded and the pictures. Raises `UserError`."""
-    drawn = [(picture, {kind: image(picture.draw(), kind) for kind in FORMATS}) for picture in pictures(profile)]
+    drawn = [(picture, {kind: image(picture, kind) for kind in FORMATS}) for picture in pictures(profile)]
     by_name = {picture.name: (picture, images["svg"]) for picture, images in drawn}
     parts = [
         Part("Phases", "", (phases_table(profile),), [by_name["phases"]]),
@@ -29,7 +29,7 @@ def write_profile(profile: Profile, folder: Path) -> None:
         "profile.html": page(title(profile), facts(profile), warnings(profile), parts),
         "trace.json": profile.text,
         "stacks.folded": folded_text(folded(profile.trace)),
-        **{f"{picture.name}.csv": picture.data.to_csv(index=False, lineterminator="\n") for picture, _ in drawn},
+        **{f"{picture.name}.csv": picture.csv() for picture, _ in drawn},
     }
     for name, text in files.items():
         replace_file(folder / name, text.encode())

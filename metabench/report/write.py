@@ -4,9 +4,8 @@ from pathlib import Path
 
 from metabench.files import replace_file
 from metabench.report.document import Document, as_markdown, document
-from metabench.report.figures import pictures
-from metabench.report.figures.picture import PLOTS
-from metabench.report.figures.style import FORMATS, image
+from metabench.report.figures import figures
+from metabench.report.figures.base import FORMATS, PLOTS, image
 from metabench.report.provenance import revision_name
 from metabench.report.render.latex import as_latex
 from metabench.report.render.page import document_page
@@ -20,18 +19,18 @@ def write_report(folder: Path) -> Document:
     """
     run = read_run(folder)
     shown = document(run)
-    drawn = [(picture, {kind: image(picture.draw(), kind) for kind in FORMATS}) for picture in pictures(run)]
+    drawn = [(figure, {kind: image(figure, kind) for kind in FORMATS}) for figure in figures(run)]
     texts = {
         "results.csv": to_frame(run).to_csv(index=False, lineterminator="\n"),
         "samples.csv": samples_frame(run).to_csv(index=False, lineterminator="\n"),
         "curves.csv": curves_frame(run).to_csv(index=False, lineterminator="\n"),
         "tables.md": as_markdown(shown),
         "tables.tex": as_latex(shown, revision_name(run)),
-        "report.html": document_page(shown, [(picture, images["svg"]) for picture, images in drawn], run),
-        **{f"{PLOTS}/{p.name}.csv": p.data.to_csv(index=False, lineterminator="\n") for p, _ in drawn},
+        "report.html": document_page(shown, [(figure, images["svg"]) for figure, images in drawn], run),
+        **{f"{PLOTS}/{figure.name}.csv": figure.csv() for figure, _ in drawn},
     }
     files = {folder / name: text.encode() for name, text in texts.items()}
-    files |= {folder / PLOTS / f"{p.name}.{kind}": content for p, images in drawn for kind, content in images.items()}
+    files |= {folder / PLOTS / f"{f.name}.{kind}": content for f, images in drawn for kind, content in images.items()}
     for file, content in files.items():
         replace_file(file, content)
     return shown

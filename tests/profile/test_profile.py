@@ -7,6 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from drawn import check_texts
 from metabench.cli.main import app
 from metabench.correctness.gate import Correctness
 from metabench.errors import UserError
@@ -18,7 +19,6 @@ from metabench.profile.pictures import pictures
 from metabench.profile.tables import as_json, counts, facts, operators_table, phases_table, warnings
 from metabench.profile.trace import RANGE, Span
 from metabench.profile.write import as_text, write_profile
-from plot_texts import check_texts
 
 TINY = {"task": "sinusoid", "meta_batch": 2, "threads": 1}
 
@@ -74,8 +74,8 @@ def test_files(found, tmp_path):
 def test_no_text_of_a_picture_is_cut_off_or_covers_another(found):
     for profile in found.values():
         for picture in pictures(profile):
-            assert check_texts(picture.draw()) > 5
-            assert set(picture.data.cells) == {profile.cell.id}
+            assert len(check_texts(picture)) > 5
+            assert set(picture.frame.cells) == {profile.cell.id}
 
 
 def test_what_runs_as_one_piece_says_so(monkeypatch, found):

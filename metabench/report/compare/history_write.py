@@ -6,9 +6,8 @@ from pathlib import Path
 
 from metabench.files import replace_file
 from metabench.report.compare.history import MachineHistory, history_frame, history_table
-from metabench.report.figures.history import draw_history
-from metabench.report.figures.picture import PLOTS
-from metabench.report.figures.style import image
+from metabench.report.figures.base import PLOTS, image
+from metabench.report.figures.history import history_figure
 from metabench.report.render.tables import markdown
 
 
@@ -21,7 +20,7 @@ def write_history(found: Sequence[MachineHistory], out: Path) -> list[Path]:
         for line in history.lines:
             if any(line.times):
                 file = out / PLOTS / f"{number}-{_plain(line.cell.algorithm, line.cell.engine, line.id)}.svg"
-                files[file] = image(draw_history(history, line), "svg")
+                files[file] = image(history_figure(history, line), "svg")
                 text.append(f"![{_plain(line.id)}]({PLOTS}/{file.name})\n")
     files[out / "history.md"] = "\n".join(text).encode()
     for file, content in files.items():

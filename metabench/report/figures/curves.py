@@ -1,135 +1,131 @@
-"""Quality along something, a line for each algorithm: how the pictures of training and of adaptation are drawn."""
+"""Quality along something, a line for each algorithm: seconds of meta-training, and inner steps on a held-out task."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from statistics import fmean, median
+from typing import Any, TypeAlias
 
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter
-from numpy.typing import ArrayLike, NDArray
+from metabench.record.measurement import Measurement
+from metabench.report.bundles import sound_rows
+from metabench.report.figures import shown
+from metabench.report.figures.axes import Axis, log_axis, score_axis, widened
+from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
+from metabench.report.figures.marks import End, coloured, dashed, end_labels, height_for, layer, marked, only
+from metabench.report.figures.trained import Setting, Trained, trained_looks, trained_settings
+from metabench.report.results import Run
 
-from metabench.report.figures.panels import End, Layout, end_labels, log_axis, widened
-from metabench.report.figures.style import label, look
-
-METRICS = {"accuracy": "accuracy [%]", "mse": "mean squared error"}
-LARGEST = 1e6
-"""How many times the best the worst may be before it is not drawn."""
-MOST_MARKERS = 8
-HIGH = 0.9
-"""An accuracy from which on errors tell more than right answers."""
-LEAST_ERROR = 1e-4
-CLOSEST_NINES = 0.09
-"""Of an axis's height: how near its numbers may stand."""
-NINES = (*(tenth / 10 for tenth in range(8)), 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+WIDTH = 270
+STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+MOST_MARKS = 8  # on a line
 
 
-@dataclass(frozen=True)
-class Curve:
-    """An algorithm's line: x, y, and the ends of what is around it, one each."""
-
-    name: str
-    algorithm: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    cells: str
-    level: bool = False
-    """Whether it does not depend on x: a line all across."""
+Points: TypeAlias = Sequence[tuple[float, float, float, float]]
+"""(x, value, low, high) of each."""
+Line: TypeAlias = tuple[Trained, Points, bool]
+"""Last: whether it does not depend on x, and is drawn all across."""
 
 
-@dataclass(frozen=True)
-class Curves:
-    """The lines of one setting."""
-
-    title: str
-    metric: str
-    lines: tuple[Curve, ...]
-
-
-def curves_data(panels: Sequence[Curves], along: str) -> pd.DataFrame:
-    """A row for each point."""
-    return pd.DataFrame(
-        [
-            (panel.title, line.name, line.algorithm, x, panel.metric, y, low, high, line.cells)
-            for panel in panels
-            for line in panel.lines
-            for x, y, low, high in zip(line.x, line.y, line.low, line.high, strict=True)
-        ],
-        columns=("setting", "name", "algorithm", along, "metric", "value", "low", "high", "cells"),
+@shown(30)
+def training(run: Run) -> Figure | None:
+    """Quality against the seconds spent on meta-training."""
+    says = (
+        "Mean over training seeds, at the median of their seconds (training and sampling, not evaluation); band: "
+        "lowest to highest seed, which is no interval. Dotted lines across: no meta-training. Left out: the start, "
+        "at 0 s."
     )
+    title = "How good after how long: quality on validation tasks while meta-training"
+    return figure_of(run, "training", title, says, _groups(run, "seconds", _trained, _seconds_axis))
 
 
-def curves_layout(panel: Curves, x_axis: Callable[[Axes, Curves], None]) -> Layout:
-    """A panel of lines with bands, named at their ends; `x_axis` scales and names the axis."""
-    return Layout(panel.title, len(panel.lines), partial(_draw, panel, x_axis))
+@shown(50)
+def adaptation(run: Run) -> Figure | None:
+    """Quality on held-out tasks against the number of inner steps taken on them."""
+    says = (
+        "Band: 95 % interval, over training seeds and held-out tasks (one seed: over tasks alone). Dotted lines "
+        "across: no inner loop."
+    )
+    title = "How fast they adapt: quality on held-out tasks, step by step"
+    return figure_of(run, "adaptation", title, says, _groups(run, "step", _adapted, _steps_axis))
 
 
-def _draw(panel: Curves, x_axis: Callable[[Axes, Curves], None], axes: Axes, inches: float) -> None:
-    x_axis(axes, panel)
-    limits = quality_axis(axes, panel.metric, [y for line in panel.lines for y in line.y])
-    left, right = axes.get_xlim()
-    ends = []
-    for line in panel.lines:
-        style = look(line.algorithm)
-        y = [min(max(value, limits[0]), limits[1]) for value in line.y]
-        if line.level:
-            axes.axhline(y[-1], color=style.colour, linewidth=1.2, linestyle=":")
-        else:
-            axes.fill_between(line.x, line.low, line.high, color=style.colour, alpha=0.13, linewidth=0)
-            axes.plot(
-                line.x,
-                y,
-                color=style.colour,
-                linestyle=style.line,
-                marker=style.marker,
-                markevery=-(-len(y) // MOST_MARKERS),
-                markersize=4,
-                markeredgewidth=0,
-                linewidth=1.3,
-                zorder=3,
-            )
-        name = line.name if y[-1] == line.y[-1] else f"{line.name} (off the scale)"
-        ends.append(End(right if line.level else min(line.x[-1], right), y[-1], name, style.colour, style.marker))
-    axes.set_xlim(left, right)
-    end_labels(axes, ends, inches)
+def _groups(
+    run: Run, along: str, line_of: Callable[[Trained], Line | None], x_axis: Callable[[Sequence[Line]], Axis]
+) -> list[Group]:
+    """A panel for each setting in which a line has a point."""
+    found = [(one, [line for trained in one.trained if (line := line_of(trained))]) for one in trained_settings(run)]
+    found = [(one, lines) for one, lines in found if not all(level for _, _, level in lines)]
+    height = height_for(max((len(lines) for _, lines in found), default=0))
+    return [Group("", [_panel(run, one, lines, along, x_axis(lines), height) for one, lines in found])]
 
 
-def quality_axis(axes: Axes, metric: str, values: Sequence[float]) -> tuple[float, float]:
-    """Scale and name the axis of a score; gives its limits. High accuracies are drawn by their errors' logarithm."""
-    axes.set_ylabel(label(METRICS.get(metric, metric)))
-    axes.grid(axis="y")
-    if metric != "accuracy" and min(values) > 0:
-        best = min(values)
-        limits = widened([value for value in values if value <= best * LARGEST])
-        log_axis(axes.yaxis, *limits)
-        return limits
-    limits = widened(values, log=False)
-    if metric == "accuracy" and max(values) >= HIGH:
-        axes.set_yscale("function", functions=(_nines, _of_nines))
-        limits = (max(limits[0], 0.0), min(1 - (1 - max(values)) * 0.85, 1 - LEAST_ERROR))  # intervals may pass 100 %
-        axes.yaxis.set_major_locator(FixedLocator(_spaced_nines(*limits)))
-    if metric == "accuracy":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
-    axes.set_ylim(*limits)
-    return limits
+def _panel(run: Run, one: Setting, lines: Sequence[Line], along: str, x: Axis, height: int) -> Panel:
+    rows: list[dict[str, Any]] = [
+        {
+            "setting": one.heading,
+            "name": trained.name,
+            "algorithm": trained.algorithm,
+            along: at,
+            "metric": one.metric,
+            "value": value,
+            "low": low,
+            "high": high,
+            "level": level,
+            "cells": trained.cells,
+        }
+        for trained, points, level in lines
+        for at, value, low, high in points
+    ]
+    y = score_axis(one.metric, [row["value"] for row in rows])
+    looks = trained_looks(run, one.trained)
+    ends = [
+        End(trained.name, points[-1][0], points[-1][1], y.named(trained.name, points[-1][1]), across=level)
+        for trained, points, level in lines
+    ]
+    count = [{"op": "row_number", "as": "number"}, {"op": "count", "as": "points"}]
+    counted = {"window": count, "frame": [None, None], "groupby": ["name"]}
+    some = only(f"(datum.points - datum.number) % ceil(datum.points / {MOST_MARKS}) == 0")
+    moves, at_y, at_x = only("!datum.level"), y.at("value"), x.at(along)
+    band = {"y": y.at("low"), "y2": {"field": y.field("high")}}
+    layers = [
+        layer({"type": "rule", "strokeDash": [1.5, 2.5]}, only("datum.level"), y=at_y, **coloured(looks)),
+        layer({"type": "area", "opacity": 0.12}, moves, x=at_x, **band, **coloured(looks)),
+        layer("line", moves, x=at_x, y=at_y, **dashed(looks)),
+        layer("point", moves, counted, some, x=at_x, y=at_y, **marked(looks)),
+        *end_labels(ends, looks, x, y, WIDTH, height),
+    ]
+    return Panel(one.heading, frame_of(rows), layers, WIDTH, height, y.transform)
 
 
-def _spaced_nines(low: float, high: float) -> list[float]:
-    """Round accuracies in between, the highest first, that do not stand too close."""
-    apart = CLOSEST_NINES * float(_nines(high) - _nines(low))
-    shown: list[float] = []
-    for tick in reversed(NINES):
-        if low <= tick <= high and (not shown or float(_nines(shown[-1]) - _nines(tick)) > apart):
-            shown.append(tick)
-    return shown
+def _adapted(trained: Trained) -> Line | None:
+    steps = trained.quality.by_step
+    points = tuple((float(step), score.value, score.low, score.high) for step, score in steps.items())
+    return (trained, points, len(points) == 1) if points else None
 
 
-def _nines(accuracy: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(-np.log10(np.maximum(1 - np.asarray(accuracy, dtype=float), LEAST_ERROR)))
+def _trained(trained: Trained) -> Line | None:
+    """At the iterations that the curves of all seeds have."""
+    curves = [points for row in sound_rows(trained.bundle.rows) if row.quality and (points := _points(row))]
+    common = set.intersection(*(set(points) for points in curves)) if curves else set()
+    at = [[points[iteration] for points in curves] for iteration in sorted(common)]
+    later = [points for points in at if median(seconds for seconds, _ in points) > 0]
+    line = []
+    for seeds in later or at[-1:]:
+        values = [value for _, value in seeds]
+        line.append((median(seconds for seconds, _ in seeds), fmean(values), min(values), max(values)))
+    return (trained, line, not later) if line else None
 
 
-def _of_nines(nines: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(1 - 10 ** -np.asarray(nines, dtype=float))
+def _points(row: Measurement) -> dict[int, tuple[float, float]]:
+    """Seconds and value by iteration."""
+    curve = row.quality.curve if row.quality else []
+    return {point.iteration: (point.seconds, point.value) for point in curve if point.value is not None}
+
+
+def _seconds_axis(lines: Sequence[Line]) -> Axis:
+    return log_axis("seconds of meta-training", [at for _, points, level in lines if not level for at, *_ in points])
+
+
+def _steps_axis(lines: Sequence[Line]) -> Axis:
+    """Even up to 1 and logarithmic beyond."""
+    last = max(at for _, points, _ in lines for at, *_ in points)
+    ticks = tuple(float(step) for step in STEPS if step <= last)
+    return Axis("inner steps on a held-out task", "symlog", (-0.1, widened([last, 1.0])[1]), ticks)

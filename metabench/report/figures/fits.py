@@ -1,24 +1,17 @@
 """What was fitted to held-out regression tasks before and after adaptation."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from metabench.record.measurement import Fits
+from metabench.record.measurement import Fits, FittedTask
 from metabench.report.bundles import sound_rows
-from metabench.report.figures.panels import Layout, panels
-from metabench.report.figures.picture import Picture
-from metabench.report.figures.style import FAINT, INK, look, styled
+from metabench.report.figures import shown
+from metabench.report.figures.axes import Axis
+from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
+from metabench.report.figures.marks import layer, only
+from metabench.report.figures.style import FAINT, INK, looks_of
 from metabench.report.figures.trained import Setting, Trained, trained_settings
 from metabench.report.results import Run
 
-TITLE = "What they fit: held-out tasks before and after adaptation"
 SAYS = (
     "Grey: the true function; black dots: the support points. Colour: the prediction, dotted before adaptation, dashed "
     "after one inner step, solid after as many as the title says. The same tasks for all "
@@ -26,104 +19,77 @@ SAYS = (
 )
 TASKS = 2
 """Drawn of each training."""
-COLUMNS, MOST_PANELS = 2 * TASKS, 56
-LEAST_INCHES = 1.1
-BEFORE, AFTER_ONE, AFTER_ALL = ":", "--", "-"
+WIDTH, HEIGHT = 165, 105
 BEYOND = 0.6
 """How far beyond the true functions a panel goes, as a share of their range; predictions further away are cut off."""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """One task as one algorithm fits it."""
-
-    title: str
-    algorithm: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    support: tuple[tuple[float, ...], tuple[float, ...]]
-    predictions: tuple[tuple[int, tuple[float, ...]], ...]
-    """By the inner steps taken; the last one is after all."""
-    limits: tuple[float, float]
-    cells: str
-    setting: str
-    task: int
-
-
-def fits_picture(run: Run) -> Picture | None:
-    """None for a run that recorded no fits: older ones, and tasks that cannot be drawn."""
-    found = [fit for one in trained_settings(run) for fit in setting_fits(one)]
-    if not found:
-        return None
-    machine = run.environment.summary
-    return Picture("fits", TITLE, SAYS, _data(found), lambda: draw_fits(found, machine))
-
-
-def setting_fits(one: Setting) -> list[Fit]:
-    """The tasks of each training that has fits, a training after another."""
-    recorded = [(trained, fits) for trained in one.trained if (fits := _recorded(trained))]
-    bounds = [_bounds([fits.tasks[i].y for _, fits in recorded if i < len(fits.tasks)]) for i in range(TASKS)]
-    found = []
-    for trained, fits in recorded:
-        for i, task in enumerate(fits.tasks[:TASKS]):
-            predictions = tuple((p.step, tuple(p.y)) for p in task.predictions)
-            last = predictions[-1][0]
-            steps = f"{last} step{'s' * (last > 1)}" if last else "no steps"
-            title = f"{trained.name}, {steps}" if i == 0 else f"{trained.name}, task {i + 1}"
-            support = tuple(task.support_x), tuple(task.support_y)
-            line = tuple(fits.x), tuple(task.y)
-            found.append(
-                Fit(title, trained.algorithm, *line, support, predictions, bounds[i], trained.cells, one.heading, i + 1)
-            )
-    return found
+@shown(60)
+def fits(run: Run) -> Figure | None:
+    """A group for each setting, and in it the tasks of each training that has fits, a training after another."""
+    looks = looks_of(run).algorithms
+    groups = []
+    for one in trained_settings(run):
+        recorded = [(trained, found) for trained in one.trained if (found := _recorded(trained))]
+        bounds = [_bounds(found.tasks[i].y for _, found in recorded if i < len(found.tasks)) for i in range(TASKS)]
+        panels = [
+            _panel(one, trained, found.x, task, number, bounds[number - 1], looks[trained.algorithm].colour)
+            for trained, found in recorded
+            for number, task in enumerate(found.tasks[:TASKS], 1)
+        ]
+        groups.append(Group(one.heading, panels, columns=2 * TASKS))
+    title = "What they fit: held-out tasks before and after adaptation"
+    return figure_of(run, "fits", title, SAYS, groups)
 
 
 def _recorded(trained: Trained) -> Fits | None:
     """The first row's that has fits with something in them."""
     for row in sound_rows(trained.bundle.rows):
-        fits = row.quality.fits if row.quality else None
-        if fits and fits.x and fits.tasks and all(task.predictions for task in fits.tasks):
-            return fits
+        found = row.quality.fits if row.quality else None
+        if found and found.x and found.tasks and all(task.predictions for task in found.tasks):
+            return found
     return None
 
 
-def _bounds(curves: Sequence[Sequence[float]]) -> tuple[float, float]:
+def _bounds(curves: Iterable[Sequence[float]]) -> tuple[float, float]:
     values = [value for curve in curves for value in curve] or [0.0]
     low, high = min(values), max(values)
     room = BEYOND * ((high - low) or max(abs(high), 1.0))
     return low - room, high + room
 
 
-def _data(found: Sequence[Fit]) -> pd.DataFrame:
-    """A row for each point of each curve and of the support."""
-    rows: list[tuple[Any, ...]] = []
-    for fit in found:
-        curves = [("true", fit.x, fit.y), ("support", *fit.support)]
-        curves += [(f"after {step}", fit.x, y) for step, y in fit.predictions]
-        head = (fit.setting, fit.title.rsplit(", ", 1)[0], fit.algorithm, fit.task)
-        rows += [(*head, what, x, y, fit.cells) for what, xs, ys in curves for x, y in zip(xs, ys, strict=True)]
-    return pd.DataFrame(rows, columns=("setting", "name", "algorithm", "task", "curve", "x", "y", "cells"))
-
-
-def draw_fits(found: Sequence[Fit], machine: str) -> Figure:
-    """A row of tasks for each training."""
-    with styled():
-        where = "; ".join(dict.fromkeys(fit.setting for fit in found))
-        layouts = [Layout(fit.title, 0, partial(_draw, fit), LEAST_INCHES) for fit in found]
-        return panels(TITLE, f"{where}. {SAYS}", machine, layouts, COLUMNS, MOST_PANELS)
-
-
-def _draw(fit: Fit, axes: Axes, inches: float) -> None:
-    colour = look(fit.algorithm).colour
-    axes.plot(fit.x, fit.y, color=FAINT, linewidth=2.5, alpha=0.5)
-    last = fit.predictions[-1][0]
-    for step, y in fit.predictions:
-        line = AFTER_ALL if step == last else BEFORE if step == 0 else AFTER_ONE
-        axes.plot(fit.x, y, color=colour, linestyle=line, linewidth=1.6 if step == last else 1.1)
-    axes.plot(*fit.support, linestyle="none", marker="o", markersize=4, color=INK, zorder=3)
-    axes.set_ylim(*fit.limits)
-    axes.set_xlim(fit.x[0], fit.x[-1])
-    axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.set_xlabel("x")
-    axes.set_ylabel("y")
+def _panel(
+    one: Setting,
+    trained: Trained,
+    x: Sequence[float],
+    task: FittedTask,
+    number: int,
+    limits: tuple[float, float],
+    colour: str,
+) -> Panel:
+    last = task.predictions[-1].step
+    steps = f"{last} step{'s' * (last > 1)}" if last else "no steps"
+    title = f"{trained.name}, {steps}" if number == 1 else f"{trained.name}, task {number}"
+    curves = [("true", x, task.y), ("support", task.support_x, task.support_y)]
+    curves += [(f"after {prediction.step}", x, prediction.y) for prediction in task.predictions]
+    head = {"setting": one.heading, "name": trained.name, "algorithm": trained.algorithm, "task": number}
+    rows = [
+        {**head, "curve": name, "x": at, "y": y, "cells": trained.cells}
+        for name, xs, ys in curves
+        for at, y in zip(xs, ys, strict=True)
+    ]
+    across = Axis("x", "linear", (min(x), max(x)), cut=True)
+    at = {"x": across.at("x"), "y": Axis("y", "linear", limits, cut=True).at("y")}
+    line = {"type": "line", "color": colour, "clip": True}
+    layers = [
+        layer({"type": "line", "color": FAINT, "strokeWidth": 3, "opacity": 0.4}, only("datum.curve == 'true'"), **at)
+    ]
+    for prediction in task.predictions:
+        step = prediction.step
+        dash = [1, 0] if step == last else [1.5, 2.5] if step == 0 else [5, 3]
+        mark = line | {"strokeDash": dash, "strokeWidth": 1.8 if step == last else 1.2}
+        layers.append(layer(mark, only(f"datum.curve == 'after {int(step)}'"), **at))
+    layers.append(
+        layer({"type": "point", "filled": True, "color": INK, "size": 22}, only("datum.curve == 'support'"), **at)
+    )
+    return Panel(title, frame_of(rows), layers, WIDTH, HEIGHT)

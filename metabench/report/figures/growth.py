@@ -1,114 +1,59 @@
 """How time and memory grow with inner steps, model size and meta-batch, with the power laws fitted to them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from metabench.report.bundles import Bundle, model_sizes, status
 from metabench.report.document import data_names
-from metabench.report.figures.panels import End, Layout, end_labels, log_axis, panels, size_ticks, widened, within
-from metabench.report.figures.picture import Picture
-from metabench.report.figures.style import MARKERS, PAPER, Look, engine_colour, look, styled
-from metabench.report.numbers import BYTE_UNITS, TIME_UNITS
+from metabench.report.figures import shown
+from metabench.report.figures.axes import log_axis, size_ticks, within
+from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
+from metabench.report.figures.marks import End, coloured, dashed, end_labels, height_for, layer, marked, with_interval
+from metabench.report.figures.style import Look, Looks, looks_of
 from metabench.report.render.tables import techniques
 from metabench.report.results import Run
 from metabench.report.sections.growth import GROWING, TECHNIQUES, growing_lines, growing_setting
 from metabench.report.sections.scaling import SYMBOLS, Measure, Scaling, exponent_text, scalings, sizes_of
-from metabench.statistics.laws import Law
 from metabench.statistics.ratios import Interval
 
-TITLE = "How cost grows: time and memory of one meta-iteration"
 SAYS = (
     "Points: measured, bars are 95 % intervals (memory is exact). Lines: the power law fitted to each, its exponent "
     "with its 95 % interval; band: 95 % interval of the law. Without brackets: two sizes, through which any law goes."
 )
-MEASURES: tuple[Measure, ...] = ("time", "memory")
-WORDS = {"time": "Time", "memory": "Peak memory"}
+MEASURES: Mapping[Measure, str] = {"time": "Time", "memory": "Peak memory"}
+WIDTH = 220
 
 
-@dataclass(frozen=True)
-class Line:
-    """One implementation: what was measured, and the law."""
-
-    name: str
-    look: Look
-    hollow: bool
-    points: tuple[tuple[float, Interval, str], ...]
-    """Size, figure, ids of the cells behind it."""
-    law: Law
-    symbol: str
-
-    @property
-    def text(self) -> str:
-        """The name with the law."""
-        return f"{self.name}: {self.symbol}^{exponent_text(self.law.exponent)}"
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Time or memory in one setting along one axis."""
-
-    title: str
-    axis: str
-    measure: Measure
-    lines: tuple[Line, ...]
-
-
-def growth_picture(run: Run) -> Picture | None:
-    """None for a run in which nothing was measured at two sizes, all else equal."""
-    found = growth_panels(run)
-    if not found:
-        return None
-    machine = run.environment.summary
-    return Picture("growth", TITLE, SAYS, _data(found), lambda: draw_growth(found, machine))
-
-
-def growth_panels(run: Run) -> list[Panel]:
-    """For each axis and setting a panel of times and one of memory."""
-    rows = run.measurements
+@shown(70)
+def growth(run: Run) -> Figure | None:
+    """For each axis and setting in which something was measured at two sizes, a panel of times and one of memory."""
+    rows, looks = run.measurements, looks_of(run)
     data, sizes = data_names(rows), model_sizes(rows)
-    found = []
+    panels = []
     for axis, lines in growing_lines(rows):
         where = growing_setting(axis, lines, data)
-        for measure in MEASURES:
+        for measure, word in MEASURES.items():
             if fitted := scalings(axis, lines, measure, sizes):
-                title = f"{WORDS[measure]} with {GROWING[axis]}: {where}"
-                found.append(Panel(title, axis, measure, _lines(fitted, sizes)))
-    return found
+                panels.append(_panel(f"{word} with {GROWING[axis]}: {where}", _named(fitted, looks), sizes))
+    title = "How cost grows: time and memory of one meta-iteration"
+    return figure_of(run, "growth", title, SAYS, [Group("", panels)])
 
 
-def _lines(fitted: Sequence[Scaling], sizes: Mapping[str, int]) -> tuple[Line, ...]:
-    """Named by what tells them apart; of one algorithm alone, each engine has its look."""
+def _named(fitted: Sequence[Scaling], looks: Looks) -> list[tuple[str, Look, Scaling]]:
+    """Each with its look, named by what tells it apart; of one algorithm alone, each engine has its look."""
     algorithms = {one.bundle.algorithm for one in fitted}
     engines = list(dict.fromkeys(str(one.bundle.cell.engine) for one in fitted))
+    by_engine = len(algorithms) == 1 and len(engines) > 1
     made = []
     for one in fitted:
-        cell, used = one.bundle.cell, techniques(one.bundle.cell, TECHNIQUES)
-        engine = str(cell.engine)
-        by_engine = len(algorithms) == 1 and len(engines) > 1
+        engine, used = str(one.bundle.cell.engine), techniques(one.bundle.cell, TECHNIQUES)
         words = [one.bundle.algorithm] * (not by_engine) + [engine] * (len(engines) > 1) + list(used)
-        style = look(one.bundle.algorithm)
-        if by_engine:
-            style = Look(engine_colour(engine), MARKERS[engines.index(engine) % len(MARKERS)], "-")
-        hollow = bool(used) or (not by_engine and engine != engines[0])
+        look = looks.engines[engine] if by_engine else looks.algorithms[one.bundle.algorithm]
         lost = [f"{status(b)} at {v}" for v, b in one.line.items() if _figure(b, one.measure) is None]
         name = " ".join(words) + (f" ({', '.join(lost)})" if lost else "")
-        made.append(Line(name, style, hollow, _points(one, sizes), one.law, SYMBOLS[one.axis]))
-    return tuple(made)
-
-
-def _points(one: Scaling, sizes: Mapping[str, int]) -> tuple[tuple[float, Interval, str], ...]:
-    points = [
-        (size, figure, " ".join(dict.fromkeys(str(row.id) for row in bundle.rows)))
-        for value, bundle in one.line.items()
-        if (size := sizes_of(one.axis, value, sizes)) in one.law.sizes and (figure := _figure(bundle, one.measure))
-    ]
-    return tuple(sorted(points, key=lambda point: point[0]))
+        made.append((name, look.hollowed(bool(used) or (not by_engine and engine != engines[0])), one))
+    return made
 
 
 def _figure(bundle: Bundle, measure: Measure) -> Interval | None:
@@ -117,65 +62,49 @@ def _figure(bundle: Bundle, measure: Measure) -> Interval | None:
     return Interval(*[float(bundle.peak.bytes)] * 3) if bundle.peak else None
 
 
-def _data(found: Sequence[Panel]) -> pd.DataFrame:
-    columns = ("panel", "name", "measure", "axis", "size", "value", "low", "high", "law")
-    return pd.DataFrame(
-        [
-            (
-                *(panel.title, line.name, panel.measure, panel.axis, size, figure.value, figure.low, figure.high),
-                *(line.law.at(size).value, line.law.exponent.value, *_ends(line.law), line.law.r_squared, cells),
-            )
-            for panel in found
-            for line in panel.lines
-            for size, figure, cells in line.points
-        ],
-        columns=(*columns, "exponent", "exponent_low", "exponent_high", "r_squared", "cells"),
-    )
+def _rows(one: Scaling, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """What was measured at each size, the smallest first, and what the law says of it."""
+    at = {sizes_of(one.axis, value, sizes): bundle for value, bundle in one.line.items()}
+    exponent = one.law.exponent.interval
+    for size in sorted(at):
+        if size in one.law.sizes and (figure := _figure(at[size], one.measure)):
+            law = one.law.at(size)
+            yield {
+                "measure": one.measure,
+                "axis": one.axis,
+                "size": size,
+                "value": figure.value,
+                "low": figure.low,
+                "high": figure.high,
+                "law": law.value,
+                **{f"law_{end}": getattr(law.interval, end, None) for end in ("low", "high")},
+                "exponent": one.law.exponent.value,
+                **{f"exponent_{end}": getattr(exponent, end, None) for end in ("low", "high")},
+                "r_squared": one.law.r_squared,
+                "cells": " ".join(dict.fromkeys(row.id for row in at[size].rows)),
+            }
 
 
-def _ends(law: Law) -> tuple[float | None, float | None]:
-    found = law.exponent.interval
-    return (found.low, found.high) if found else (None, None)
-
-
-def draw_growth(found: Sequence[Panel], machine: str) -> Figure:
-    """A panel for each axis, setting and measure; both axes are logarithmic."""
-    with styled():
-        layouts = [Layout(panel.title, len(panel.lines), partial(_draw, panel)) for panel in found]
-        return panels(TITLE, SAYS, machine, layouts)
-
-
-def _draw(panel: Panel, axes: Axes, inches: float) -> None:
-    sizes = [size for line in panel.lines for size, _, _ in line.points]
-    across = widened(sizes)
-    log_axis(axes.xaxis, *across)
-    size_ticks(axes.xaxis, sizes, *across)
-    axes.set_xlabel("parameters" if panel.axis == "model" else GROWING[panel.axis])
-    limits = widened(within([figure for line in panel.lines for _, figure, _ in line.points]))
-    log_axis(axes.yaxis, *limits, TIME_UNITS if panel.measure == "time" else BYTE_UNITS)
-    axes.set_ylabel(WORDS[panel.measure].lower())
-    axes.grid(axis="both")
-    ends = []
-    for line in panel.lines:
-        colour = line.look.colour
-        along = np.geomspace(line.law.sizes[0], line.law.sizes[-1], 25)
-        laws = [line.law.at(float(size)) for size in along]
-        bands = [law.interval for law in laws if law.interval]
-        if len(bands) == len(laws):
-            axes.fill_between(along, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.1, lw=0)
-        axes.plot(along, [law.value for law in laws], color=colour, linestyle=line.look.line, linewidth=1.1)
-        for size, figure, _ in line.points:
-            axes.plot([size, size], [figure.drawn.low, figure.drawn.high], color=colour, linewidth=1)
-        axes.plot(
-            [size for size, _, _ in line.points],
-            [figure.value for _, figure, _ in line.points],
-            linestyle="none",
-            marker=line.look.marker,
-            color=colour,
-            markerfacecolor=PAPER if line.hollow else colour,
-            markersize=4.5,
-            zorder=3,
-        )
-        end = min(max(laws[-1].value, limits[0]), limits[1])
-        ends.append(End(line.law.sizes[-1], end, line.text, colour, line.look.marker, hollow=line.hollow))
-    end_labels(axes, ends, inches)
+def _panel(title: str, lines: Sequence[tuple[str, Look, Scaling]], sizes: Mapping[str, int]) -> Panel:
+    frame = frame_of([{"panel": title, "name": name, **row} for name, _, one in lines for row in _rows(one, sizes)])
+    axis, measure = lines[0][2].axis, lines[0][2].measure
+    x = log_axis("parameters" if axis == "model" else GROWING[axis], list(frame["size"]), grid=True)
+    x = replace(x, ticks=size_ticks(x, list(frame["size"])))
+    figures = [Interval(*ends) for ends in frame[["value", "low", "high"]].itertuples(index=False)]
+    y = log_axis(MEASURES[measure].lower(), within(figures), measure, grid=True)
+    looks = {name: look for name, look, _ in lines}
+    height = height_for(len(lines), 190)
+    ends = [
+        End(name, one.law.sizes[-1], one.law.at(one.law.sizes[-1]).value, f"{name}: {SYMBOLS[axis]}^{said}")
+        for name, _, one in lines
+        for said in [exponent_text(one.law.exponent)]
+    ]
+    at, band = x.at("size"), {"y": y.at("law_low"), "y2": {"field": "law_high"}}
+    layers = [
+        layer({"type": "area", "opacity": 0.1}, with_interval("law_high"), x=at, **band, **coloured(looks)),
+        layer({"type": "line", "strokeWidth": 1.3}, x=at, y=y.at("law"), **dashed(looks)),
+        layer("rule", with_interval(), x=at, y=y.at("low"), y2={"field": "high"}, **coloured(looks)),
+        layer("point", x=at, y=y.at("value"), **marked(looks)),
+        *end_labels(ends, looks, x, y, WIDTH, height),
+    ]
+    return Panel(title, frame, layers, WIDTH, height)

@@ -1,47 +1,55 @@
 """The time of a cell from revision to revision, with its levels and where they change."""
 
-from matplotlib.figure import Figure
-
 from metabench.report.compare.history import Line, MachineHistory
 from metabench.report.compare.tables import cell_text
-from metabench.report.figures.style import label, styled
-from metabench.report.numbers import TIME_UNITS
+from metabench.report.figures.axes import Axis, even_axis
+from metabench.report.figures.base import Figure, Group, Panel, frame_of
+from metabench.report.figures.marks import layer, only, with_interval
+from metabench.report.figures.style import INK, series
 
-LINE_COLOUR, STEP_COLOUR, LEVEL_COLOUR = "#0072b2", "#d55e00", "#1a1a1a"  # Okabe and Ito: told apart by everyone
 MOST_LABELS = 12  # more would overlap
+WIDTH, HEIGHT = 520, 200
+SAYS = (
+    "Points: time of a meta-iteration with its 95 % interval. Black lines: the median of each level; dashed: where a "
+    "new level begins."
+)
 
 
-def draw_history(history: MachineHistory, line: Line) -> Figure:
+def history_figure(history: MachineHistory, line: Line) -> Figure:
     """Time with its interval against revision, of a line that has times."""
-    timed = [(i, time) for i, time in enumerate(line.times) if time]
-    scale, unit = next((pair for pair in TIME_UNITS if timed[0][1].value >= pair[0]), TIME_UNITS[-1])
-    with styled():
-        figure = Figure(figsize=(6, 3), layout="constrained")
-        axes = figure.subplots()
-        values = [time.value / scale for _, time in timed]
-        bars = [
-            [(time.value - time.drawn.low) / scale for _, time in timed],
-            [(time.drawn.high - time.value) / scale for _, time in timed],
-        ]
-        axes.errorbar(
-            [i for i, _ in timed],
-            values,
-            yerr=bars,
-            fmt="o-",
-            markersize=3,
-            linewidth=0.8,
-            capsize=2,
-            color=LINE_COLOUR,
-        )
-        for columns, level in line.levels:
-            axes.hlines(level / scale, columns[0] - 0.3, columns[-1] + 0.3, color=LEVEL_COLOUR, linewidth=0.8, zorder=1)
-        for step in line.steps:
-            axes.axvline(step - 0.5, color=STEP_COLOUR, linestyle="--", linewidth=1)
-        every = -(-len(history.columns) // MOST_LABELS)
-        shown = range(0, len(history.columns), every)
-        axes.set_xticks(list(shown), [label(history.columns[i].label) for i in shown], rotation=30, ha="right")
-        axes.set_xlim(-0.5, len(history.columns) - 0.5)
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel(f"time of a meta-iteration [{unit}]")
-        axes.set_title(label(cell_text(line.cell)), fontsize=7, wrap=True)
-    return figure
+    levels = {i: (n, level) for n, (columns, level) in enumerate(line.levels) for i in columns}
+    rows = [
+        {
+            "position": i,
+            "revision": history.columns[i].label,
+            "seconds": time.value,
+            "low": time.low,
+            "high": time.high,
+            "level": levels[i][0],
+            "level_seconds": levels[i][1],
+            "change_point": i in line.steps,
+            "cells": line.id,
+        }
+        for i, time in enumerate(line.times)
+        if time
+    ]
+    last = len(history.columns)
+    x = Axis("", "linear", (-0.5, last - 0.5), drawn=False)
+    known = [end for time in line.times if time for end in (time.drawn.high, time.value)]
+    y = even_axis("time of a meta-iteration", max(known), "time")
+    at, look = x.at("position"), series(1)
+    before = {"calculate": "datum.position - 0.5", "as": "before"}
+    some = only(f"datum.position % {-(-last // MOST_LABELS)} == 0")
+    level = {"field": "level", "type": "nominal"}
+    turned = {"type": "text", "angle": -30, "align": "right", "limit": 180}
+    step = {"type": "rule", "color": series(2).colour, "strokeDash": [5, 3]}
+    layers = [
+        layer(step, only("datum.change_point"), before, x=x.at("before")),
+        layer({"type": "rule", "color": look.colour}, with_interval(), x=at, y=y.at("low"), y2={"field": "high"}),
+        layer({"type": "line", "color": look.colour, "strokeWidth": 1}, x=at, y=y.at("seconds")),
+        layer({"type": "point", "filled": True, "color": look.colour}, x=at, y=y.at("seconds")),
+        layer({"type": "line", "color": INK}, x=at, y=y.at("level_seconds"), detail=level),
+        layer(turned, some, x=at, y={"value": HEIGHT + 10}, text={"field": "revision"}),
+    ]
+    panel = Panel(cell_text(line.cell), frame_of(rows), layers, WIDTH, HEIGHT)
+    return Figure("history", "Time from revision to revision", SAYS, history.machine, [Group("", [panel], columns=1)])

@@ -1,86 +1,48 @@
 """How long each piece of work takes on each machine, against the first of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import cycle
-
-import pandas as pd
-from matplotlib.figure import Figure
-
-from metabench.report.figures.picture import Picture
-from metabench.report.figures.style import FAINT, label, styled
+from metabench.report.figures import shown
+from metabench.report.figures.axes import log_axis
+from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
+from metabench.report.figures.marks import End, beside, coloured, end_labels, layer, marked, with_interval
+from metabench.report.figures.style import FAINT, label, series
 from metabench.report.results import Run
 from metabench.report.sections.machines import machines_of, works_on_machines
-from metabench.statistics.ratios import Interval
 
-TITLE = "One meta-iteration on several machines"
 SAYS = "Each mark is one piece of work: below the line it takes less time than on the machine of the horizontal axis."
-MILLI = 1e3
-SERIES = (("#d55e00", "o"), ("#0072b2", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#e69f00", "v"), ("#56b4e9", "P"))
-"""A colour and a marker for each machine but the first; from the seventh on they come again."""
+SIDE = 380
 
 
-@dataclass(frozen=True)
-class Mark:
-    """One piece of work on a machine and on the first one, in seconds."""
-
-    implementation: str
-    machine: str
-    seconds: Interval
-    first: Interval
-    cells: tuple[str, ...]
-
-
-def machines_picture(run: Run) -> Picture | None:
-    """None for a run of one machine."""
-    marks = machine_marks(run)
-    if not marks:
-        return None
-    first, *_ = machines_of(run.measurements)
-    columns = ["implementation", "machine", "seconds", "low", "high", f"seconds_on_{first}", "cells"]
-    data = [
-        (m.implementation, m.machine, m.seconds.value, m.seconds.low, m.seconds.high, m.first.value, " ".join(m.cells))
-        for m in marks
-    ]
-    return Picture("machines", TITLE, SAYS, pd.DataFrame(data, columns=columns), lambda: draw_machines(marks, first))
-
-
-def machine_marks(run: Run) -> list[Mark]:
+@shown(20)
+def machines(run: Run) -> Figure | None:
     """Every piece of work that was timed on the first machine and on another."""
-    marks = []
+    rows = []
     first = next(iter(machines_of(run.measurements)), "")
     for by_machine in works_on_machines(run.measurements):
         base = by_machine.get(first)
         for machine, bundle in by_machine.items():
             if machine != first and base and base.step and bundle.step:
-                name = f"{bundle.algorithm}/{bundle.cell.engine}"
-                cells = (*base.ids, *bundle.ids)
-                marks.append(Mark(name, machine, bundle.step, base.step, cells))
-    return marks
-
-
-def draw_machines(marks: Sequence[Mark], first: str) -> Figure:
-    """Time against time, both logarithmic, a colour and a marker for each machine."""
-    with styled():
-        figure = Figure(figsize=(6, 5), layout="constrained")
-        axes = figure.subplots()
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        others = dict.fromkeys(mark.machine for mark in marks)
-        for (colour, marker), machine in zip(cycle(SERIES), others, strict=False):
-            own = [mark for mark in marks if mark.machine == machine]
-            axes.plot(
-                [MILLI * mark.first.value for mark in own],
-                [MILLI * mark.seconds.value for mark in own],
-                marker,
-                color=colour,
-                markersize=4,
-                label=label(machine),
-            )
-        ends = [f(MILLI * m.first.value for m in marks) for f in (min, max)]
-        axes.plot(ends, ends, color=FAINT, linewidth=1)
-        axes.set_xlabel(f"milliseconds on {label(first)}")
-        axes.set_ylabel("milliseconds on the other machine")
-        axes.grid(True)
-        axes.legend(frameon=False, fontsize=8)
-    return figure
+                name, step = f"{bundle.algorithm}/{bundle.cell.engine}", bundle.step
+                cells = " ".join((*base.ids, *bundle.ids))
+                own = {"seconds": step.value, "low": step.low, "high": step.high}
+                other = {"first_machine": first, "first_seconds": base.step.value, "cells": cells}
+                rows.append({"implementation": name, "machine": machine, **own, **other})
+    if not rows:
+        return None
+    frame = frame_of(rows)
+    looks = {name: series(number) for number, name in enumerate(dict.fromkeys(frame["machine"]), 1)}
+    both = [*frame["seconds"], *frame["first_seconds"]]
+    x = log_axis(f"on {label(first)}", both, "time", grid=True)
+    y = log_axis("on the other machine", both, "time", grid=True)
+    longest = frame.loc[frame.groupby("machine")["seconds"].idxmax()]
+    places = zip(longest["machine"], longest["first_seconds"], longest["seconds"], strict=True)
+    named = [End(*place, place[0]) for place in places]
+    ends = [{"seconds": limit, "first_seconds": limit} for limit in x.limits]
+    at = {"x": x.at("first_seconds"), "y": y.at("seconds")}
+    layers = [
+        *beside(ends, [layer({"type": "line", "color": FAINT, "strokeWidth": 1}, **at)]),
+        layer("rule", with_interval(), x=at["x"], y=y.at("low"), y2={"field": "high"}, **coloured(looks, "machine")),
+        layer("point", **at, **marked(looks, "machine")),
+        *end_labels(named, looks, x, y, SIDE, SIDE),
+    ]
+    panel = Panel("", frame, layers, SIDE, SIDE)
+    return figure_of(run, "machines", "One meta-iteration on several machines", SAYS, [Group("", [panel])])

@@ -2,107 +2,49 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from string import ascii_lowercase
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
-from metabench.record.measurement import Measurement, Work
+from metabench.record.measurement import Work
 from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, time_key
 from metabench.report.document import data_names
-from metabench.report.figures.picture import Picture
-from metabench.report.figures.placing import add_axes, add_text
-from metabench.report.figures.style import FAINT, INK, WIDTH, engine_colour, label, styled
+from metabench.report.figures import shown
+from metabench.report.figures.axes import Axis, log_axis
+from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
+from metabench.report.figures.marks import End, beside, coloured, end_labels, key, layer, marked, with_interval
+from metabench.report.figures.style import FAINT, INK, Look, looks_of
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
-from metabench.statistics.ratios import Interval
 
-MARKERS = "os^DvP*X<>ph8d"
 ROOF_AXES = ("device", "precision", "threads", "world_size", "machine")
+WORK_AXES = ("task", "model", "inner_steps", "meta_batch", "query")
 MOST_WORKS = 12
-GAP = 0.02
-"""Between the letters of two pieces of work, as a share of the axis."""
-LINE_TOP, LETTER_FOOT = 0.9, 0.955
-"""Where the line of a piece of work leaves its place to reach its letter, as shares of the axis."""
-TITLE = "Achieved rate against arithmetic intensity"
+PEAKS = {"matmul": "matrix product", "convolution": "convolution", "bandwidth": "bandwidth"}
+WIDTH, HEIGHT = 460, 330
+UNMARKED = Look(FAINT, "M0,0")
 SAYS = (
-    "Up is faster. Lines are what the machine itself reached in the same processes. "
-    "Operations and bytes are those of loop's operators, one by one, whatever way an engine takes: one that keeps "
-    "numbers in caches, or multiplies less often (Winograd's convolutions), can rise above them."
+    "Up is faster; a name at the right is of the piece of work whose fastest mark its line leads to. Black lines are "
+    "what the machine itself reached in the same processes. Operations and bytes are those of loop's operators, one by "
+    "one, whatever way an engine takes: one that keeps numbers in caches, or multiplies less often (Winograd's "
+    "convolutions), can rise above them."
 )
-HEAD_INCHES, HEIGHT, BELOW_INCHES, FOOT_INCHES, LINE_INCHES = 0.45, 4.4, 0.6, 0.3, 0.16
-EDGE_INCHES, LEFT_INCHES = 0.1, 0.75
 
 
-@dataclass(frozen=True)
-class Point:
-    """One implementation at one piece of work."""
+@shown(90)
+def roofline(run: Run) -> Figure | None:
+    """A panel for each device, precision and number of threads with operations, bytes and the machine's peaks.
 
-    work: str
-    engine: str
-    intensity: float
-    """Floating-point operations a byte."""
-    rate: Interval
-    """Floating-point operations a second."""
-    cells: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Roof:
-    """What was measured on one device, in one precision, with some threads."""
-
-    title: str
-    points: tuple[Point, ...]
-    matmul: float
-    convolution: float
-    bandwidth: float
-    noisy: bool
-
-    @property
-    def works(self) -> list[str]:
-        """The pieces of work, by intensity."""
-        return list(dict.fromkeys(p.work for p in sorted(self.points, key=lambda p: p.intensity)))
-
-
-def roofline_picture(run: Run) -> Picture | None:
-    """None where nothing that was timed has its operations, its bytes and the machine's peaks."""
-    roofs = roofs_of(run.measurements, data_names(run.measurements))
-    if not roofs:
-        return None
-    machine = run.environment.summary
-    return Picture("roofline", TITLE, SAYS, _data(roofs), lambda: draw_roofline(roofs, machine))
-
-
-def roofs_of(rows: Sequence[Measurement], data: Mapping[str, str]) -> list[Roof]:
-    """What is drawn. An engine's work is that of `loop`, so any cell of the same work may have measured it."""
-    found = bundles(rows, time_key)
+    An engine's work is that of `loop`, so any cell of the same work may have measured it.
+    """
+    found, data, looks = bundles(run.measurements, time_key), data_names(run.measurements), looks_of(run).engines
     works = {_work(b): work for b in found if (work := _complete(b))}
-    groups: dict[tuple[Any, ...], list[Bundle]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[Bundle, Work]]] = {}
     for bundle in found:
         if bundle.step and _work(bundle) in works:
-            groups.setdefault(tuple(bundle.cell[axis] for axis in ROOF_AXES), []).append(bundle)
-    roofs = []
-    for group in groups.values():
-        measured = [works[_work(bundle)] for bundle in group]
-        points = tuple(_point(bundle, works[_work(bundle)], data) for bundle in group)
-        kept = list(dict.fromkeys(point.work for point in points))[:MOST_WORKS]
-        peak = {
-            name: max(getattr(work.peaks, name) for work in measured) for name in ("matmul", "convolution", "bandwidth")
-        }
-        roofs.append(
-            Roof(
-                label(setting(group[0].cell, ROOF_AXES, data)),
-                tuple(point for point in points if point.work in kept),
-                noisy=any(work.peaks.noisy for work in measured),
-                **peak,
-            )
-        )
-    return roofs
+            key = tuple(bundle.cell[axis] for axis in ROOF_AXES)
+            groups.setdefault(key, []).append((bundle, works[_work(bundle)]))
+    panels = [_panel(group, data, looks) for group in groups.values()]
+    title = "Achieved rate against arithmetic intensity"
+    return figure_of(run, "roofline", title, SAYS, [Group("", panels, columns=1)])
 
 
 def _work(bundle: Bundle) -> tuple[Any, ...]:
@@ -116,115 +58,61 @@ def _complete(bundle: Bundle) -> Work | None:
     return next((w for w in works if w.flops and w.bytes and w.peaks.bandwidth), None)
 
 
-def _point(bundle: Bundle, work: Work, data: Mapping[str, str]) -> Point:
-    assert bundle.step is not None
+def _panel(group: Sequence[tuple[Bundle, Work]], data: Mapping[str, str], looks: Mapping[str, Look]) -> Panel:
+    peaks = {name: max(float(getattr(work.peaks, name)) for _, work in group) for name in PEAKS}
+    noisy = "The peaks were noisy: they may be higher." if any(work.peaks.noisy for _, work in group) else ""
+    title = setting(group[0][0].cell, ROOF_AXES, data)
+    frame = frame_of(
+        [{"setting": title, **_row(*pair, data), **peaks, "cells": " ".join(pair[0].ids)} for pair in group]
+    )
+    frame = frame[frame["work"].isin(frame["work"].unique()[:MOST_WORKS])]
+    highest, ridge = (max(peaks["matmul"], peaks["convolution"]) / by for by in (1.0, peaks["bandwidth"]))
+    low, high = min([*frame["flop_per_byte"], ridge]) / 3, max([*frame["flop_per_byte"], ridge]) * 6
+    x = log_axis("floating-point operations a byte (of loop's operators)", [low, high], grid=True)
+    rates = [*frame["flop_per_s"], *frame["low"][frame["low"] > 0], *frame["high"][frame["high"] < math.inf]]
+    y = log_axis("floating-point operations a second", [*rates, 2 * highest, low * peaks["bandwidth"]], grid=True)
+    engines = list(frame["engine"].unique())
+    tops = frame.loc[frame.groupby("work")["flop_per_s"].idxmax()]
+    ends = [End(*top, top[0]) for top in zip(tops["work"], tops["flop_per_byte"], tops["flop_per_s"], strict=True)]
+    drawn = dict(looks) | {end.name: UNMARKED for end in ends}
+    at = {"x": x.at("flop_per_byte"), "y": y.at("flop_per_s")}
+    layers = [
+        *_roof(peaks, x, at),
+        layer("rule", with_interval(), x=at["x"], y=y.at("low"), y2={"field": "high"}, **coloured(drawn, "engine")),
+        layer({"type": "point", "size": 50}, **at, **marked(drawn, "engine")),
+        *key(engines, drawn),
+        *end_labels(ends, drawn, x, y, WIDTH, HEIGHT),
+    ]
+    return Panel(title, frame, layers, WIDTH, HEIGHT, note=noisy)
+
+
+def _row(bundle: Bundle, work: Work, data: Mapping[str, str]) -> dict[str, Any]:
+    assert bundle.step is not None and work.bytes
     step, flops = bundle.step, float(work.flops)
-    axes = ("task", "model", "inner_steps", "meta_batch", "query")
-    name = label(f"{bundle.algorithm}: {setting(bundle.cell, axes, data)}")
-    rate = Interval(flops / step.value, flops / step.high, flops / step.low if step.known else math.inf)
-    cells = bundle.ids
-    return Point(name, str(bundle.cell.engine), flops / (work.bytes or 1), rate, cells)
+    return {
+        "work": f"{bundle.algorithm}: {setting(bundle.cell, WORK_AXES, data)}",
+        "engine": str(bundle.cell.engine),
+        "flop_per_byte": flops / work.bytes,
+        "flop_per_s": flops / step.value,
+        "low": flops / step.high,
+        "high": flops / step.low if step.known else math.inf,
+    }
 
 
-def _data(roofs: Sequence[Roof]) -> pd.DataFrame:
-    columns = (
-        *("setting", "work", "engine", "flop_per_byte", "flop_per_s", "low", "high"),
-        *("matmul", "convolution", "bandwidth", "cells"),
-    )
-    return pd.DataFrame(
-        [
-            (
-                *(r.title, p.work, p.engine, p.intensity, p.rate.value, p.rate.low, p.rate.high),
-                *(r.matmul, r.convolution, r.bandwidth, " ".join(p.cells)),
-            )
-            for r in roofs
-            for p in r.points
-        ],
-        columns=columns,
-    )
-
-
-def draw_roofline(roofs: Sequence[Roof], machine: str) -> Figure:
-    """Both axes logarithmic; a panel for each setting of the machine."""
-    below = [BELOW_INCHES + LINE_INCHES * max(len(r.works), len({p.engine for p in r.points})) for r in roofs]
-    with styled():
-        figure = Figure(figsize=(WIDTH, HEAD_INCHES + sum(HEIGHT + b for b in below) + FOOT_INCHES))
-        add_text(figure, EDGE_INCHES, 0.2, TITLE, fontsize=13, fontweight="bold")
-        top = HEAD_INCHES
-        for roof, under in zip(roofs, below, strict=True):
-            _draw_roof(roof, add_axes(figure, LEFT_INCHES, top + 0.3, WIDTH - LEFT_INCHES - 0.15, HEIGHT - 0.3))
-            top += HEIGHT + under
-        add_text(figure, EDGE_INCHES, top + FOOT_INCHES / 2, label(machine), fontsize=8, color=FAINT)
-    return figure
-
-
-def _draw_roof(roof: Roof, axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    ridge = max(roof.matmul, roof.convolution) / roof.bandwidth
-    intensities = [point.intensity for point in roof.points]
-    low, high = min([*intensities, ridge]) / 3, max([*intensities, ridge]) * 6
-    rates = [point.rate.drawn.low / 1e9 for point in roof.points]
-    top = max(roof.matmul, roof.convolution, *(point.rate.drawn.high for point in roof.points)) / 1e9
-    axes.set_xlim(low, high)
-    axes.set_ylim(min([*rates, roof.bandwidth * low / 1e9]) / 2, top * 3)
-    slope = np.array([low, ridge])
-    axes.plot(slope, slope * roof.bandwidth / 1e9, color=INK, linewidth=1)
-    ceilings = [("matrix product", roof.matmul, "-", "top"), ("convolution", roof.convolution, "--", "top")]
-    ceilings.sort(key=lambda ceiling: ceiling[1])
-    for (name, rate, style, _), side in zip(ceilings, ("top", "bottom"), strict=True):
-        axes.plot([rate / roof.bandwidth, high], [rate / 1e9] * 2, color=INK, linewidth=1, linestyle=style)
-        offset = 2 if side == "bottom" else -2
-        text = f"{name}: {rate / 1e9:.3g} GFLOP/s"
-        axes.annotate(
-            text, (high, rate / 1e9), (-2, offset), textcoords="offset points", ha="right", va=side, fontsize=7
-        )
-    axes.annotate(
-        f"bandwidth: {roof.bandwidth / 1e9:.3g} GB/s",
-        (low, low * roof.bandwidth / 1e9),
-        (6, -2),
-        textcoords="offset points",
-        va="top",
-        fontsize=7,
-    )
-    engines = list(dict.fromkeys(point.engine for point in roof.points))
-    marker = {engine: MARKERS[i % len(MARKERS)] for i, engine in enumerate(engines)}
-    for point in roof.points:
-        drawn = point.rate.drawn
-        axes.plot([point.intensity] * 2, [drawn.low / 1e9, drawn.high / 1e9], color=INK, linewidth=0.8)
-        axes.plot(
-            [point.intensity],
-            [point.rate.value / 1e9],
-            marker[point.engine],
-            color=engine_colour(point.engine),
-            markersize=6,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            linestyle="none",
-        )
-    letters = dict(zip(roof.works, ascii_lowercase, strict=False))
-    _letter(roof, letters, axes)
-    own = [Line2D([], [], color=engine_colour(e), marker=marker[e], linestyle="none", label=label(e)) for e in engines]
-    works = [Line2D([], [], linestyle="none", label=f"{letter}  {work}") for work, letter in letters.items()]
-    looks: dict[str, Any] = {"loc": "upper left", "frameon": False, "fontsize": 7}
-    axes.add_artist(axes.legend(handles=own, bbox_to_anchor=(0, -0.13), **looks))
-    axes.legend(handles=works, bbox_to_anchor=(0.16, -0.13), handlelength=0, **looks)
-    axes.set_xlabel("floating-point operations a byte (of loop's operators)")
-    axes.set_ylabel("GFLOP/s")
-    axes.set_title(roof.title + (" (peaks were noisy: they may be higher)" if roof.noisy else ""), loc="left")
-    axes.grid(which="major")
-
-
-def _letter(roof: Roof, letters: Mapping[str, str], axes: Axes) -> None:
-    """A letter above each piece of work, at the top, no two on one another."""
-    place = axes.transLimits.transform
-    reached = 0.0
-    for work, letter in letters.items():
-        mine = [point for point in roof.points if point.work == work]
-        x = float(np.log10(mine[0].intensity))
-        at = max(float(place((x, 0))[0]), reached + GAP)
-        reached = at
-        axes.axvline(mine[0].intensity, ymax=LINE_TOP, color=FAINT, linewidth=0.5, linestyle=":", zorder=0)
-        ends = [float(place((x, 0))[0]), at], [LINE_TOP, LETTER_FOOT]
-        axes.plot(*ends, transform=axes.transAxes, color=FAINT, linewidth=0.5, linestyle=":", zorder=0)
-        axes.text(at, 0.975, letter, transform=axes.transAxes, ha="center", va="center", fontsize=8, fontweight="bold")
+def _roof(peaks: Mapping[str, float], x: Axis, at: Mapping[str, Spec]) -> list[Spec]:
+    """The slope of the bandwidth, and from it on the two ceilings, the lower one dashed and named below its line."""
+    bandwidth = peaks["bandwidth"]
+    low, high = sorted(("matmul", "convolution"), key=lambda name: peaks[name])
+    lines = [(name, (peaks[name] / bandwidth, peaks[name]), (x.limits[1], peaks[name])) for name in (low, high)]
+    slope = (peaks[high] / bandwidth, peaks[high])
+    lines.append(("bandwidth", slope, (x.limits[0], x.limits[0] * bandwidth)))
+    layers = []
+    for (name, *ends), dy, dash in zip(lines, (9, -7, 10), ([5, 3], [1, 0], [1, 0]), strict=True):
+        points = [{"flop_per_byte": a, "flop_per_s": b} for a, b in ends]
+        unit = "GB/s" if name == "bandwidth" else "GFLOP/s"
+        align, dx = ("left", 6) if name == "bandwidth" else ("right", -3)
+        words = f"{PEAKS[name]}: {peaks[name] / 1e9:.3g} {unit}"
+        text = {"type": "text", "align": align, "dx": dx, "dy": dy, "text": words}
+        line = {"type": "line", "color": INK, "strokeWidth": 1, "strokeDash": dash}
+        layers += beside(points, [layer(line, **at)]) + beside(points[1:], [layer(text | {"color": INK}, **at)])
+    return layers

@@ -1,135 +1,118 @@
-"""What all pictures have in common: colours, type, and files that are the same byte for byte for the same run."""
+"""How figures look: one palette, and a look for each algorithm and engine of a run, which no figure changes."""
 
-import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
+from metabench.record.measurement import Measurement
+from metabench.report.bundles import bundles, time_key
+from metabench.report.results import Run
+from metabench.report.sections.engines import LOOP
 from metabench.text import one_line
 
-FORMATS = ("svg", "png")
-WIDTH = 9.0  # inches
-DPI = 160
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+"""The first one comes with vl-convert, and the two after it have the same widths: a text fits wherever it is drawn."""
+INK, FAINT, GRID, PAPER = "#1a1a1a", "#6b6b6b", "#e6e6e6", "#ffffff"
 LONGEST_LABEL = 200
-INK, FAINT, PAPER = "#1a1a1a", "#767676", "#ffffff"
-OTHER = "#999999"
-ENGINES: Mapping[str, str] = {
-    "loop": INK,
-    "vmap": "#56b4e9",
-    "compile": "#0072b2",
-    "compile-tasks": "#004c6d",
-    "native": "#d55e00",
-    "cudagraph": "#009e73",
-    "jax": "#cc79a7",
-    "jax-im2col": "#8f4a73",
-    "higher": "#e69f00",
-    "learn2learn": "#b3a100",
-    "torchopt": "#7a6652",
-}
-"""A colour for each engine, the same in every picture: after Okabe and Ito (2008), whose colours are told apart
-whatever colours one sees. No picture tells engines apart by colour alone."""
+SHADES = (
+    ("#0072b2", "#5a1570", "#56b4e9", "#00304a", "#b583d1", "#3b4cc0", "#7fa6d6", "#2f8f9d"),
+    ("#d55e00", "#e69f00", "#8f2d00", "#f0945a"),
+    ("#009e73", "#00523c", "#74c69d", "#4f7f1f"),
+    ("#8c510a", "#a3a52a", "#c49a5a", "#556b00", "#4a2c17"),
+    ("#cc79a7", "#8f3b6e", "#e3a6c8"),
+    ("#6b6b6b", "#a0a0a0", "#3d3d3d"),
+    ("#b3a100", "#6e6300", "#d9c84a"),
+    ("#1f6f8b", "#6fb7cf", "#0c3a4a"),
+)
+"""Hues after Okabe and Ito (2008), whose colours everyone tells apart, without their yellow, which is too light for a
+line; and the shades of each."""
+SERIES = (
+    *(INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+    *("#7a6652", "#b3a100", "#5a1570", "#00523c"),
+)
+"""For what has no kinds."""
+DASHES: tuple[tuple[float, ...], ...] = (
+    (1, 0),
+    (6, 2),
+    (6, 2, 1.5, 2),
+    (1.5, 1.5),
+    (8, 2, 1.5, 2, 1.5, 2),
+    (3, 2),
+    (10, 4),
+    (2, 4),
+)
+_STAR = "M0,-1.1L.26,-.36L1.05,-.34L.42,.14L.65,.89L0,.44L-.65,.89L-.42,.14L-1.05,-.34L-.26,-.36Z"
+_HEXAGON = "M0,-.9L.78,-.45L.78,.45L0,.9L-.78,.45L-.78,-.45Z"
+_X = "M-.85,-.5L-.5,-.85L0,-.35L.5,-.85L.85,-.5L.35,0L.85,.5L.5,.85L0,.35L-.5,.85L-.85,.5L-.35,0Z"
+SHAPES = (
+    *("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"),
+    *(_STAR, _X, "triangle-right", _HEXAGON, "triangle-left"),
+)
+KINDS = ("second order", "first order", "implicit order", "metric-based", "model-based", "baseline")
+"""The kinds of algorithm with a hue of their own; any other kind takes the next hue that is free."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a line is drawn: no picture tells lines apart by colour alone."""
+    """How a line is drawn: no figure tells lines apart by colour alone."""
 
     colour: str
-    marker: str
-    line: str
-    """Of matplotlib's line styles."""
+    shape: str
+    """One of Vega's names, or a path in a square from -1 to 1."""
+    dash: tuple[float, ...] = DASHES[0]
+    hollow: bool = False
+
+    def hollowed(self, hollow: bool) -> "Look":
+        """With marks that are empty inside, or as it is."""
+        return replace(self, hollow=hollow)
 
 
-ALGORITHMS: Mapping[str, Look] = {
-    # second order: blue, all of the network adapted; purple, a part of it
-    "maml": Look("#0072b2", "o", "-"),
-    "maml++": Look("#00304a", "P", "-"),
-    "meta-sgd": Look("#56b4e9", "s", "-"),
-    "meta-curvature": Look("#3b4cc0", "^", "-"),
-    "task-adaptive-maml": Look("#7fa6d6", "v", "-"),
-    "anil": Look("#5a1570", "D", "-"),
-    "cavia": Look("#b583d1", "d", "-"),
-    # implicit: green
-    "imaml": Look("#009e73", "X", "-."),
-    # first order: vermilion and orange
-    "fomaml": Look("#d55e00", "o", "--"),
-    "reptile": Look("#e69f00", "s", "--"),
-    # metric-based: olive and brown
-    "prototypical": Look("#556b00", "^", ":"),
-    "prototypical-cosine": Look("#a3a52a", "v", ":"),
-    "matching": Look("#8c510a", "<", ":"),
-    "matching-fce": Look("#c49a5a", ">", ":"),
-    "relation": Look("#4a2c17", "p", ":"),
-    # model-based: pink
-    "cnp": Look("#cc79a7", "h", ":"),
-    # baselines: grey
-    "fine-tuning": Look("#6b6b6b", "*", "--"),
-    "from-scratch": Look("#a0a0a0", "8", ":"),
-}
-"""A look for each algorithm, the same in every picture: its hue, after Okabe and Ito, and its line tell its family."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-"""For what has no look of its own, in its order."""
-OTHER_LOOK = Look(OTHER, "H", "-")
-_RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.axisbelow": True,
-    "grid.color": "#e3e3e3",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.facecolor": PAPER,  # not transparent: readable on a dark page
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "svg.hashsalt": "metabench",
-}
+@dataclass(frozen=True)
+class Looks:
+    """The looks of everything in a run, by name."""
+
+    algorithms: Mapping[str, Look]
+    engines: Mapping[str, Look]
 
 
-def engine_colour(engine: str) -> str:
-    """The engine's colour; one for all that come from outside."""
-    return ENGINES.get(engine, OTHER)
+def looks_of(run: Run) -> Looks:
+    """A hue for each kind of algorithm, and in it a shade and a shape by order of appearance; engines in their order.
+
+    The order is that of all of the run's rows in tables, so that a look is the same in every figure of the run.
+    """
+    found = sorted(bundles(run.measurements, time_key), key=lambda bundle: bundle.rank)
+    kinds: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
+    for bundle in found:
+        kinds.setdefault(kind_of(bundle.rows[0]), {}).setdefault(bundle.algorithm)
+    algorithms = {
+        name: Look(shade(number, turn), SHAPES[(number + turn) % len(SHAPES)], DASHES[number % len(DASHES)])
+        for number, names in enumerate(kinds.values())
+        for turn, name in enumerate(names)
+    }
+    return Looks(algorithms, engine_looks(str(bundle.cell.engine) for bundle in found))
 
 
-def look(algorithm: str) -> Look:
-    """The algorithm's look; one for all that come from outside."""
-    return ALGORITHMS.get(algorithm, OTHER_LOOK)
+def kind_of(row: Measurement) -> str:
+    """The family of the row's algorithm; of gradient-based ones, the order of their derivatives."""
+    theory = row.theory
+    return f"{theory.order} order" if theory.family == "gradient-based" else theory.family
+
+
+def series(number: int) -> Look:
+    """The look of the one with that number among things that have no kinds, such as engines and machines."""
+    return Look(SERIES[number % len(SERIES)], SHAPES[number % len(SHAPES)], DASHES[number % len(DASHES)])
+
+
+def shade(hue: int, number: int) -> str:
+    """The colour with that number among those of a hue; both come round again."""
+    shades = SHADES[hue % len(SHADES)]
+    return shades[number % len(shades)]
 
 
 def label(text: str) -> str:
-    """A text of a run as it may stand in a picture: on one line, of bounded length, and never a formula."""
-    return one_line(text)[:LONGEST_LABEL].replace("$", r"\$")
+    """A text of a run as it may stand in a figure: on one line, and of bounded length."""
+    return one_line(text)[:LONGEST_LABEL]
 
 
-def styled() -> AbstractContextManager[None]:
-    """In this context figures are made and drawn alike."""
-    return mpl.rc_context({**mpl.rcParamsDefault, **_RC})
-
-
-def image(figure: Figure, kind: str) -> bytes:
-    """The figure as the content of a file, without date and version."""
-    out = BytesIO()
-    with styled():
-        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-        figure.savefig(out, format=kind, dpi=DPI, metadata=metadata)
-    return _numbered(out.getvalue()) if kind == "svg" else out.getvalue()
-
-
-def _numbered(svg: bytes) -> bytes:
-    """The names of clip paths and markers by their order: matplotlib takes them from the last digits of places, and
-    those of a solver of layouts differ from one time to the next."""
-    names: dict[bytes, bytes] = {}
-
-    def number(found: re.Match[bytes]) -> bytes:
-        return names.setdefault(found.group(), b"%s%d" % (found.group()[:1], len(names)))
-
-    return re.sub(rb"\b[mp][0-9a-f]{10}\b", number, svg)
+def engine_looks(engines: Iterable[str]) -> dict[str, Look]:
+    """A look for each engine by order of appearance; the first, in ink, is `loop`, which all are held against."""
+    return {name: series(number) for number, name in enumerate(dict.fromkeys([LOOP, *engines]))}

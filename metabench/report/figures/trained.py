@@ -1,4 +1,4 @@
-"""What was meta-trained and judged in a run, setting by setting: what the pictures of quality are made of."""
+"""What was meta-trained and judged in a run, setting by setting: what the figures of quality are made of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from metabench.report.bundles import (
     varying,
 )
 from metabench.report.document import data_names
+from metabench.report.figures.style import Look, looks_of
 from metabench.report.render.tables import TECHNIQUE_AXES, axis_word, setting
 from metabench.report.results import Run
 
@@ -84,6 +85,12 @@ def trained_settings(run: Run) -> list[Setting]:
             failed = tuple(f"{name} ({status(bundle)})" for name, bundle, q in judged if not q)
             found.append(Setting(_title(trained, data), metrics.pop(), trained, failed))
     return found
+
+
+def trained_looks(run: Run, trained: Sequence[Trained]) -> dict[str, Look]:
+    """The look of each training, by its name: the algorithm's, hollow where a word tells it from another of that."""
+    looks = looks_of(run).algorithms
+    return {one.name: looks[one.algorithm].hollowed(one.name != one.algorithm) for one in trained}
 
 
 def _title(trained: Sequence[Trained], data: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from metabench.report.document import Document, headline
-from metabench.report.figures.picture import PLOTS, Picture
+from metabench.report.figures.base import PLOTS, Figure
 from metabench.report.numbers import true_value
 from metabench.report.render.tables import Table
 from metabench.report.results import Run
@@ -29,13 +29,13 @@ class Part:
     title: str
     says: str = ""
     tables: Sequence[Table] = ()
-    pictures: Sequence[tuple[Picture, bytes]] = ()
+    pictures: Sequence[tuple[Figure, bytes]] = ()
     """With their SVG."""
     appendix: bool = False
     """Folded; the ids of cells in all other parts lead to the rows of its tables."""
 
 
-def document_page(shown: Document, drawn: Sequence[tuple[Picture, bytes]], run: Run) -> str:
+def document_page(shown: Document, drawn: Sequence[tuple[Figure, bytes]], run: Run) -> str:
     """The text of a run's `report.html`: the table that says most, pictures, all other tables, all rows."""
     first = headline(shown.sections)
     parts = [Part("At a glance", " ".join(shown.how_to_read), (first,))] if first else []

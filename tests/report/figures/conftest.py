@@ -1,31 +1,28 @@
-"""What the tests of all pictures share."""
+"""What the tests of all figures share."""
 
 from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-from plot_texts import check_texts
-
-
-@pytest.fixture
-def readable() -> Callable[[Figure, int], None]:
-    """Checks that a figure has so many texts at least, and that each can be read: see `check_texts`."""
-
-    def check(figure: Figure, texts: int) -> None:
-        assert check_texts(figure) >= texts
-
-    return check
+from metabench.record.cell import identity
+from metabench.report.figures import figures
+from metabench.report.figures.base import Figure
+from metabench.report.results import Run
 
 
-@pytest.fixture
-def line_of() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """The points of an axes' line in data units that has this colour and most points: (x, y)."""
+@pytest.fixture(scope="session")
+def figure_of() -> Callable[[Run, str], Figure | None]:
+    """The run's figure of that name; None where it has none."""
+    return lambda run, name: {figure.name: figure for figure in figures(run)}.get(name)
 
-    def find(axes, colour):
-        lines = [line for line in axes.lines if line.get_color() == colour and line.get_transform() != axes.transAxes]
-        best = max(lines, key=lambda line: len(line.get_xdata()))
-        return np.asarray(best.get_xdata(), dtype=float), np.asarray(best.get_ydata(), dtype=float)
 
-    return find
+@pytest.fixture(scope="session")
+def renamed() -> Callable[..., dict[str, Any]]:
+    """The row of another cell, whose figures stay."""
+
+    def change(row: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        cell = row["cell"] | changes
+        return row | {"cell": cell, "id": identity(cell)}
+
+    return change

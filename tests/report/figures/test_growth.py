@@ -1,65 +1,64 @@
-"""What the picture of growth shows is what the tables say."""
+"""What the figure of growth shows is what the tables say."""
 
 import numpy as np
 import pytest
 
-from metabench.report.figures.growth import draw_growth, growth_panels, growth_picture
-from metabench.report.figures.style import engine_colour, look
+from metabench.report.figures.style import looks_of
 from metabench.report.results import read_run, to_frame
 from metabench.report.sections.growth import growing_lines
 from places import EPYC
 
-RUNS = EPYC
+
+def scale_of(panel, channel):
+    """What the marks of a panel have by name."""
+    for layer in panel.layers:
+        if channel in layer["encoding"]:
+            scale = layer["encoding"][channel]["scale"]
+            return dict(zip(scale["domain"], scale["range"], strict=True))
+    return {}
 
 
-def test_points_are_the_medians_and_the_line_is_the_law(synthetic, line_of):
+def test_points_are_the_medians_and_the_line_is_the_law(synthetic, figure_of):
     run = read_run(synthetic)
-    panel = growth_panels(run)[0]
-    assert panel.title.startswith("Time with inner steps: sinusoid, 10 points, mlp-40x2")
-    line = next(line for line in panel.lines if line.name == "fomaml loop")
+    shown = figure_of(run, "growth").frame.query(
+        "name == 'fomaml loop' and measure == 'time' and axis == 'inner_steps' and panel.str.contains('sinusoid')"
+    )
     part = to_frame(run).query("algorithm == 'fomaml' and engine == 'loop' and task == 'sinusoid'")
     medians = np.exp(np.log(part.set_index("inner_steps").step_median_s).groupby("inner_steps").mean())
-    assert {size: figure.value for size, figure, _ in line.points} == pytest.approx(medians.to_dict())
-    assert line.text.startswith("fomaml loop: K^0.")
-    data = growth_picture(run).data.query("name == 'fomaml loop' and measure == 'time' and axis == 'inner_steps'")
-    slope = np.polyfit(np.log(data["size"]), np.log(data.law), 1)[0]
-    assert slope == pytest.approx(data.exponent.iloc[0]) == pytest.approx(line.law.exponent.value)
-    axes = draw_growth([panel], "a machine").get_axes()[0]
-    assert axes.get_xscale() == axes.get_yscale() == "log"
-    x, y = line_of(axes, look("fomaml").colour)
-    assert np.polyfit(np.log(x), np.log(y), 1)[0] in [
-        pytest.approx(one.law.exponent.value) for one in panel.lines if one.name.startswith("fomaml")
-    ]
+    assert dict(zip(shown["size"], shown.value, strict=True)) == pytest.approx(medians.to_dict())
+    slope = np.polyfit(np.log(shown["size"]), np.log(shown.law), 1)[0]
+    assert slope == pytest.approx(shown.exponent.iloc[0])
+    known = shown.dropna(subset="law_low")
+    assert ((known.law_low <= known.law) & (known.law <= known.law_high)).all()
 
 
-def test_each_line_of_two_sizes_is_drawn(synthetic):
+def test_each_line_of_two_sizes_is_drawn(synthetic, figure_of):
     run = read_run(synthetic)
     lines = sum(len(lines) for _, lines in growing_lines(run.measurements))
-    assert sum(len(panel.lines) for panel in growth_panels(run) if panel.measure == "time") == lines
+    frame = figure_of(run, "growth").frame.query("measure == 'time'")
+    assert len(frame[["panel", "name"]].drop_duplicates()) == lines
 
 
-def test_what_ran_out_is_named_at_its_line(synthetic):
-    names = [line.name for panel in growth_panels(read_run(synthetic)) for line in panel.lines]
-    assert "maml loop (timeout at 10)" in names
-    assert "maml (oom at mlp-4096x4)" in names
+def test_what_ran_out_is_named_at_its_line(synthetic, figure_of):
+    names = set(figure_of(read_run(synthetic), "growth").frame.name)
+    assert "maml loop (timeout at 10)" in names and "maml (oom at mlp-4096x4)" in names
 
 
-def test_engines_of_one_algorithm_have_their_own_looks():
-    panel = growth_panels(read_run(RUNS / "engines"))[0]
-    assert {line.look.colour for line in panel.lines} == {engine_colour(line.name) for line in panel.lines}
-    assert len({line.look.marker for line in panel.lines}) == len(panel.lines)
+def test_engines_of_one_algorithm_have_their_own_looks(figure_of):
+    run = read_run(EPYC / "engines")
+    panel = figure_of(run, "growth").groups[0].panels[0]
+    looks = looks_of(run).engines
+    assert scale_of(panel, "color") == {name: looks[name].colour for name in dict.fromkeys(panel.rows.name)}
+    shapes = scale_of(panel, "shape")
+    assert len(set(shapes.values())) == len(shapes) > 5
 
 
-def test_a_technique_has_a_hollow_mark():
-    (panel,) = growth_panels(read_run(RUNS / "memory"))
-    hollow = {line.name: line.hollow for line in panel.lines}
-    assert hollow["maml checkpointed inner loop"] and not hollow["maml"]
+def test_a_technique_has_a_hollow_mark(figure_of):
+    (panel,) = figure_of(read_run(EPYC / "memory"), "growth").groups[0].panels
+    fills, strokes = scale_of(panel, "fill"), scale_of(panel, "stroke")
+    assert fills["maml checkpointed inner loop"] != strokes["maml checkpointed inner loop"] == strokes["maml"]
+    assert fills["maml"] == strokes["maml"]
 
 
-def test_one_size_gives_no_picture(run_of, row):
-    assert growth_picture(read_run(run_of([row(n) for n in range(3)]))) is None
-
-
-@pytest.mark.parametrize("name", ["default", "engines", "memory"])
-def test_no_text_is_cut_off_or_covers_another(name, readable):
-    readable(draw_growth(growth_panels(read_run(RUNS / name)), "a machine"), 15)
+def test_one_size_gives_no_figure(run_of, row, figure_of):
+    assert figure_of(read_run(run_of([row(n) for n in range(3)])), "growth") is None

@@ -1,12 +1,11 @@
-"""What the picture of phases shows is what the rows hold."""
+"""What the figure of phases shows is what the rows hold."""
 
 import pytest
-from matplotlib.colors import to_hex
 
+from drawn import check_texts
 from metabench.record.measurement import PHASES
-from metabench.report.figures.phases import COLOURS, draw_phases, phase_panels, phases_picture
+from metabench.report.figures.phases import COLOURS
 from metabench.report.results import read_run, to_frame
-from plot_texts import check_texts
 
 SHARES = {"inner forward": 0.2, "inner backward": 0.3, "query": 0.1, "outer backward": 0.35, "optimiser": 0.05}
 
@@ -39,46 +38,42 @@ def test_colours_and_phases_are_the_same_names():
     assert len(set(COLOURS.values())) == len(PHASES)
 
 
-def test_bars_are_the_phases_of_the_rows_without_sampling(run):
-    first, second = phase_panels(run.measurements, {})
-    assert [bar.name for bar in first.bars] == ["maml/native", "maml/vmap", "maml/loop"]
-    assert [bar.name for bar in second.bars] == ["maml/vmap"]
-    loop = first.bars[-1]
-    assert {name: part.value for name, part in loop.parts} == pytest.approx({n: s * 0.02 for n, s in SHARES.items()})
-    assert (loop.total, loop.step.value) == (pytest.approx(0.02), 0.02)
-    assert "inner steps 5" in second.title
-
-
-def test_the_picture_draws_its_data(run):
-    picture = phases_picture(run)
+def test_bars_are_the_phases_of_the_rows_without_sampling(run, figure_of):
+    figure = figure_of(run, "phases")
+    first, second = (panel.rows for panel in figure.groups[0].panels)
+    assert list(first.implementation.unique()) == ["maml/native", "maml/vmap", "maml/loop"]
+    assert list(second.implementation.unique()) == ["maml/vmap"] and "inner steps 5" in second.setting.iloc[0]
+    loop = first.query("implementation == 'maml/loop'")
+    assert dict(zip(loop.phase, loop.seconds, strict=True)) == pytest.approx({n: s * 0.02 for n, s in SHARES.items()})
+    assert set(loop.total) == {"20.0 ms"} and set(loop.step_s) == {0.02}
     frame = to_frame(run).set_index("id")
-    for entry in picture.data.itertuples():
+    for entry in figure.frame.itertuples():
         column = f"phase_{entry.phase.replace(' ', '_').replace('-', '_')}_s"
         assert frame.loc[entry.cells, column] == entry.seconds
-    figure = picture.draw()
-    drawn = [patch for axes in figure.get_axes() for patch in axes.patches]
-    assert [patch.get_width() for patch in drawn] == pytest.approx([1e3 * s for s in picture.data.seconds])
-    assert [to_hex(patch.get_facecolor()) for patch in drawn] == [COLOURS[name] for name in picture.data.phase]
-    assert check_texts(figure) > 20
 
 
-def test_without_phases_there_is_nothing_to_draw(synthetic):
-    assert phases_picture(read_run(synthetic)) is None
+def test_a_phase_has_its_colour_and_its_number(run, figure_of):
+    figure = figure_of(run, "phases")
+    for panel in figure.groups[0].panels:
+        scale = panel.layers[0]["encoding"]["color"]["scale"]
+        assert scale["range"] == [COLOURS[name] for name in scale["domain"]]
+    texts = check_texts(figure)
+    used = [name for name in COLOURS if name in set(figure.frame.phase)]
+    assert {f"{number} {name}" for number, name in enumerate(used, 1)} <= set(texts)
+    assert "20.0 ms" in texts and str(1 + used.index("outer backward")) in texts
+
+
+def test_without_phases_there_is_nothing_to_draw(synthetic, figure_of):
+    assert figure_of(read_run(synthetic), "phases") is None
 
 
 def test_phases_that_are_none_are_refused_by_name(run_of, row):
     good = row(0, measure=["phases"]) | {"phases": phases(0.02)}
     for change, why in (
         ({"step": {"median": 1.0, "low": 2.0, "high": 3.0}}, "outside of its interval"),
-        ({"seconds": {"query": {"value": -1, "low": 0, "high": 0}}}, "its 'phases.seconds.query.value' is not"),
+        ({"seconds": {"query": {"value": -1, "low": 0, "high": 0}}}, "its 'phases.seconds[...]' is not"),
         ({"seconds": {"query": {"value": 9, "low": 0, "high": 1}}}, "outside of its interval"),
     ):
         bad = good | {"phases": good["phases"] | change}
         found = read_run(run_of([good, bad]))
         assert len(found.measurements) == 1 and why in found.warnings[0]
-
-
-def test_hostile_names_are_shown_as_written(run_of, row):
-    made = row(0, engine="<b>$x$\n", measure=["phases"]) | {"phases": phases(0.02)}
-    figure = draw_phases(phase_panels(read_run(run_of([made])).measurements, {}), "a $machine$")
-    assert check_texts(figure)

@@ -2,9 +2,8 @@
 
 import pytest
 
-from metabench.report.figures.roofline import roofline_picture, roofs_of
+from drawn import check_texts
 from metabench.report.results import read_run
-from plot_texts import check_texts
 
 PEAKS = {"matmul": 2e11, "convolution": 1e11, "bandwidth": 2e10, "noisy": False}
 
@@ -26,48 +25,46 @@ def run(run_of, row):
     )
 
 
-def test_points_are_operations_over_time_and_bytes(run):
-    (roof,) = roofs_of(run.measurements, {})
-    assert (roof.matmul, roof.convolution, roof.bandwidth) == (2e11, 1e11, 2e10)
-    seconds = {
-        row["cell"]["engine"]: row["time"]["step"] for row in run.measurements if row["cell"]["task"] == "sinusoid"
-    }
-    mine = [point for point in roof.points if "sinusoid" in point.work]
-    assert sorted(point.engine for point in mine) == ["loop", "native", "vmap"]  # fomaml has no operations
-    for point in mine:
-        assert point.intensity == 2.0
-        if point.engine != "vmap":
-            assert point.rate.value == pytest.approx(1e7 / seconds[point.engine]["median"])
-            assert point.rate.low == pytest.approx(1e7 / seconds[point.engine]["high"])
-    assert [work.split(":")[1].split(",")[0] for work in roof.works] == [" sinusoid", " glyphs"]
+def test_points_are_operations_over_time_and_bytes(run, figure_of):
+    frame = figure_of(run, "roofline").frame
+    assert {(r.matmul, r.convolution, r.bandwidth) for r in frame.itertuples()} == {(2e11, 1e11, 2e10)}
+    seconds = {row.cell.engine: row.time.step for row in run.measurements if row.cell.task == "sinusoid"}
+    mine = frame[frame.work.str.contains("sinusoid")]
+    assert sorted(mine.engine) == ["loop", "native", "vmap"]  # fomaml has no operations
+    assert set(mine.flop_per_byte) == {2.0}
+    for point in mine.query("engine != 'vmap'").itertuples():
+        assert point.flop_per_s == pytest.approx(1e7 / seconds[point.engine].median)
+        assert point.low == pytest.approx(1e7 / seconds[point.engine].high)
 
 
-def test_the_picture_draws_its_data_and_can_be_read(run):
-    picture = roofline_picture(run)
-    figure = picture.draw()
-    (axes,) = figure.get_axes()
-    points = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
-    drawn = [(line.get_xdata()[0], line.get_ydata()[0] * 1e9) for line in points]
-    assert drawn == [
-        pytest.approx(pair) for pair in zip(picture.data.flop_per_byte, picture.data.flop_per_s, strict=True)
-    ]
-    ceilings = [line.get_ydata()[1] for line in axes.lines if list(line.get_ydata())[:1] == list(line.get_ydata())[1:]]
-    assert {100.0, 200.0} <= set(ceilings)
-    assert check_texts(figure) > 10
+def test_the_roof_is_drawn_and_all_can_be_read(run, figure_of):
+    figure = figure_of(run, "roofline")
+    texts = check_texts(figure)
+    assert {"matrix product: 200 GFLOP/s", "convolution: 100 GFLOP/s", "bandwidth: 20 GB/s"} <= set(texts)
+    assert {"loop", "vmap", "native", *figure.frame.work} <= set(texts)
+    layers = figure.groups[0].panels[0].layers
+    lines = [layer["data"]["values"] for layer in layers if "strokeDash" in layer["mark"]]
+    assert len(lines) == 3 and {line[1]["flop_per_s"] for line in lines} >= {1e11, 2e11}
+    for line in lines:
+        for end in line:
+            assert end["flop_per_s"] == pytest.approx(min(2e10 * end["flop_per_byte"], end["flop_per_s"]))
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_time_without_an_interval_is_drawn_as_a_point(run_of, row):
+def test_a_time_without_an_interval_is_drawn_as_a_point(run_of, row, figure_of):
     few = row(0, engine="loop", measure=["time", "work"]) | {"work": {"flops": 1e7, "bytes": 5e6, "peaks": PEAKS}}
     few["time"]["step"]["samples"] = few["time"]["step"]["samples"][:3]
-    picture = roofline_picture(read_run(run_of([few])))
-    assert (picture.data.low[0], picture.data.high[0]) == (0, float("inf"))
-    (axes,) = picture.draw().get_axes()
-    rate = picture.data.flop_per_s[0] / 1e9
-    assert axes.get_ylim()[0] > 0
-    assert [rate, rate] in [list(line.get_ydata()) for line in axes.lines]
+    figure = figure_of(read_run(run_of([few])), "roofline")
+    assert (figure.frame.low[0], figure.frame.high[0]) == (0, float("inf"))
+    (panel,) = figure.groups[0].panels
+    (point,) = [layer for layer in panel.layers if layer["mark"] == {"type": "point", "size": 50}]
+    assert 0 < point["encoding"]["y"]["scale"]["domain"][0] < figure.frame.flop_per_s[0]
+    (rule,) = [layer for layer in panel.layers if layer["mark"] == "rule"]
+    assert rule["transform"] == [{"filter": "isValid(datum.high)"}]
+    check_texts(figure)
 
 
-def test_without_bytes_there_is_no_intensity(run_of, row):
-    work = {"flops": 1e7, "peaks": {k: v for k, v in PEAKS.items() if k != "bandwidth"}}
-    assert roofline_picture(read_run(run_of([row(0, measure=["time", "work"]) | {"work": work}]))) is None
+def test_without_bytes_there_is_no_intensity(run_of, row, figure_of):
+    work = {"flops": 1e7, "peaks": PEAKS}
+    run = read_run(run_of([row(0, measure=["time", "work"]) | {"work": work}]))
+    assert figure_of(run, "roofline") is None

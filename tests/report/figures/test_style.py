@@ -1,32 +1,15 @@
-"""What all pictures have in common."""
+"""Every algorithm and engine has a look of its own, whoever wrote it."""
 
-import io
 from itertools import combinations
-from xml.etree import ElementTree
 
 import numpy as np
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from PIL import Image
+import pytest
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.engines.base import ENGINES
-from metabench.report.figures import style
-
-
-def figure():
-    with style.styled():
-        made = Figure(figsize=(2, 1))
-        made.subplots().plot([1, 2], [3, 4])
-        return made
-
-
-def test_every_engine_has_a_colour_of_its_own():
-    ours = {name for name, engine in ENGINES if engine.build.__module__.startswith("metabench.")}
-    assert {"loop", "vmap", "native", "cudagraph", "jax"} <= ours <= style.ENGINES.keys()
-    assert len(set(style.ENGINES.values())) == len(style.ENGINES)
-    assert style.engine_colour("from-elsewhere") == style.OTHER not in style.ENGINES.values()
-
+from metabench.report.figures import figures
+from metabench.report.figures.style import INK, LONGEST_LABEL, engine_looks, label, looks_of
+from metabench.report.results import read_run
+from places import EPYC
 
 # What someone who lacks one kind of cone sees of linear RGB: Machado, Oliveira and Fernandes (2009), severity 1
 SEEN = {
@@ -40,7 +23,7 @@ TOLD_APART = 10  # CIE76: some 2.3 are just noticed side by side
 
 def lab(colour, seen):
     """CIELAB (D65) of a colour as it is seen."""
-    srgb = np.array(to_rgb(colour))
+    srgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     linear = np.clip(np.array(SEEN[seen]) @ linear, 0, 1)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -48,48 +31,72 @@ def lab(colour, seen):
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def test_every_algorithm_has_a_look_that_is_told_apart_from_all_others():
-    ours = {name for name, kind in ALGORITHMS if kind.__module__.startswith("metabench.")}
-    assert ours == style.ALGORITHMS.keys()
-    looks = {**style.ALGORITHMS, "from elsewhere": style.OTHER_LOOK}
+def apart(one, other):
+    """How far apart two colours are at least, whoever looks."""
+    return min(np.linalg.norm(lab(one.colour, seen) - lab(other.colour, seen)) for seen in SEEN)
+
+
+@pytest.fixture
+def looks(run_of, row, renamed):
+    """Of all algorithms that there are, and of some from outside."""
+    found = [(name, kind.family, kind.order) for name, kind in ALGORITHMS]
+    found += [(f"outsider-{n}", "a new family", "") for n in range(3)]
+    rows, made = [], row()
+    for name, family, order in [*found, ("nobody knows this one", "", "")]:
+        theory = {"implementation": {"family": family, "order": order}}
+        rows.append(renamed(made, algorithm=name) | theory)
+    return looks_of(read_run(run_of(rows))).algorithms
+
+
+def test_every_algorithm_has_a_look_that_is_told_apart_from_all_others(looks):
+    assert len(looks) >= 22
     for (name, one), (other, two) in combinations(looks.items(), 2):
-        assert one.colour != two.colour or "from elsewhere" in (name, other)
-        for seen in SEEN:
-            apart = np.linalg.norm(lab(one.colour, seen) - lab(two.colour, seen))
-            assert one.marker != two.marker or apart > TOLD_APART, (name, other, seen)
-    assert style.look("from-elsewhere") == style.OTHER_LOOK
+        assert (one.colour, one.shape, one.dash) != (two.colour, two.shape, two.dash)
+        assert one.shape != two.shape or apart(one, two) > TOLD_APART, (name, other)
 
 
-def test_the_colours_of_the_most_used_are_told_apart_by_everyone():
+def test_a_family_has_a_hue_and_a_dash(looks):
+    second = [looks[name] for name, kind in ALGORITHMS if (kind.family, kind.order) == ("gradient-based", "second")]
+    assert len({look.dash for look in second}) == 1 and len({look.shape for look in second}) == len(second)
+    outside = [looks[f"outsider-{n}"] for n in range(3)]
+    assert len({look.dash for look in outside}) == 1 and len({look.shape for look in outside}) == 3
+    assert outside[0].colour not in {look.colour for name, look in looks.items() if name in dict(ALGORITHMS)}
+
+
+def test_the_colours_of_the_most_used_are_told_apart_by_everyone(looks):
     for one, other in combinations(("maml", "fomaml", "reptile", "anil", "imaml"), 2):
-        for seen in SEEN:
-            assert (
-                np.linalg.norm(lab(style.look(one).colour, seen) - lab(style.look(other).colour, seen))
-                > 1.5 * TOLD_APART
-            )
+        assert apart(looks[one], looks[other]) > 1.5 * TOLD_APART
 
 
-def test_the_same_picture_is_the_same_file():
-    for kind in style.FORMATS:
-        assert style.image(figure(), kind) == style.image(figure(), kind)
+def test_engines_look_different_and_loop_is_ink():
+    names = [f"engine {n}" for n in range(10)]
+    looks = engine_looks(names)
+    assert looks["loop"].colour == INK
+    for one, other in combinations(looks.values(), 2):
+        assert one.shape != other.shape and apart(one, other) > 1
 
 
-def test_a_picture_names_no_date_and_no_version():
-    content = style.image(figure(), "svg").decode()
-    assert ElementTree.fromstring(content).tag.endswith("svg")
-    assert "<dc:date>" not in content and "matplotlib.org" not in content
+def test_an_algorithm_looks_the_same_in_every_figure_of_a_run():
+    run = read_run(EPYC / "default")
+    looks, seen = looks_of(run).algorithms, 0
+    for figure in figures(run):
+        for layers in (part["layer"] for part in parts(figure.spec)):
+            for layer in layers:
+                channel = layer["encoding"].get("color", {})
+                scale = channel.get("scale") or {}
+                for name, colour in zip(scale.get("domain", []), scale.get("range", []), strict=True):
+                    if name in looks:
+                        seen += 1
+                        assert colour == looks[name].colour
+    assert seen > 50
 
 
-def test_a_picture_is_solid_so_that_it_can_be_read_on_a_dark_page():
-    picture = Image.open(io.BytesIO(style.image(figure(), "png"))).convert("RGBA")
-    assert picture.getpixel((0, 0)) == (255, 255, 255, 255)
-    assert picture.getchannel("A").getextrema() == (255, 255)
-    assert 'style="fill: #ffffff"' in style.image(figure(), "svg").decode()
+def parts(spec):
+    """All panels of a specification."""
+    if "layer" in spec:
+        return [spec]
+    return [panel for below in spec.get("vconcat", spec.get("concat", [])) for panel in parts(below)]
 
 
-def test_styles_do_not_leak():
-    import matplotlib as mpl
-
-    before = mpl.rcParams["font.size"], mpl.rcParams["svg.hashsalt"]
-    style.image(figure(), "svg")
-    assert (mpl.rcParams["font.size"], mpl.rcParams["svg.hashsalt"]) == before
+def test_a_label_is_one_short_line():
+    assert label("a\n b\x1b") == "a b\\x1b" and len(label("x" * 999)) == LONGEST_LABEL

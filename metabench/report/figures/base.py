@@ -1,0 +1,209 @@
+"""A figure: a data frame, and a specification in Vega-Lite that draws its rows and nothing else.
+
+A text of a run is data in a specification, or a title: it never becomes part of an expression, which Vega would run.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from textwrap import wrap
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from metabench.report.figures.style import FAINT, FONT, GRID, INK, PAPER, label
+from metabench.report.results import Run
+from metabench.text import one_line
+
+Spec: TypeAlias = dict[str, Any]
+PLOTS = "plots"
+"""The folder of figures within that of a run."""
+FORMATS = ("svg", "png")
+WIDTH = 900  # pixels, about: a figure of several columns
+SHARPNESS = 2.0  # pixels of a PNG for each of the figure
+BESIDE = 190  # pixels, about, beside the axes of a panel, for numbers and names
+NARROW = 520  # pixels of the shortest lines of a caption
+MOST_PANELS = 16
+LONGEST_TEXT = 1000
+LETTER = 5.6  # pixels, on average, of a letter of 11 pixels
+CONFIG: Spec = {
+    "font": FONT,
+    "background": PAPER,  # not transparent: readable on a dark page
+    "padding": 12,
+    "aria": False,  # the page describes its figures
+    "view": {"stroke": None},
+    "concat": {"spacing": 26},
+    "title": {
+        "anchor": "start",
+        "color": INK,
+        "fontSize": 11,
+        "fontWeight": "normal",
+        "offset": 8,
+        "limit": 2000,
+        "subtitleColor": FAINT,
+        "subtitleFontSize": 11,
+    },
+    "axis": {
+        "domainColor": FAINT,
+        "tickColor": FAINT,
+        "gridColor": GRID,
+        "tickSize": 4,
+        "labelPadding": 3,
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 10,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "titlePadding": 6,
+        "labelLimit": 220,
+        "titleLimit": 400,
+    },
+    "axisX": {"labelFlush": False},
+    "legend": {"labelColor": INK, "labelFontSize": 10},
+    "text": {"color": INK, "fontSize": 10},
+    "point": {"size": 36, "opacity": 1, "strokeWidth": 1.2},
+    "line": {"strokeWidth": 1.6},
+    "rule": {"strokeWidth": 1.2},
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: its part of the figure's frame, and the layers that draw it."""
+
+    title: str
+    rows: pd.DataFrame
+    layers: Sequence[Spec]
+    width: int
+    height: int
+    transform: Sequence[Spec] = ()
+    note: str = ""
+    """A line below the title."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Panels below one heading, row by row."""
+
+    title: str
+    panels: Sequence[Panel]
+    columns: int = 2
+    one_legend: bool = False
+    """Whether all panels mean the same by a colour, which is told once."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is drawn; its files are `NAME.svg`, `NAME.png` and `NAME.csv`."""
+
+    name: str
+    title: str
+    """What it shows, as a heading."""
+    says: str
+    """How to read it, in a few sentences."""
+    machine: str
+    groups: Sequence[Group]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """All rows; the column `cells` names the rows of results.csv behind each."""
+        return pd.concat([panel.rows for group in self.groups for panel in group.panels], ignore_index=True)
+
+    def csv(self) -> str:
+        """The frame as the content of a file."""
+        return self.frame.to_csv(index=False, lineterminator="\n")
+
+    @cached_property
+    def spec(self) -> Spec:
+        """In Vega-Lite, with a dataset for each panel: of very many panels the first ones alone, which it says."""
+        left, groups = MOST_PANELS, []
+        for group in self.groups:
+            groups.append(replace(group, panels=group.panels[:left]))
+            left -= len(groups[-1].panels)
+        panels = [panel for group in groups for panel in group.panels]
+        lost = sum(len(group.panels) for group in self.groups) - len(panels)
+        says = self.says + (f" {lost} more panels are in the CSV alone." if lost else "")
+        names = {id(panel): str(number) for number, panel in enumerate(panels)}
+        across = max(
+            min(group.columns, len(group.panels)) * (group.panels[0].width + BESIDE) for group in groups if group.panels
+        )
+        lines = [line for text in (says, self.machine) for line in wrapped(text, min(max(across, NARROW), WIDTH))]
+        caption = {**heading(lines), "orient": "bottom", "color": FAINT, "offset": 14}
+        return {
+            "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+            "config": CONFIG,
+            "datasets": {names[id(panel)]: records(panel.rows) for panel in panels},
+            "title": {**heading([label(self.title)]), "fontSize": 16, "fontWeight": "bold", "offset": 14},
+            "vconcat": [{"title": caption, "vconcat": [_group(g, names) for g in groups if g.panels]}],
+        }
+
+
+def _group(group: Group, names: Mapping[int, str]) -> Spec:
+    across = WIDTH // min(group.columns, len(group.panels))
+    looks = ("color", "stroke", "fill", "shape", "strokeDash")
+    return {
+        **({"title": {**heading(wrapped(group.title, WIDTH)), "fontSize": 12}} if group.title else {}),
+        "columns": group.columns,
+        "concat": [
+            {
+                "data": {"name": names[id(panel)]},
+                **_title(panel, min(across - 90, panel.width + 130)),
+                "width": panel.width,
+                "height": panel.height,
+                **({"transform": list(panel.transform)} if panel.transform else {}),
+                "layer": list(panel.layers),
+            }
+            for panel in group.panels
+        ],
+        "resolve": {"scale": dict.fromkeys(looks, "shared" if group.one_legend else "independent")},
+    }
+
+
+def _title(panel: Panel, pixels: int) -> Spec:
+    lines = wrapped(panel.title, pixels)
+    return {"title": {**heading(lines, label(panel.note)), "frame": "group"}} if panel.title else {}
+
+
+def figure_of(run: Run, name: str, title: str, says: str, groups: Sequence[Group]) -> Figure | None:
+    """The figure, or None where no panel has anything."""
+    machine = run.environment.summary
+    return Figure(name, title, says, machine, groups) if any(group.panels for group in groups) else None
+
+
+def heading(lines: Sequence[str], note: str = "") -> Spec:
+    """A title of several lines, and a fainter line below it."""
+    return {"text": list(lines), "lineHeight": 14} | ({"subtitle": note} if note else {})
+
+
+def wrapped(text: str, pixels: float) -> list[str]:
+    """A text in lines of about that width."""
+    return wrap(one_line(text)[:LONGEST_TEXT], max(12, int(pixels / LETTER))) or [""]
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A frame of at least one row, whose texts may be drawn; the ids in `cells` stay as they are."""
+    frame = pd.DataFrame(list(rows))
+    for column in frame.columns.drop("cells", errors="ignore"):
+        frame[column] = [label(value) if isinstance(value, str) else value for value in frame[column]]
+    return frame
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON has them: what is missing, or not finite, is null."""
+    columns = [[_plain(value) for value in frame[name].tolist()] for name in frame.columns]
+    return [dict(zip(frame.columns, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def image(figure: Figure, kind: str) -> bytes:
+    """The figure as the content of a file: `svg`, `png` or `pdf`. Nothing is ever fetched."""
+    import vl_convert  # a tenth of a second, for which no other command should wait
+
+    svg = vl_convert.vegalite_to_svg(figure.spec, allowed_base_urls=[])
+    if kind == "svg":
+        return str(svg).encode()
+    return bytes(vl_convert.svg_to_pdf(svg) if kind == "pdf" else vl_convert.svg_to_png(svg, scale=SHARPNESS))
