@@ -52,6 +52,7 @@ docs: $(READY) ## hold the claims against the committed runs, and write the tabl
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/gpu-work --hardware h100 --devices 1 --out $(RESULTS)/h100-16core \
 		$(addprefix --against $(RESULTS)/h100-16core/,gpu-images gpu-large) > /dev/null
 	$(BIN)/python tools/write_reference.py
+	$(BIN)/python tools/draw_figures.py README.md docs/*.md
 	$(BIN)/python tools/quote_tables.py README.md docs/*.md
 
 bench-save: $(READY) ## time meta-iterations and the sampling of tasks with pytest-benchmark and keep it (NAME=base)
