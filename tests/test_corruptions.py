@@ -39,6 +39,7 @@ from metabench.sweep.builtin import builtin_sweeps
 from metabench.sweep.folder import BROKEN, RunFolder
 from metabench.sweep.runner import begin, plan
 from metabench.sweep.spec import Settings, Sweep, load_sweep
+from metabench.text import strict_json
 from places import EPYC
 
 RUNS = EPYC
@@ -251,7 +252,7 @@ def compare_with(whole: Run, damaged: Run) -> None:
     """What looks at more than one run."""
     shown = comparison_document(compare(whole, damaged))
     assert is_shown_safely(as_text(shown)) and is_shown_safely(as_markdown(shown))
-    json.dumps(comparison_json(compare(damaged, whole), []), allow_nan=False)
+    strict_json(comparison_json(compare(damaged, whole), []))
     found = histories([whole, damaged], {})
     assert is_shown_safely("".join(plain(history_table(each)) for each in found))
     history_frame(found).to_csv().encode()
