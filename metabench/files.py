@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, TypeVar, get_args
 import msgspec
 
 from metabench.errors import UserError, unknown
+from metabench.text import sentence
 
 DATA = Path(__file__).with_name("data")
 """What comes with metabench: sweeps, claims, hardware."""
@@ -74,18 +75,18 @@ def as_struct(table: Any, kind: type[T], word: str) -> T:
         if found := _WRONG_CHOICE.fullmatch(str(error)):
             choices = [choice for choice in get_args(fields[found[2]]) if choice]
             raise unknown(found[2], found[1], choices) from None
-        raise UserError(in_words(error)) from None
+        raise UserError(said_of(error)) from None
 
 
-def in_words(error: msgspec.ValidationError) -> str:
-    """What msgspec says of a value, with the types of TOML, and where the value is."""
+def said_of(error: msgspec.ValidationError) -> str:
+    """What msgspec says of a value, with the types of TOML and JSON, and where the value is."""
     said, _, place = str(error).partition(" - at `$")
     place = place.removesuffix("`").removeprefix(".")
     said = said.replace("Object missing required field", "it has no").replace("Object contains", "it has an")
     said = said.replace(r"matching regex '\\S'", "that is not blank")
     said = re.sub("`(.*?)`", lambda found: _type_words(found[1]), said)
     said = said[0].lower() + said[1:]
-    return f"'{place}': {said}" if place else said
+    return sentence(f"'{place}': {said}" if place else said)
 
 
 def _type_words(types: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from metabench.errors import UserError
-from metabench.files import MEBIBYTE, check_plain, read_text
+from metabench.files import MEBIBYTE, check_plain, read_text, said_of
 from metabench.record.cell import identity, regrouped
 from metabench.record.environment import Environment
 from metabench.record.measurement import SCHEMA, Measurement, data_of
@@ -27,9 +27,7 @@ MOST_SWEEP = MEBIBYTE // 4
 MOST_NAMED = 20
 """Damaged lines that get a sentence each."""
 T = TypeVar("T")
-_FAULT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_LACKING = re.compile(r"Object missing required field `(.*)`")
 
 
 @dataclass(frozen=True)
@@ -127,17 +125,7 @@ def typed(value: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(_in_words(str(error))) from None
-
-
-def _in_words(fault: str) -> str:
-    """What msgspec found, as the end of a sentence."""
-    found = _FAULT.fullmatch(fault)
-    what, where = found.groups() if found else (fault, None)
-    if lacking := _LACKING.fullmatch(what):
-        return f"it has no '{'.'.join(filter(None, (where, lacking[1])))}'"
-    named = f"its '{where}'" if where else "it"
-    return f"{named} is not as it must be ({what[:1].lower()}{what[1:]})"
+        raise ValueError(said_of(error)) from None
 
 
 def parse_json(text: str) -> Any:

@@ -131,8 +131,8 @@ def test_damaged_rows_are_measured_again_and_the_run_says_so(run):
     assert {row["id"] for row in run.rows} == {cell.id for cell in run.sweep.cells}
     assert (run.folder / BROKEN).read_text() == broken + lines[3][:-40] + "\n"
     said = [
-        "Line 2 of measurements.jsonl is left out: it is not a measurement: its 'round' is not as it must be (expected "
-        "`int`, got `str`).",
+        "Line 2 of measurements.jsonl is left out: it is not a measurement: 'round': expected a whole number, got a "
+        "text.",
         "Line 4 of measurements.jsonl is left out: it is unfinished, as a kill leaves it.",
         "What was left out stands in broken-lines.txt, and is measured again.",
     ]

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from metabench.errors import UserError, unknown
-from metabench.files import DATA, MEBIBYTE, as_struct, in_words, read_toml
+from metabench.files import DATA, MEBIBYTE, as_struct, read_toml, said_of
 from metabench.record.cell import AXES as CELL_AXES
 from metabench.report.claims.claim import Claim, Values
 
@@ -56,7 +56,7 @@ def _values(axis: str, value: Any) -> Values:
     try:
         values = msgspec.convert(_listed(value), Values)
     except msgspec.ValidationError as error:
-        raise UserError(f"a value of the axis '{axis}': {in_words(error)}") from None
+        raise UserError(f"a value of the axis '{axis}': {said_of(error)}") from None
     words = any(isinstance(one, str) for one in values)
     if axis == "iterations" and (len(values) > 1 or words):
         raise UserError("'iterations' are given as one number: the fewest")
