@@ -12,7 +12,8 @@ from metabench.forecast.measured import Line
 from metabench.forecast.model import Forecast, forecast
 from metabench.forecast.text import MEASURED_AXES, SETTING_AXES, in_short, time_span, two
 from metabench.record.cell import Cell, varying
-from metabench.report.bundles import TRAINING_AXES, axes_but, bundles, order, time_key
+from metabench.report.axes import TRAINING_AXES
+from metabench.report.bundles import axes_but, bundles, order, time_key
 from metabench.report.numbers import Valued, duration_text, time_text
 from metabench.report.render.tables import Table, axis_word, setting
 from metabench.report.results import Run

@@ -23,7 +23,7 @@ from metabench.forecast.text import (
     time_span,
     two,
 )
-from metabench.report.document import Document, as_json, as_markdown, data_names
+from metabench.report.document import Document, as_json, as_markdown
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text
 from metabench.report.render.tables import Section, Table
 
@@ -50,7 +50,7 @@ HOW = (
 
 def forecast_document(found: Prediction) -> Document:
     """All tables of a prediction."""
-    run, data = found.run, data_names(found.run.measurements)
+    run, data = found.run, found.run.data_names
     sections = (
         Section("The model against what was measured", tuple(check_tables(found.checks, data))),
         Section(

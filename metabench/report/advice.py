@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement, Memory
-from metabench.report.bundles import Bundle, Peak, bundles, status, time_key
+from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
+from metabench.report.bundles import LOOP, Bundle, Peak, bundles, status, time_key
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, trim, with_interval
-from metabench.report.render.tables import Table, setting, without_empty_columns
-from metabench.report.sections.engines import LOOP
+from metabench.report.render.tables import Table, setting
+from metabench.report.sections.base import Column, table_of
 from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio, ratio_interval
 
 PROCESS_NOISE = 0.1
@@ -58,11 +59,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Advice:
-    """Engines, the fastest first; speed-ups are over `reference`: loop, or the slowest where loop has no time."""
+    """Engines, the fastest first; speed-ups are over `baseline`: loop, or the slowest where loop has no time."""
 
     setting: Cell
     engines: tuple[Candidate, ...]
-    reference: str
+    baseline: str
     fastest: Choice | None
     memory_limit: int | None
     fastest_within_limit: Choice | None
@@ -72,11 +73,11 @@ def judge(rows: Sequence[Measurement], memory_limit: int | None = None) -> Advic
     """What follows from at least one row of one setting; the limit is of peak memory, in bytes."""
     engines = sorted(map(_candidate, bundles(rows, time_key)), key=lambda c: c.seconds)
     timed = [c for c in engines if c.seconds < math.inf]
-    reference = next((c for c in timed if c.engine == LOOP), timed[-1] if timed else engines[0])
-    engines = [replace(c, times_as_fast=ratio_interval(reference.samples, c.samples)) for c in engines]
+    baseline = next((c for c in timed if c.engine == LOOP), timed[-1] if timed else engines[0])
+    engines = [replace(c, times_as_fast=ratio_interval(baseline.samples, c.samples)) for c in engines]
     within = [c for c in timed if memory_limit is not None and c.peak and c.peak.bytes <= memory_limit]
     cell = rows[0].cell
-    return Advice(cell, tuple(engines), reference.engine, _choice(timed), memory_limit, _choice(within))
+    return Advice(cell, tuple(engines), baseline.engine, _choice(timed), memory_limit, _choice(within))
 
 
 def _candidate(bundle: Bundle) -> Candidate:
@@ -106,22 +107,41 @@ def _choice(timed: Sequence[Candidate]) -> Choice | None:
 
 def table(advice: Advice) -> Table:
     """The engines; those that are unsupported stand below with their reasons, as do the reasons of what failed."""
-    columns = ("engine", "status", "meta-iteration", f"times as fast as {advice.reference}", "peak memory", "compiling")
     shown = [c for c in advice.engines if c.status != "unsupported"]
-    body = without_empty_columns(columns, [_texts(c, advice.reference) for c in shown], columns[2:])
     words = {c.peak.method for c in shown if c.peak}
     notes = [f"Peak memory, {word}: {meaning}." for word, meaning in PEAKS.values() if word in words]
     notes += [f"{c.engine} is {c.status}: {c.reason}" for c in advice.engines if c.status != "ok"]
-    axes = [axis for axis, _ in time_key(advice.setting) if axis != "algorithm"]
-    title = f"Engines for {advice.setting.algorithm}: {setting(advice.setting, axes, {})}"
-    return Table(title, "Time and peak memory of one meta-iteration, with 95 % intervals.", *body, tuple(notes))
+    axes = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE, "outer"))
+    columns: list[Column[Candidate]] = [
+        Column("engine", lambda c: c.engine),
+        Column("status", lambda c: c.status),
+        Column("meta-iteration", _time_text, droppable=True),
+        Column(f"times as fast as {advice.baseline}", lambda c: _ratio_text(c, advice.baseline), droppable=True),
+        Column("peak memory", _peak_text, droppable=True),
+        Column("compiling", _compiling_text, droppable=True),
+    ]
+    return table_of(
+        f"Engines for {advice.setting.algorithm}: {setting(advice.setting, axes, {})}",
+        "Time and peak memory of one meta-iteration, with 95 % intervals.",
+        columns,
+        shown,
+        notes=notes,
+        marks={},
+    )
 
 
-def _texts(c: Candidate, reference: str) -> tuple[str, ...]:
-    time = time_text(c.step) + (" (noisy)" if c.noisy else "") if c.step else NOTHING
-    ratio = with_interval(c.times_as_fast) if c.times_as_fast else NOTHING
-    compiling = NOTHING if c.compile_s is None else f"{duration_text(c.compile_s)} ({c.compile_cache} cache)"
-    return c.engine, c.status, time, "1" if c.engine == reference and c.step else ratio, _peak_text(c), compiling
+def _time_text(c: Candidate) -> str:
+    return time_text(c.step) + (" (noisy)" if c.noisy else "") if c.step else NOTHING
+
+
+def _ratio_text(c: Candidate, baseline: str) -> str:
+    if c.engine == baseline and c.step:
+        return "1"
+    return with_interval(c.times_as_fast) if c.times_as_fast else NOTHING
+
+
+def _compiling_text(c: Candidate) -> str:
+    return NOTHING if c.compile_s is None else f"{duration_text(c.compile_s)} ({c.compile_cache} cache)"
 
 
 def _peak_text(c: Candidate) -> str:
@@ -137,7 +157,7 @@ def sentences(advice: Advice) -> list[str]:
     said = []
     for label, choice in choices.items():
         best = found[choice.engine] if choice else None
-        said.append(f"{label}: {_figures(best, advice.reference) if best else 'no engine'}.")
+        said.append(f"{label}: {_figures(best, advice.baseline) if best else 'no engine'}.")
         if choice and choice.tied:
             said.append(f"{choice.engine} cannot be told apart from {', '.join(choice.tied)}: more --rounds may tell.")
         if choice and choice.plain and best and best.compile_s:
@@ -148,8 +168,8 @@ def sentences(advice: Advice) -> list[str]:
     return list(dict.fromkeys(said))  # the fastest may be so within the limit too
 
 
-def _figures(c: Candidate, reference: str) -> str:
+def _figures(c: Candidate, baseline: str) -> str:
     time = f", {time_text(c.step).split(' [')[0]} an iteration" if c.step else ""
-    ratio = c.times_as_fast if c.engine != reference else None
-    speed_up = f", {trim(ratio.value, ratio.low, ratio.high)} times as fast as {reference}" if ratio else ""
+    ratio = c.times_as_fast if c.engine != baseline else None
+    speed_up = f", {trim(ratio.value, ratio.low, ratio.high)} times as fast as {baseline}" if ratio else ""
     return c.engine + time + speed_up + (f", {_peak_text(c)}" if c.peak else "")

@@ -1,23 +1,28 @@
-"""Rows that measure the same work, taken together: what a row of a table stands on."""
+"""Rows that measure the same work, taken together: what a line of a table stands on."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-from metabench.record.cell import Cell
+from metabench.record.cell import Cell, varying
 from metabench.record.measurement import STATUSES, Mean, Measurement, Memory
 from metabench.record.measurement import Quality as Trained
+from metabench.report.axes import TRAINING_AXES
 from metabench.report.render.tables import techniques
 from metabench.statistics.ratios import Interval, over_seeds, step_interval, time_interval
 
-TRAINING_AXES = (
-    *("preset", "inner_lr", "outer_lr", "outer_decay", "outer_warmup", "iterations"),
-    *("eval_steps", "eval_query", "eval_tasks", "batch_norm"),
-)
-"""Axes that change what is learned, and not what a meta-iteration costs."""
-FIRST_ALGORITHMS = ("maml", "fomaml", "reptile", "anil")
+CLASSICS = ("maml", "fomaml", "reptile", "anil")
+"""The algorithms that stand first in every table; others follow by name."""
+BASELINE = CLASSICS[0]
+"""The algorithm that others are divided by."""
+LOOP = "loop"
+"""The engine that others are held against."""
 REASON_LENGTH = 40  # the whole reason stands in the table of rows that are not ok
+
+Key: TypeAlias = tuple[Any, ...]
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,13 @@ class Peak:
 
 @dataclass(frozen=True)
 class Bundle:
-    """All rounds of all cells that are equal but for axes that do not matter to what is shown.
+    """All rounds of all cells that are alike: equal but for axes that do not matter to what is shown.
 
     Figures come from rows that are ok alone, and none from a cell that was found incorrect in any round.
     """
 
     cell: Cell
-    """The first one's; of what differs inside the bundle nothing may be read from it."""
+    """The first row's. Where the cells of a bundle differ, nothing may be read from it."""
     rows: tuple[Measurement, ...]
     samples: Mapping[int, Sequence[float]]
     """Seconds per meta-iteration, by round, of all cells together."""
@@ -47,11 +52,11 @@ class Bundle:
 
     @property
     def algorithm(self) -> str:
-        return str(self.cell.algorithm)
+        return self.cell.algorithm
 
     @property
-    def rank(self) -> tuple[Any, ...]:
-        """MAML and its kin first, `loop` before other engines."""
+    def rank(self) -> Key:
+        """The classics first, `loop` before other engines."""
         return _rank(self.cell)
 
     @property
@@ -62,11 +67,15 @@ class Bundle:
     @property
     def ids(self) -> tuple[str, ...]:
         """Of its cells."""
-        return tuple(sorted({str(row.id) for row in self.rows}))
+        return tuple(sorted({row.id for row in self.rows}))
 
     def asked_for(self, measure: str) -> bool:
         """Whether any row was to measure `time`, `memory` or `quality`."""
         return any(measure in row.cell.measure for row in self.rows)
+
+    def seeds(self) -> set[int]:
+        """The seeds that were to be trained."""
+        return {row.cell.seed for row in self.rows if "quality" in row.cell.measure}
 
 
 @dataclass(frozen=True)
@@ -83,40 +92,59 @@ class Quality:
     batch_norm: str
 
 
-def time_key(cell: Cell) -> tuple[Any, ...]:
+def time_key(cell: Cell) -> Key:
     """Equal for cells whose meta-iterations cost the same."""
-    return axes_but(cell, "seed", "measure", *TRAINING_AXES)
+    return axes_but(cell, "seed", *TRAINING_AXES)
 
 
-def training_key(cell: Cell) -> tuple[Any, ...]:
+def training_key(cell: Cell) -> Key:
     """Equal for cells that differ in their seed alone."""
-    return axes_but(cell, "seed", "measure")
+    return axes_but(cell, "seed")
 
 
-def axes_but(cell: Cell, *left_out: str) -> tuple[Any, ...]:
+def work_key(cell: Cell) -> Key:
+    """Equal for cells that do the same work on different engines."""
+    return axes_but(cell, "seed", "engine", *TRAINING_AXES)
+
+
+def axes_but(cell: Cell, *left_out: str) -> Key:
     """All axes of a cell but some, as a key. Axes that are not known here take part, so that none is mixed up."""
     return tuple(sorted((name, str(cell[name])) for name in cell.axes if name not in left_out))
 
 
-def bundles(rows: Iterable[Measurement], key: Callable[[Cell], tuple[Any, ...]]) -> list[Bundle]:
+def values_of(cell: Cell, axes: Iterable[str]) -> tuple[str, ...]:
+    """The values of some axes, as a key."""
+    return tuple(str(cell[axis]) for axis in axes)
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The items by their key, in the order in which keys and items come."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
+def by_axes(found: Iterable[Bundle], axes: Sequence[str]) -> list[list[Bundle]]:
+    """The bundles that agree on some axes, together."""
+    return list(grouped(found, lambda bundle: values_of(bundle.cell, axes)).values())
+
+
+def bundles(rows: Iterable[Measurement], key: Callable[[Cell], Key]) -> list[Bundle]:
     """The rows in bundles of equal key, in an order that does not depend on the order of measuring."""
-    groups: dict[tuple[Any, ...], list[Measurement]] = {}
-    for row in rows:
-        groups.setdefault(key(row.cell), []).append(row)
-    return sorted((_bundle(group) for group in groups.values()), key=lambda bundle: order(bundle.cell))
+    groups = grouped(rows, lambda row: key(row.cell))
+    return sorted(map(_bundle, groups.values()), key=lambda bundle: order(bundle.cell))
 
 
-def order(cell: Cell) -> tuple[Any, ...]:
-    """Sizes first, so that matched cells stand together; then MAML and its kin, `loop` before other engines, plain
-    cells before techniques."""
+def order(cell: Cell) -> Key:
+    """Sizes first, so that matched cells stand together; then the rank, and plain cells before techniques."""
     sizes = tuple(cell[axis] for axis in ("ways", "shots", "query", "inner_steps", "meta_batch"))
-    return (*sizes, *_rank(cell), techniques(cell), axes_but(cell, "measure"))
+    return (*sizes, *_rank(cell), techniques(cell), axes_but(cell))
 
 
-def _rank(cell: Cell) -> tuple[Any, ...]:
-    name = str(cell.algorithm)
-    rank = FIRST_ALGORITHMS.index(name) if name in FIRST_ALGORITHMS else len(FIRST_ALGORITHMS)
-    return (rank, name, cell.engine != "loop", cell.engine)
+def _rank(cell: Cell) -> Key:
+    name, engine = cell.algorithm, cell.engine
+    return (CLASSICS.index(name) if name in CLASSICS else len(CLASSICS), name, engine != LOOP, engine)
 
 
 def _bundle(rows: list[Measurement]) -> Bundle:
@@ -125,16 +153,12 @@ def _bundle(rows: list[Measurement]) -> Bundle:
     samples: dict[int, list[float]] = {}
     for row, time in sorted(timed, key=lambda pair: (pair[0].round, pair[0].id)):
         samples.setdefault(row.round, []).extend(time.step.samples)
-    if len(timed) == 1:
-        step: Interval | None = step_interval(timed[0][1].step)
-    else:
-        step = time_interval(samples)
     peaks = [peak for row in sound if (peak := _peak(row)) is not None]
     return Bundle(
         cell=rows[0].cell,
         rows=tuple(rows),
         samples=samples,
-        step=step,
+        step=step_interval(timed[0][1].step) if len(timed) == 1 else time_interval(samples),
         noisy=any(time.noisy for _, time in timed),
         peak=max(peaks, key=lambda peak: peak.bytes) if peaks else None,
         parameters=next((row.parameters for row in rows if row.parameters is not None), None),
@@ -168,11 +192,10 @@ def status(bundle: Bundle) -> str:
 
 def status_and_reason(bundle: Bundle, longest: int = REASON_LENGTH) -> str:
     """The status, and why if it is not ok, in so many characters at most."""
-    word = status(bundle)
-    reason = next((str(row.reason) for row in bundle.rows if row.status != "ok" and row.reason), "")
+    reason = next((row.reason for row in bundle.rows if row.status != "ok" and row.reason), "")
     if len(reason) > longest:
         reason = reason[: longest - 1].rstrip() + "…"
-    return f"{word}: {reason}" if reason else word
+    return f"{status(bundle)}: {reason}" if reason else status(bundle)
 
 
 def is_partial(bundle: Bundle) -> bool:
@@ -206,7 +229,7 @@ def scores_by_seed(bundle: Bundle) -> dict[int, Interval]:
 
 
 def _quality_by_seed(bundle: Bundle) -> dict[int, Trained]:
-    return {row.cell.seed: row.quality for row in sound_rows(bundle.rows) if row.quality}
+    return {row.cell.seed: row.quality for row in bundle.sound if row.quality}
 
 
 def _score(point: Mean) -> Interval:
@@ -218,16 +241,9 @@ def ids_of(found: Iterable[Bundle | None]) -> tuple[str, ...]:
     return tuple(sorted({name for bundle in found if bundle for name in bundle.ids}))
 
 
-def varying(cells: Sequence[Cell], axes: Iterable[str]) -> list[str]:
-    """Those of the axes on which the cells differ."""
-    return [axis for axis in axes if len({str(cell[axis]) for cell in cells}) > 1]
-
-
 def telling_apart(cells: Sequence[Cell], labels: Sequence[str], axes: Sequence[str]) -> list[str]:
     """Those of the axes without which cells of equal `labels` could not be told apart."""
-    alike: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in cells:
-        alike.setdefault(tuple(str(cell[label]) for label in labels), []).append(cell)
+    alike = grouped(cells, lambda cell: values_of(cell, labels))
     found = {axis for same in alike.values() for axis in varying(same, axes)}
     return [axis for axis in axes if axis in found]
 
@@ -236,7 +252,11 @@ def model_sizes(rows: Iterable[Measurement]) -> dict[str, int]:
     """The fewest meta-parameters seen with each model: those of the network, where no algorithm learns more."""
     sizes: dict[str, int] = {}
     for row in rows:
-        count, model = row.parameters, row.cell.model
-        if count is not None:
-            sizes[model] = min(count, sizes.get(model, count))
+        if row.parameters is not None:
+            sizes[row.cell.model] = min(row.parameters, sizes.get(row.cell.model, row.parameters))
     return sizes
+
+
+def data_names(rows: Iterable[Measurement]) -> dict[str, str]:
+    """The name of the data behind each task distribution, from any row that got as far as loading it."""
+    return {row.cell.task: row.data.name for row in rows if row.data}

@@ -19,7 +19,7 @@ from metabench.report.results import Run, read_run
 def merge(folders: Sequence[Path], out: Path) -> None:
     """Write a run folder with all rows of others, each with its machine. Raises `UserError`; `out` must be new.
 
-    Runs of one machine with the same cells are taken for further rounds, with pairs of the reference of their own.
+    Runs of one machine with the same cells are taken for further rounds, with noise pairs of their own.
     """
     if out.exists():
         raise UserError(f"'{out}' is there already: choose another --out")
@@ -51,7 +51,7 @@ def _rows(runs: Sequence[Run]) -> Iterator[Measurement]:
         for row in mine:
             key = (row.machine, row.id)
             rounds[key] = max(rounds.get(key, 0), row.round + begin + 1)
-        timed = [(row, row.noise) for row in run.references if row.noise]
+        timed = [(row, row.noise) for row in run.noise_rows if row.noise]
         for row, noise in timed:
             moved = replace(noise, pair=noise.pair + pairs)
             yield replace(_on(row, label, run), noise=moved, round=moved.pair)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from metabench.record.cell import Cell
 from metabench.record.environment import Environment
 from metabench.record.measurement import PHASES, Measurement
 from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_environment, read_rows
+from metabench.report.bundles import Bundle, bundles, data_names, model_sizes, time_key, training_key
+from metabench.report.noise import NoiseFloor, noise_floor
 
 MEMORY_COLUMNS = (
     "tracked_bytes",
@@ -53,12 +56,37 @@ class Run:
     sweep: str
     """The name of the sweep; the folder's name where the run does not say."""
     measurements: tuple[Measurement, ...]
-    """Of its cells: those of the reference are not among them."""
+    """Of its cells: those of the noise configuration are not among them."""
     environment: Environment
     warnings: tuple[str, ...]
     """Sentences: what was noticed while reading, and what the run itself warned of."""
-    references: tuple[Measurement, ...] = ()
-    """The same cell timed again and again, for the noise floor alone."""
+    noise_rows: tuple[Measurement, ...] = ()
+    """The noise configuration, timed in pairs again and again, for the noise floor alone."""
+
+    @cached_property
+    def timed(self) -> list[Bundle]:
+        """The rows of cells whose meta-iterations cost the same, taken together."""
+        return bundles(self.measurements, time_key)
+
+    @cached_property
+    def trained(self) -> list[Bundle]:
+        """The rows of cells that differ in their training seed alone, taken together."""
+        return bundles(self.measurements, training_key)
+
+    @cached_property
+    def model_sizes(self) -> dict[str, int]:
+        """The meta-parameters of each model."""
+        return model_sizes(self.measurements)
+
+    @cached_property
+    def data_names(self) -> dict[str, str]:
+        """The data behind each task distribution."""
+        return data_names(self.measurements)
+
+    @cached_property
+    def floor(self) -> NoiseFloor | None:
+        """By what factor two measurements of the same cell differ, where that was measured."""
+        return noise_floor(self.noise_rows)
 
 
 def read_run(folder: Path) -> Run:
@@ -81,9 +109,9 @@ def read_run(folder: Path) -> Run:
     environment = environment or Environment()
     rows = located(rows)
     cells = tuple(row for row in rows if not row.noise)
-    references = tuple(row for row in rows if row.noise)
+    noise_rows = tuple(row for row in rows if row.noise)
     warnings = (*noticed, *environment.warnings)
-    return Run(name, environment.sweep.name or name, cells, environment, warnings, references)
+    return Run(name, environment.sweep.name or name, cells, environment, warnings, noise_rows)
 
 
 def located(rows: Sequence[Measurement]) -> list[Measurement]:

@@ -52,7 +52,7 @@ def merged(folders, tmp_path):
 
 def test_every_row_is_there_with_its_machine(merged, folders):
     frame = to_frame(merged)
-    assert len(frame) == 13 and len(merged.references) == 12
+    assert len(frame) == 13 and len(merged.noise_rows) == 12
     assert frame.groupby("machine").size().to_dict() == {
         "Fast CPU, 64 cores, 8 GiB, torch 2.13, Python 3.11": 6,
         "Test CPU, 2 cores, 8 GiB, torch 2.13, Python 3.11": 7,
@@ -85,8 +85,8 @@ def test_the_table_of_machines_has_a_column_for_each(merged):
 
 
 def test_the_noise_floor_is_the_highest(merged, folders):
-    floors = [noise_floor(read_run(folder).references).ratio for folder in folders]
-    assert noise_floor(merged.references).ratio == max(floors) == floors[1]
+    floors = [noise_floor(read_run(folder).noise_rows).ratio for folder in folders]
+    assert noise_floor(merged.noise_rows).ratio == max(floors) == floors[1]
     assert "drift" not in as_text(document(merged))
 
 

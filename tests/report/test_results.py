@@ -69,10 +69,10 @@ def test_a_run_of_which_nothing_can_be_read(run_of):
 
 def test_the_reference_is_in_no_frame(run_of, row, pairs):
     run = read_run(run_of([*pairs((1.0, 1.1), (1.0, 1.0)), row()]))
-    assert (len(run.measurements), len(run.references)) == (1, 4)
+    assert (len(run.measurements), len(run.noise_rows)) == (1, 4)
     assert len(to_frame(run)) == 1
     assert set(samples_frame(run)["seconds"]) == {s for k in ("step", "sampling") for s in row()["time"][k]["samples"]}
-    assert read_run(run_of([row()])).references == ()
+    assert read_run(run_of([row()])).noise_rows == ()
 
 
 def test_environment_missing_or_corrupt(run_of, row):

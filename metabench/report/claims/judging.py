@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from metabench.report.axes import TRAINING_AXES
 from metabench.report.bundles import (
-    TRAINING_AXES,
     Bundle,
     Quality,
     bundles,
@@ -116,7 +116,7 @@ class _Prepared:
     @classmethod
     def of(cls, run: Run) -> "_Prepared":
         trained = [b for b in bundles(run.measurements, training_key) if b.asked_for("quality")]
-        return cls(run, noise_floor(run.references), bundles(run.measurements, time_key), trained)
+        return cls(run, noise_floor(run.noise_rows), bundles(run.measurements, time_key), trained)
 
 
 def _claim_on(claim: Claim, on: _Prepared) -> Judged:

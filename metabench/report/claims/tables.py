@@ -11,7 +11,7 @@ from metabench.files import replace_file
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import Answer, Judged
 from metabench.report.claims.rules import OPEN
-from metabench.report.document import Document, as_markdown, data_names
+from metabench.report.document import Document, as_markdown
 from metabench.report.numbers import NOTHING, quality_text, trim, with_interval
 from metabench.report.render.tables import Section, Table, axis_word, setting
 from metabench.statistics.ratios import Interval
@@ -124,7 +124,7 @@ def where_text(claim: Claim, answer: Answer) -> str:
     cell = answer.bundle.cell
     sizes = {"parameters": "model"}
     axes = [axis for axis in SETTING_AXES if axis != sizes.get(claim.along, claim.along)]
-    text = f"{cell.algorithm}, {setting(cell, axes, data_names(answer.run.measurements))}"
+    text = f"{cell.algorithm}, {setting(cell, axes, answer.run.data_names)}"
     if claim.figure == "quality" and answer.measured:
         seeds = answer.measured.seeds
         text += f", {cell.iterations} iterations, {seeds} {'seed' if seeds == 1 else 'seeds'}"

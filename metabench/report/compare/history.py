@@ -112,7 +112,7 @@ def _history(machine: str, runs: list[Run], dates: Mapping[str, str]) -> Machine
         Column(name if names.count(name) == 1 else f"{name} ({run.name})", run.name, measured_at(run))
         for name, run in zip(names, runs, strict=True)
     )
-    floors = [math.log(found.ratio) for run in runs if (found := noise_floor(run.references))]
+    floors = [math.log(found.ratio) for run in runs if (found := noise_floor(run.noise_rows))]
     floor = median(floors) if floors else 0.0
     cells = [cells_of(run) for run in runs]
     shown = {name: bundle for found in cells for name, bundle in found.items() if bundle.asked_for("time")}

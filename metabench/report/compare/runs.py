@@ -86,7 +86,7 @@ def compare(base: Run, new: Run) -> Comparison:
     before, after = cells_of(base), cells_of(new)
     common = sorted(before.keys() & after.keys(), key=lambda name: order(before[name].cell))
     pairs = {name: (before[name], after[name]) for name in common}
-    floors = [floor for run in (base, new) if (floor := floor_of(run.references))]
+    floors = [floor for run in (base, new) if (floor := floor_of(run.noise_rows))]
     floor = max(floors, key=lambda floor: floor.ratio, default=None)
     times = time_changes(pairs, paired, floor)
     conditions = differing_conditions(base, new)

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from metabench.record.cell import Cell
-from metabench.report.bundles import varying
+from metabench.record.cell import Cell, varying
+from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
+from metabench.report.bundles import data_names
 from metabench.report.compare.runs import CellChange, Comparison, QualityChange
 from metabench.report.compare.thresholds import Failure
 from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange
-from metabench.report.document import Document, data_names
+from metabench.report.document import Document
 from metabench.report.numbers import NOTHING, Valued, bytes_text, duration_text, exact, quality_text, with_interval
 from metabench.report.provenance import revision_name
 from metabench.report.render.tables import Section, Table, setting
@@ -23,11 +24,8 @@ HOW_TO_READ = (
     f"{100 * (SAME - 1):.0f} %",
     "either way; all else is *cannot tell*. Tracked memory is exact: any change is one.",
 )
-CELL_AXES = (
-    *("task", "ways", "shots", "model", "inner_steps", "meta_batch", "query", "preset", "seed", "device", "precision"),
-    *("threads", "world_size", "machine", "train_ways", "train_shots"),
-    *("inner_lr", "iterations", "batch_norm", "outer_warmup"),
-    *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
+CELL_AXES = in_title_order(
+    (*TASK, *SIZES, *TECHNIQUES, *MACHINE, "seed", "preset", "inner_lr", "iterations", "batch_norm", "outer_warmup")
 )
 SHAPE = frozenset({"ways", "shots"})
 FIRST_VERDICTS = ("slower", "worse", "more", "faster", "better", "less", "cannot tell", "the same")

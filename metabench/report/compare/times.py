@@ -70,9 +70,9 @@ def level(samples: Sequence[float]) -> float:
     return math.log(median(fastest(samples)))
 
 
-def floor_of(references: Sequence[Measurement]) -> NoiseFloor | None:
-    """The noise floor of the figure that is compared here: in each reference row it takes the median's place."""
-    return noise_floor(references, lambda time: math.exp(level(time.step.samples)))
+def floor_of(noise_rows: Sequence[Measurement]) -> NoiseFloor | None:
+    """The noise floor of the figure that is compared here: it takes the median's place in each noise row."""
+    return noise_floor(noise_rows, lambda time: math.exp(level(time.step.samples)))
 
 
 def time_changes(pairs: Mapping[str, Pair], paired: bool, floor: NoiseFloor | None) -> dict[str, TimeChange]:

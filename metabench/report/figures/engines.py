@@ -6,18 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from metabench.report.bundles import status
-from metabench.report.document import data_names
+from metabench.report.bundles import LOOP, status
 from metabench.report.figures import shown
 from metabench.report.figures.axes import TIMES, Axis, log_axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
 from metabench.report.figures.marks import coloured, layer, only, rows_channel, with_interval
 from metabench.report.figures.style import INK, Looks, looks_of
-from metabench.report.noise import SAME, NoiseFloor, differs, noise_floor
+from metabench.report.noise import SAME, NoiseFloor, differs
 from metabench.report.numbers import NOTHING, duration_text, trim
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
-from metabench.report.sections.engines import LOOP, Layout, Line, Point, layouts, library
+from metabench.report.sections.engines import Layout, Line, Point, layouts, library
 from metabench.statistics.ratios import Ratio, ratio_interval
 
 COLUMNS, ROW, NAMES = 3, 20, 100
@@ -34,8 +33,8 @@ SAYS = (
 @shown(10)
 def engines(run: Run) -> Figure | None:
     """A group for each setting with a speed-up over `loop`, and in it a panel for each size of work."""
-    rows, floor, looks = run.measurements, noise_floor(run.references), looks_of(run)
-    groups = [group for layout in layouts(rows, data_names(rows)) if (group := _group(layout, floor, looks))]
+    looks = looks_of(run)
+    groups = [group for layout in layouts(run) if (group := _group(layout, run.floor, looks))]
     same = any((panel.rows["word"] == SAME.strip()).any() for group in groups for panel in group.panels)
     says = SAYS + (f"{SAME}: no difference that can be told." if same else "")
     return figure_of(run, "engines", "One meta-iteration: how many times as fast as on loop", says, groups)

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from metabench.report.bundles import Bundle, model_sizes, status
-from metabench.report.document import data_names
+from metabench.report.axes import LINE_TECHNIQUES
+from metabench.report.bundles import Bundle, status
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis, size_ticks, within
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
@@ -13,7 +13,7 @@ from metabench.report.figures.marks import End, coloured, dashed, end_labels, he
 from metabench.report.figures.style import Look, Looks, looks_of
 from metabench.report.render.tables import techniques
 from metabench.report.results import Run
-from metabench.report.sections.growth import GROWING, TECHNIQUES, growing_lines, growing_setting
+from metabench.report.sections.growth import GROWING, growing_lines, growing_setting
 from metabench.report.sections.scaling import SYMBOLS, Measure, Scaling, exponent_text, scalings, sizes_of
 from metabench.statistics.ratios import Interval
 
@@ -28,10 +28,10 @@ WIDTH = 220
 @shown(70)
 def growth(run: Run) -> Figure | None:
     """For each axis and setting in which something was measured at two sizes, a panel of times and one of memory."""
-    rows, looks = run.measurements, looks_of(run)
-    data, sizes = data_names(rows), model_sizes(rows)
+    looks = looks_of(run)
+    data, sizes = run.data_names, run.model_sizes
     panels = []
-    for axis, lines in growing_lines(rows):
+    for axis, lines in growing_lines(run):
         where = growing_setting(axis, lines, data)
         for measure, word in MEASURES.items():
             if fitted := scalings(axis, lines, measure, sizes):
@@ -47,7 +47,7 @@ def _named(fitted: Sequence[Scaling], looks: Looks) -> list[tuple[str, Look, Sca
     by_engine = len(algorithms) == 1 and len(engines) > 1
     made = []
     for one in fitted:
-        engine, used = str(one.bundle.cell.engine), techniques(one.bundle.cell, TECHNIQUES)
+        engine, used = str(one.bundle.cell.engine), techniques(one.bundle.cell, LINE_TECHNIQUES)
         words = [one.bundle.algorithm] * (not by_engine) + [engine] * (len(engines) > 1) + list(used)
         look = looks.engines[engine] if by_engine else looks.algorithms[one.bundle.algorithm]
         lost = [f"{status(b)} at {v}" for v, b in one.line.items() if _figure(b, one.measure) is None]

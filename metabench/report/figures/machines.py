@@ -17,7 +17,7 @@ def machines(run: Run) -> Figure | None:
     """Every piece of work that was timed on the first machine and on another."""
     rows = []
     first = next(iter(machines_of(run.measurements)), "")
-    for by_machine in works_on_machines(run.measurements):
+    for by_machine in works_on_machines(run):
         base = by_machine.get(first)
         for machine, bundle in by_machine.items():
             if machine != first and base and base.step and bundle.step:

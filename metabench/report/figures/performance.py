@@ -23,7 +23,7 @@ SAYS = (
 def performance(run: Run) -> Figure | None:
     """A panel for engines and one for algorithms, as far as at least two share two settings."""
     looks = looks_of(run)
-    panels = [_panel(profile, looks) for profile in profiles(run.measurements)]
+    panels = [_panel(profile, looks) for profile in profiles(run)]
     title = "In what share of the settings each is within a factor of the best"
     return figure_of(run, "performance", title, SAYS, [Group("", panels)])
 

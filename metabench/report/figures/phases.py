@@ -6,7 +6,6 @@ from typing import Any
 
 from metabench.record.measurement import Measurement
 from metabench.report.bundles import bundles, order, time_key
-from metabench.report.document import data_names
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
@@ -48,7 +47,7 @@ LEAST_SHARE = 0.03
 @shown(80)
 def phases(run: Run) -> Figure | None:
     """A panel for each setting in which phases were measured, the fastest implementation first."""
-    groups = phase_rows(run.measurements, data_names(run.measurements))
+    groups = phase_rows(run.measurements, run.data_names)
     used = [name for name in COLOURS if any(row["phase"] == name for rows in groups for row in rows)]
     panels = [_panel(rows, used) for rows in groups]
     title = "Where the time of a meta-iteration goes"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metabench.record.measurement import Work
-from metabench.report.bundles import TRAINING_AXES, Bundle, axes_but, bundles, time_key
-from metabench.report.document import data_names
+from metabench.report.axes import TRAINING_AXES
+from metabench.report.bundles import Bundle, axes_but, bundles, time_key
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis, log_axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
@@ -35,7 +35,7 @@ def roofline(run: Run) -> Figure | None:
 
     An engine's work is that of `loop`, so any cell of the same work may have measured it.
     """
-    found, data, looks = bundles(run.measurements, time_key), data_names(run.measurements), looks_of(run).engines
+    found, data, looks = bundles(run.measurements, time_key), run.data_names, looks_of(run).engines
     works = {_work(b): work for b in found if (work := _complete(b))}
     groups: dict[tuple[Any, ...], list[tuple[Bundle, Work]]] = {}
     for bundle in found:

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import bundles, time_key
+from metabench.report.bundles import LOOP, bundles, time_key
 from metabench.report.results import Run
-from metabench.report.sections.engines import LOOP
 from metabench.text import one_line
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metabench.record.cell import Cell
+from metabench.record.cell import Cell, varying
+from metabench.report.axes import TRAINING_AXES
 from metabench.report.bundles import (
-    TRAINING_AXES,
     Bundle,
     Quality,
     bundles,
@@ -15,9 +15,7 @@ from metabench.report.bundles import (
     telling_apart,
     time_key,
     training_key,
-    varying,
 )
-from metabench.report.document import data_names
 from metabench.report.figures.style import Look, looks_of
 from metabench.report.render.tables import TECHNIQUE_AXES, axis_word, setting
 from metabench.report.results import Run
@@ -68,7 +66,7 @@ class Setting:
 
 def trained_settings(run: Run) -> list[Setting]:
     """Every setting in which something was judged."""
-    rows, data = run.measurements, data_names(run.measurements)
+    rows, data = run.measurements, run.data_names
     cost = {time_key(bundle.cell): bundle for bundle in bundles(rows, time_key)}
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles(rows, training_key):

@@ -1,7 +1,7 @@
 """A table as data, its renderings, and the words for axes and settings that all tables share."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,6 @@ from metabench.text import one_line
 TERMINAL_CELL = 60  # characters, after which the text of a cell goes on in the next line
 MARKDOWN_SPECIAL = re.compile(r"([\\|<*_`~$]|&(?=[#\w])|\](?=[(\[:])|:(?=//)|(?<=www)\.)", re.ASCII)
 """What would not be shown as written: marks, tags and entities, formulas, links. Intervals stay readable."""
-PARTIAL = " ‡"
-PARTIAL_NOTE = "‡ Some rounds or seeds failed: see the rows that are not ok."
 TECHNIQUE_AXES = axes_of("technique")
 """The axes that are techniques: a cell without any has their defaults."""
 NO_TECHNIQUE = "none"
@@ -126,12 +124,3 @@ def _goes_without_saying(axis: str, cell: Cell | Mapping[str, Any]) -> bool:
         return bool(cell[axis] == cell[axis.removeprefix("train_")])
     tacit = AXES[axis].tacit or (axis in TECHNIQUE_AXES and axis != "precision")
     return tacit and bool(cell[axis] == AXES[axis].default)
-
-
-def without_empty_columns(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], droppable: Iterable[str]
-) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Leave out those droppable columns in which nothing stands."""
-    drop = set(droppable)
-    kept = [i for i, name in enumerate(columns) if name not in drop or any(row[i] not in ("", "–") for row in rows)]
-    return tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows)

@@ -1,57 +1,66 @@
 """All rows of a run as one table: what the rows of all other tables stand on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from metabench.record.cell import varying
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import order, varying
+from metabench.report.bundles import order
 from metabench.report.numbers import NOTHING, bytes_text, quality_text, time_text
-from metabench.report.render.tables import Table, axis_word, without_empty_columns
+from metabench.report.render.tables import Table, axis_word
 from metabench.report.results import Run
-from metabench.report.sections.device import TITLES, device_columns
+from metabench.report.sections.base import Column, table_of
+from metabench.report.sections.device import busy_text, device_work, energy_text, joules, launches_text
 from metabench.statistics.ratios import Interval
 
 FIRST = ("algorithm", "engine")
-FIGURES = ("step time", *TITLES, "tracked peak", "quality", "reason")
 
 
 def rows_table(run: Run) -> Table:
     """A row for each cell and round, those of the noise floor last; axes on which all rows agree stand in the notes."""
     cells = sorted(run.measurements, key=lambda row: (order(row.cell), row.id, row.round))
-    rows = [*cells, *run.references]
-    axes = list(dict.fromkeys(axis for row in rows for axis in row.cell.axes))
-    changing = [axis for axis in varying([row.cell for row in rows], axes) if axis not in FIRST]
-    columns = ("id", "round", "status", *FIRST, *map(axis_word, changing), *FIGURES)
-    body = [_texts(row, changing) for row in rows]
-    kept, shown = without_empty_columns(columns, body, FIGURES)
-    return Table(
-        f"All {len(rows)} rows",
-        "One cell in one round each, as in results.csv, with the 95 % interval of its own process.",
-        kept,
-        shown,
-        tuple(_fixed(rows, [axis for axis in axes if axis not in (*FIRST, *changing)])),
-        tuple((str(row.id),) for row in rows),
-    )
+    rows = [*cells, *run.noise_rows]
+    axes = list(dict.fromkeys(axis for row in rows for axis in row.cell.axes if axis not in FIRST))
+    changing = varying([row.cell for row in rows], axes)
+    columns: list[Column[Measurement]] = [
+        Column("id", lambda row: row.id),
+        Column("round", _round),
+        Column("status", lambda row: row.status),
+        *(Column(axis_word(axis), _value(axis)) for axis in (*FIRST, *changing)),
+        Column("step time", _time, droppable=True),
+        Column("launches", lambda row: launches_text(device_work([row])), droppable=True),
+        Column("busy", lambda row: busy_text(device_work([row])), droppable=True),
+        Column("energy", lambda row: energy_text(joules([row])), droppable=True),
+        Column("tracked peak", _peak, droppable=True),
+        Column("quality", _quality, droppable=True),
+        Column("reason", lambda row: row.reason or "", droppable=True),
+    ]
+    title = f"All {len(rows)} rows"
+    says = "One cell in one round each, as in results.csv, with the 95 % interval of its own process."
+    notes = _fixed(rows, [axis for axis in axes if axis not in changing])
+    return table_of(title, says, columns, rows, lambda row: (row.id,), notes, marks={})
 
 
-def _texts(row: Measurement, changing: Sequence[str]) -> tuple[str, ...]:
-    step, quality = row.time and row.time.step, row.quality
-    peak = row.memory.tracked_bytes if row.memory else None
+def _round(row: Measurement) -> str:
     noise = row.noise
-    return (
-        str(row.id),
-        f"noise {noise.pair}{noise.side}" if noise else str(row.round),
-        str(row.status),
-        *(str(row.cell[axis]) for axis in (*FIRST, *changing)),
-        time_text(Interval(step.median, step.low, step.high)) if step else NOTHING,
-        *(text(row) for _, text in device_columns(_alone)),
-        bytes_text(peak) if peak is not None else NOTHING,
-        quality_text(Interval(quality.value, quality.low, quality.high), quality.metric) if quality else NOTHING,
-        str(row.reason or ""),
-    )
+    return f"noise {noise.pair}{noise.side}" if noise else str(row.round)
 
 
-def _alone(row: Measurement) -> list[Measurement]:
-    return [row]
+def _value(axis: str) -> Callable[[Measurement], str]:
+    return lambda row: str(row.cell[axis])
+
+
+def _time(row: Measurement) -> str:
+    step = row.time and row.time.step
+    return time_text(Interval(step.median, step.low, step.high)) if step else NOTHING
+
+
+def _peak(row: Measurement) -> str:
+    return NOTHING if row.memory is None or row.memory.tracked_bytes is None else bytes_text(row.memory.tracked_bytes)
+
+
+def _quality(row: Measurement) -> str:
+    found = row.quality
+    return quality_text(Interval(found.value, found.low, found.high), found.metric) if found else NOTHING
 
 
 def _fixed(rows: Sequence[Measurement], axes: Sequence[str]) -> list[str]:

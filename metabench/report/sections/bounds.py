@@ -1,59 +1,53 @@
 """What bounds a meta-iteration on a GPU, and what energy it takes, for all engines beside each other."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from msgspec.structs import replace
-
-from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, ids_of
 from metabench.report.numbers import NOTHING, Valued
-from metabench.report.render.tables import Section, Table
-from metabench.report.sections.device import busy_text, device_notes, device_work, energy_text, joules, launches_text
-from metabench.report.sections.engines import Layout, Line, Point, cells_of, layouts
+from metabench.report.render.tables import Table
+from metabench.report.results import Run
+from metabench.report.sections.base import section, table_of
+from metabench.report.sections.device import (
+    busy_text,
+    device_work,
+    energy_notes,
+    energy_text,
+    joules,
+    launches_notes,
+    launches_text,
+)
+from metabench.report.sections.engines import ENGINE, Layout, Line, Point, layouts
+
+SAYS = (
+    "How often the host puts work on the GPU in one meta-iteration, and the share of its time in which the GPU is busy."
+)
 
 
-def bounds_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
+@section("What bounds a step", place=90)
+def bounds_tables(run: Run) -> Iterator[Table]:
     """Tables for each setting in which engines are compared and these were measured; none for most processors."""
-    return Section("What bounds a step", tuple(table for layout in layouts(rows, data) for table in _tables(layout)))
-
-
-def _tables(layout: Layout) -> Iterator[Table]:
-    bundles = [bundle for line in layout.lines for bundle in line.at.values()]
-    sound = [row for bundle in bundles for row in bundle.sound]
-    if any(device_work(bundle.sound) for bundle in bundles):
-        yield _table(
-            layout,
-            "What bounds a step",
-            "How often the host puts work on the GPU in one meta-iteration, and the share of its time in which the GPU "
-            "is busy.",
-            "launches and busy share",
-            _launches,
-            device_notes(replace(row, energy=None) for row in sound),
-        )
-    if any(joules(bundle.sound) is not None for bundle in bundles):
-        yield _table(
-            layout,
-            "Energy",
-            "Energy of one meta-iteration.",
-            "energy",
-            lambda bundle: energy_text(joules(bundle.sound)),
-            device_notes(replace(row, launches=None) for row in sound),
-        )
+    for layout in layouts(run):
+        bundles = [bundle for line in layout.lines for bundle in line.at.values()]
+        rows = [row for bundle in bundles for row in bundle.sound]
+        if any(device_work(bundle.sound) for bundle in bundles):
+            only = "launches and busy share"
+            yield _table("What bounds a step", SAYS, layout, only, _launches, launches_notes(rows))
+        if any(joules(bundle.sound) is not None for bundle in bundles):
+            says = "Energy of one meta-iteration."
+            yield _table(
+                "Energy", says, layout, "energy", lambda one: energy_text(joules(one.sound)), energy_notes(rows)
+            )
 
 
 def _table(
-    layout: Layout, title: str, says: str, column: str, text: Callable[[Bundle], str], notes: Sequence[str]
+    title: str, says: str, layout: Layout, only: str, text: Callable[[Bundle], str], notes: Sequence[str]
 ) -> Table:
     def figure(line: Line, point: Point) -> str:
         return text(line.at[point])
 
-    return Table(
-        f"{title}: {layout.where}",
-        says,
-        layout.columns("engine", only=column),
-        tuple((*line.label, line.engine, *cells_of(line, layout.points, figure)) for line in layout.lines),
-        tuple(notes),
-        tuple(ids_of(line.at.values()) for line in layout.lines),
+    columns = layout.columns(figure, ENGINE, only=only)
+    return table_of(
+        f"{title}: {layout.where}", says, columns, layout.lines, lambda line: ids_of(line.at.values()), notes
     )
 
 

@@ -1,299 +1,169 @@
 """What an algorithm costs against MAML, and what it gives for it: a table for each setting."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement
-from metabench.report.bundles import (
-    TRAINING_AXES,
-    Bundle,
-    Quality,
-    bundles,
-    ids_of,
-    model_sizes,
-    quality,
-    status_and_reason,
-    telling_apart,
-    time_key,
-    training_key,
-    varying,
-)
-from metabench.report.noise import NoiseFloor, ratio_text, same_notes
-from metabench.report.numbers import NOTHING, bytes_text, duration_text, exact, quality_text, time_text
-from metabench.report.render.tables import (
-    TECHNIQUE_AXES,
-    Section,
-    Table,
-    axis_word,
-    setting,
-    technique_text,
-    techniques,
-    without_empty_columns,
-)
-from metabench.report.sections.device import TITLES, device_columns, device_notes
-from metabench.statistics.ratios import ratio_interval
+from metabench.report.axes import LINE_TECHNIQUES, MACHINE, OWN_AXES, TASK, in_title_order
+from metabench.report.bundles import BASELINE, LOOP, Bundle, Quality, by_axes, ids_of, quality, time_key, values_of
+from metabench.report.numbers import NOTHING, duration_text, quality_text
+from metabench.report.render.tables import Table, setting, techniques
+from metabench.report.results import Run
+from metabench.report.sections.base import MARKS, Column, differing_notes, labels, matched_axes, section, table_of
+from metabench.report.sections.columns import METRIC_WORDS, compared_columns, metric_word, score_text
 
-REFERENCE = "maml"
-GROUP_AXES = ("task", "ways", "shots", "model", "engine", "device", "precision", "threads", "world_size", "machine")
+GROUP = in_title_order((*TASK, "model", "engine", "precision", *MACHINE))
 """One table for each combination of these."""
-TECHNIQUES = tuple(axis for axis in TECHNIQUE_AXES if axis not in GROUP_AXES)
-OWN_AXES = ("outer", *TRAINING_AXES)
-"""Each algorithm has its own; shown only where they alone tell two rows apart."""
-NOISY = " (noisy)"
 UNMATCHED = " †"
-_OWN_COLUMNS = {"Cost": ("iterations",), "Cost and quality": ("iterations", "batch_norm")}
-"""What tells rows apart without a column of its own among the settings: quality's columns say it."""
-METRIC_WORDS = {"accuracy": "accuracy", "mse": "MSE"}
+_COLUMNS_OF_QUALITY = ("iterations", "batch_norm")
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A row of a table: whose status and quality, whose time and memory."""
+    """A row of a table, and what it is divided by."""
 
-    own: Bundle
+    bundle: Bundle
+    """Whose status and quality are shown."""
     cost: Bundle
+    """Whose time and memory are shown."""
+    baseline: Bundle | None
+    mark: str
     quality: Quality | None
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return ids_of((self.bundle, self.cost, self.baseline))
 
-_Column: TypeAlias = tuple[str, Callable[[_Line], str]]
 
-
-def cost_section(rows: Sequence[Measurement], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
+@section("Cost and quality", place=10)
+def cost_tables(run: Run) -> Iterator[Table]:
     """For each setting: the cells that were to measure quality, their quality step by step, and all other cells."""
-    cost = {time_key(bundle.cell): bundle for bundle in bundles(rows, time_key)}
-    groups: dict[tuple[Any, ...], list[Bundle]] = {}
-    for bundle in bundles(rows, training_key):
-        groups.setdefault(tuple(bundle.cell[axis] for axis in GROUP_AXES), []).append(bundle)
-    sizes = model_sizes(rows)
-    with_quality: list[Table] = []
+    cost = {time_key(bundle.cell): bundle for bundle in run.timed}
     without: list[Table] = []
-    for group in sorted(groups.values(), key=lambda group: _group_order(group[0].cell, sizes)):
-        keys = {time_key(bundle.cell): None for bundle in group}
-        asking = [
-            _Line(bundle, cost[time_key(bundle.cell)], quality(bundle))
-            for bundle in group
-            if bundle.asked_for("quality")
-        ]
-        shown = {time_key(line.own.cell) for line in asking}
-        others = [_Line(cost[key], cost[key], None) for key in keys if key not in shown]
-        references = [cost[key] for key in keys if cost[key].algorithm == REFERENCE]
+    for group in sorted(by_axes(run.trained, GROUP), key=lambda group: _group_order(group[0].cell, run)):
+        keys = dict.fromkeys(time_key(bundle.cell) for bundle in group)
+        baselines = [cost[key] for key in keys if cost[key].algorithm == BASELINE]
+        asking = [(bundle, cost[time_key(bundle.cell)]) for bundle in group if bundle.asked_for("quality")]
         if asking:
-            with_quality.append(_table("Cost and quality", asking, references, data, floor))
-            with_quality += _by_step(asking, data)
-        if others:
-            without.append(_table("Cost", others, references, data, floor))
-    return Section("Cost and quality", (*with_quality, *without))
+            yield from _tables("Cost and quality", asking, baselines, run)
+        shown = {time_key(bundle.cell) for bundle, _ in asking}
+        if others := [(cost[key], cost[key]) for key in keys if key not in shown]:
+            without += _tables("Cost", others, baselines, run)
+    yield from without
 
 
-def _group_order(cell: Cell, sizes: Mapping[str, int]) -> tuple[Any, ...]:
-    engine = cell.engine
-    size = sizes.get(cell.model, 0)
-    rest = tuple(str(cell[axis]) for axis in GROUP_AXES)
-    return (cell.task, cell.ways, cell.shots, size, cell.model, engine != "loop", engine, rest)
+def _group_order(cell: Cell, run: Run) -> tuple[Any, ...]:
+    size = run.model_sizes.get(cell.model, 0)
+    task = (cell.task, cell.ways, cell.shots)
+    return (*task, size, cell.model, cell.engine != LOOP, cell.engine, values_of(cell, GROUP))
 
 
-def _table(
-    kind: str,
-    lines: Sequence[_Line],
-    references: Sequence[Bundle],
-    data: Mapping[str, str],
-    floor: NoiseFloor | None,
-) -> Table:
-    sizes = _size_axes(lines[0].own.cell)
-    cells = [line.own.cell for line in lines]
-    changing = varying(cells, sizes)
-    fixed = [axis for axis in sizes if axis not in changing]
-    # a row without a match is rather divided by what stands in the same table
-    references = sorted(references, key=lambda other: all(line.cost is not other for line in lines))
-    own = [axis for axis in _own_axes(cells, changing) if axis not in _OWN_COLUMNS[kind]]
-    columns: list[_Column] = [("algorithm", lambda line: line.own.algorithm), *_technique_column(cells)]
-    columns += [(axis_word(axis), _axis_value(axis)) for axis in (*changing, *own)]
-    columns += [
-        ("status", lambda line: status_and_reason(line.own)),
-        ("step time", lambda line: step_text(line.cost)),
-        (f"time ÷ {REFERENCE}", lambda line: _against(line, references, sizes, partial(time_ratio, floor=floor))),
-        *device_columns(_sound),
-        ("peak memory", lambda line: bytes_text(line.cost.peak.bytes) if line.cost.peak else NOTHING),
-        (f"memory ÷ {REFERENCE}", lambda line: _against(line, references, sizes, memory_ratio)),
-    ]
+def _tables(kind: str, shown: list[tuple[Bundle, Bundle]], baselines: list[Bundle], run: Run) -> Iterator[Table]:
+    # a line without a match is rather divided by what stands in the same table
+    costs = [cost for _, cost in shown]
+    baselines = sorted(baselines, key=lambda other: all(cost is not other for cost in costs))
+    lines = [_Line(own, cost, *_baseline(cost, baselines), quality(own)) for own, cost in shown]
+    yield _table(kind, lines, _unmatched(baselines), run)
     if kind == "Cost and quality":
-        columns += _quality_columns(lines)
-    body = [[text(line) for _, text in columns] for line in lines]
-    titles = [title for title, _ in columns]
-    droppable = ("step time", f"time ÷ {REFERENCE}", *TITLES, "peak memory", f"memory ÷ {REFERENCE}", "batch norm")
-    kept, shown = without_empty_columns(titles, body, droppable)
-    title = f"{kind}: {setting(lines[0].own.cell, (*GROUP_AXES, *fixed), data)}"
-    timed = any(line.cost.step for line in lines)
-    says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round." if timed else ""
-    ids = tuple(ids_of((line.own, line.cost, _reference(line, references, sizes)[0])) for line in lines)
-    return Table(title, says, kept, shown, tuple(_notes(lines, references, sizes, shown)), ids)
+        yield from _by_step(lines, run)
 
 
-def _sound(line: _Line) -> list[Measurement]:
-    return line.cost.sound
+def _baseline(bundle: Bundle, baselines: Sequence[Bundle]) -> tuple[Bundle | None, str]:
+    """What a line is divided by, and its mark; an unmatched one only where there is no matched one."""
+    cell, plain = bundle.cell, _plain(baselines)
+    if bundle.algorithm == BASELINE and (plain is baselines or not techniques(cell, LINE_TECHNIQUES)):
+        return bundle, ""
+    axes = _matched_axes(cell) if plain is not baselines else [*_matched_axes(cell), *LINE_TECHNIQUES]
+    matched = [other for other in plain if values_of(other.cell, axes) == values_of(cell, axes)]
+    # of several, rather that with the same outer optimiser
+    matched.sort(key=lambda other: values_of(other.cell, ("outer",)) != values_of(cell, ("outer",)))
+    return (matched[0], "") if matched else (_unmatched(baselines), UNMATCHED)
 
 
-def _size_axes(cell: Cell) -> list[str]:
+def _plain(baselines: Sequence[Bundle]) -> Sequence[Bundle]:
+    """Those without a technique: what all lines are divided by, if there are any."""
+    return [other for other in baselines if not techniques(other.cell, LINE_TECHNIQUES)] or baselines
+
+
+def _unmatched(baselines: Sequence[Bundle]) -> Bundle | None:
+    return next((other for other in _plain(baselines) if other.samples), None)
+
+
+def _matched_axes(cell: Cell) -> list[str]:
     """What must be equal for two algorithms to be matched, beyond the table's own setting."""
-    left_out = {"algorithm", "seed", "measure", *GROUP_AXES, *OWN_AXES, *TECHNIQUES}
-    return [axis for axis in cell.axes if axis not in left_out]
+    return matched_axes(cell, *GROUP, *LINE_TECHNIQUES)
 
 
-def _own_axes(cells: Sequence[Cell], shown: Sequence[str]) -> list[str]:
-    """Settings of training that tell two rows apart."""
-    return telling_apart(cells, ("algorithm", *TECHNIQUES, *shown), OWN_AXES)
+def _table(kind: str, lines: Sequence[_Line], unmatched: Bundle | None, run: Run) -> Table:
+    cells = [line.bundle.cell for line in lines]
+    scored = kind == "Cost and quality"
+    told = ("iterations", "batch_norm") if scored else ("iterations",)
+    own = [axis for axis in OWN_AXES if axis not in told]
+    named, fixed = labels(cells, GROUP, ("algorithm",), LINE_TECHNIQUES, own)
+    says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round."
+    at = setting(unmatched.cell, _matched_axes(unmatched.cell), {}) if unmatched else ""
+    return table_of(
+        f"{kind}: {setting(cells[0], (*GROUP, *fixed), run.data_names)}",
+        says if any(line.cost.step for line in lines) else "",
+        [*named, *compared_columns(BASELINE, run.floor), *(_quality_columns(lines) if scored else ())],
+        lines,
+        lambda line: line.ids,
+        differing_notes(cells, OWN_AXES),
+        marks={UNMATCHED: f"† not matched: divided by {BASELINE} at {at}.", **MARKS},
+    )
 
 
-def _technique_column(cells: Sequence[Cell]) -> list[_Column]:
-    """Only where any row uses a technique."""
-    if not any(techniques(cell, TECHNIQUES) for cell in cells):
-        return []
-    return [("technique", lambda line: technique_text(line.own.cell, TECHNIQUES))]
-
-
-def _axis_value(axis: str) -> Callable[[_Line], str]:
-    return lambda line: str(line.own.cell[axis])
-
-
-def step_text(bundle: Bundle) -> str:
-    """The time of a meta-iteration with its interval, and whether it is noisy."""
-    return time_text(bundle.step) + (NOISY if bundle.noisy else "") if bundle.step else NOTHING
-
-
-def _reference(line: _Line, references: Sequence[Bundle], sizes: Sequence[str]) -> tuple[Bundle | None, bool]:
-    """What a row is divided by, and whether it is matched; an unmatched one only where there is no matched one."""
-    cell = line.cost.cell
-    plain = _plain(references)
-    if line.cost.algorithm == REFERENCE and (not plain or not techniques(cell, TECHNIQUES)):
-        return line.cost, True
-    axes = sizes if plain else (*sizes, *TECHNIQUES)
-    matched = [other for other in plain or references if all(other.cell[axis] == cell[axis] for axis in axes)]
-    if matched:
-        return next((other for other in matched if other.cell.outer == cell.outer), matched[0]), True
-    return _unmatched(references), False
-
-
-def _plain(references: Sequence[Bundle]) -> list[Bundle]:
-    """Those without a technique: what all rows are divided by, if there are any."""
-    return [other for other in references if not techniques(other.cell, TECHNIQUES)]
-
-
-def _unmatched(references: Sequence[Bundle]) -> Bundle | None:
-    return next((other for other in _plain(references) or references if other.samples), None)
-
-
-def _against(
-    line: _Line, references: Sequence[Bundle], sizes: Sequence[str], ratio: Callable[[Bundle, Bundle], str]
-) -> str:
-    reference, matched = _reference(line, references, sizes)
-    text = ratio(line.cost, reference) if reference else NOTHING
-    return text if matched or text == NOTHING else text + UNMATCHED
-
-
-def time_ratio(bundle: Bundle, reference: Bundle, floor: NoiseFloor | None) -> str:
-    """How many times as long one takes as the other, formed within rounds, with its interval."""
-    if bundle is reference:
-        return "1" if bundle.samples else NOTHING
-    ratio = ratio_interval(bundle.samples, reference.samples)
-    return ratio_text(ratio, floor) if ratio else NOTHING
-
-
-def memory_ratio(bundle: Bundle, reference: Bundle) -> str:
-    """How many times as much memory one takes as the other, if both were measured alike."""
-    if bundle.peak is None or reference.peak is None or bundle.peak.method != reference.peak.method:
-        return NOTHING
-    if bundle is reference:
-        return "1"
-    return exact(bundle.peak.bytes / reference.peak.bytes) if reference.peak.bytes else NOTHING
-
-
-def _quality_columns(lines: Sequence[_Line]) -> list[_Column]:
-    metrics = {line.quality.metric for line in lines if line.quality}
-    word = METRIC_WORDS.get(min(metrics), min(metrics)) if len(metrics) == 1 else "quality"
-
-    def of(text: Callable[[Quality], str]) -> Callable[[_Line], str]:
-        return lambda line: text(line.quality) if line.quality else NOTHING
+def _quality_columns(lines: Sequence[_Line]) -> list[Column[_Line]]:
+    def trained(line: _Line, name: str) -> str:
+        return str(getattr(line.quality, name) if line.quality else line.bundle.cell[name])
 
     return [
-        (word, of(lambda q: quality_text(q.score, q.metric))),
-        ("seeds", _seeds),
-        ("iterations", lambda line: str(line.quality.iterations if line.quality else line.own.cell.iterations)),
-        ("training", of(lambda q: duration_text(q.train_s))),
-        ("batch norm", lambda line: line.quality.batch_norm if line.quality else _axis_value("batch_norm")(line)),
+        Column(
+            metric_word([line.quality for line in lines]), lambda line: score_text(line.quality), notes=_seeds_notes
+        ),
+        Column("seeds", _seeds),
+        Column("iterations", lambda line: trained(line, "iterations")),
+        Column("training", lambda line: duration_text(line.quality.train_s) if line.quality else NOTHING),
+        Column("batch norm", lambda line: trained(line, "batch_norm"), droppable=True),
     ]
 
 
 def _seeds(line: _Line) -> str:
-    wanted = len({row.cell.seed for row in line.own.rows if "quality" in row.cell.measure})
-    found = line.quality.seeds if line.quality else 0
+    wanted, found = len(line.bundle.seeds()), line.quality.seeds if line.quality else 0
     return str(found) if found == wanted else f"{found} of {wanted}"
 
 
-def _notes(
-    lines: Sequence[_Line], references: Sequence[Bundle], sizes: Sequence[str], shown: Sequence[Sequence[str]]
-) -> list[str]:
-    notes = []
-    fallback = _unmatched(references)
-    if fallback and any(text.endswith("†") for row in shown for text in row):
-        at = setting(fallback.cell, sizes, {})
-        notes.append(f"† not matched: divided by {REFERENCE} at {at}.")
-    notes += same_notes(shown)
-    if any(line.quality and line.quality.seeds > 1 for line in lines):
-        notes.append("Quality: the mean over training seeds; ± holds how seeds differ and that tasks are a sample.")
-    elif any(line.quality for line in lines):
-        notes.append("Quality: of one training seed; ± holds that held-out tasks are a sample, not how seeds differ.")
-    methods = dict.fromkeys(line.cost.peak.method for line in lines if line.cost.peak)
-    if methods:
-        notes.append(f"Peak memory of one meta-iteration, by: {'; '.join(methods)}.")
-    notes += device_notes(row for line in lines for row in line.cost.sound)
-    own = varying([line.own.cell for line in lines], OWN_AXES)
-    if own:
-        words = ", ".join(axis_word(axis) for axis in own)
-        notes.append(f"Not the same in all rows (see results.csv): {words}.")
-    return notes
+def _seeds_notes(lines: Sequence[_Line]) -> list[str]:
+    seeds = max((line.quality.seeds for line in lines if line.quality), default=0)
+    if seeds > 1:
+        return ["Quality: the mean over training seeds; ± holds how seeds differ and that tasks are a sample."]
+    return ["Quality: of one training seed; ± holds that held-out tasks are a sample, not how seeds differ."][:seeds]
 
 
-def _some(steps: Sequence[int]) -> list[int]:
-    """All steps up to ten, then every tenth: a table of all would be too wide to read."""
-    return [step for step in steps if step <= 10 or step % 10 == 0]
-
-
-def _by_step(lines: Sequence[_Line], data: Mapping[str, str]) -> list[Table]:
+def _by_step(lines: Sequence[_Line], run: Run) -> Iterator[Table]:
     """Quality after each inner step of the held-out tasks' adaptation, where there is more than one."""
-    found = [(line, line.quality) for line in lines if line.quality and len(line.quality.by_step) > 1]
+    found = [line for line in lines if line.quality and len(line.quality.by_step) > 1]
     if not found:
-        return []
-    steps = _some(sorted({step for _, measured in found for step in measured.by_step}))
-    cells = [line.own.cell for line, _ in found]
-    changing = varying(cells, _size_axes(cells[0]))
-    changing += _own_axes(cells, changing)
-    technique = _technique_column(cells)
-    rows = tuple(
-        (
-            line.own.algorithm,
-            *(text(line) for _, text in technique),
-            *(str(line.own.cell[axis]) for axis in changing),
-            *(
-                quality_text(measured.by_step[step], measured.metric) if step in measured.by_step else NOTHING
-                for step in steps
-            ),
-        )
-        for line, measured in found
+        return
+
+    def at(step: int) -> Column[_Line]:
+        def text(line: _Line) -> str:
+            known = line.quality and line.quality.by_step.get(step)
+            return quality_text(known, line.quality.metric) if line.quality and known else NOTHING
+
+        return Column(str(step), text)
+
+    # after ten steps every tenth: a table of all would be too wide to read
+    steps = sorted({step for line in found if line.quality for step in line.quality.by_step})
+    named, _ = labels([line.bundle.cell for line in found], GROUP, ("algorithm",), LINE_TECHNIQUES)
+    metrics = dict.fromkeys(
+        METRIC_WORDS.get(line.quality.metric, line.quality.metric) for line in found if line.quality
     )
-    metrics = " / ".join(dict.fromkeys(METRIC_WORDS.get(m.metric, m.metric) for _, m in found))
-    return [
-        Table(
-            f"Quality by adaptation step: {setting(cells[0], GROUP_AXES, data)}",
-            f"{metrics} on held-out tasks after 0, 1, … inner steps.",
-            (
-                *("algorithm", *(title for title, _ in technique)),
-                *(axis_word(axis) for axis in changing),
-                *(str(step) for step in steps),
-            ),
-            rows,
-            cells=tuple(line.own.ids for line, _ in found),
-        )
-    ]
+    yield table_of(
+        f"Quality by adaptation step: {setting(found[0].bundle.cell, GROUP, run.data_names)}",
+        f"{' / '.join(metrics)} on held-out tasks after 0, 1, … inner steps.",
+        [*named, *(at(step) for step in steps if step <= 10 or step % 10 == 0)],
+        found,
+        lambda line: line.bundle.ids,
+    )

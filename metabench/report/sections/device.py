@@ -1,9 +1,9 @@
 """What bounds a meta-iteration on a GPU, and what energy it takes: the columns that stand beside its time."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 from metabench.record.measurement import Measurement
 from metabench.report.numbers import NOTHING, Valued, trim
@@ -14,7 +14,6 @@ KERNELS_A_LAUNCH = 2.0
 """With more, the host launches many kernels as one (a graph), and is not what the GPU waits for."""
 BY_LAUNCHES = "bound by launches"
 BY_GAPS = "bound by gaps between kernels"
-TITLES = ("launches", "busy", "energy")
 ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 NOTES = {
     "busy": "Launches: how often the host puts work on the GPU in one meta-iteration. Busy: the share of the step in "
@@ -24,7 +23,6 @@ NOTES = {
     BY_GAPS: f"{BY_GAPS}: the GPU is busy for less than {100 * FEW_BUSY:.0f} % of the step, though the host launches "
     "many kernels at once. They are short, and the GPU pauses between them.",
 }
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,23 +83,17 @@ def energy_text(energy: float | None) -> str:
     return Valued(f"{trim(energy / scale, 0, 0)} {unit}", energy)
 
 
-def device_columns(rows_of: Callable[[T], Sequence[Measurement]]) -> list[tuple[str, Callable[[T], str]]]:
-    """The columns `TITLES` of a table whose lines stand on rows of one cell each."""
-    return [
-        ("launches", lambda line: launches_text(device_work(rows_of(line)))),
-        ("busy", lambda line: busy_text(device_work(rows_of(line)))),
-        ("energy", lambda line: energy_text(joules(rows_of(line)))),
-    ]
-
-
-def device_notes(rows: Iterable[Measurement]) -> list[str]:
-    """What a reader must know of these columns, and why a figure is missing."""
-    rows = list(rows)
+def launches_notes(rows: Sequence[Measurement]) -> list[str]:
+    """What a reader must know of launches and busy share, and why a figure is missing."""
     works = [work for row in rows if (work := device_work([row]))]
     bounds = {work.bound for work in works}
     notes = [NOTES["busy"]] if works else []
     notes += [NOTES[bound] for bound in (BY_LAUNCHES, BY_GAPS) if bound in bounds]
-    missing = dict.fromkeys(str(row.launches.note) for row in rows if row.launches and row.launches.note)
-    notes += [f"No launches or no busy share of some cells: {why}." for why in missing]
+    missing = dict.fromkeys(row.launches.note for row in rows if row.launches and row.launches.note)
+    return notes + [f"No launches or no busy share of some cells: {why}." for why in missing]
+
+
+def energy_notes(rows: Iterable[Measurement]) -> list[str]:
+    """How the energy was found."""
     methods = dict.fromkeys(row.energy.method for row in rows if row.energy)
-    return notes + ([f"Energy of one meta-iteration, by: {'; '.join(methods)}."] if methods else [])
+    return [f"Energy of one meta-iteration, by: {'; '.join(methods)}."] if methods else []

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle, ids_of, model_sizes, status
+from metabench.report.bundles import Bundle, ids_of, status
 from metabench.report.numbers import NOTHING, bytes_text
-from metabench.report.render.tables import Section, Table, setting, technique_text
-from metabench.report.sections.growth import GROWING, SETTING_AXES, Line, growing_lines
+from metabench.report.render.tables import Table, setting, technique_text
+from metabench.report.results import Run
+from metabench.report.sections.base import Column, section, table_of
+from metabench.report.sections.columns import IMPLEMENTATION
+from metabench.report.sections.growth import GROWING, TITLE, Line, growing_lines
 from metabench.report.sections.scaling import sizes_of
 
 LACKING = ("oom", "skipped")
@@ -29,35 +31,39 @@ class Needed:
     """The largest relative error of the same prediction for sizes that were measured; None for fewer than three."""
 
 
-def needed_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
+@section("Memory that was not there", place=70)
+def needed_tables(run: Run) -> Iterator[Table]:
     """A table of the cells that ended for want of memory and lie on a line with two measured sizes or more."""
-    found = sorted(needs(rows), key=lambda one: (one.bundle.rank, one.bytes))
-    body = tuple(
-        (
-            f"{one.bundle.algorithm}/{one.bundle.cell.engine}",
-            technique_text(one.bundle.cell),
-            setting(one.bundle.cell, SETTING_AXES, data),
-            status(one.bundle),
-            bytes_text(round(one.bytes)),
-            NOTHING if one.missed is None else f"{100 * one.missed:.2g} %",
-            f"{GROWING[one.axis]}: {', '.join(str(bundle.cell[one.axis]) for bundle in one.foreseen_from)}",
+    columns: list[Column[Needed]] = [
+        IMPLEMENTATION,
+        Column("technique", lambda one: technique_text(one.bundle.cell)),
+        Column("setting", lambda one: setting(one.bundle.cell, TITLE, run.data_names)),
+        Column("status", lambda one: status(one.bundle)),
+        Column("foreseen", lambda one: bytes_text(round(one.bytes))),
+        Column("missed by", lambda one: NOTHING if one.missed is None else f"{100 * one.missed:.2g} %"),
+        Column("from", _from),
+    ]
+    if found := sorted(needs(run), key=lambda one: (one.bundle.rank, one.bytes)):
+        yield table_of(
+            "Memory that was not there",
+            "Peak memory that these cells would have taken, of live tensor bytes in one meta-iteration.",
+            columns,
+            found,
+            lambda one: ids_of((one.bundle, *one.foreseen_from)),
+            NOTES,
         )
-        for one in found
-    )
-    columns = ("implementation", "technique", "setting", "status", "foreseen", "missed by", "from")
-    says = "Peak memory that these cells would have taken, of live tensor bytes in one meta-iteration."
-    cells = tuple(ids_of((one.bundle, *one.foreseen_from)) for one in found)
-    table = Table("Memory that was not there", says, columns, body, NOTES, cells)
-    return Section("Memory that was not there", (table,) if body else ())
 
 
-def needs(rows: Sequence[Measurement]) -> list[Needed]:
+def _from(one: Needed) -> str:
+    return f"{GROWING[one.axis]}: {', '.join(str(bundle.cell[one.axis]) for bundle in one.foreseen_from)}"
+
+
+def needs(run: Run) -> list[Needed]:
     """One for each such cell, from the line with most measured sizes."""
-    sizes = model_sizes(rows)
     best: dict[tuple[str, ...], Needed] = {}
-    for axis, lines in growing_lines(rows):
+    for axis, lines in growing_lines(run):
         for line in lines:
-            for one in _needs(axis, line, sizes):
+            for one in _needs(axis, line, run.model_sizes):
                 before = best.get(one.bundle.ids)
                 if before is None or len(one.foreseen_from) > len(before.foreseen_from):
                     best[one.bundle.ids] = one

@@ -1,35 +1,23 @@
 """What several processes gain: the same meta-batch shared by more of them, and more tasks for more of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from typing import Any
 
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement
-from metabench.report.bundles import (
-    TRAINING_AXES,
-    Bundle,
-    axes_but,
-    bundles,
-    ids_of,
-    order,
-    sound_rows,
-    status_and_reason,
-    time_key,
-)
-from metabench.report.noise import NoiseFloor, ratio_text, same_notes
-from metabench.report.numbers import NOTHING, Valued, bytes_text, with_interval
-from metabench.report.render.tables import Section, Table, setting, without_empty_columns
-from metabench.report.sections.cost import step_text
+from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, TRAINING_AXES, in_title_order
+from metabench.report.bundles import Bundle, axes_but, grouped, ids_of, order
+from metabench.report.noise import ratio_text
+from metabench.report.numbers import NOTHING, Valued, with_interval
+from metabench.report.render.tables import Table, setting
+from metabench.report.results import Run
+from metabench.report.sections.base import Column, section, table_of
+from metabench.report.sections.columns import IMPLEMENTATION, STATUS, STEP, peak_text
 from metabench.statistics.ratios import Ratio, ratio_interval
 
-SETTING_AXES = (
-    *("task", "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "meta_batch"),
-    *("device", "precision", "threads", "machine", "first_order", "checkpoint", "inner_optimizer", "outer_clip"),
-)
-COLUMNS = ("implementation", "processes", "tasks", "status", "step time")
-MEASURED = ("speed-up", "efficiency", "communication", "memory")
+TITLE = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE), but=("world_size",))
 NOTES = (
     "Communication: the share of an iteration that a process spends in the all-reduce of directions, the wait for the "
     "slowest included; memory: of the leading process.",
@@ -62,62 +50,76 @@ WEAK = _Kind(
 )
 
 
+@dataclass(frozen=True)
+class _Line:
+    """So many processes, and the same with one."""
+
+    bundle: Bundle
+    one: Bundle
+
+    @property
+    def cost(self) -> Bundle:
+        return self.bundle
+
+    @cached_property
+    def speed_up(self) -> Ratio | None:
+        """Over one process, in tasks a second."""
+        ratio = ratio_interval(self.one.samples, self.bundle.samples) if self.bundle is not self.one else None
+        return scaled(ratio, self.bundle.cell.meta_batch / self.one.cell.meta_batch) if ratio else None
+
+
 def processes(cell: Cell) -> int:
     """How many processes a cell has; a cell of one does not say."""
     return int(cell.world_size)
 
 
-def parallel_section(rows: Sequence[Measurement], data: Mapping[str, str], floor: NoiseFloor | None) -> Section:
+@section("Several processes", place=110)
+def parallel_tables(run: Run) -> Iterator[Table]:
     """A table of strong and one of weak scaling for each setting that was measured with one process and with more."""
-    found = bundles(rows, time_key)
-    tables = [table for kind in (STRONG, WEAK) for table in _tables(kind, found, data, floor)]
-    return Section("Several processes", tuple(tables))
+    for kind in (STRONG, WEAK):
+        groups: dict[str, list[list[Bundle]]] = {}
+        for line in _lines(kind, run):
+            where = setting(line[0].cell, [axis for axis in TITLE if axis not in kind.own], run.data_names)
+            groups.setdefault(where, []).append(line)
+        for where, group in groups.items():
+            group.sort(key=lambda line: order(line[0].cell))
+            lines = [_Line(bundle, line[0]) for line in group for bundle in line]
+            yield table_of(f"{kind.title}: {where}", kind.says, _columns(run), lines, _ids, NOTES)
 
 
-def _tables(kind: _Kind, found: Sequence[Bundle], data: Mapping[str, str], floor: NoiseFloor | None) -> Iterator[Table]:
-    lines: dict[tuple[Any, ...], list[Bundle]] = {}
-    for bundle in found:
-        key = (
-            kind.work(bundle.cell),
-            *axes_but(bundle.cell, "seed", "measure", "world_size", *kind.own, *TRAINING_AXES),
-        )
-        lines.setdefault(key, []).append(bundle)
-    groups: dict[str, list[list[Bundle]]] = {}
-    for line in lines.values():
+def _lines(kind: _Kind, run: Run) -> Iterator[list[Bundle]]:
+    """The bundles that differ in the number of processes, from one of them on."""
+
+    def key(bundle: Bundle) -> tuple[Any, ...]:
+        return kind.work(bundle.cell), axes_but(bundle.cell, "seed", "world_size", *kind.own, *TRAINING_AXES)
+
+    for line in grouped(run.timed, key).values():
         line.sort(key=lambda bundle: processes(bundle.cell))
         if processes(line[0].cell) == 1 < processes(line[-1].cell):
-            where = setting(line[0].cell, [axis for axis in SETTING_AXES if axis not in kind.own], data)
-            groups.setdefault(where, []).append(line)
-    for where, group in groups.items():
-        group.sort(key=lambda line: order(line[0].cell))
-        body = [(*_labels(bundle), *_measured(bundle, line[0], kind, floor)) for line in group for bundle in line]
-        columns, shown = without_empty_columns((*COLUMNS, *MEASURED), body, MEASURED)
-        ids = tuple(ids_of((bundle, line[0])) for line in group for bundle in line)
-        yield Table(f"{kind.title}: {where}", kind.says, columns, shown, (*same_notes(shown), *NOTES), ids)
+            yield line
 
 
-def _labels(bundle: Bundle) -> tuple[str, ...]:
-    name = f"{bundle.algorithm}/{bundle.cell.engine}"
-    return (
-        name,
-        str(processes(bundle.cell)),
-        str(bundle.cell.meta_batch),
-        status_and_reason(bundle),
-        step_text(bundle),
-    )
+def _ids(line: _Line) -> tuple[str, ...]:
+    return ids_of((line.bundle, line.one))
 
 
-def _measured(bundle: Bundle, one: Bundle, kind: _Kind, floor: NoiseFloor | None) -> tuple[str, ...]:
-    speed_up, efficiency = NOTHING, NOTHING
-    ratio = ratio_interval(one.samples, bundle.samples) if bundle is not one else None
-    if ratio:
-        more = bundle.cell.meta_batch / one.cell.meta_batch
-        ratio = scaled(ratio, more)
-        speed_up = ratio_text(ratio, floor)
-        efficiency = with_interval(scaled(ratio, 100 / processes(bundle.cell))) + " %"
-    share = communication(bundle)
-    peak = bytes_text(bundle.peak.bytes) if bundle.peak else NOTHING
-    return speed_up, efficiency, NOTHING if share is None else Valued(f"{100 * share:.0f} %", share), peak
+def _columns(run: Run) -> list[Column[_Line]]:
+    def efficiency(line: _Line) -> str:
+        return (
+            with_interval(scaled(line.speed_up, 100 / processes(line.bundle.cell))) + " %" if line.speed_up else NOTHING
+        )
+
+    return [
+        IMPLEMENTATION,
+        Column("processes", lambda line: str(processes(line.bundle.cell))),
+        Column("tasks", lambda line: str(line.bundle.cell.meta_batch)),
+        STATUS,
+        STEP,
+        Column("speed-up", lambda line: ratio_text(line.speed_up, run.floor) if line.speed_up else NOTHING, True),
+        Column("efficiency", efficiency, droppable=True),
+        Column("communication", lambda line: _communication_text(line.bundle), droppable=True),
+        Column("memory", lambda line: peak_text(line.bundle), droppable=True),
+    ]
 
 
 def scaled(ratio: Ratio, factor: float) -> Ratio:
@@ -127,6 +129,11 @@ def scaled(ratio: Ratio, factor: float) -> Ratio:
 
 def communication(bundle: Bundle) -> float | None:
     """The share of an iteration spent between processes: the median over rounds; None where there is one process."""
-    times = [row.time for row in sound_rows(bundle.rows) if row.time]
+    times = [row.time for row in bundle.sound if row.time]
     shares = [time.communication_s / time.step.median for time in times if time.communication_s]
     return min(1.0, median(shares)) if shares else None
+
+
+def _communication_text(bundle: Bundle) -> str:
+    share = communication(bundle)
+    return NOTHING if share is None else Valued(f"{100 * share:.0f} %", share)

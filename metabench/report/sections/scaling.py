@@ -1,35 +1,23 @@
 """By what laws time and memory grow with inner steps, parameters and meta-batch, held against theory."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias
 
-from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle, ids_of, model_sizes
+from metabench.report.bundles import BASELINE, Bundle, ids_of
 from metabench.report.numbers import BYTE_UNITS, NOTHING, TIME_UNITS, trim, with_interval
-from metabench.report.render.tables import Section, Table, technique_text, techniques
-from metabench.report.sections.growth import TECHNIQUES, Line, Value, growing_lines, growing_setting, labels_of
-from metabench.statistics.laws import CLOSE, POINTS_TO_JUDGE, Estimate, Law, fit
+from metabench.report.render.tables import Table
+from metabench.report.results import Run
+from metabench.report.sections.base import Column, section, table_of
+from metabench.report.sections.growth import Line, Value, first, growing_lines, growing_setting, line_columns
+from metabench.statistics.laws import CLOSE, Estimate, Law, fit
+from metabench.statistics.theory import ALIKE, ANOTHER, Theory, Verdict, rises_straight, verdict
 
 Measure: TypeAlias = Literal["time", "memory"]
-Order: TypeAlias = Literal["second", "first", "implicit", "none"]
-Verdict: TypeAlias = Literal["agrees", "differs", "cannot tell"]
 SIZES = {"inner_steps": "inner step", "model": "parameter", "meta_batch": "task"}
 """What each axis is counted in."""
 SYMBOLS = {"inner_steps": "K", "model": "P", "meta_batch": "B"}
-ORDERS: Mapping[str, Order] = {
-    **dict.fromkeys(("maml", "maml++", "meta-sgd", "meta-curvature", "task-adaptive-maml", "anil", "cavia"), "second"),
-    **dict.fromkeys(("fomaml", "reptile", "fine-tuning", "from-scratch"), "first"),
-    "imaml": "implicit",
-    **dict.fromkeys(("prototypical", "prototypical-cosine", "matching", "matching-fce", "relation", "cnp"), "none"),
-}
-"""What is differentiated through the inner loop, by each algorithm of ours; of others no theory is known."""
-MEMORY_OF_BATCH = {"loop": 0, "vmap": 1}
-"""`loop` holds one task at a time, `vmap` all of them; of other engines it is not known."""
-ALIKE, ANOTHER = 0.1, 0.5
-"""Exponents closer than this are alike; from this on they are another law."""
 FLOAT_BYTES = {"float32": 4, "float64": 8, "tf32": 4, "bfloat16": 4}
 """Of a parameter: bfloat16 keeps them in float32."""
 NOTES = (
@@ -45,16 +33,6 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Theory:
-    """What is expected of a line."""
-
-    exponent: int
-    words: str
-    each: float | None = None
-    """Where given, the cost of each unit is foreseen, and not the exponent."""
-
-
-@dataclass(frozen=True)
 class Scaling:
     """A line with its laws."""
 
@@ -66,7 +44,7 @@ class Scaling:
 
     @property
     def bundle(self) -> Bundle:
-        return next(iter(self.line.values()))
+        return first(self.line)
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -75,33 +53,26 @@ class Scaling:
 
     @property
     def verdict(self) -> Verdict | None:
-        """None without a theory."""
+        """Whether theory holds; None without a theory."""
         return verdict(self.law, self.theory) if self.theory else None
 
 
-def scaling_section(rows: Sequence[Measurement], data: Mapping[str, str]) -> Section:
+@section("Scaling laws", place=60)
+def scaling_tables(run: Run) -> Iterator[Table]:
     """A table for each axis, setting and measure with a line of two sizes or more."""
-    sizes = model_sizes(rows)
     measures: tuple[Measure, ...] = ("time", "memory")
-    tables = [
-        _table(found, growing_setting(axis, lines, data), labels_of(lines))
-        for axis, lines in growing_lines(rows)
-        for measure in measures
-        if (found := scalings(axis, lines, measure, sizes))
-    ]
-    tables = [replace(table, notes=() if number else NOTES) for number, table in enumerate(tables)]
-    return Section("Scaling laws", tuple(tables))
+    notes: Sequence[str] = NOTES
+    for axis, lines in growing_lines(run):
+        for measure in measures:
+            if found := scalings(axis, lines, measure, run.model_sizes):
+                yield _table(found, growing_setting(axis, lines, run.data_names), notes)
+                notes = ()  # once is enough
 
 
 def scalings(axis: str, lines: Sequence[Line], measure: Measure, sizes: Mapping[str, int]) -> list[Scaling]:
     """The lines with two sizes or more that have figures, with their laws."""
-    found = []
-    for line in lines:
-        law = fit(figures_by_round(axis, line, measure, sizes))
-        if law:
-            cell = next(iter(line.values())).cell
-            found.append(Scaling(line, measure, axis, law, theory(cell, axis, measure, sizes)))
-    return found
+    laws = [(line, fit(figures_by_round(axis, line, measure, sizes))) for line in lines]
+    return [Scaling(line, measure, axis, law, theory(first(line), axis, measure, sizes)) for line, law in laws if law]
 
 
 def figures_by_round(
@@ -130,60 +101,29 @@ def _figures(bundle: Bundle, measure: Measure, comparable: bool) -> Iterator[tup
         yield 0, float(bundle.peak.bytes)
 
 
-def theory(cell: Cell, axis: str, measure: Measure, sizes: Mapping[str, int]) -> Theory | None:
+def theory(bundle: Bundle, axis: str, measure: Measure, sizes: Mapping[str, int]) -> Theory | None:
     """What is expected of an implementation: time O(K · B · P), memory by what it keeps of the inner loop."""
-    order = ORDERS.get(str(cell.algorithm))
-    if order is None or (0 < cell.first_order < 1):
+    cell, known = bundle.cell, bundle.rows[0].theory
+    if not known.order or (0 < cell.first_order < 1):
         return None
     if measure == "time":
-        return Theory(0, "no inner loop") if axis == "inner_steps" and order == "none" else _power(axis, 1)
+        return Theory(0, "no inner loop") if axis == "inner_steps" and known.order == "none" else _power(axis, 1)
     if axis == "model":
         return _power(axis, 1)
     if axis == "meta_batch":
-        power = MEMORY_OF_BATCH.get(str(cell.engine))
-        return None if power is None else _power(axis, power)
-    if order != "second" or cell.first_order:
+        return None if known.concurrent_tasks is None else _power(axis, int(known.concurrent_tasks))
+    if known.order != "second" or cell.first_order:
         return _power(axis, 0)
     if not cell.checkpoint:
         return _power(axis, 1)
-    size, width = sizes.get(str(cell.model)), FLOAT_BYTES.get(str(cell.precision))
-    if cell.algorithm != "maml" or cell.inner_optimizer != "sgd" or not (size and width):
+    size, width = sizes.get(cell.model), FLOAT_BYTES.get(cell.precision)
+    if bundle.algorithm != BASELINE or cell.inner_optimizer != "sgd" or not (size and width):
         return None  # what it copies in a step is not known here
     return Theory(1, "O(1) graph + K copies of the parameters", float(size * width))
 
 
 def _power(axis: str, exponent: int) -> Theory:
     return Theory(exponent, f"O({SYMBOLS[axis]})" if exponent else "O(1)")
-
-
-def verdict(law: Law, expected: Theory) -> Verdict:
-    """Whether the interval of what was fitted holds what was expected: see `NOTES`."""
-    found, centre = law.exponent, float(expected.exponent)
-    unit = 1.0
-    if expected.each is not None:
-        found, centre, unit = law.each, expected.each, expected.each
-    if found.interval is None:
-        return "cannot tell"
-    low, high = ((end - centre) / unit for end in (found.interval.low, found.interval.high))
-    if low >= -ALIKE and high <= ALIKE:
-        return "agrees"
-    if expected.exponent == 1 and expected.each is None and high < 0:
-        return _of_less_than_linear(law)
-    if low > 0 or high < 0:
-        return "differs"
-    return "agrees" if (low > -ANOTHER and high < ANOTHER) or _rises_straight(law, expected) else "cannot tell"
-
-
-def _of_less_than_linear(law: Law) -> Verdict:
-    """A linear law beside a fixed part has an exponent below 1, and so may look like no linear law."""
-    if law.straight:
-        return "agrees"
-    rises = law.each.interval is not None and law.each.interval.high > 0
-    return "cannot tell" if len(law.sizes) < POINTS_TO_JUDGE or (rises and not law.bent) else "differs"
-
-
-def _rises_straight(law: Law, expected: Theory) -> bool:
-    return expected.exponent == 1 and expected.each is None and law.straight
 
 
 def verdict_text(scaling: Scaling) -> str:
@@ -200,7 +140,7 @@ def verdict_text(scaling: Scaling) -> str:
     part = f"{100 * min(law.fixed.value / law.values[0], 1):.0f} % of the smallest is fixed"
     known = fixed is not None and fixed.low > 0
     if said == "agrees":
-        linear = _rises_straight(law, expected)
+        linear = rises_straight(law, expected)
         return f"{said}: a straight line, {part}" if linear and known and law.exponent.value < 1 - ALIKE else said
     if expected.each is not None:
         return f"{said}: {trim(law.each.value / expected.each, 0, 0)} copies a step"
@@ -228,36 +168,26 @@ def _amount(found: Estimate, measure: Measure) -> str:
     return f"{trim(found.value / scale, 0, 0)} {unit}"
 
 
-def _table(found: Sequence[Scaling], where: str, labels: Sequence[str]) -> Table:
-    axis, measure = found[0].axis, found[0].measure
-    technical = any(techniques(one.bundle.cell, TECHNIQUES) for one in found)
-    body = tuple(
-        (
-            *(str(one.bundle.cell[label]) for label in labels),
-            *([technique_text(one.bundle.cell, TECHNIQUES)] if technical else []),
-            ", ".join(f"{size:,.0f}" for size in one.law.sizes),
-            exponent_text(one.law.exponent),
-            NOTHING if one.law.r_squared is None else f"{one.law.r_squared:.3f}",
-            _amount(one.law.fixed, measure),
-            _amount(one.law.each, measure),
-            one.theory.words if one.theory else NOTHING,
-            verdict_text(one),
-        )
-        for one in found
-    )
-    unit = SIZES[axis]
-    columns = (
-        *labels,
-        *(["technique"] if technical else []),
-        *(f"{unit}s", "exponent", "R²", "fixed part", f"each {unit}", "theory", "verdict"),
-    )
+def _table(found: Sequence[Scaling], where: str, notes: Sequence[str]) -> Table:
+    measure, unit = found[0].measure, SIZES[found[0].axis]
     what = "Time" if measure == "time" else "Peak memory"
-    return Table(
+    columns: list[Column[Scaling]] = [
+        *line_columns(found),
+        Column(f"{unit}s", lambda one: ", ".join(f"{size:,.0f}" for size in one.law.sizes)),
+        Column("exponent", lambda one: exponent_text(one.law.exponent)),
+        Column("R²", lambda one: NOTHING if one.law.r_squared is None else f"{one.law.r_squared:.3f}"),
+        Column("fixed part", lambda one: _amount(one.law.fixed, measure)),
+        Column(f"each {unit}", lambda one: _amount(one.law.each, measure)),
+        Column("theory", lambda one: one.theory.words if one.theory else NOTHING),
+        Column("verdict", verdict_text),
+    ]
+    return table_of(
         f"{what} by {unit}s: {where}",
         f"{what} of one meta-iteration as a function of the number of {unit}s, with 95 % intervals: {_how(found)}.",
         columns,
-        body,
-        cells=tuple(one.cells for one in found),
+        found,
+        lambda one: one.cells,
+        notes,
     )
 
 

@@ -53,7 +53,7 @@ def test_the_fastest_stands_first_and_what_has_no_figure_says_why(peers, figure_
 
 def test_what_is_no_difference_says_so(peers, figure_of, monkeypatch):
     for floor, word in ((NoiseFloor(2.0, pairs=8), ""), (NoiseFloor(1e3, pairs=8), "≈")):
-        monkeypatch.setattr("metabench.report.figures.engines.noise_floor", lambda _, floor=floor: floor)
+        monkeypatch.setattr("metabench.report.results.Run.floor", floor)
         figure = figure_of(peers, "engines")
         timed = figure.frame.dropna(subset="speed_up")
         assert set(timed.word) == {word}  # over three rounds a floor of 2 hides 1.49 times

@@ -34,7 +34,7 @@ def test_points_are_the_medians_and_the_line_is_the_law(synthetic, figure_of):
 
 def test_each_line_of_two_sizes_is_drawn(synthetic, figure_of):
     run = read_run(synthetic)
-    lines = sum(len(lines) for _, lines in growing_lines(run.measurements))
+    lines = sum(len(lines) for _, lines in growing_lines(run))
     frame = figure_of(run, "growth").frame.query("measure == 'time'")
     assert len(frame[["panel", "name"]].drop_duplicates()) == lines
 

@@ -15,7 +15,7 @@ def profile_of(count):
 
 def test_what_is_drawn_is_the_profile(synthetic, figure_of):
     run = read_run(synthetic)
-    figure, found = figure_of(run, "performance"), profiles(run.measurements)
+    figure, found = figure_of(run, "performance"), profiles(run)
     assert len(figure.groups[0].panels) == len(found) > 0
     for panel, profile in zip(figure.groups[0].panels, found, strict=True):
         x = panel.layers[0]["encoding"]["x"]["scale"]

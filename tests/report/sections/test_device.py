@@ -1,8 +1,10 @@
 """Launches, busy share and energy beside the times, in all tables that show times."""
 
+import json
+
 import pytest
 
-from metabench.record.reading import measurement_of
+from metabench.record.reading import MEASUREMENTS, measurement_of
 from metabench.report.document import document
 from metabench.report.numbers import true_value
 from metabench.report.results import read_run, to_frame
@@ -17,13 +19,14 @@ from metabench.report.sections.device import (
     joules,
     launches_text,
 )
+from runs import records
 
 
-def asks(launches, kernels, share, note=""):
+def asks(launches, kernels, share, note="", joules=0.0123):
     """The parts of a row that a GPU adds."""
     return {
         "launches": {"launches": launches, "kernels": kernels, "busy_s": 1e-4, "busy_share": share, "note": note},
-        "energy": {"joules": 0.0123, "watts": 300.0, "seconds": 3.1, "iterations": 252, "method": "by hand"},
+        "energy": {"joules": joules, "watts": 300.0, "seconds": 3.1, "iterations": 252, "method": "by hand"},
     }
 
 
@@ -71,12 +74,15 @@ def test_what_a_gpu_waits_for_is_said_in_words(work, bound):
         assert true_value(busy_text(work)) == work.busy_share
 
 
-def test_figures_are_medians_over_rounds():
-    rows = [asks(10.0, 12.0, share) for share in (0.2, 0.9, 0.3)]
+def test_figures_are_medians_over_rounds(row):
+    def measured(*parts):
+        return records(row() | one for one in parts)
+
+    rows = measured(*(asks(10.0, 12.0, share) for share in (0.2, 0.9, 0.3)))
     assert device_work(rows) == DeviceWork(10.0, 12.0, 0.3)
     assert joules(rows) == 0.0123
-    assert device_work([{}, {"launches": None}, asks(None, None, None)]) is None
-    assert joules([{}, {"energy": None}, {"energy": {"joules": None, "method": "unavailable"}}]) is None
+    nothing = measured({}, {"launches": None, "energy": None}, asks(None, None, None, joules=None))
+    assert device_work(nothing) is None and joules(nothing) is None
 
 
 def test_texts():
@@ -86,12 +92,12 @@ def test_texts():
 
 
 def test_the_rows_are_sound(folder):
-    for made in read_run(folder).measurements:
-        assert measurement_of(made).launches or measurement_of(made).energy
-        with pytest.raises(ValueError):
-            measurement_of(made | {"launches": made["launches"] | {"busy_share": 1.5}})
-        with pytest.raises(ValueError):
-            measurement_of(made | {"energy": made["energy"] | {"joules": -1}})
+    for line in (folder / MEASUREMENTS).read_text(encoding="utf-8").splitlines():
+        made = json.loads(line)
+        assert measurement_of(made).launches and measurement_of(made).energy
+        for part, wrong in (("launches", {"busy_share": 1.5}), ("energy", {"joules": -1})):
+            with pytest.raises(ValueError):
+                measurement_of(made | {part: made[part] | wrong})
 
 
 def test_the_frontier_and_the_cost_tables_have_them_beside_the_time(folder):

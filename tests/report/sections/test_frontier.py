@@ -43,11 +43,11 @@ def test_the_fastest_and_the_smallest_and_what_lies_between_are_on_the_frontier(
         ]
     )
     assert [(line["engine"], line["technique"], line["frontier"]) for line in lines_of(folder)] == [
-        ("compile", "–", "●"),
-        ("vmap", "–", ""),
-        ("loop", "–", "●"),
-        ("torchopt", "–", ""),
-        ("higher", "–", ""),
+        ("compile", "none", "●"),
+        ("vmap", "none", ""),
+        ("loop", "none", "●"),
+        ("torchopt", "none", ""),
+        ("higher", "none", ""),
         ("loop", "checkpointed inner loop", "●"),
     ]
 
@@ -63,9 +63,9 @@ def test_another_direction_does_not_push_this_one_off_its_own_frontier(run_of, m
     )
     assert [(line["engine"], line["technique"], line["frontier"]) for line in lines_of(folder)] == [
         ("loop", "first order", "●"),
-        ("loop", "–", "○"),
+        ("loop", "none", "○"),
         ("loop", "checkpointed inner loop", "○"),
-        ("vmap", "–", ""),
+        ("vmap", "none", ""),
     ]
 
 
@@ -86,7 +86,7 @@ def test_measures_that_cannot_be_compared_are_marked_and_kept_apart(run_of, meas
         ("vmap", "2.00 KiB", ""),
     ]
     (table,) = tables_of(folder)
-    assert [note[0] for note in table.notes] == ["P", "†", "§"]
+    assert [note[0] for note in table.notes] == ["†", "§", "P"]
     assert "technique" not in table.columns
 
 
@@ -116,7 +116,7 @@ def test_every_mark_follows_from_the_csv_file(run_of, measured):
     frame = to_frame(read_run(folder))
     marks = []
     for line in lines_of(folder):
-        checkpoint = line["technique"] != "–"
+        checkpoint = line["technique"] != "none"
         work = frame[frame["inner_steps"] == int(line["inner steps"])]
         plain = work["checkpoint"].astype("boolean").fillna(False)
         (own,) = work[(work["engine"] == line["engine"]) & (plain == checkpoint)].to_dict("records")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from metabench.report.bundles import bundles, time_key
 from metabench.report.results import read_run, to_frame
-from metabench.report.sections.parallel import communication, parallel_section
+from metabench.report.sections.parallel import communication, parallel_tables
+from runs import run
 
 
 def of(made, factor, share=None):
@@ -38,7 +38,7 @@ def rows(row):
 
 
 def test_strong_and_weak_scaling(rows):
-    strong, weak = parallel_section(rows, {}, None).tables
+    strong, weak = parallel_tables(run(rows)).tables
     assert strong.title == (
         "Strong scaling: sinusoid, 10 points, mlp-40x2, query 10, inner steps 1, meta-batch 8, cpu, float32, threads 2"
     )
@@ -57,11 +57,11 @@ def test_strong_and_weak_scaling(rows):
 
 
 def test_runs_of_one_process_have_no_such_table(row):
-    assert parallel_section([row()], {}, None).tables == ()
+    assert parallel_tables(run([row()])).tables == ()
 
 
 def test_the_share_of_communication_is_the_median_of_the_rounds(rows):
-    (four,) = [bundle for bundle in bundles(rows, time_key) if bundle.cell.get("world_size") == 4]
+    (four,) = [bundle for bundle in run(rows).timed if bundle.cell.world_size == 4]
     assert communication(four) == pytest.approx(0.25)
 
 

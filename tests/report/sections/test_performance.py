@@ -1,11 +1,12 @@
 """Profiles of times whose ratios are known."""
 
 import math
-from itertools import pairwise
 
 import pytest
 
-from metabench.report.sections.performance import NEVER, Curve, profiles, profiles_section
+from metabench.report.sections.performance import profiles, profiles_tables
+from metabench.statistics.profiles import NEVER
+from runs import run
 
 
 def engines(row, factors, sizes=(5, 25), rounds=3):
@@ -27,7 +28,7 @@ def engines(row, factors, sizes=(5, 25), rounds=3):
 
 
 def test_shares_and_areas_by_hand(row):
-    (profile,) = profiles(engines(row, {"vmap": 1.0, "loop": (10.0, 2.0)}))
+    (profile,) = profiles(run(engines(row, {"vmap": 1.0, "loop": (10.0, 2.0)})))
     fast, slow = profile.curves
     assert (fast.name, fast.within(1.0), fast.area(100).value) == ("vmap", 1.0, pytest.approx(1.0))
     assert [slow.within(factor) for factor in (1.0, 2.01, 9.9, 10.1)] == [0.0, 0.5, 0.5, 1.0]
@@ -37,47 +38,31 @@ def test_shares_and_areas_by_hand(row):
     assert len(profile.settings) == 2 and profile.replicate == "round"
 
 
-def test_the_area_is_that_under_the_drawn_line():
-    curve = Curve("x", {0: (1.0, 3.0, NEVER), 1: (2.0, 20.0, 1.0)})
-    steps, area = [1.0, 2.0, 3.0, 10.0], 0.0
-    for left, right in pairwise(steps):
-        area += curve.within(left) * math.log(right / left)
-    assert curve.area(10).value == pytest.approx(area / math.log(10))
-
-
-def test_the_interval_is_students_over_replicates():
-    curve = Curve("x", {0: (1.0,), 1: (10.0,), 2: (math.sqrt(10),)})  # areas of 1, 0 and a half up to 10
-    area = curve.area(10)
-    half = 4.302653 * 0.5 / math.sqrt(3)
-    assert area.value == pytest.approx(0.5)
-    assert (area.low, area.high) == pytest.approx((max(0, 0.5 - half), min(1, 0.5 + half)), rel=1e-6)
-
-
 def test_who_fails_is_never_within(row):
-    (profile,) = profiles(engines(row, {"vmap": 1.0, "loop": 3.0, "compile": (2.0, None)}))
+    (profile,) = profiles(run(engines(row, {"vmap": 1.0, "loop": 3.0, "compile": (2.0, None)})))
     broken = next(curve for curve in profile.curves if curve.name == "compile")
     assert broken.within(1e9) == 0.5
     assert broken.area(100).value == pytest.approx((1 - math.log(2) / math.log(100)) / 2)
-    (table,) = profiles_section(engines(row, {"vmap": 1.0, "compile": (2.0, None)})).tables
+    (table,) = profiles_tables(run(engines(row, {"vmap": 1.0, "compile": (2.0, None)}))).tables
     assert {line[0]: line[-1] for line in table.rows} == {"vmap": "0 %", "compile": "50 %"}
 
 
 def test_only_what_all_were_tried_in_is_compared(row):
     rows = engines(row, {"vmap": 1.0, "loop": 4.0})
     rows += engines(row, {"jax": 0.5}, sizes=(25,))
-    (profile,) = profiles(rows)
+    (profile,) = profiles(run(rows))
     assert {curve.name for curve in profile.curves} == {"vmap", "loop"} and profile.left_out == ("jax",)
-    (table,) = profiles_section(rows).tables
+    (table,) = profiles_tables(run(rows)).tables
     assert "Tried in too few of the settings, and left out: jax." in table.notes
 
 
 def test_one_setting_is_no_profile(row):
-    assert profiles(engines(row, {"vmap": 1.0, "loop": 4.0}, sizes=(25,))) == []
-    assert profiles([row(), row(0, "oom", "none", engine="loop")]) == []
+    assert profiles(run(engines(row, {"vmap": 1.0, "loop": 4.0}, sizes=(25,)))) == []
+    assert profiles(run([row(), row(0, "oom", "none", engine="loop")])) == []
 
 
 def test_few_rounds_have_no_interval(row):
-    (table,) = profiles_section(engines(row, {"vmap": 1.0, "loop": 10.0}, rounds=2)).tables
+    (table,) = profiles_tables(run(engines(row, {"vmap": 1.0, "loop": 10.0}, rounds=2))).tables
     assert [line[1] for line in table.rows] == ["1.00", "0.500"]
     assert any(note.startswith("No intervals") for note in table.notes)
 
@@ -91,7 +76,7 @@ def test_algorithms_by_their_time_to_target(row):
                 points = [(0, 0.0, 4.0), (100, seconds, end)]
                 made["quality"]["curve"] = [{"iteration": i, "seconds": s, "value": v} for i, s, v in points]
                 rows.append(made)
-    (profile,) = profiles(rows)
+    (profile,) = profiles(run(rows))
     assert [curve.name for curve in profile.curves] == ["anil", "maml", "reptile"]
     assert (profile.kind, len(profile.settings)) == ("algorithm", 2)
     anil, maml, reptile = profile.curves

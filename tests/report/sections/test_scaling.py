@@ -3,24 +3,21 @@
 import numpy as np
 import pytest
 
-from metabench.algorithms.base import ALGORITHMS
+from metabench.record.cell import Cell
+from metabench.report.bundles import bundles, time_key
 from metabench.report.results import read_run, to_frame
 from metabench.report.sections.growth import growing_lines
-from metabench.report.sections.scaling import ORDERS, Theory, scaling_section, scalings, theory, verdict, verdict_text
-from metabench.statistics.laws import fit
+from metabench.report.sections.scaling import scaling_tables, scalings, theory, verdict_text
+from metabench.statistics.theory import Theory
+from runs import made, run
 
 SIZES = {"mlp-40x2": 1761, "mlp-256x2": 66561}
 
 
-def test_the_table_of_orders_is_that_of_the_algorithms():
-    ours = {name: kind.order for name, kind in ALGORITHMS if kind.__module__.startswith("metabench.")}
-    assert ours == ORDERS
-
-
-def found_in(rows, axis, measure):
+def found_in(run, axis, measure):
     return {
         (one.bundle.algorithm, one.bundle.cell["engine"]): one
-        for name, lines in growing_lines(rows)
+        for name, lines in growing_lines(run)
         if name == axis
         for one in scalings(axis, lines, measure, SIZES)
     }
@@ -29,7 +26,7 @@ def found_in(rows, axis, measure):
 def test_exponents_are_those_of_the_rounds_medians(synthetic):
     run = read_run(synthetic)
     frame = to_frame(run)
-    found = found_in(run.measurements, "inner_steps", "time")
+    found = found_in(run, "inner_steps", "time")
     one = found["fomaml", "loop"]
     part = frame.query("algorithm == 'fomaml' and engine == 'loop' and task == 'sinusoid' and status == 'ok'")
     part = part[part.model == "mlp-40x2"]
@@ -43,14 +40,14 @@ def test_exponents_are_those_of_the_rounds_medians(synthetic):
 
 
 def test_a_straight_line_agrees_with_linear_time_and_says_what_is_fixed(synthetic):
-    one = found_in(read_run(synthetic).measurements, "inner_steps", "time")["fomaml", "loop"]
+    one = found_in(read_run(synthetic), "inner_steps", "time")["fomaml", "loop"]
     assert verdict_text(one).startswith("agrees: a straight line, 5") and verdict_text(one).endswith(
         "smallest is fixed"
     )
 
 
 def test_memory_that_grows_against_theory_differs(synthetic):
-    found = found_in(read_run(synthetic).measurements, "inner_steps", "memory")
+    found = found_in(read_run(synthetic), "inner_steps", "memory")
     assert found["maml", "vmap"].theory == Theory(1, "O(K)")
     assert verdict_text(found["maml", "vmap"]) == "agrees: a straight line, 50 % of the smallest is fixed"
     # made up: memory grows for all
@@ -58,13 +55,10 @@ def test_memory_that_grows_against_theory_differs(synthetic):
 
 
 def test_memory_of_the_meta_batch_is_that_of_the_engine(synthetic):
-    found = found_in(read_run(synthetic).measurements, "meta_batch", "memory")
+    found = found_in(read_run(synthetic), "meta_batch", "memory")
     assert found["maml", "vmap"].theory == Theory(1, "O(B)")
     assert found["maml", "vmap"].law.exponent.value == 0  # made up
     assert verdict_text(found["maml", "vmap"]) == "differs: grows less; 100 % of the smallest is fixed"
-
-
-CELL = {"algorithm": "maml", "engine": "loop", "model": "mlp-40x2"}
 
 
 @pytest.mark.parametrize(
@@ -86,51 +80,36 @@ CELL = {"algorithm": "maml", "engine": "loop", "model": "mlp-40x2"}
     ],
 )
 def test_theory(changes, axis, measure, exponent):
-    found = theory({**CELL, **changes}, axis, measure, SIZES)
+    found = theory(bundle_of(**changes), axis, measure, SIZES)
     assert (found.exponent if found else None) == exponent
 
 
+def bundle_of(implementation=None, **changes):
+    """A measurement of a cell, which says of its implementation what is given, as a bundle."""
+    cell = Cell(**{"algorithm": "maml", "engine": "loop", "task": "sinusoid", "model": "mlp-40x2", **changes})
+    row = made(cell, **({"implementation": implementation} if implementation else {}))
+    (bundle,) = bundles([row], time_key)
+    return bundle
+
+
+def test_an_algorithm_of_a_plug_in_has_the_theory_that_it_declares():
+    known = {"family": "gradient-based", "order": "second", "concurrent_tasks": True}
+    mine = bundle_of(known, algorithm="of-a-plug-in", engine="of-another")
+    assert theory(mine, "inner_steps", "memory", SIZES) == Theory(1, "O(K)")
+    assert theory(mine, "meta_batch", "memory", SIZES) == Theory(1, "O(B)")
+    first = bundle_of(known | {"order": "first", "concurrent_tasks": None}, algorithm="of-a-plug-in")
+    assert theory(first, "inner_steps", "memory", SIZES) == Theory(0, "O(1)")
+    assert theory(first, "meta_batch", "memory", SIZES) is None
+
+
 def test_a_checkpointed_step_keeps_a_copy_of_the_parameters():
-    expected = theory({**CELL, "checkpoint": True}, "inner_steps", "memory", SIZES)
+    expected = theory(bundle_of(checkpoint=True), "inner_steps", "memory", SIZES)
     assert expected.each == 4 * 1761
-    copies = fit({0: {k: 1e5 + 4 * 1761 * k for k in (5.0, 10.0, 20.0)}})
-    assert verdict(copies, expected) == "agrees"
-    assert verdict(fit({0: {k: 1e5 + 12 * 1761 * k for k in (5.0, 10.0, 20.0)}}), expected) == "differs"
-    assert theory({**CELL, "checkpoint": True, "algorithm": "cavia"}, "inner_steps", "memory", SIZES) is None
-
-
-@pytest.mark.parametrize(
-    ("values", "exponent", "said"),
-    [
-        ((1.0, 2.02, 3.95), 1, "agrees"),
-        ((1.0, 1.0, 1.0), 0, "agrees"),
-        ((1.0, 1.0, 1.0), 1, "differs"),
-        ((1.0, 4.0, 16.1), 1, "differs"),
-        ((1.0, 1.3, 1.6), 0, "differs"),
-        ((1.0, 4.0, 4.0), 1, "cannot tell"),
-    ],
-)
-def test_verdicts_come_from_the_interval(values, exponent, said):
-    law = fit({0: dict(zip((1.0, 2.0, 4.0), values, strict=True))})
-    assert verdict(law, Theory(exponent, "")) == said
-
-
-def test_two_sizes_in_one_round_cannot_tell():
-    assert verdict(fit({0: {1.0: 1.0, 2.0: 2.0}}), Theory(1, "")) == "cannot tell"
-
-
-def test_what_a_fixed_part_may_explain_is_not_called_different():
-    two = fit({r: {1.0: 2.0 + 0.01 * r, 3.0: 4.0} for r in range(3)})
-    assert two.exponent.interval.high < 1 and verdict(two, Theory(1, "")) == "cannot tell"
-    noise = np.random.default_rng(0).normal(0, 0.08, (3, 3))
-    rounds = {r: {k: (1 + k) * float(np.exp(noise[r, i])) for i, k in enumerate((1.0, 5.0, 10.0))} for r in range(3)}
-    assert verdict(fit(rounds), Theory(1, "")) in ("cannot tell", "agrees")
-    root = {r: {k: k**0.5 * (1 + 0.001 * r * i) for i, k in enumerate((1.0, 5.0, 10.0, 50.0))} for r in range(3)}
-    assert verdict(fit(root), Theory(1, "")) == "differs"
+    assert theory(bundle_of(checkpoint=True, algorithm="cavia"), "inner_steps", "memory", SIZES) is None
 
 
 def test_tables_name_what_they_fit(synthetic):
-    section = scaling_section(read_run(synthetic).measurements, {})
+    section = scaling_tables(read_run(synthetic))
     titles = [table.title for table in section.tables]
     assert titles[0].startswith("Time by inner steps: sinusoid, 10 points, mlp-40x2, query 10, meta-batch 25, cpu")
     assert any(title.startswith("Peak memory by tasks") for title in titles)
@@ -138,4 +117,4 @@ def test_tables_name_what_they_fit(synthetic):
     (row,) = [row for row in section.tables[0].rows if row[:2] == ("fomaml", "loop")]
     assert row[2] == "1, 2, 5, 10" and row[-2] == "O(K)"
     assert section.tables[0].notes and not section.tables[1].notes
-    assert scaling_section([], {}).tables == ()
+    assert scaling_tables(run([])).tables == ()

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from metabench.report.sections.target import SHARE, crossing, target_section, targets, typical
+from metabench.report.sections.target import SHARE, target_tables, targets, typical
+from runs import run
 
 
 def curve(*values, metric="mse"):
@@ -17,34 +18,15 @@ def trained(row, algorithm, seed, *values, **changes):
     return made
 
 
-def test_an_error_that_falls_by_a_factor_is_met_on_its_way():
-    """exp(-t): from 1 to e^-4 in four points; the error of e^-2.5 is met at 2.5 points."""
-    falling = curve(*(math.exp(-i) for i in range(5)))
-    found = crossing(falling, "mse", math.exp(-2.5))
-    assert (found.iterations, found.seconds) == pytest.approx((250, 5.0))
-    accuracies = curve(*(1 - math.exp(-i) for i in range(5)))
-    assert crossing(accuracies, "accuracy", 1 - math.exp(-2.5)).iterations == pytest.approx(250)
-
-
-def test_the_first_crossing_counts():
-    assert crossing(curve(4, 1, 4, 0.5), "mse", 2).iterations == pytest.approx(50)
-    assert crossing(curve(4, 2, 1), "mse", 2).iterations == pytest.approx(100)
-    assert crossing(curve(1, 0.5), "mse", 2).iterations == 0
-    assert crossing(curve(4, 3), "mse", 2) is None
-    assert crossing(curve(4, None, 1), "mse", 2).iterations == 200  # from nothing finite no line is drawn
-    assert crossing(curve(2, 0), "mse", 1).iterations == pytest.approx(50)  # an error of 0 has no logarithm
-    assert crossing([], "mse", 1) is None
-
-
 def test_the_target_is_a_share_of_what_maml_reaches(row):
     rows = [trained(row, "maml", seed, 4, 1.9) for seed in range(3)] + [trained(row, "anil", 0, 4, 3)]
-    (target,) = targets(rows)
+    (target,) = targets(run(rows))
     assert (target.metric, target.value) == ("mse", pytest.approx(1.9 / SHARE))
     for made in rows:
         made["quality"]["metric"] = "accuracy"
         for point in made["quality"]["curve"]:
             point["value"] /= 10
-    assert targets(rows)[0].value == pytest.approx(0.19 * SHARE)
+    assert targets(run(rows))[0].value == pytest.approx(0.19 * SHARE)
 
 
 def test_the_mean_is_geometric_with_an_interval_over_seeds(row):
@@ -54,7 +36,7 @@ def test_the_mean_is_geometric_with_an_interval_over_seeds(row):
         for point in made["quality"]["curve"]:
             point["seconds"] *= factor
         rows.append(made)
-    (target,) = targets(rows)
+    (target,) = targets(run(rows))
     (line,) = [line for line in target.lines if line.bundle.algorithm == "anil"]
     figure = typical(line, "seconds")
     half = 4.302653 * math.log(2) / math.sqrt(3)  # Student's, of two degrees of freedom
@@ -68,7 +50,7 @@ def test_who_does_not_reach_it_says_so_and_is_last(row):
     rows += [trained(row, "reptile", seed, 4, 3) for seed in range(3)]
     rows += [trained(row, "fomaml", 0, 4, 0.5), row(0, "diverged", "nan", algorithm="fomaml", seed=1)]
     rows[-1]["cell"]["measure"] = ["quality"]
-    (table,) = target_section(rows, {}).tables
+    (table,) = target_tables(run(rows)).tables
     found = {line[0]: line[1:4] for line in table.rows}
     assert table.rows[0][0] == "maml" and table.columns[1:4] == ("seconds", "iterations", "seeds that reach it")
     assert found["reptile"] == ("not reached", "not reached", "0 of 3")
@@ -77,6 +59,8 @@ def test_who_does_not_reach_it_says_so_and_is_last(row):
 
 
 def test_without_maml_or_alone_there_is_no_target(row):
-    assert targets([trained(row, "anil", 0, 4, 1), trained(row, "fomaml", 0, 4, 1)]) == []
-    assert targets([trained(row, "maml", 0, 4, 1)]) == []
-    assert targets([trained(row, "maml", 0, 4), trained(row, "anil", 0, 4)]) == []  # a curve of one point shows nothing
+    assert targets(run([trained(row, "anil", 0, 4, 1), trained(row, "fomaml", 0, 4, 1)])) == []
+    assert targets(run([trained(row, "maml", 0, 4, 1)])) == []
+    assert (
+        targets(run([trained(row, "maml", 0, 4), trained(row, "anil", 0, 4)])) == []
+    )  # a curve of one point shows nothing

@@ -1,0 +1,41 @@
+"""Every row that is not ok, with the whole reason."""
+
+from collections.abc import Iterator, Sequence
+
+from metabench.record.measurement import Measurement
+from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
+from metabench.report.bundles import grouped
+from metabench.report.render.tables import Table, setting
+from metabench.report.results import Run
+from metabench.report.sections.base import Column, section, table_of
+
+TITLE = in_title_order(
+    (*TASK, *SIZES, *TECHNIQUES, *MACHINE, "preset", "seed", "batch_norm", "outer_warmup"), but=("threads",)
+)
+
+
+@section("Rows that are not ok", place=1000)
+def failures_tables(run: Run) -> Iterator[Table]:
+    """One table, of all such rows; rounds that ended alike stand together."""
+    bad = [row for row in run.measurements if row.status != "ok"]
+    bad.sort(key=lambda row: (row.status, row.cell.algorithm, row.cell.engine, row.id, row.round))
+    columns: list[Column[Sequence[Measurement]]] = [
+        Column("implementation", lambda same: f"{same[0].cell.algorithm}/{same[0].cell.engine}"),
+        Column("setting", lambda same: setting(same[0].cell, TITLE, run.data_names)),
+        Column("rounds", lambda same: ", ".join(str(row.round) for row in same)),
+        Column("status", lambda same: same[0].status),
+        Column("reason", lambda same: _reason(same[0])),
+        Column("cell", lambda same: same[0].id),
+    ]
+    yield table_of(
+        f"Rows that are not ok: {len(bad) or 'none'} of {len(run.measurements)}",
+        "A row is one cell in one round. None of their times, peaks or scores stands in a table above." if bad else "",
+        columns,
+        list(grouped(bad, lambda row: (row.id, row.status, _reason(row))).values()),
+        lambda same: (same[0].id,),
+        marks={},
+    )
+
+
+def _reason(row: Measurement) -> str:
+    return row.reason or "no reason was given"

@@ -1,0 +1,39 @@
+"""Performance profiles whose areas are known."""
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from metabench.statistics.profiles import NEVER, Curve, curves_of, in_common
+
+
+def test_the_area_is_that_under_the_drawn_line():
+    curve = Curve("x", {0: (1.0, 3.0, NEVER), 1: (2.0, 20.0, 1.0)})
+    steps, area = [1.0, 2.0, 3.0, 10.0], 0.0
+    for left, right in pairwise(steps):
+        area += curve.within(left) * math.log(right / left)
+    assert curve.area(10).value == pytest.approx(area / math.log(10))
+
+
+def test_the_interval_is_students_over_replicates():
+    curve = Curve("x", {0: (1.0,), 1: (10.0,), 2: (math.sqrt(10),)})  # areas of 1, 0 and a half up to 10
+    area = curve.area(10)
+    half = 4.302653 * 0.5 / math.sqrt(3)
+    assert area.value == pytest.approx(0.5)
+    assert (area.low, area.high) == pytest.approx((max(0, 0.5 - half), min(1, 0.5 + half)), rel=1e-6)
+
+
+def test_names_that_were_tried_least_often_are_left_out():
+    costs = {setting: {"a": {0: 1.0}, "b": {0: 2.0}} for setting in ("x", "y")}
+    costs["y"] |= {"c": {0: 0.1}}
+    assert in_common(costs) == (["a", "b"], ["x", "y"])
+    assert in_common({"x": costs["x"]})[0] != ["a", "b"]  # one setting is no profile
+
+
+def test_ratios_are_formed_within_a_replicate():
+    """What fails has no ratio; where all fail there is no curve."""
+    settings = [{"a": {0: 1.0, 1: 4.0}, "b": {0: 3.0, 1: 2.0}}, {"a": {0: 1.0, 1: 1.0}, "b": {0: NEVER, 1: 1.0}}]
+    a, b = curves_of(settings, ["a", "b"])
+    assert a.ratios == {0: (1.0, 1.0), 1: (2.0, 1.0)} and b.ratios == {0: (3.0, NEVER), 1: (1.0, 1.0)}
+    assert curves_of([{"a": {0: NEVER}, "b": {0: NEVER}}] * 2, ["a", "b"]) == []
