@@ -36,7 +36,7 @@ def test_ratios_are_formed_within_rounds(held, pair):
 
 def test_within_the_noise_floor_nothing_is_told(held, row, pairs):
     made = [row(number, algorithm=name) for number in range(3) for name in ("maml", "fomaml")]
-    loud = replace(runs.run(made), references=tuple(runs.records(pairs((1, 1.5), (1.5, 1), (1, 1.4)))))
+    loud = replace(runs.run(made), noise_rows=tuple(runs.records(pairs((1, 1.5), (1.5, 1), (1, 1.4)))))
     found = held([loud], **FASTER, claimed=0.8, allowance=0.1)
     assert (found.verdict, found.reason) == ("cannot tell", "within the noise floor")
 
