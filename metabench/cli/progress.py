@@ -110,7 +110,7 @@ class ConsoleProgress:
         # The outcome stands first, because a narrow terminal cuts off the end of the line.
         outcome = _figures(measurement) if measurement.status == "ok" else measurement.status
         name, _, where = cell.describe().partition(" ")
-        name += " (noise cell)" if measurement.noise else ""
+        name += " (noise configuration)" if measurement.noise else ""
         took = f"{measurement.seconds:.1f} s"
         if self.pace.left and not self.console.is_terminal:
             took += f"; {self.pace.left}"

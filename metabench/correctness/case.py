@@ -20,7 +20,7 @@ from metabench.tensors import Params, Task, task_at
 Found: TypeAlias = tuple[Params, dict[str, torch.Tensor]]
 """Direction and metrics."""
 STEPS = 3
-TASKS = 2
+GATE_TASKS = 2
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Case:
 
     @property
     def episodes(self) -> Task:
-        """An episode batch of `TASKS` tasks."""
-        return task_at(self._episodes, list(range(TASKS)))
+        """An episode batch of `GATE_TASKS` tasks."""
+        return task_at(self._episodes, list(range(GATE_TASKS)))
 
     @property
     def task(self) -> Task:
@@ -79,7 +79,7 @@ class Case:
     @cached_property
     def _episodes(self) -> Task:
         generator = torch.Generator().manual_seed(0)
-        return sampled(self.distribution, "train", TASKS, generator, torch.zeros((), dtype=torch.float64))
+        return sampled(self.distribution, "train", GATE_TASKS, generator, torch.zeros((), dtype=torch.float64))
 
 
 def initial(algorithm: Algorithm) -> Params:

@@ -52,7 +52,7 @@ class Finding(NamedTuple):
     reason: str
 
 
-def hold(case: Case) -> Iterator[Finding]:
+def check_contract(case: Case) -> Iterator[Finding]:
     """Try all clauses; raises `Unsupported` for a case that the algorithm cannot be built for."""
     case.algorithm()
     for name, clause in CLAUSES.items():

@@ -22,7 +22,7 @@ ENGINE_TOLERANCE = 1e-8
 """Relative, in float64; exact engines reach about 1e-15."""
 DEFINITION_TOLERANCE = 1e-5
 """Relative; right directions reach about 1e-10, one that forgets the second order about 1e-1."""
-TASKS = 2
+GATE_TASKS = 2
 NUDGE = 0.05
 """Standard deviation of what initial values are moved by: zero biases and unit scales would hide errors."""
 DIFFERENCES = (1e-5, 1e-6, 1e-7)
@@ -64,7 +64,7 @@ class Correctness:
 
 
 def gate(
-    algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, tasks: int = TASKS
+    algorithm: Algorithm, step: Step, distribution: TaskDistribution, device: torch.device, tasks: int = GATE_TASKS
 ) -> Correctness:
     """Check `step` on some tasks of `distribution`, at meta-parameters a little off their initial values.
 

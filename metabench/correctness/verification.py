@@ -12,7 +12,7 @@ from typing import Protocol, get_args
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.correctness.case import Case, distance, nudged
-from metabench.correctness.contract import Finding, Word, hold
+from metabench.correctness.contract import Finding, Word, check_contract
 from metabench.correctness.gate import Correctness
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Engine
@@ -136,7 +136,7 @@ def comply(algorithms: Sequence[str], settings: Sequence[Setting] = CONTRACT_SET
 
 def _comply(algorithm: str, setting: Setting) -> Compliance:
     try:
-        return Compliance(algorithm, setting, tuple(hold(case_of(ALGORITHMS.get(algorithm), setting))))
+        return Compliance(algorithm, setting, tuple(check_contract(case_of(ALGORITHMS.get(algorithm), setting))))
     except Unsupported as error:
         return Compliance(algorithm, setting, (), str(error))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from metabench.errors import UserError
 from metabench.forecast.hardware import Hardware
-from metabench.forecast.measured import Line
+from metabench.forecast.measured import MeasuredLine
 from metabench.forecast.model import Forecast, forecast
 from metabench.forecast.text import MEASURED_AXES, SETTING_AXES, in_short, time_span, two
 from metabench.record.cell import Cell, varying
@@ -51,7 +51,7 @@ class Compared:
         return self.step.value / min(max(self.step.value, low), high)
 
 
-def compare_with(runs: Iterable[Run], counted: Sequence[Line], hardware: Hardware) -> list[Compared]:
+def compare_with(runs: Iterable[Run], counted: Sequence[MeasuredLine], hardware: Hardware) -> list[Compared]:
     """Every timed cell of one process whose work `counted` has, in the order of other tables.
 
     Raises `UserError` where there is none.
@@ -73,7 +73,7 @@ def work_key(cell: Cell) -> tuple[Any, ...]:
     return (*axes_but(cell, *WORK_AXES), ALIKE.get(cell.precision, cell.precision))
 
 
-def _compared(run: Run, by_work: dict[tuple[Any, ...], Line], hardware: Hardware) -> Iterator[Compared]:
+def _compared(run: Run, by_work: dict[tuple[Any, ...], MeasuredLine], hardware: Hardware) -> Iterator[Compared]:
     for bundle in bundles(run.measurements, time_key):
         cell, line = bundle.cell, by_work.get(work_key(bundle.cell))
         if line and line.work and bundle.step and cell.world_size == 1 and hardware.has_peak(cell.precision):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from metabench.forecast.hardware import Hardware
-from metabench.forecast.measured import Line
+from metabench.forecast.measured import MeasuredLine
 from metabench.forecast.model import Limit, Rates, Work, forecast, parts
 
 TRIED = tuple(2**n for n in range(13))
@@ -27,7 +27,7 @@ class Break:
     """What takes the time at the first of them."""
 
 
-def breaks(line: Line, work: Work, tasks: int, hardware: Hardware) -> list[Break]:
+def breaks(line: MeasuredLine, work: Work, tasks: int, hardware: Hardware) -> list[Break]:
     """For `tasks` tasks shared (strong), and for as many on each device (weak); the earliest first."""
     found = [Break(STRONG, "devices are idle: more of them than tasks", tasks + 1, tasks + 1)]
     for scaling in (STRONG, WEAK):
@@ -35,7 +35,7 @@ def breaks(line: Line, work: Work, tasks: int, hardware: Hardware) -> list[Break
     return sorted(found, key=lambda each: (each.first is None, each.first or 0, each.last is None, each.last or 0))
 
 
-def _breaks(scaling: str, line: Line, work: Work, tasks: int, choices: list[Rates]) -> Iterator[Break]:
+def _breaks(scaling: str, line: MeasuredLine, work: Work, tasks: int, choices: list[Rates]) -> Iterator[Break]:
     def total(devices: int) -> int:
         return tasks if scaling == STRONG else tasks * devices
 
@@ -63,7 +63,7 @@ def _breaks(scaling: str, line: Line, work: Work, tasks: int, choices: list[Rate
         )
 
 
-def most_tasks(line: Line, hardware: Hardware) -> int | None:
+def most_tasks(line: MeasuredLine, hardware: Hardware) -> int | None:
     """How many tasks a device's memory holds, by the straight line of the measured peaks; None where it holds all."""
     if line.memory is None or line.memory.each.value <= 0:
         return None

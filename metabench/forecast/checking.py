@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from metabench.forecast.measured import Line, Shared, costs
+from metabench.forecast.measured import MeasuredLine, Shared, costs
 from metabench.forecast.model import Link, ring
 from metabench.forecast.text import MEASURED_AXES, change_text, grouped, share_text, two
 from metabench.report.numbers import duration_text, time_text
@@ -19,13 +19,13 @@ class Network:
     wait: float
     """For the slowest process, as a share of compute."""
 
-    def seconds(self, line: Line, shared: Shared) -> float:
+    def seconds(self, line: MeasuredLine, shared: Shared) -> float:
         """For an iteration, the wait for the slowest included."""
         moved = ring(shared.cell.world_size, line.direction_bytes, self.link)
         return moved + self.wait * line.compute(shared.own_tasks)
 
 
-def fit_network(observed: Sequence[tuple[Line, Shared]]) -> Network | None:
+def fit_network(observed: Sequence[tuple[MeasuredLine, Shared]]) -> Network | None:
     """Latency, bandwidth and wait, none below 0, by least squares of relative errors; None without observations.
 
     They are fitted to the seconds spent in the all-reduce, never to the time of a step.
@@ -44,7 +44,7 @@ def fit_network(observed: Sequence[tuple[Line, Shared]]) -> Network | None:
 class Check:
     """A measured step of several processes, and what the model predicts without having seen it."""
 
-    line: Line
+    line: MeasuredLine
     shared: Shared
     compute: float
     communication: float
@@ -60,7 +60,7 @@ class Check:
         return self.predicted / self.shared.step.value - 1
 
 
-def checks(found: Iterable[Line]) -> list[Check]:
+def checks(found: Iterable[MeasuredLine]) -> list[Check]:
     """Each measured cell of several processes, predicted from cells of one and from all other communication."""
     observed = [(line, shared) for line in found if line.time for shared in line.shared]
     made = []

@@ -62,7 +62,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Line:
+class MeasuredLine:
     """One implementation in one setting, at several meta-batch sizes in one process."""
 
     cell: Cell
@@ -90,7 +90,7 @@ class Line:
         return self.time.fixed.value + self.time.each.value * tasks
 
 
-def lines(rows: Iterable[Measurement]) -> list[Line]:
+def lines(rows: Iterable[Measurement]) -> list[MeasuredLine]:
     """All lines that were timed or counted in one process, in the order of other tables."""
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles((row for row in rows if row.cell.meta_batch > 0), time_key):
@@ -100,7 +100,7 @@ def lines(rows: Iterable[Measurement]) -> list[Line]:
     return sorted(found, key=lambda line: order(line.cell))
 
 
-def _line(group: Sequence[Bundle]) -> Line | None:
+def _line(group: Sequence[Bundle]) -> MeasuredLine | None:
     alone = {b.cell.meta_batch: b for b in group if b.cell.world_size == 1}
     counted = {one.tasks: one for one in _counted(alone)}
     known = [size for size, b in alone.items() if b.step or size in counted]
@@ -111,7 +111,7 @@ def _line(group: Sequence[Bundle]) -> Line | None:
     times = {n: {float(size): median(b.samples[n]) for size, b in alone.items() if n in b.samples} for n in numbers}
     peaks = {float(size): float(b.peak.bytes) for size, b in alone.items() if b.peak and b.peak.bytes}
     direction = float((largest.parameters or 0) * (8 if largest.cell.precision == "float64" else 4))
-    return Line(
+    return MeasuredLine(
         largest.cell,
         fit(times),
         fit({0: peaks}),

@@ -8,7 +8,7 @@ from metabench.forecast.against import Compared, compare_with
 from metabench.forecast.breaks import STRONG, WEAK, Break, breaks
 from metabench.forecast.checking import Check, checks
 from metabench.forecast.hardware import Hardware
-from metabench.forecast.measured import Line, lines
+from metabench.forecast.measured import MeasuredLine, lines
 from metabench.forecast.model import Forecast, forecast
 from metabench.forecast.text import SETTING_AXES
 from metabench.report.render.tables import setting
@@ -21,7 +21,7 @@ NOT_COUNTED = "its operations, bytes and operator calls were not counted at two 
 class Predicted:
     """The forecasts of one line."""
 
-    line: Line
+    line: MeasuredLine
     forecasts: Mapping[str, tuple[Forecast, ...]]
     """By scaling."""
     breaks: tuple[Break, ...]
@@ -75,7 +75,7 @@ def predict(
     return Prediction(run, hardware, tuple(checks(found)), tuple(compared), tuple(predicted), tuple(left_out))
 
 
-def _missing(line: Line, hardware: Hardware) -> str:
+def _missing(line: MeasuredLine, hardware: Hardware) -> str:
     """Why a line has no forecast; empty where it has one."""
     if not line.work:
         return NOT_COUNTED

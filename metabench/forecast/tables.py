@@ -10,7 +10,7 @@ from metabench.forecast.against import comparison_tables, comparison_verdict
 from metabench.forecast.breaks import STRONG, TRIED, WEAK, Break, most_tasks
 from metabench.forecast.checking import check_tables, check_verdict
 from metabench.forecast.hardware import Hardware
-from metabench.forecast.measured import Counted, Line
+from metabench.forecast.measured import Counted, MeasuredLine
 from metabench.forecast.model import Forecast, Span
 from metabench.forecast.predicting import Predicted, Prediction
 from metabench.forecast.text import (
@@ -100,7 +100,7 @@ def _reached_tables(found: Sequence[Predicted], data: Mapping[str, str]) -> Iter
         )
 
 
-def _reached_row(line: Line, one: Counted) -> tuple[str, ...]:
+def _reached_row(line: MeasuredLine, one: Counted) -> tuple[str, ...]:
     assert one.step and one.peaks.bandwidth
     seconds, peak = one.step.value, max(one.peaks.matmul, one.peaks.convolution)
     return (

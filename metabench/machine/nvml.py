@@ -10,7 +10,7 @@ import torch
 from metabench.errors import in_short
 from metabench.record.measurement import GpuState
 
-Finding: TypeAlias = tuple[int | None, str]
+Reading: TypeAlias = tuple[int | None, str]
 """Bytes, or None where they cannot be known; and the method, or the reason."""
 
 CONTEXT_BYTES = 64 << 20
@@ -83,7 +83,7 @@ def unused_gpus() -> dict[str, int]:
         return {}
 
 
-def nvml_bytes(device: torch.device, unused: Mapping[str, int] | None = None) -> Finding:
+def nvml_bytes(device: torch.device, unused: Mapping[str, int] | None = None) -> Reading:
     """What this process holds on the CUDA `device` now.
 
     In a container NVML may not know this process by its number. Then the growth of the GPU's used memory since
@@ -107,7 +107,7 @@ def nvml_bytes(device: torch.device, unused: Mapping[str, int] | None = None) ->
     return total, "NVML, process's use after the step"
 
 
-def _growth(pynvml: Any, handle: Any, listed: int, unused: Mapping[str, int], reserved: int) -> Finding:
+def _growth(pynvml: Any, handle: Any, listed: int, unused: Mapping[str, int], reserved: int) -> Reading:
     hidden = "unavailable (NVML does not list this process, as in a container, and "
     before = unused.get(_uuid(pynvml, handle))
     if before is None:

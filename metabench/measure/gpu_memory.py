@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from metabench.engines.base import Allocator
-from metabench.machine.nvml import Finding, nvml_bytes
+from metabench.machine.nvml import Reading, nvml_bytes
 from metabench.measure.clock import no_garbage_collection
 
 TORCH_METHOD = "CUDA peak allocated above the start, with what captured graphs hold"
@@ -15,7 +15,7 @@ LIBRARY_METHOD = "peak of the library's own allocator above the start"
 LIBRARY_BOUND = (
     "upper bound: peak of the library's own allocator since the process began, less what was in use at the start"
 )
-FOREIGN: Finding = (None, "unavailable (arrays outside torch's allocator)")
+FOREIGN: Reading = (None, "unavailable (arrays outside torch's allocator)")
 TRIES = 3
 """How many blocks are held at the most: making one may itself move the peak a little."""
 SAFE_SHARE = 0.8
@@ -26,13 +26,13 @@ SAFE_SHARE = 0.8
 class GpuMemory:
     """What a step takes on a CUDA device, in bytes; None where it cannot be known."""
 
-    added: Finding
+    added: Reading
     """Peak above what was in use when the step began."""
     allocated: int | None
     """Peak of all that was in use."""
     reserved: int | None
     """What the allocator had taken from the driver at the most."""
-    nvml: Finding
+    nvml: Reading
     """What the process held after the step."""
 
 

@@ -1,7 +1,7 @@
 """Where the time of a meta-iteration goes, by marks at the gradients that an algorithm takes.
 
-No algorithm knows of it: `watched` gives one that does the same and marks when it takes an inner gradient or an outer
-gradient, or asks its learner for a loss. Marks divide the iteration: every moment belongs to one phase, so that phases
+No algorithm knows of it: `with_marks` gives one that does the same, and marks when it takes an inner gradient or an
+outer gradient, or asks its learner for a loss. Marks divide the iteration: every moment belongs to one phase, so that phases
 add up to the iteration by construction. A mark costs about a microsecond, which is taken off. An engine that runs as
 one piece (compiled, another library) has no marks inside.
 """
@@ -134,7 +134,7 @@ def _undivided(found: Mapping[str, Amount]) -> dict[str, Amount]:
 # --- an algorithm that marks -----------------------------------------------------------------------------------------
 
 
-def watched(algorithm: Algorithm, marks: Marks) -> Algorithm:
+def with_marks(algorithm: Algorithm, marks: Marks) -> Algorithm:
     """The same algorithm, of a class of its own below its class, marking what it does.
 
     Inner gradients are those that it takes by `inner_gradient`, which every inner loop does. Any other gradient is an

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity
 from metabench.engines.base import Foreign
 from metabench.errors import in_short
 from metabench.machine.limits import status_bytes
-from metabench.machine.nvml import Finding
+from metabench.machine.nvml import Reading
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.gpu_memory import FOREIGN, library_peak, torch_peak
 from metabench.record.measurement import Memory
@@ -75,7 +75,7 @@ def measure_memory(
         return Memory(*found.added, None, off_cpu, found.allocated, found.reserved, *found.nvml)
     off_gpu = "not measured (not a CUDA device)"
     resident = resident_peak(step)
-    tracked: Finding = FOREIGN
+    tracked: Reading = FOREIGN
     if not foreign:
         tracked = (
             tracked_peak(step) if device.type == "cpu" else (None, f"unavailable (no tracking on '{device.type}')")
@@ -88,7 +88,7 @@ def measure_memory(
 # --- tracked: the allocator's own events -----------------------------------------------------------------------------
 
 
-def tracked_peak(step: Step) -> Finding:
+def tracked_peak(step: Step) -> Reading:
     """The exact peak of live bytes that torch's CPU allocator gave out during `step`.
 
     torch's profiler reports every allocation and release, those inside kernels and autograd's included. Two marker
@@ -143,7 +143,7 @@ def read_trace(trace: Path) -> list[Event]:
         raise ValueError(f"unknown format, {error!r}") from error
 
 
-def peak_between(events: Sequence[Event], begin: int, end: int) -> Finding:
+def peak_between(events: Sequence[Event], begin: int, end: int) -> Reading:
     """The peak of the running sum between the allocations at the addresses `begin` and `end` of one byte each."""
     first = next((i for i, event in enumerate(events) if event[:2] == (begin, 1)), None)
     last = next((i for i in range(len(events) - 1, -1, -1) if events[i][:2] == (end, 1)), None)
@@ -171,7 +171,7 @@ def peak_between(events: Sequence[Event], begin: int, end: int) -> Finding:
 # --- resident: the process as the system sees it ---------------------------------------------------------------------
 
 
-def resident_peak(step: Step) -> Finding:
+def resident_peak(step: Step) -> Reading:
     """The peak of the process's resident set during `step`, above that just before it.
 
     Memory that the C library's allocator keeps after a release would hide what the step needs, so it is given back

@@ -165,7 +165,7 @@ def folded_text(stacks: dict[tuple[str, ...], float]) -> str:
 
 
 @dataclass(frozen=True)
-class Kind:
+class OperatorKind:
     """All calls of one operator in an iteration."""
 
     name: str
@@ -174,13 +174,13 @@ class Kind:
     """Seconds, without operators that it called."""
 
 
-def by_name(operators: Iterable[Operator]) -> list[Kind]:
+def by_name(operators: Iterable[Operator]) -> list[OperatorKind]:
     """The operators, those that took longest first."""
     found: dict[str, tuple[int, float]] = {}
     for operator in operators:
         calls, own = found.get(operator.span.name, (0, 0.0))
         found[operator.span.name] = (calls + 1, own + operator.own)
-    return sorted((Kind(name, *figures) for name, figures in found.items()), key=lambda kind: -kind.own)
+    return sorted((OperatorKind(name, *figures) for name, figures in found.items()), key=lambda kind: -kind.own)
 
 
 @dataclass(frozen=True)

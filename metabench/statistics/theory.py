@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from metabench.statistics.laws import POINTS_TO_JUDGE, Law
 
-Verdict: TypeAlias = Literal["agrees", "differs", "cannot tell"]
+TheoryVerdict: TypeAlias = Literal["agrees", "differs", "cannot tell"]
 ALIKE, ANOTHER = 0.1, 0.5
 """Exponents closer than this are alike; from this on they are another law."""
 
@@ -20,7 +20,7 @@ class Theory:
     """Where given, the cost of each unit is foreseen, and not the exponent."""
 
 
-def verdict(law: Law, expected: Theory) -> Verdict:
+def verdict(law: Law, expected: Theory) -> TheoryVerdict:
     """Whether the interval of what was fitted holds what was expected.
 
     It agrees where the exponent's interval holds the expected one and none `ANOTHER` away, or lies within `ALIKE` of
@@ -43,7 +43,7 @@ def verdict(law: Law, expected: Theory) -> Verdict:
     return "agrees" if (low > -ANOTHER and high < ANOTHER) or rises_straight(law, expected) else "cannot tell"
 
 
-def _of_less_than_linear(law: Law) -> Verdict:
+def _of_less_than_linear(law: Law) -> TheoryVerdict:
     """A linear law beside a fixed part has an exponent below 1, and so may look like no linear law."""
     if law.straight:
         return "agrees"

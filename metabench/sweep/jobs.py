@@ -57,7 +57,7 @@ class Progress(Protocol):
     def warn(self, sentence: str) -> None: ...
 
 
-class History:
+class Failures:
     """What has failed on which machine, as far as it decides on what is measured no more."""
 
     def __init__(self, rows: Iterable[Measurement], cells: Iterable[Cell], data_dir: Path | None) -> None:
@@ -74,7 +74,7 @@ class History:
         if found.status == "oom":
             self._out_of_memory.append((found.machine or "", job.cell))
         if job.noise and found.status != "ok":
-            self._noise.setdefault(found.machine or "", f"the noise cell was {found.status} before")
+            self._noise.setdefault(found.machine or "", f"the noise configuration was {found.status} before")
 
     def skip(self, job: Job, machine: str) -> Measurement | None:
         """What stands for a job that need not be tried on `machine`; None for one that is to be measured."""
@@ -91,7 +91,7 @@ class History:
         return is_larger(cell, other, lambda model: _model_size(model, cell, self._data_dir))
 
 
-def watched(
+def observed(
     job: Job, settings: Settings, data_dir: Path | None, code: Path | None = None, meeting: str = ""
 ) -> Measurement:
     """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
@@ -100,7 +100,7 @@ def watched(
     return replace(measurement, warnings=disturbances(before, observe(), measurement.time))
 
 
-def unwatched(job: Job, settings: Settings, data_dir: Path | None, stop: Event) -> Measurement:
+def unobserved(job: Job, settings: Settings, data_dir: Path | None, stop: Event) -> Measurement:
     """The same for what is trained alone: what others do to the processor makes no difference to a score."""
     return run_cell(job.cell, job.round, settings, data_dir, stop)
 

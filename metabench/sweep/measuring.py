@@ -12,8 +12,7 @@ import torch
 from msgspec.structs import replace
 
 from metabench.algorithms.base import parameter_count
-from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, Correctness, gate
-from metabench.correctness.gate import TASKS as GATE_TASKS
+from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, GATE_TASKS, Correctness, gate
 from metabench.engines.distributed import Group
 from metabench.errors import Unsupported
 from metabench.machine.conditions import clock_mhz

@@ -1,4 +1,4 @@
-"""The noise cell: a run times one cell again and again, in two processes each time, to learn its run-to-run noise."""
+"""The noise configuration: one cell that a run times again and again, in two processes each, to learn its noise."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -24,7 +24,7 @@ def noise_cell(cells: Sequence[Cell]) -> Cell | None:
 
 
 def pairs_for(wanted: int, timed_jobs: int) -> int:
-    """As many pairs as wanted, but no more processes for the noise cell than for the cells, beyond the fewest pairs."""
+    """As many pairs as wanted, but no more processes than the cells take, beyond the fewest pairs."""
     return min(wanted, max(FEWEST_PAIRS, timed_jobs // len(SIDES)))
 
 

@@ -19,7 +19,7 @@ from metabench.machine.limits import ran_out
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement, Status
 from metabench.record.reading import measurement_of
-from metabench.sweep.others import worker_command
+from metabench.sweep.companions import worker_command
 from metabench.sweep.spec import Settings
 
 PARTS = (

@@ -12,7 +12,7 @@ from metabench.errors import UserError
 from metabench.record.environment import Code, Environment, Machine
 from metabench.record.measurement import SIDES, Noise
 from metabench.sweep.folder import RunFolder, open_run_folder
-from metabench.sweep.jobs import Job, Progress, watched
+from metabench.sweep.jobs import Job, Progress, observed
 from metabench.sweep.noise import noise_cell
 from metabench.sweep.runner import begin, describe_machine, with_data
 from metabench.sweep.spec import Sweep
@@ -20,7 +20,7 @@ from metabench.sweep.worktrees import Revision, checked_out, find_revision, is_d
 
 ROUNDS = 36
 """By default. As few as find a slow-down of a tenth 95 times in 100 in the noise of the run `default-calm`."""
-ROUNDS_A_PAIR = 3  # in every third round the base times the noise cell as two
+ROUNDS_A_PAIR = 3  # in every third round the base times the noise configuration as two
 NOTE = "# Measured by `metabench compare --rev`, which decides on the number of rounds.\n"
 
 
@@ -40,7 +40,7 @@ class Turn:
 def turn_pairs(sweep: Sweep, rounds: int) -> list[tuple[Turn, Turn]]:
     """All pairs of turns in the order of measuring: cells, and the sides of a pair, in seeded random order.
 
-    Only the first round measures more than time. Both turns of a pair of the noise cell are by the base.
+    Only the first round measures more than time. Both turns of a pair of the noise configuration are by the base.
     """
     generator = random.Random(sweep.settings.order_seed)
     timed = [structs.replace(cell, measure=("time",)) for cell in sweep.cells if "time" in cell.measure]
@@ -107,7 +107,7 @@ def measure_revisions(
             if stop and stop.is_set():
                 raise KeyboardInterrupt
             progress.cell(job.cell)
-            found = watched(job, sweep.settings, data_dir, code[turn.side])
+            found = observed(job, sweep.settings, data_dir, code[turn.side])
             found = structs.replace(found, noise=job.noise)
             folders[turn.side].append(found)
             done.add(turn.key)

@@ -17,7 +17,7 @@ from metabench.record.environment import Environment, SweepName
 from metabench.record.measurement import SIDES, Measurement, Noise
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
 from metabench.sweep.folder import RunFolder, open_run_folder
-from metabench.sweep.jobs import History, Job, Progress, now
+from metabench.sweep.jobs import Failures, Job, Progress, now
 from metabench.sweep.noise import noise_cell, pairs_for, spread
 from metabench.sweep.spec import Sweep
 from metabench.sweep.workload import train_shape
@@ -32,7 +32,7 @@ def plan(sweep: Sweep) -> list[Job]:
 
     What will be compared (algorithms and engines in one setting) is measured together, in shuffled order, and the
     settings are shuffled: a machine that is slower for minutes then slows both sides of a ratio. Between them, at even
-    intervals, the pairs of the noise cell.
+    intervals, the pairs of the noise configuration.
     """
     jobs: list[Job] = []
     for number in range(sweep.settings.rounds):
@@ -97,7 +97,7 @@ def run_sweep(
             sweep.settings,
             data_dir,
             out,
-            History(rows, sweep.cells, data_dir),
+            Failures(rows, sweep.cells, data_dir),
             progress,
             stop or Event(),
             lambda machine: meet(folder, machine),
@@ -109,7 +109,7 @@ def run_sweep(
         with closing(backend.measure(work)) as measured:
             for job, found in measured:
                 measurement = structs.replace(found, noise=job.noise, machine=found.machine or here)
-                work.history.note(job, measurement)
+                work.failures.note(job, measurement)
                 folder.append(measurement)
                 progress.finished(measurement)
 

@@ -36,7 +36,7 @@ class Settings:
     rounds: int = 1
     """How many processes time each cell; memory and quality are measured in the first."""
     noise_pairs: int = 5
-    """How many times the noise cell is timed in two processes, for the noise floor; 0: never."""
+    """How many times the noise configuration is timed in two processes, for the noise floor; 0: never."""
     time_limit_s: float = 600.0
     """After which a cell's process is ended."""
     time_budget_s: float = 2.0

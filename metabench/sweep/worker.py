@@ -1,4 +1,4 @@
-"""The process of one cell, with arguments JOB RESULT [NUMBER ADDRESS]: see `others.worker_command`.
+"""The process of one cell, with arguments JOB RESULT [NUMBER ADDRESS]: see `companions.worker_command`.
 
 Reads a job (JSON), proves the implementation right, measures what is asked for, and writes what it has after every
 phase, so that whatever ends the process, the parent knows how far it came. Of a cell of several processes it starts
@@ -22,8 +22,8 @@ from metabench.engines.distributed import Group, Rank
 from metabench.errors import Unsupported
 from metabench.machine.limits import lift_limit, ran_out, spare_the_system
 from metabench.record.cell import Cell
+from metabench.sweep.companions import Companions
 from metabench.sweep.measuring import Incorrect, measure_cell
-from metabench.sweep.others import Others
 from metabench.sweep.workload import check_processes
 from metabench.text import sentence
 from metabench.training import Diverged
@@ -81,7 +81,7 @@ def main() -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(result_file)
 
-    def give_up(others: Others) -> None:
+    def give_up(others: Companions) -> None:
         if failed := others.wait_for_failure():
             record(failed)
             os._exit(0)
@@ -90,7 +90,7 @@ def main() -> None:
         check_processes(cell)
         number, address = sys.argv[3:] or (0, f"file://{result_file}-meeting")
         if cell.world_size > 1 and not sys.argv[3:]:
-            others = Others(job_file, result_file, cell.world_size, address)
+            others = Companions(job_file, result_file, cell.world_size, address)
             threading.Thread(target=give_up, args=(others,), daemon=True).start()
         rank = Rank(int(number), cell.world_size)
         group = Group(rank, address, torch.device(cell.device)) if cell.world_size > 1 else None

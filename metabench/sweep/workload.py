@@ -12,7 +12,7 @@ from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
 from metabench.engines.distributed import Group, Rank, distributed, of_share
 from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
-from metabench.measure.marks import AVERAGE, META_ITERATION, OPTIMISER, Marks, clock_for, divisible, watched
+from metabench.measure.marks import AVERAGE, META_ITERATION, OPTIMISER, Marks, clock_for, divisible, with_marks
 from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
 from metabench.record.cell import Cell
@@ -164,7 +164,7 @@ class Workload:
     def _marking(self, step: Step, marks: Marks) -> Step:
         """The step of a watched algorithm where the engine lets it be seen; and the mark where it has ended."""
         if divisible(self.engine):
-            step = in_precision(self.cell, self.engine.build(watched(self.stage(1.0), marks)))
+            step = in_precision(self.cell, self.engine.build(with_marks(self.stage(1.0), marks)))
 
         def marking(meta: Params, episodes: Task) -> tuple[Params, dict[str, torch.Tensor]]:
             try:

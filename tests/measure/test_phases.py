@@ -8,7 +8,7 @@ import torch
 from metabench.algorithms.base import ALGORITHMS
 from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
-from metabench.measure.marks import Clock, Marks, clock_for, divisible, watched
+from metabench.measure.marks import Clock, Marks, clock_for, divisible, with_marks
 from metabench.measure.phases import PhaseBudget, measure_phases, phase_figures, without_marks
 from metabench.record.measurement import PHASES
 from metabench.sweep.spec import parse_sweep
@@ -74,7 +74,7 @@ def test_watched_algorithms_give_the_same_direction(algorithm, engine):
     marks = Marks(counting().stamp)
     marks.begin("average")
     build = ENGINES.get(engine).build
-    ours, loss = build(watched(workload.stage(1.0), marks))(meta, episodes)
+    ours, loss = build(with_marks(workload.stage(1.0), marks))(meta, episodes)
     theirs, their_loss = build(workload.stage(1.0))(meta, episodes)
     assert relative_error(ours, theirs) < 1e-5
     assert relative_error(loss, their_loss) < 1e-5

@@ -1,4 +1,4 @@
-"""Which cell is the noise cell, and where its pairs stand in a sweep."""
+"""Which cell is the noise configuration, and where its pairs stand in a sweep."""
 
 import itertools
 import json
@@ -123,7 +123,7 @@ def test_a_reference_that_fails_is_tried_no_more_and_says_so(run, tmp_path):
     references = [row for row in rows if "reference" in row]
     assert [(row["status"], row["reason"]) for row in references] == [
         ("crashed", "it fell"),
-        *[("skipped", "the noise cell was crashed before")] * 3,
+        *[("skipped", "the noise configuration was crashed before")] * 3,
     ]
     assert [row["status"] for row in rows if "reference" not in row] == ["crashed"] * 2
     assert floor_text(read_run(tmp_path).noise_rows, 1) == "not measured: it fell"

@@ -77,7 +77,7 @@ def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(reposi
     seen: list[tuple[str, str, int]] = []
     stop_after, stop = 5, Event()
 
-    def watched(job, settings, data_dir, code):
+    def observed(job, settings, data_dir, code):
         cell, number = job.cell, job.round
         if len(seen) == stop_after:
             raise KeyboardInterrupt
@@ -86,7 +86,7 @@ def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(reposi
         seen.append(((code / "file").read_text(), cell.id, number))
         return made(cell, number, "ok", "")
 
-    monkeypatch.setattr(revisions, "watched", watched)
+    monkeypatch.setattr(revisions, "observed", observed)
     small = sweep("maml", "anil")
 
     def measure(resume: bool) -> tuple[Path, Path]:
@@ -122,13 +122,13 @@ def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(reposi
 
 
 def test_what_fails_on_one_side_is_measured_once_more_on_the_other_and_then_no_more(repository, tmp_path, monkeypatch):
-    def watched(job, settings, data_dir, code):
+    def observed(job, settings, data_dir, code):
         cell, number = job.cell, job.round
         broken = (code / "file").read_text() == "1" and cell.algorithm == "anil"
         status, reason = ("crashed", "cannot read the job") if broken else ("ok", "")
         return made(cell, number, status, reason)
 
-    monkeypatch.setattr(revisions, "watched", watched)
+    monkeypatch.setattr(revisions, "observed", observed)
     (repository / "file").write_text("changed")
     progress = Silent()
     base, new = measure_revisions(

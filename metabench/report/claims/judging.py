@@ -22,8 +22,8 @@ from metabench.report.claims.rules import (
     FAILS,
     HOLDS,
     OPEN,
+    ClaimVerdict,
     Measured,
-    Verdict,
     judge,
     of_growth,
     of_ratio,
@@ -62,7 +62,7 @@ class Answer:
     against: Bundle | None
     claimed: Interval
     measured: Measured | None
-    verdict: Verdict
+    verdict: ClaimVerdict
     reason: str
     cells: tuple[str, ...]
     lacks_gpu: bool
@@ -75,7 +75,7 @@ class Judged:
 
     claim: Claim
     answers: tuple[Answer, ...]
-    verdict: Verdict
+    verdict: ClaimVerdict
     reason: str
 
     @property

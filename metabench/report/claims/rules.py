@@ -11,10 +11,10 @@ from metabench.report.noise import NoiseFloor
 from metabench.statistics.laws import POINTS_TO_JUDGE, fit
 from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio
 
-Verdict: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
-HOLDS: Verdict = "holds"
-FAILS: Verdict = "does not hold"
-OPEN: Verdict = "cannot tell"
+ClaimVerdict: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
+HOLDS: ClaimVerdict = "holds"
+FAILS: ClaimVerdict = "does not hold"
+OPEN: ClaimVerdict = "cannot tell"
 WIDE = "interval too wide"
 NOISE = "within the noise floor"
 REACHING = ("interval", "one-sided")
@@ -56,7 +56,7 @@ def range_of(claim: Claim, scale: float = 1.0) -> Interval:
     return Interval(claim.low * unit, low, high)
 
 
-def judge(claim: Claim, measured: Measured, claimed: Interval, deviations: Sequence[str]) -> tuple[Verdict, str]:
+def judge(claim: Claim, measured: Measured, claimed: Interval, deviations: Sequence[str]) -> tuple[ClaimVerdict, str]:
     """The verdict, and the reason where there is none.
 
     `deviations` say in what the setting differs from the source's: then a figure that is to be reached can still be
@@ -74,7 +74,7 @@ def judge(claim: Claim, measured: Measured, claimed: Interval, deviations: Seque
     return verdict, why
 
 
-def _placed(measured: Measured, claimed: Interval, strict: bool) -> tuple[Verdict, str]:
+def _placed(measured: Measured, claimed: Interval, strict: bool) -> tuple[ClaimVerdict, str]:
     figure, noise = measured.figure, measured.noise
     verdict = _place(figure, claimed, strict)
     if verdict == OPEN or noise == 1:
@@ -83,7 +83,7 @@ def _placed(measured: Measured, claimed: Interval, strict: bool) -> tuple[Verdic
     return (verdict, "") if _place(noisy, claimed, strict) == verdict else (OPEN, NOISE)
 
 
-def _place(figure: Interval, claimed: Interval, strict: bool) -> Verdict:
+def _place(figure: Interval, claimed: Interval, strict: bool) -> ClaimVerdict:
     """`strict`: an end of the range that is touched is not inside, since equal is not better."""
     inside = claimed.low <= figure.low and figure.high <= claimed.high
     if strict:

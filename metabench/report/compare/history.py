@@ -41,7 +41,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Line:
+class CellHistory:
     """One cell over the columns of its machine."""
 
     id: str
@@ -73,7 +73,7 @@ class MachineHistory:
 
     machine: str
     columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CellHistory, ...]
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -120,14 +120,14 @@ def _history(machine: str, runs: list[Run], dates: Mapping[str, str]) -> Machine
     return MachineHistory(machine, columns, tuple(sorted(lines, key=lambda line: order(line.cell))))
 
 
-def _line(name: str, found: Sequence[Bundle | None], floor: float) -> Line:
+def _line(name: str, found: Sequence[Bundle | None], floor: float) -> CellHistory:
     cell = next(bundle.cell for bundle in found if bundle)
     times = tuple(bundle.step if bundle else None for bundle in found)
     timed = [(i, time) for i, time in enumerate(times) if time]
     logs = [math.log(time.value) for _, time in timed]
     halves = [math.log(time.drawn.high / time.drawn.low) / 2 for _, time in timed]
     steps = tuple(timed[i][0] for i in change_points(logs, halves, floor))
-    return Line(name, cell, times, tuple(status(bundle) if bundle else "" for bundle in found), steps)
+    return CellHistory(name, cell, times, tuple(status(bundle) if bundle else "" for bundle in found), steps)
 
 
 def history_table(found: MachineHistory) -> Table:
@@ -143,7 +143,7 @@ def history_table(found: MachineHistory) -> Table:
     return Table(f"History on {found.machine}", says, columns, body, (NOTE,), tuple((line.id,) for line in found.lines))
 
 
-def _texts(line: Line) -> list[str]:
+def _texts(line: CellHistory) -> list[str]:
     marks = {step: SLOWER if line.goes_up(step) else FASTER for step in line.steps}
     return [time_text(time) + marks.get(i, "") if time else line.statuses[i] for i, time in enumerate(line.times)]
 

@@ -11,7 +11,7 @@ from metabench.report.figures.base import Spec
 from metabench.report.numbers import BYTE_UNITS, TIME_UNITS
 from metabench.statistics.ratios import Interval
 
-Kind: TypeAlias = Literal["linear", "log", "symlog", "nines"]
+ScaleKind: TypeAlias = Literal["linear", "log", "symlog", "nines"]
 LARGEST = 1e6
 """How many times the best the worst score may be before it is not drawn."""
 HIGH = 0.9
@@ -37,7 +37,7 @@ class Axis:
     """One axis of a panel."""
 
     title: str
-    kind: Kind
+    kind: ScaleKind
     limits: tuple[float, float]
     ticks: tuple[float, ...] = ()
     """Where its numbers stand; Vega finds places where it is empty."""

@@ -10,7 +10,7 @@ from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis, log_axis, score_axis, widened
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
 from metabench.report.figures.marks import End, coloured, dashed, end_labels, height_for, layer, marked, only
-from metabench.report.figures.trained import Setting, Trained, trained_looks, trained_settings
+from metabench.report.figures.trained import Trained, TrainedSetting, trained_looks, trained_settings
 from metabench.report.results import Run
 
 WIDTH = 270
@@ -57,7 +57,7 @@ def _groups(
     return [Group("", [_panel(run, one, lines, along, x_axis(lines), height) for one, lines in found])]
 
 
-def _panel(run: Run, one: Setting, lines: Sequence[Line], along: str, x: Axis, height: int) -> Panel:
+def _panel(run: Run, one: TrainedSetting, lines: Sequence[Line], along: str, x: Axis, height: int) -> Panel:
     rows: list[dict[str, Any]] = [
         {
             "setting": one.heading,

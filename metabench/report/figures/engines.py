@@ -16,7 +16,7 @@ from metabench.report.noise import SAME, NoiseFloor, differs
 from metabench.report.numbers import NOTHING, duration_text, trim
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
-from metabench.report.sections.engines import Layout, Line, Point, layouts, library
+from metabench.report.sections.engines import EngineLine, Layout, Point, layouts, library
 from metabench.statistics.ratios import Ratio, ratio_interval
 
 COLUMNS, ROW, NAMES = 3, 20, 100
@@ -80,7 +80,7 @@ def _layers(frame: pd.DataFrame, x: Axis, looks: Looks, named: bool) -> list[Spe
     ]
 
 
-def _row(layout: Layout, line: Line, point: Point, labelled: bool, floor: NoiseFloor | None) -> dict[str, Any]:
+def _row(layout: Layout, line: EngineLine, point: Point, labelled: bool, floor: NoiseFloor | None) -> dict[str, Any]:
     """`word` says what happened where there is no speed-up, or that it is none; `text` is what is written."""
     bundle, ratio = line.at.get(point), _speed_up(layout, line, point)
     word = status(bundle) if bundle and not bundle.samples else NOTHING
@@ -106,11 +106,11 @@ def _title(layout: Layout, point: Point, alone: bool) -> tuple[str, str]:
     return phrase, f"loop: {duration_text(step.value)}" if alone and step else ""
 
 
-def _speed_up(layout: Layout, line: Line, point: Point) -> Ratio | None:
+def _speed_up(layout: Layout, line: EngineLine, point: Point) -> Ratio | None:
     bundle = line.at.get(point)
     return ratio_interval(layout.loop_at(line, point).samples, bundle.samples) if bundle else None
 
 
-def _typical(layout: Layout, line: Line) -> float:
+def _typical(layout: Layout, line: EngineLine) -> float:
     ratios = [ratio for point in line.at if (ratio := _speed_up(layout, line, point))]
     return fmean(log(ratio.value) for ratio in ratios) if ratios else -inf

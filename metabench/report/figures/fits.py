@@ -9,7 +9,7 @@ from metabench.report.figures.axes import Axis
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
 from metabench.report.figures.marks import layer, only
 from metabench.report.figures.style import FAINT, INK, looks_of
-from metabench.report.figures.trained import Setting, Trained, trained_settings
+from metabench.report.figures.trained import Trained, TrainedSetting, trained_settings
 from metabench.report.results import Run
 
 SAYS = (
@@ -59,7 +59,7 @@ def _bounds(curves: Iterable[Sequence[float]]) -> tuple[float, float]:
 
 
 def _panel(
-    one: Setting,
+    one: TrainedSetting,
     trained: Trained,
     x: Sequence[float],
     task: FittedTask,

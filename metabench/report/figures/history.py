@@ -1,6 +1,6 @@
 """The time of a cell from revision to revision, with its levels and where they change."""
 
-from metabench.report.compare.history import Line, MachineHistory
+from metabench.report.compare.history import CellHistory, MachineHistory
 from metabench.report.compare.tables import cell_text
 from metabench.report.figures.axes import Axis, even_axis
 from metabench.report.figures.base import Figure, Group, Panel, frame_of
@@ -15,7 +15,7 @@ SAYS = (
 )
 
 
-def history_figure(history: MachineHistory, line: Line) -> Figure:
+def history_figure(history: MachineHistory, line: CellHistory) -> Figure:
     """Time with its interval against revision, of a line that has times."""
     levels = {i: (n, level) for n, (columns, level) in enumerate(line.levels) for i in columns}
     rows = [

@@ -8,7 +8,7 @@ from metabench.report.figures.axes import log_axis, score_axis, within
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
 from metabench.report.figures.marks import End, coloured, end_labels, height_for, layer, marked, only, with_interval
 from metabench.report.figures.style import INK
-from metabench.report.figures.trained import Setting, Trained, trained_looks, trained_settings
+from metabench.report.figures.trained import Trained, TrainedSetting, trained_looks, trained_settings
 from metabench.report.results import Run
 from metabench.statistics.ratios import Interval
 
@@ -32,7 +32,7 @@ def pareto(run: Run) -> Figure | None:
     return figure_of(run, "pareto", title, SAYS, [Group("", [panel for panel in found if panel])])
 
 
-def _panel(run: Run, one: Setting, along: str, height: int) -> Panel | None:
+def _panel(run: Run, one: TrainedSetting, along: str, height: int) -> Panel | None:
     costs = [(trained, _seconds(trained) if along == TRAINING else trained.cost.step) for trained in one.trained]
     known = [(trained, cost) for trained, cost in costs if cost and cost.drawn.low > 0]
     if len(known) < FEWEST:

@@ -49,7 +49,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrainedSetting:
     """All that was judged on the same tasks."""
 
     title: str
@@ -64,7 +64,7 @@ class Setting:
         return f"{self.title}. No figure: {', '.join(self.failed)}" if self.failed else self.title
 
 
-def trained_settings(run: Run) -> list[Setting]:
+def trained_settings(run: Run) -> list[TrainedSetting]:
     """Every setting in which something was judged."""
     rows, data = run.measurements, run.data_names
     cost = {time_key(bundle.cell): bundle for bundle in bundles(rows, time_key)}
@@ -81,7 +81,7 @@ def trained_settings(run: Run) -> list[Setting]:
         metrics = {one.quality.metric for one in trained}
         if len(metrics) == 1:
             failed = tuple(f"{name} ({status(bundle)})" for name, bundle, q in judged if not q)
-            found.append(Setting(_title(trained, data), metrics.pop(), trained, failed))
+            found.append(TrainedSetting(_title(trained, data), metrics.pop(), trained, failed))
     return found
 
 

@@ -16,7 +16,7 @@ from metabench.report.sections.device import (
     launches_notes,
     launches_text,
 )
-from metabench.report.sections.engines import ENGINE, Layout, Line, Point, layouts
+from metabench.report.sections.engines import ENGINE, EngineLine, Layout, Point, layouts
 
 SAYS = (
     "How often the host puts work on the GPU in one meta-iteration, and the share of its time in which the GPU is busy."
@@ -42,7 +42,7 @@ def bounds_tables(run: Run) -> Iterator[Table]:
 def _table(
     title: str, says: str, layout: Layout, only: str, text: Callable[[Bundle], str], notes: Sequence[str]
 ) -> Table:
-    def figure(line: Line, point: Point) -> str:
+    def figure(line: EngineLine, point: Point) -> str:
         return text(line.at[point])
 
     columns = layout.columns(figure, ENGINE, only=only)

@@ -45,7 +45,7 @@ Point: TypeAlias = tuple[tuple[str, Any], ...]
 """The sizes of a piece of work: a column."""
 
 
-class Line(NamedTuple):
+class EngineLine(NamedTuple):
     """An implementation on a model, and its bundles by column: a row."""
 
     label: tuple[str, ...]
@@ -53,7 +53,7 @@ class Line(NamedTuple):
     at: dict[Point, Bundle]
 
 
-Figure: TypeAlias = Callable[[Line, Point], str]
+Figure: TypeAlias = Callable[[EngineLine, Point], str]
 
 
 @dataclass(frozen=True)
@@ -62,34 +62,34 @@ class Layout:
 
     where: str
     labels: list[str]
-    lines: list[Line]
+    lines: list[EngineLine]
     points: list[Point]
     sizes: list[str]
     data: Mapping[str, str]
 
-    def columns(self, figure: Figure, *between: Column[Line], only: str = "speed-up") -> list[Column[Line]]:
+    def columns(self, figure: Figure, *between: Column[EngineLine], only: str = "speed-up") -> list[Column[EngineLine]]:
         """Labels, others, and a figure for each point; `only` is the title where there is but one."""
 
-        def label(i: int, name: str) -> Column[Line]:
+        def label(i: int, name: str) -> Column[EngineLine]:
             return Column(name, lambda line: line.label[i])
 
-        def at(point: Point) -> Column[Line]:
+        def at(point: Point) -> Column[EngineLine]:
             cell = next(line.at[point].cell for line in self.lines if point in line.at)
             title = setting(cell, self.sizes, self.data) if self.sizes else only
             return Column(title, lambda line: figure(line, point) if point in line.at else "")
 
         return [*(label(i, name) for i, name in enumerate(self.labels)), *between, *map(at, self.points)]
 
-    def loop_at(self, line: Line, point: Point) -> Bundle:
+    def loop_at(self, line: EngineLine, point: Point) -> Bundle:
         """What a line is measured against."""
         return next(other for other in self.lines if other.engine == LOOP and other.label == line.label).at[point]
 
-    def ids(self, line: Line) -> tuple[str, ...]:
+    def ids(self, line: EngineLine) -> tuple[str, ...]:
         """The cells of a line, and those that it is measured against."""
         return ids_of((*line.at.values(), *(self.loop_at(line, point) for point in line.at)))
 
 
-ENGINE = Column[Line]("engine", lambda line: line.engine)
+ENGINE = Column[EngineLine]("engine", lambda line: line.engine)
 
 
 @section("Engines against loop", place=80)
@@ -120,10 +120,10 @@ def _layout(group: Sequence[Bundle], data: Mapping[str, str]) -> Layout:
     sizes = varying(cells, axes)
     sizes += telling_apart(cells, ("algorithm", "engine", "model", *sizes), ("outer",))
     labels = ["algorithm", *varying(cells, ("model",))]
-    lines: dict[tuple[str, ...], Line] = {}
+    lines: dict[tuple[str, ...], EngineLine] = {}
     for bundle in group:
         label = values_of(bundle.cell, labels)
-        line = lines.setdefault((*label, bundle.cell.engine), Line(label, bundle.cell.engine, {}))
+        line = lines.setdefault((*label, bundle.cell.engine), EngineLine(label, bundle.cell.engine, {}))
         line.at[tuple((axis, bundle.cell[axis]) for axis in sizes)] = bundle
     fixed = [axis for axis in ("model", *axes) if axis not in (*labels, *sizes)]
     points = list(dict.fromkeys(point for line in lines.values() for point in line.at))
@@ -131,7 +131,7 @@ def _layout(group: Sequence[Bundle], data: Mapping[str, str]) -> Layout:
 
 
 def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
-    def figure(line: Line, point: Point) -> str:
+    def figure(line: EngineLine, point: Point) -> str:
         bundle, loop = line.at[point], layout.loop_at(line, point)
         if line.engine != LOOP:
             return _speed_up(loop, bundle, floor)
@@ -154,11 +154,11 @@ def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
 
 
 def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
-    def ours(line: Line, point: Point) -> list[Bundle]:
+    def ours(line: EngineLine, point: Point) -> list[Bundle]:
         same = [other for other in layout.lines if other.label == line.label and not library(other)]
         return [bundle for other in same if (bundle := other.at.get(point)) and bundle.step]
 
-    def figure(line: Line, point: Point) -> str:
+    def figure(line: EngineLine, point: Point) -> str:
         engines = sorted(ours(line, point), key=lambda bundle: bundle.step.value if bundle.step else math.inf)
         if not engines or not line.at[point].step:
             return NOTHING
@@ -178,7 +178,7 @@ def _rates(layout: Layout) -> Table:
         (line.label, point): work for line in layout.lines for point in line.at if (work := _work_of(line.at[point]))
     }
 
-    def figure(line: Line, point: Point) -> str:
+    def figure(line: EngineLine, point: Point) -> str:
         work, step = works.get((line.label, point)), line.at[point].step
         if not work or not step:
             return NOTHING
@@ -203,18 +203,18 @@ def _work_of(bundle: Bundle) -> Work | None:
     return next((row.work for row in bundle.rows if row.work), None)
 
 
-def library(line: Line) -> str:
+def library(line: EngineLine) -> str:
     """Name and version of what does the work, if it is not torch."""
     return next((row.library for bundle in line.at.values() for row in bundle.rows if row.library), "")
 
 
-def _peer(line: Line) -> str:
+def _peer(line: EngineLine) -> str:
     """Its library, and which of that library's engines it is if there may be several."""
     name = library(line)
     return name if name.split(" ")[0] == line.engine else f"{line.engine} ({name})"
 
 
-def _compiling(line: Line) -> str:
+def _compiling(line: EngineLine) -> str:
     times = [row.time for bundle in line.at.values() for row in bundle.rows if row.time]
     cold = [time.compile_s for time in times if time.compile_cache == "cold"]
     return duration_text(median(cold)) if cold else ""
@@ -239,7 +239,7 @@ def _marked(bundle: Bundle, figure: str) -> str:
     return figure + PARTIAL if is_partial(bundle) else figure
 
 
-def _error(line: Line) -> str:
+def _error(line: EngineLine) -> str:
     """The largest error that the gate found in any row."""
     name = "definition_error" if line.engine == LOOP else "engine_error"
     errors = [getattr(row.gate, name) for bundle in line.at.values() for row in bundle.rows if row.gate]

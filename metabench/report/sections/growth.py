@@ -24,8 +24,8 @@ from metabench.report.sections.columns import memory_notes, memory_ratio, peak_t
 GROWING = {"inner_steps": "inner steps", "model": "model size", "meta_batch": "meta-batch size"}
 TITLE = in_title_order((*TASK, *SIZES, "precision", *MACHINE))
 
-Value: TypeAlias = str | int
-Line: TypeAlias = Mapping[Value, Bundle]
+AxisValue: TypeAlias = str | int
+GrowthLine: TypeAlias = Mapping[AxisValue, Bundle]
 """The cells of one algorithm on one engine by their value of the axis that grows."""
 
 
@@ -43,7 +43,7 @@ class _Measure:
 @dataclass(frozen=True)
 class _Row:
     bundle: Bundle
-    line: Line
+    line: GrowthLine
 
 
 @section("Growth", place=50)
@@ -56,7 +56,7 @@ def growth_tables(run: Run) -> Iterator[Table]:
                 yield _table(measure, shown, axis, run)
 
 
-def growing_lines(run: Run) -> Iterator[tuple[str, list[Line]]]:
+def growing_lines(run: Run) -> Iterator[tuple[str, list[GrowthLine]]]:
     """Each axis that grows, with the lines of two values or more of one setting, in the order of their algorithms."""
     for axis in GROWING:
         for group in grouped(run.timed, _key_but(axis, "algorithm", "engine", "outer", *LINE_TECHNIQUES)).values():
@@ -71,12 +71,12 @@ def _key_but(*axes: str) -> Callable[[Bundle], tuple[Any, ...]]:
     return lambda bundle: axes_but(bundle.cell, "seed", *TRAINING_AXES, *axes)
 
 
-def growing_setting(axis: str, lines: Sequence[Line], data: Mapping[str, str]) -> str:
+def growing_setting(axis: str, lines: Sequence[GrowthLine], data: Mapping[str, str]) -> str:
     """What all of the lines have in common, as a phrase."""
     return setting(first(lines[0]).cell, [name for name in TITLE if name != axis], data)
 
 
-def first(line: Line) -> Bundle:
+def first(line: GrowthLine) -> Bundle:
     """The bundle that stands for a line: equal to the others but for what grows."""
     return next(iter(line.values()))
 
@@ -88,7 +88,7 @@ def line_columns(lines: Sequence[HasBundle]) -> list[Column[HasBundle]]:
     return [*axis_columns("algorithm", "engine", *outer), *technique_columns(cells, LINE_TECHNIQUES)]
 
 
-def _measures(lines: Sequence[Line], run: Run) -> Iterator[_Measure]:
+def _measures(lines: Sequence[GrowthLine], run: Run) -> Iterator[_Measure]:
     says = "Time of one meta-iteration with its 95 % interval."
     yield _Measure("Time", says, _time_text, partial(time_ratio, floor=run.floor))
     for says in memory_notes([bundle for line in lines for bundle in line.values()]):
@@ -99,13 +99,13 @@ def _time_text(bundle: Bundle) -> str:
     return time_text(bundle.step) if bundle.step else NOTHING
 
 
-def _table(measure: _Measure, lines: Sequence[Line], axis: str, run: Run) -> Table:
+def _table(measure: _Measure, lines: Sequence[GrowthLine], axis: str, run: Run) -> Table:
     sizes = run.model_sizes
 
-    def size(value: Value) -> tuple[float, str]:
+    def size(value: AxisValue) -> tuple[float, str]:
         return (sizes.get(value, float("inf")), value) if isinstance(value, str) else (value, "")
 
-    def at(value: Value) -> Column[_Row]:
+    def at(value: AxisValue) -> Column[_Row]:
         count = f" ({sizes[value]:,})" if isinstance(value, str) and value in sizes else ""
         return Column(f"{value}{count}", lambda row: _entry(row.line[value], measure) if value in row.line else "")
 
@@ -133,7 +133,7 @@ def _entry(bundle: Bundle, measure: _Measure) -> str:
     return text + PARTIAL if is_partial(bundle) else text
 
 
-def _growth(line: Line, values: Sequence[Value], measure: _Measure) -> str:
+def _growth(line: GrowthLine, values: Sequence[AxisValue], measure: _Measure) -> str:
     """The ratio of the ends of a line, of what has figures; says which ends, if not those of the table."""
     ends = [value for value in values if value in line and measure.text(line[value]) != NOTHING]
     if len(ends) < 2:

@@ -9,7 +9,7 @@ from metabench.report.render.tables import Table, setting, technique_text
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of
 from metabench.report.sections.columns import IMPLEMENTATION
-from metabench.report.sections.growth import GROWING, TITLE, Line, growing_lines
+from metabench.report.sections.growth import GROWING, TITLE, GrowthLine, growing_lines
 from metabench.report.sections.scaling import sizes_of
 
 LACKING = ("oom", "skipped")
@@ -70,7 +70,7 @@ def needs(run: Run) -> list[Needed]:
     return list(best.values())
 
 
-def _needs(axis: str, line: Line, sizes: Mapping[str, int]) -> Iterator[Needed]:
+def _needs(axis: str, line: GrowthLine, sizes: Mapping[str, int]) -> Iterator[Needed]:
     measured = {sizes_of(axis, value, sizes): bundle for value, bundle in line.items() if bundle.peak}
     points = [(size, float(bundle.peak.bytes)) for size, bundle in sorted(measured.items()) if bundle.peak and size]
     methods = {bundle.peak.method for bundle in measured.values() if bundle.peak}

@@ -10,9 +10,9 @@ from metabench.report.numbers import BYTE_UNITS, NOTHING, TIME_UNITS, trim, with
 from metabench.report.render.tables import Table
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of
-from metabench.report.sections.growth import Line, Value, first, growing_lines, growing_setting, line_columns
+from metabench.report.sections.growth import AxisValue, GrowthLine, first, growing_lines, growing_setting, line_columns
 from metabench.statistics.laws import CLOSE, Estimate, Law, fit
-from metabench.statistics.theory import ALIKE, ANOTHER, Theory, Verdict, rises_straight, verdict
+from metabench.statistics.theory import ALIKE, ANOTHER, Theory, TheoryVerdict, rises_straight, verdict
 
 Measure: TypeAlias = Literal["time", "memory"]
 SIZES = {"inner_steps": "inner step", "model": "parameter", "meta_batch": "task"}
@@ -36,7 +36,7 @@ NOTES = (
 class Scaling:
     """A line with its laws."""
 
-    line: Line
+    line: GrowthLine
     measure: Measure
     axis: str
     law: Law
@@ -52,7 +52,7 @@ class Scaling:
         return ids_of(self.line.values())
 
     @property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> TheoryVerdict | None:
         """Whether theory holds; None without a theory."""
         return verdict(self.law, self.theory) if self.theory else None
 
@@ -69,14 +69,14 @@ def scaling_tables(run: Run) -> Iterator[Table]:
                 notes = ()  # once is enough
 
 
-def scalings(axis: str, lines: Sequence[Line], measure: Measure, sizes: Mapping[str, int]) -> list[Scaling]:
+def scalings(axis: str, lines: Sequence[GrowthLine], measure: Measure, sizes: Mapping[str, int]) -> list[Scaling]:
     """The lines with two sizes or more that have figures, with their laws."""
     laws = [(line, fit(figures_by_round(axis, line, measure, sizes))) for line in lines]
     return [Scaling(line, measure, axis, law, theory(first(line), axis, measure, sizes)) for line, law in laws if law]
 
 
 def figures_by_round(
-    axis: str, line: Line, measure: Measure, sizes: Mapping[str, int]
+    axis: str, line: GrowthLine, measure: Measure, sizes: Mapping[str, int]
 ) -> dict[int, dict[float, float]]:
     """Seconds or bytes of a line, by round and size. Peaks of memory come from one round, and are of one method."""
     found: dict[int, dict[float, float]] = {}
@@ -89,7 +89,7 @@ def figures_by_round(
     return found
 
 
-def sizes_of(axis: str, value: Value, sizes: Mapping[str, int]) -> float:
+def sizes_of(axis: str, value: AxisValue, sizes: Mapping[str, int]) -> float:
     """The number that a value of an axis stands for; 0 for a model of unknown size."""
     return float(sizes.get(str(value), 0) if axis == "model" else value)
 

@@ -11,7 +11,7 @@ from metabench.errors import UserError, unknown
 from metabench.record.environment import Machine as Fingerprint
 from metabench.record.measurement import Measurement
 from metabench.registry import Registry
-from metabench.sweep.jobs import History, Job, Progress
+from metabench.sweep.jobs import Failures, Job, Progress
 from metabench.sweep.spec import Settings
 
 
@@ -27,7 +27,7 @@ class Machine:
 def unit_of(job: Job) -> Hashable:
     """Equal for the jobs that must run on one node, one after the other.
 
-    That is what ratios are formed of, the jobs of a setting in a round, and a pair of the noise cell.
+    That is what ratios are formed of, the jobs of a setting in a round, and a pair of the noise configuration.
     """
     if job.noise:
         return "noise", job.noise.pair
@@ -44,7 +44,7 @@ class Work:
     data_dir: Path | None
     folder: Path
     """Of the run; a backend that needs files keeps them in a folder of its own within."""
-    history: History
+    failures: Failures
     progress: Progress
     stop: Event
     """Once it is set no job begins any more."""
@@ -90,7 +90,7 @@ Open: TypeAlias = Callable[[Any], AbstractContextManager[Backend]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class BackendKind:
     """A backend by name: `open(options)` raises `UserError` with what is missing."""
 
     summary: str
@@ -99,7 +99,7 @@ class Kind:
     open: Open
 
 
-BACKENDS: Registry[Kind] = Registry("backend", "metabench.sweep.backends", "metabench.backends")
+BACKENDS: Registry[BackendKind] = Registry("backend", "metabench.sweep.backends", "metabench.backends")
 
 
 def open_backend(name: str, texts: Iterable[str] = (), address: str = "") -> AbstractContextManager[Backend]:

@@ -8,8 +8,8 @@ from threading import Event
 
 from metabench.machine.fingerprint import physical_cores
 from metabench.record.measurement import Measurement
-from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
-from metabench.sweep.jobs import Job, unwatched, watched
+from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
+from metabench.sweep.jobs import Job, observed, unobserved
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Local:
             if work.stop.is_set():
                 raise KeyboardInterrupt
             work.progress.cell(job.cell)
-            yield job, work.history.skip(job, work.here) or watched(job, work.settings, work.data_dir)
+            yield job, work.failures.skip(job, work.here) or observed(job, work.settings, work.data_dir)
         yield from _side_by_side(together, work)
 
 
@@ -49,7 +49,7 @@ def _side_by_side(together: list[Job], work: Work) -> Generator[tuple[Job, Measu
         if work.stop.is_set():
             return None
         work.progress.cell(job.cell)
-        return unwatched(job, work.settings, work.data_dir, end)
+        return unobserved(job, work.settings, work.data_dir, end)
 
     end = Event()
     with ThreadPoolExecutor(work.settings.side_by_side or 1) as pool:
@@ -71,4 +71,4 @@ def _open(options: Options) -> Iterator[Backend]:
     yield Local()
 
 
-BACKENDS.register("local")(Kind("this machine, one cell after the other", Options, _open))
+BACKENDS.register("local")(BackendKind("this machine, one cell after the other", Options, _open))

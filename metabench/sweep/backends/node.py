@@ -13,7 +13,7 @@ from metabench.errors import UserError
 from metabench.machine.fingerprint import fingerprint
 from metabench.record.cell import Cell
 from metabench.sweep.backends.base import Work
-from metabench.sweep.jobs import Job, unwatched, watched
+from metabench.sweep.jobs import Job, observed, unobserved
 from metabench.sweep.spec import Settings
 
 OURS = "METABENCH_"
@@ -46,7 +46,7 @@ class Node:
         job, settings = Job(Cell.from_json(task["cell"]), task["round"]), Settings(**task["settings"])
         try:
             found = (
-                unwatched(job, settings, data_dir, Event()) if job.trains_alone else watched(job, settings, data_dir)
+                unobserved(job, settings, data_dir, Event()) if job.trains_alone else observed(job, settings, data_dir)
             )
         except UserError as error:
             return json.dumps({"error": str(error)})

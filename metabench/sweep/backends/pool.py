@@ -184,7 +184,7 @@ class Pool:
     def _employ(self, seat: _Seat) -> Iterator[Found]:
         """Give a slot the next cell of its unit, or of the next unit; where there is none, give the node back."""
         while job := self._next(seat):
-            if skipped := self.work.history.skip(job, seat.label):
+            if skipped := self.work.failures.skip(job, seat.label):
                 yield job, replace(skipped, machine=seat.label)
                 continue
             if not seat.slot.lasts(self.work.settings.time_limit_s):

@@ -11,7 +11,7 @@ from typing import Any
 from metabench.errors import UserError, in_short
 from metabench.machine.fingerprint import physical_cores
 from metabench.record.measurement import Measurement
-from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
+from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
 from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Lost, Pool, Reply, reply_of, threads_of
 from metabench.sweep.jobs import Job
@@ -181,4 +181,4 @@ def _in_words(error: Exception) -> str:
     return known.get(kind, f"{kind}: {in_short(cause)}" if isinstance(cause, Exception) else kind)
 
 
-BACKENDS.register("ray")(Kind("a Ray cluster, a unit a node at a time", Options, _open))
+BACKENDS.register("ray")(BackendKind("a Ray cluster, a unit a node at a time", Options, _open))

@@ -20,7 +20,7 @@ from metabench.files import read_text, replace_file
 from metabench.machine.fingerprint import physical_cores
 from metabench.record.measurement import Measurement
 from metabench.record.reading import LONGEST_LINE
-from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
+from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
 from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Lost, Pool, Reply, reply_of, threads_of
 from metabench.sweep.jobs import Job
@@ -248,4 +248,4 @@ def _ended(task: Any) -> str:
     return f"its task ended ({state}{': ' + first if first else ''})"
 
 
-BACKENDS.register("slurm")(Kind("Slurm, by an array job of submitit", Options, _open))
+BACKENDS.register("slurm")(BackendKind("Slurm, by an array job of submitit", Options, _open))

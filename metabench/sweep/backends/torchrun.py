@@ -22,9 +22,9 @@ from torch.distributed.rendezvous import rendezvous
 from metabench.errors import UserError
 from metabench.machine.fingerprint import physical_cores
 from metabench.record.measurement import STATUSES, Measurement
-from metabench.sweep.backends.base import BACKENDS, Backend, Kind, Work
-from metabench.sweep.jobs import Job, watched
-from metabench.sweep.others import worker_command
+from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
+from metabench.sweep.companions import worker_command
+from metabench.sweep.jobs import Job, observed
 from metabench.sweep.process import worker_environment
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -59,12 +59,12 @@ class Torchrun:
             if work.stop.is_set():
                 raise KeyboardInterrupt
             work.progress.cell(job.cell)
-            yield job, work.history.skip(job, work.here) or self._measured(job, work)
+            yield job, work.failures.skip(job, work.here) or self._measured(job, work)
 
     def _measured(self, job: Job, work: Work) -> Measurement:
         wanted = job.cell.world_size
         if wanted == 1:
-            return watched(job, work.settings, work.data_dir)
+            return observed(job, work.settings, work.data_dir)
         if wanted != self.size:
             return job.without("unsupported", f"{wanted} processes, where torchrun has started {self.size}")
         number, self.count = self.count, self.count + 1
@@ -79,7 +79,7 @@ class Torchrun:
         }
         self.store.set(f"cell {number}", json.dumps(task))
         try:
-            found = watched(job, work.settings, work.data_dir, meeting=address)
+            found = observed(job, work.settings, work.data_dir, meeting=address)
         finally:
             self.store.set(f"done {number}", "")
         return found if found.status != "crashed" else self._blamed(found, number)
@@ -170,4 +170,6 @@ def _open(options: Options) -> Iterator[Backend]:
         backend.close()
 
 
-BACKENDS.register("torchrun")(Kind("processes that torchrun has started, for one cell after the other", Options, _open))
+BACKENDS.register("torchrun")(
+    BackendKind("processes that torchrun has started, for one cell after the other", Options, _open)
+)

@@ -3,7 +3,7 @@
 import pytest
 
 from drawn import check_texts
-from metabench.report.compare.history import Column, Line, MachineHistory
+from metabench.report.compare.history import CellHistory, Column, MachineHistory
 from metabench.report.figures.history import history_figure
 from metabench.report.results import read_run
 from metabench.statistics.ratios import Interval
@@ -19,7 +19,7 @@ def history():
     times = tuple(s and Interval(s, 0.9 * s, 1.1 * s) for s in SECONDS)
     statuses = tuple("ok" if time else "oom" for time in times)
     columns = tuple(Column(f"{number:08x}", f"run-{number}", "2026") for number in range(len(SECONDS)))
-    return MachineHistory("a machine", columns, (Line("abc", cell, times, statuses, (3, 7)),))
+    return MachineHistory("a machine", columns, (CellHistory("abc", cell, times, statuses, (3, 7)),))
 
 
 def test_times_levels_and_steps_are_those_of_the_line(history):
@@ -34,7 +34,7 @@ def test_times_levels_and_steps_are_those_of_the_line(history):
 
 
 def test_a_time_whose_interval_is_not_known_is_a_point(history):
-    line = Line("abc", history.lines[0].cell, (Interval(2e-3, 0.0, float("inf")),), ("ok",), ())
+    line = CellHistory("abc", history.lines[0].cell, (Interval(2e-3, 0.0, float("inf")),), ("ok",), ())
     figure = history_figure(history, line)
     (rows,) = figure.spec["datasets"].values()
     assert rows[0]["high"] is None and "2 ms" in check_texts(figure)

@@ -13,7 +13,7 @@ from metabench.sweep import jobs
 from metabench.sweep.backends.base import Work
 from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Hello, Lost, reply_of
-from metabench.sweep.jobs import History
+from metabench.sweep.jobs import Failures
 from metabench.sweep.runner import plan
 from runs import made
 
@@ -23,7 +23,7 @@ TEXT = '[run]\nnoise_pairs = 0\n[[grid]]\ntask = "{task}"\nalgorithm = "maml"\nm
 def task(name="sinusoid", data_dir=None):
     sweep = sweep_of(TEXT.format(task=name))
     (job,) = plan(sweep)
-    return task_of(job, Work([job], sweep.settings, data_dir, Path(), History([], (), None), Silent(), Event()))
+    return task_of(job, Work([job], sweep.settings, data_dir, Path(), Failures([], (), None), Silent(), Event()))
 
 
 def test_it_says_what_it_is():

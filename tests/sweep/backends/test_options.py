@@ -104,13 +104,13 @@ class Place:
 
 def work(device, world_size=1):
     from metabench.sweep.backends.base import Work
-    from metabench.sweep.jobs import History
+    from metabench.sweep.jobs import Failures
     from metabench.sweep.spec import Settings
 
     sweep = sweep_of(
         f'[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\ndevice = "{device}"\nworld_size = {world_size}\n'
     )
-    return Work(plan(sweep), Settings(), None, Path(), History([], (), None), None, None)
+    return Work(plan(sweep), Settings(), None, Path(), Failures([], (), None), None, None)
 
 
 @pytest.mark.parametrize(

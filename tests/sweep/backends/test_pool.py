@@ -228,7 +228,7 @@ def test_a_reference_that_fails_on_one_machine_is_skipped_there(tmp_path):
 
     rows = run_on(Cluster(Slot(does=does)), text("[1, 2, 3, 4]", pairs=2), tmp_path)
     found = [(row["status"], row["reason"]) for row in rows if "reference" in row]
-    assert found == [("crashed", "it fell"), *[("skipped", "the noise cell was crashed before")] * 3]
+    assert found == [("crashed", "it fell"), *[("skipped", "the noise configuration was crashed before")] * 3]
 
 
 def test_a_node_with_another_revision_measures_nothing(tmp_path):

@@ -14,7 +14,7 @@ eighth of a second before each timing."""
 PATIENCE_S = 2.0  # that a process has to say itself what has ended another
 
 
-class Others:
+class Companions:
     """Processes 1, 2, … of a cell: each runs the worker on the same job, and writes a result of its own."""
 
     def __init__(self, job: Path, result: Path, world_size: int, address: str) -> None:
