@@ -13,7 +13,7 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import TAPE
 from metabench.engines.base import Iteration
 from metabench.record.cell import BatchNorm
-from metabench.record.measurement import CurvePoint
+from metabench.record.quality import CurvePoint
 from metabench.tasks.base import Split, TaskDistribution
 from metabench.tasks.stream import sampled
 from metabench.tensors import Batch, Params, Task, task_at

@@ -10,7 +10,8 @@ from scipy.optimize import nnls
 
 from metabench.forecast.model import Work
 from metabench.record.cell import Cell
-from metabench.record.measurement import SHORTEST_S, Measurement, Peaks
+from metabench.record.measurement import Measurement, Peaks
+from metabench.record.timing import SHORTEST_S
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.bundles import Bundle, axes_but, bundles, ids_of, order, sound_rows, time_key
 from metabench.statistics.intervals import Interval

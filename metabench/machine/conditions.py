@@ -11,7 +11,7 @@ import psutil
 from metabench.machine.fingerprint import power
 from metabench.machine.load import NOTABLE_CORES, Look, load_between, load_warning, look
 from metabench.machine.nvml import THROTTLED, gpu_processes
-from metabench.record.measurement import GpuState, Time
+from metabench.record.timing import GpuState, Time
 
 STEADY_GOVERNORS = ("performance", "userspace")
 CLOCK_CHANGE = 0.1  # readings of a steady clock differ by a few percent

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 
 from metabench.errors import in_short
-from metabench.record.measurement import GpuState
+from metabench.record.timing import GpuState
 
 Reading: TypeAlias = tuple[int | None, str]
 """Bytes, or None where they cannot be known; and the method, or the reason."""

@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from metabench.record.measurement import MIN_SAMPLES, Summary
+from metabench.record.timing import MIN_SAMPLES, Summary
 from metabench.statistics.intervals import known_within, summarise
 from metabench.statistics.trend import Trend, trend
 

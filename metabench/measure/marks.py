@@ -1,9 +1,9 @@
 """Where the time of a meta-iteration goes, by marks at the gradients that an algorithm takes.
 
 No algorithm knows of it: `with_marks` gives one that does the same, and marks when it takes an inner gradient or an
-outer gradient, or asks its learner for a loss. Marks divide the iteration: every moment belongs to one phase, so that phases
-add up to the iteration by construction. A mark costs about a microsecond, which is taken off. An engine that runs as
-one piece (compiled, another library) has no marks inside.
+outer gradient, or asks its learner for a loss. Marks divide the iteration: every moment belongs to one phase, so that
+phases add up to the iteration by construction. A mark costs about a microsecond, which is taken off. An engine that
+runs as one piece (compiled, another library) has no marks inside.
 """
 
 import time
@@ -18,7 +18,7 @@ from torch import Tensor
 from metabench.algorithms.base import Algorithm, Learner
 from metabench.autodiff import Autodiff, GradientAndValue, Scalar
 from metabench.engines.base import Engine
-from metabench.record.measurement import PHASES
+from metabench.record.timing import PHASES
 from metabench.tensors import Params, Task
 
 (

@@ -9,7 +9,7 @@ import numpy as np
 
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.marks import SAMPLING, Clock, Marks
-from metabench.record.measurement import MIN_SAMPLES, PHASES, Mean, Summary
+from metabench.record.timing import MIN_SAMPLES, PHASES, Mean, Summary
 from metabench.statistics.intervals import CONFIDENCE, RESAMPLES, summarise
 
 

@@ -6,7 +6,7 @@ from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile
 from metabench.profile.tables import where
 from metabench.profile.trace import Trace, folded, levels
-from metabench.record.measurement import PHASES
+from metabench.record.timing import PHASES
 from metabench.report.figures.axes import Axis, even_axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, frame_of
 from metabench.report.figures.marks import beside, layer, only, rows_channel

@@ -6,7 +6,7 @@ import msgspec
 
 from metabench.record.axes import LONGEST_NAME
 from metabench.record.cell import Name, Whole
-from metabench.record.measurement import Record, Text
+from metabench.record.timing import Record, Text
 
 Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40,64}$")]
 

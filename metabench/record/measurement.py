@@ -1,127 +1,27 @@
 """What was observed in a cell: one line of `measurements.jsonl`, typed. Times are in seconds, sizes in bytes."""
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
 from metabench.record.axes import LARGEST, LONGEST_NAME
-from metabench.record.cell import LONGEST_TEXT, Amount, Cell, Name, Whole
+from metabench.record.cell import Amount, Cell, Name, Whole
 from metabench.record.earlier import theory_of
+from metabench.record.quality import Quality
+from metabench.record.timing import Phases, Record, Text, Time
 
 SCHEMA = 1
 """The version of the lines of `measurements.jsonl`; newer ones are refused."""
 Status: TypeAlias = Literal["ok", "incorrect", "oom", "crashed", "timeout", "diverged", "unsupported", "skipped"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """The status that says most stands first, of those that are not ok."""
-MIN_SAMPLES = 6
-"""Fewer samples of a time give no 95 % interval of the median."""
-SHORTEST_S, LONGEST_S = 1e-12, 1e9
-"""A sample is no shorter than a cycle of any clock, and no longer than any machine runs."""
-MOST_FITTED = 1000
-"""Points of a curve that is drawn; there are some hundred."""
-PHASES = (
-    "sampling",
-    "inner forward",
-    "inner backward",
-    "inner update",
-    "query",
-    "outer backward",
-    "implicit solve",
-    "average",
-    "directions",
-    "optimiser",
-    "meta-iteration",
-)
-"""What a meta-iteration is divided into, in its order; `directions` and `meta-iteration` where an engine runs them as
-one piece. See measure/phases.py."""
 Side: TypeAlias = Literal["a", "b"]
 SIDES: tuple[Side, ...] = ("a", "b")
-Number: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Sample: TypeAlias = Annotated[float, msgspec.Meta(ge=SHORTEST_S, le=LONGEST_S)]
-Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
-Points: TypeAlias = Annotated[list[Number], msgspec.Meta(max_length=MOST_FITTED)]
-
-
 RARE = ("energy", "launches", "reference", "machine", "run", "implementation")
 """What most rows do not have: left out of those."""
-
-
-class Record(msgspec.Struct, frozen=True):
-    """A part of a measurement. What could not be found out is None."""
-
-
-class Summary(Record, frozen=True):
-    """Samples and their median, with its 95 % interval and the interquartile range, in the samples' unit."""
-
-    median: Sample
-    low: Sample
-    high: Sample
-    iqr: Amount
-    n: Whole
-    block: Whole
-    """How many calls each sample averages over."""
-    samples: tuple[Sample, ...]
-
-    def __post_init__(self) -> None:
-        _check_inside(self.low, self.median, self.high)
-
-    @property
-    def relative_width(self) -> float:
-        """Half the width of the interval, as a share of the median."""
-        return (self.high - self.low) / (2 * self.median) if self.median else math.inf
-
-
-class Mean(Record, frozen=True):
-    """A mean with its 95 % interval."""
-
-    value: Number
-    low: Number
-    high: Number
-    n: Whole | None = None
-    """How many figures it is the mean of."""
-
-    def __post_init__(self) -> None:
-        _check_inside(self.low, self.value, self.high)
-
-
-class GpuState(Record, frozen=True):
-    """A GPU at one moment."""
-
-    sm_mhz: Whole | None = None
-    """Clock of the multiprocessors."""
-    memory_mhz: Whole | None = None
-    reasons: list[Text] | None = None
-    """Why a clock is lower than it could be."""
-    celsius: Whole | None = None
-    watts: Amount | None = None
-
-
-class Time(Record, frozen=True):
-    """How long a meta-iteration takes, with data already on the device."""
-
-    step: Summary
-    compile_s: Amount
-    """What the first iteration takes longer than later ones, of an engine that compiles."""
-    sampling: Summary | None = None
-    """Drawing the tasks of a meta-batch."""
-    first_step_s: Amount | None = None
-    communication_s: Amount | None = None
-    """What a process spends in the all-reduce of directions, the wait for the slowest included."""
-    noisy: bool = False
-    note: Text = ""
-    """One sentence where the figure is doubtful."""
-    compile_cache: Text = ""
-    """`warm` or `cold`, of an engine that compiles."""
-    clock_mhz: list[Amount | None] = []
-    """The processor's clock before and after."""
-    gpu: Annotated[list[GpuState | None], msgspec.Meta(max_length=2)] = []
-    """The GPU before and after."""
-    choices: dict[str, Text] = {}
-    """What the engine has chosen by itself, by what it was chosen for."""
 
 
 class Memory(Record, frozen=True):
@@ -140,31 +40,6 @@ class Memory(Record, frozen=True):
     nvml_bytes: Whole | None = None
     """What the process held on the GPU after the step: the reserved memory and the CUDA context."""
     nvml_method: Text | None = None
-
-
-class StepTime(Record, frozen=True):
-    """A time of a meta-iteration with its 95 % interval."""
-
-    median: Sample
-    low: Sample
-    high: Sample
-    n: Whole | None = None
-
-    def __post_init__(self) -> None:
-        _check_inside(self.low, self.median, self.high)
-
-
-class Phases(Record, frozen=True):
-    """What the phases of a meta-iteration take."""
-
-    step: StepTime
-    """Without marks, without sampling."""
-    seconds: dict[str, Mean]
-    """By phase, in the order of `PHASES`; sampling is no part of the meta-iteration."""
-
-    def __post_init__(self) -> None:
-        if not self.seconds.keys() <= set(PHASES) or any(mean.low < 0 for mean in self.seconds.values()):
-            raise ValueError("a phase is not known, or takes less than no time")
 
 
 class Peaks(Record, frozen=True):
@@ -190,65 +65,6 @@ class Work(Record, frozen=True):
     bytes: Amount | None = None
     calls: Whole | None = None
     """Operators that are called, where they are called one by one."""
-
-
-class Score(Mean, frozen=True, kw_only=True):
-    """The score after some inner steps."""
-
-    step: Whole
-
-
-class CurvePoint(Record, frozen=True):
-    """One point of a training curve: seconds are those spent training, evaluations not counted."""
-
-    iteration: Whole
-    seconds: Amount
-    loss: Number | None = None
-    value: Number | None = None
-    """Mean score over the validation tasks."""
-
-
-class Prediction(Record, frozen=True):
-    """What is predicted after some inner steps."""
-
-    step: Whole
-    y: Points
-
-
-class FittedTask(Record, frozen=True):
-    """One held-out regression task, drawn."""
-
-    support_x: Points
-    support_y: Points
-    y: Points
-    predictions: Annotated[list[Prediction], msgspec.Meta(max_length=3)]
-
-
-class Fits(Record, frozen=True):
-    """What an algorithm fits to a few held-out regression tasks, at the places `x`."""
-
-    x: Points
-    tasks: Annotated[list[FittedTask], msgspec.Meta(max_length=10)]
-
-    def __post_init__(self) -> None:
-        for task in self.tasks:
-            curves = [task.y, *(prediction.y for prediction in task.predictions)]
-            if any(len(curve) != len(self.x) for curve in curves) or len(task.support_x) != len(task.support_y):
-                raise ValueError("a curve has not as many x as y")
-
-
-class Quality(Mean, frozen=True, kw_only=True):
-    """How well an algorithm does on held-out tasks after meta-training."""
-
-    metric: Name
-    """`accuracy` (a share), or `mse`."""
-    tasks: Whole
-    iterations: Whole
-    train_s: Amount
-    batch_norm: Name
-    by_step: list[Score] = []
-    curve: list[CurvePoint] = []
-    fits: Fits | None = None
 
 
 class Gate(Record, frozen=True):
@@ -369,8 +185,3 @@ def data_of(data: Mapping[str, Any]) -> dict[str, Any]:
     """The dictionary of `Data`, what has no name of its own put together."""
     own = {name: value for name, value in data.items() if name in ("name", "content_hash")}
     return own | {"others": {name: value for name, value in data.items() if name not in own}}
-
-
-def _check_inside(low: float, value: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError("a figure lies outside of its interval")

@@ -6,8 +6,9 @@ from statistics import median
 from typing import Any, TypeAlias, TypeVar
 
 from metabench.record.cell import Cell, varying
-from metabench.record.measurement import STATUSES, Mean, Measurement, Memory
-from metabench.record.measurement import Quality as Trained
+from metabench.record.measurement import STATUSES, Measurement, Memory
+from metabench.record.quality import Quality as Trained
+from metabench.record.timing import Mean
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.render.tables import techniques
 from metabench.statistics.ratios import Interval, over_seeds, step_interval, time_interval

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from metabench.record.measurement import Measurement, Time
+from metabench.record.measurement import Measurement
+from metabench.record.timing import Time
 from metabench.report.numbers import with_interval
 from metabench.statistics.ratios import Ratio, student
 from metabench.statistics.trend import Trend, trend

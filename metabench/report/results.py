@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from metabench.errors import UserError
 from metabench.record.cell import Cell
 from metabench.record.environment import Environment
-from metabench.record.measurement import PHASES, Measurement
+from metabench.record.measurement import Measurement
 from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_environment, read_rows
+from metabench.record.timing import PHASES
 from metabench.report.bundles import Bundle, bundles, data_names, model_sizes, time_key, training_key
 from metabench.report.noise import NoiseFloor, noise_floor
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metabench.record.measurement import CurvePoint
+from metabench.record.quality import CurvePoint
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from metabench.record.measurement import Mean, Summary
+from metabench.record.timing import Mean, Summary
 
 CONFIDENCE = 0.95
 """Of every interval that is shown."""

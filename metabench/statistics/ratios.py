@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from metabench.record.measurement import MIN_SAMPLES, Summary
+from metabench.record.timing import MIN_SAMPLES, Summary
 from metabench.statistics.intervals import CONFIDENCE, RESAMPLES
 from metabench.statistics.intervals import Interval as Interval
 

@@ -5,7 +5,7 @@ import torch
 from metabench.algorithms.base import Algorithm
 from metabench.record.axes import LARGEST
 from metabench.record.cell import Cell
-from metabench.record.measurement import Fits, FittedTask, Prediction
+from metabench.record.quality import Fits, FittedTask, Prediction
 from metabench.sweep.workload import in_precision
 from metabench.tasks.base import Drawable, TaskDistribution
 from metabench.tensors import Params, cast, task_at

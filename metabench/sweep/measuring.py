@@ -25,20 +25,9 @@ from metabench.measure.memory import measure_memory
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
 from metabench.record.axes import LARGEST
 from metabench.record.cell import Cell
-from metabench.record.measurement import (
-    Energy,
-    Gate,
-    GpuState,
-    Launches,
-    Memory,
-    Phases,
-    Quality,
-    Score,
-    StepTime,
-    Theory,
-    Time,
-    Work,
-)
+from metabench.record.measurement import Energy, Gate, Launches, Memory, Theory, Work
+from metabench.record.quality import Quality, Score
+from metabench.record.timing import GpuState, Phases, StepTime, Time
 from metabench.statistics.intervals import mean_interval
 from metabench.sweep.fits import recorded_fits
 from metabench.sweep.workload import (

@@ -11,7 +11,8 @@ from rich.console import Console
 from metabench.cli import progress
 from metabench.cli.progress import PER_SECOND, ConsoleProgress, GrowingTable
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement, Time
+from metabench.record.measurement import Measurement
+from metabench.record.timing import Time
 from metabench.statistics.intervals import summarise
 from metabench.sweep.spec import load_sweep
 from runs import made

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement, Time
+from metabench.record.measurement import Measurement
+from metabench.record.timing import Time
 from metabench.statistics.intervals import summarise
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from metabench.machine import conditions
 from metabench.machine.conditions import BUSY_GPU, Observation, clock_mhz, disturbances, observe, warnings_now
 from metabench.machine.load import Look
 from metabench.machine.nvml import gpu_processes
-from metabench.record.measurement import GpuState, Time
+from metabench.record.timing import GpuState, Time
 from metabench.statistics.intervals import summarise
 
 QUIET = Look(100.0, 50.0, 0.0, {})

@@ -10,7 +10,7 @@ from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
 from metabench.measure.marks import Clock, Marks, clock_for, divisible, with_marks
 from metabench.measure.phases import PhaseBudget, measure_phases, phase_figures, without_marks
-from metabench.record.measurement import PHASES
+from metabench.record.timing import PHASES
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, initial_meta, measured_phases, train_shape
 from metabench.tasks.base import TASKS

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from metabench.record.measurement import CurvePoint
+from metabench.record.quality import CurvePoint
 from metabench.statistics.crossing import crossing
 
 

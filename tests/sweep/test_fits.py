@@ -5,7 +5,7 @@ import pytest
 import torch
 from msgspec import to_builtins
 
-from metabench.record.measurement import Fits
+from metabench.record.quality import Fits
 from metabench.record.reading import typed
 from metabench.sweep.fits import FITTED_POINTS, FITTED_TASKS, recorded_fits
 from metabench.sweep.spec import parse_sweep

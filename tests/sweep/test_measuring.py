@@ -17,7 +17,8 @@ from metabench.engines.outer import MetaOptimizer
 from metabench.errors import Unsupported
 from metabench.measure import energy
 from metabench.measure.roofline import step_flops
-from metabench.record.measurement import Energy, GpuState, Launches, Memory, Peaks
+from metabench.record.measurement import Energy, Launches, Memory, Peaks
+from metabench.record.timing import GpuState
 from metabench.sweep import measuring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from metabench.record.measurement import Fits, FittedTask
+from metabench.record.quality import Fits, FittedTask
 from metabench.report.bundles import sound_rows
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis

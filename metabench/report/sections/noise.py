@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from metabench.record.measurement import Measurement, Time
+from metabench.record.measurement import Measurement
+from metabench.record.timing import Time
 from metabench.report.axes import MACHINE, SIZES, TASK, in_title_order
 from metabench.report.noise import by_cell, pairs_of
 from metabench.report.numbers import NOTHING, exact, time_text

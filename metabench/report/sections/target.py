@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from metabench.record.measurement import LONGEST_S, SHORTEST_S, CurvePoint
+from metabench.record.quality import CurvePoint
+from metabench.record.timing import LONGEST_S, SHORTEST_S
 from metabench.report.axes import MACHINE, OWN_AXES, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import BASELINE, Bundle, axes_but, by_axes, telling_apart
 from metabench.report.compare.runs import LOWER_IS_BETTER

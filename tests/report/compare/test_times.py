@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from scipy.stats import mannwhitneyu
 
 from metabench.record.cell import Cell
-from metabench.record.measurement import Noise, Time
+from metabench.record.measurement import Noise
+from metabench.record.timing import Time
 from metabench.report.bundles import Bundle
 from metabench.report.compare.times import fastest, floor_of, group_changes, level, time_changes, time_verdict
 from metabench.report.noise import NoiseFloor

@@ -3,7 +3,7 @@
 import pytest
 
 from drawn import check_texts
-from metabench.record.measurement import PHASES
+from metabench.record.timing import PHASES
 from metabench.report.figures.phases import COLOURS
 from metabench.report.results import read_run, to_frame
 

@@ -1,0 +1,137 @@
+"""Times, as a run records them: samples with their median and interval, phases, what disturbed them. In seconds."""
+
+import math
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from metabench.record.axes import LARGEST
+from metabench.record.cell import LONGEST_TEXT, Amount, Whole
+
+MIN_SAMPLES = 6
+"""Fewer samples of a time give no 95 % interval of the median."""
+SHORTEST_S, LONGEST_S = 1e-12, 1e9
+"""A sample is no shorter than a cycle of any clock, and no longer than any machine runs."""
+PHASES = (
+    "sampling",
+    "inner forward",
+    "inner backward",
+    "inner update",
+    "query",
+    "outer backward",
+    "implicit solve",
+    "average",
+    "directions",
+    "optimiser",
+    "meta-iteration",
+)
+"""What a meta-iteration is divided into, in its order; `directions` and `meta-iteration` where an engine runs them as
+one piece. See measure/phases.py."""
+Number: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+Sample: TypeAlias = Annotated[float, msgspec.Meta(ge=SHORTEST_S, le=LONGEST_S)]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A part of a measurement. What could not be found out is None."""
+
+
+class Summary(Record, frozen=True):
+    """Samples and their median, with its 95 % interval and the interquartile range, in the samples' unit."""
+
+    median: Sample
+    low: Sample
+    high: Sample
+    iqr: Amount
+    n: Whole
+    block: Whole
+    """How many calls each sample averages over."""
+    samples: tuple[Sample, ...]
+
+    def __post_init__(self) -> None:
+        check_inside(self.low, self.median, self.high)
+
+    @property
+    def relative_width(self) -> float:
+        """Half the width of the interval, as a share of the median."""
+        return (self.high - self.low) / (2 * self.median) if self.median else math.inf
+
+
+class Mean(Record, frozen=True):
+    """A mean with its 95 % interval."""
+
+    value: Number
+    low: Number
+    high: Number
+    n: Whole | None = None
+    """How many figures it is the mean of."""
+
+    def __post_init__(self) -> None:
+        check_inside(self.low, self.value, self.high)
+
+
+class GpuState(Record, frozen=True):
+    """A GPU at one moment."""
+
+    sm_mhz: Whole | None = None
+    """Clock of the multiprocessors."""
+    memory_mhz: Whole | None = None
+    reasons: list[Text] | None = None
+    """Why a clock is lower than it could be."""
+    celsius: Whole | None = None
+    watts: Amount | None = None
+
+
+class Time(Record, frozen=True):
+    """How long a meta-iteration takes, with data already on the device."""
+
+    step: Summary
+    compile_s: Amount
+    """What the first iteration takes longer than later ones, of an engine that compiles."""
+    sampling: Summary | None = None
+    """Drawing the tasks of a meta-batch."""
+    first_step_s: Amount | None = None
+    communication_s: Amount | None = None
+    """What a process spends in the all-reduce of directions, the wait for the slowest included."""
+    noisy: bool = False
+    note: Text = ""
+    """One sentence where the figure is doubtful."""
+    compile_cache: Text = ""
+    """`warm` or `cold`, of an engine that compiles."""
+    clock_mhz: list[Amount | None] = []
+    """The processor's clock before and after."""
+    gpu: Annotated[list[GpuState | None], msgspec.Meta(max_length=2)] = []
+    """The GPU before and after."""
+    choices: dict[str, Text] = {}
+    """What the engine has chosen by itself, by what it was chosen for."""
+
+
+class StepTime(Record, frozen=True):
+    """A time of a meta-iteration with its 95 % interval."""
+
+    median: Sample
+    low: Sample
+    high: Sample
+    n: Whole | None = None
+
+    def __post_init__(self) -> None:
+        check_inside(self.low, self.median, self.high)
+
+
+class Phases(Record, frozen=True):
+    """What the phases of a meta-iteration take."""
+
+    step: StepTime
+    """Without marks, without sampling."""
+    seconds: dict[str, Mean]
+    """By phase, in the order of `PHASES`; sampling is no part of the meta-iteration."""
+
+    def __post_init__(self) -> None:
+        if not self.seconds.keys() <= set(PHASES) or any(mean.low < 0 for mean in self.seconds.values()):
+            raise ValueError("a phase is not known, or takes less than no time")
+
+
+def check_inside(low: float, value: float, high: float) -> None:
+    """Raise ValueError for a figure that lies outside of its interval."""
+    if not low <= value <= high:
+        raise ValueError("a figure lies outside of its interval")
