@@ -51,6 +51,8 @@ docs: $(READY) ## hold the claims against the committed runs, and write the tabl
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/processes --meta-batch 32 --out $(RESULTS)/epyc-2core > /dev/null
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/gpu-work --hardware h100 --devices 1 --out $(RESULTS)/h100-16core \
 		$(addprefix --against $(RESULTS)/h100-16core/,gpu-images gpu-large) > /dev/null
+	$(BIN)/metabench compare $(RESULTS)/epyc-2core/default $(RESULTS)/epyc-2core/default-again --markdown \
+		> $(RESULTS)/epyc-2core/default-against-default-again.md
 	$(BIN)/python tools/write_reference.py
 	$(BIN)/python tools/draw_figures.py README.md docs/*.md
 	$(BIN)/python tools/quote_tables.py README.md docs/*.md
