@@ -168,7 +168,6 @@ def test_each_stands_in_the_tables_of_its_group(sections):
     assert [row[0] for row in costs[own]["rows"]] == ["maml-prox"]
 
 
-@pytest.mark.xfail(reason="the section on scaling has a table of the orders of our algorithms", strict=False)
 def test_the_algorithm_has_a_law_of_growth_and_the_theory_of_its_order(sections):
     (table,) = [table for table in sections["Scaling laws"] if table["title"].startswith("Time by inner steps")]
     (row,) = table["rows"]
