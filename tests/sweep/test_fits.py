@@ -66,7 +66,7 @@ def test_a_report_takes_what_was_recorded_and_nothing_longer(maml):
     made = to_builtins(maml)
     assert typed(made, Fits) == maml
     for longer in ({"x": [0.0] * 1001}, {"tasks": made["tasks"] * 4}):
-        with pytest.raises(ValueError, match="expected `array` of length"):
+        with pytest.raises(ValueError, match="expected a list of length"):
             typed({**made, **longer}, Fits)
 
 

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import psutil
 import pytest
+from msgspec import structs
 
 from alike import about
 from metabench.sweep import process
@@ -159,12 +159,12 @@ def test_a_cell_that_is_stuck_in_native_code_is_ended_at_its_time_limit(in_plugi
     for name, value in {**in_plugin, "WAITING_MARK": str(mark)}.items():
         monkeypatch.setenv(name, value)
     (maml,) = parse_sweep("test", {"grid": [{"task": "sinusoid", "algorithm": "maml"}]}, "", 1).cells
-    found = process.run_cell(replace(maml, algorithm="stuck"), 0, Settings(time_limit_s=12), None, Event())
+    found = process.run_cell(structs.replace(maml, algorithm="stuck"), 0, Settings(time_limit_s=12), None, Event())
     assert (found.status, found.reason) == (
         "timeout",
         "ended in phase 'correctness gate' at the time limit of 12 s",
     )
-    assert found.data["name"] == "sinusoid" and found.parameters == 1761  # what was known is kept
+    assert found.data.name == "sinusoid" and found.parameters == 1761  # what was known is kept
     assert [worker.returncode for worker in started] == [-signal.SIGKILL]
 
 

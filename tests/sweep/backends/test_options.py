@@ -91,7 +91,7 @@ def test_units_hold_what_ratios_are_formed_of():
         units.setdefault(unit_of(job), []).append((job.cell.algorithm, job.cell.inner_steps, job.round))
     rounds = [sorted(unit) for key, unit in units.items() if key[0] == "round"]
     assert sorted(rounds) == sorted([("fomaml", s, r), ("maml", s, r)] for s in (1, 2) for r in (0, 1))
-    assert sorted(len(unit) for key, unit in units.items() if key[0] == "reference") == [2, 2]
+    assert sorted(len(unit) for key, unit in units.items() if key[0] == "noise") == [2, 2]
     assert [len(unit) for key, unit in units.items() if key[0] == "alone"] == [1, 1]
 
 
