@@ -1,9 +1,9 @@
 """Two ways of taking a gradient with one meaning, so that an algorithm is written once and engines choose.
 
-`FUNCTIONAL` goes through the layers of `torch.func`: it can be vmapped, compiled and nested without a thought, and pays
-for its layers in eager mode. `TAPE` is `torch.autograd` with `create_graph` wherever an outer gradient is being
-recorded: in a plain loop over tasks it is more than twice as fast, so the reference uses it and is no straw man. That
-the two are independent also makes each a check on the other.
+`FUNCTIONAL` goes through the layers of `torch.func`: it can be vmapped, compiled and nested freely, and its layers take
+time in eager mode. `TAPE` is `torch.autograd` with `create_graph` wherever an outer gradient is being recorded. In a
+plain loop over tasks it is more than twice as fast, so `loop` uses it and is a fair baseline. The two are independent,
+so each also checks the other.
 """
 
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def _functional(function: Scalar) -> Callable[..., tuple[Params, Tensor]]:
 
 
 def _leaf(p: Tensor, level: int) -> Tensor:
-    """A tensor as that layer sees it, where gradients in it are taken."""
+    """A tensor as a layer of torch.func sees it, where gradients in it are taken."""
     leaf: Tensor = layers._wrap_for_grad(p, level)
     before = layers.get_inplace_requires_grad_allowed()
     layers.set_inplace_requires_grad_allowed(True)

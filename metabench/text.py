@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same, with any white space as a single space."""
+    """A printable text on one line, with any white space as a single space."""
     return printable(" ".join(text.split()))
 
 

@@ -126,7 +126,7 @@ def population_statistics(
 ) -> Params:
     """The mean, over training tasks, of the batch statistics of the query set after adaptation.
 
-    What running averages hold at the end of a meta-training, without the iterations before.
+    They are what running averages hold at the end of a meta-training, without the iterations before.
     """
     algorithm = replace(algorithm, autodiff=TAPE, first_order=False, checkpoint=False)
     episodes = sampled(distribution, "train", tasks, generator, next(iter(meta.values())))

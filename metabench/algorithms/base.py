@@ -27,7 +27,7 @@ class Learner:
     model: Model
     kind: Kind
     classes: int = 0
-    """Of the whole training split (an image turned by a quarter counts as another class); 0 in regression."""
+    """Classes of the training split (an image turned by a quarter counts as another class); 0 in regression."""
 
     def predict(self, params: Params, x: Tensor) -> Tensor:
         """(examples, *input_shape) -> (examples, outputs)"""
@@ -126,7 +126,7 @@ class Algorithm(ABC):
         return self.learner.predict(self.effective(adapted), x)
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
-        """Names of the meta-parameters that the inner loop moves; all others it leaves as they are."""
+        """Names of the meta-parameters that the inner loop moves; it leaves all others as they are."""
         return frozenset() if self.order == "none" else frozenset(meta)
 
     def at(self, progress: float) -> Self:
@@ -142,8 +142,8 @@ class Algorithm(ABC):
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         """The algorithm's own definition: a scalar whose gradient in `meta` at `anchor` = `meta` is the direction.
 
-        What the algorithm holds constant it computes from `anchor`, so that first-order methods, too, have a
-        definition that finite differences can be taken of.
+        The algorithm computes from `anchor` what it holds constant, so first-order methods, too, have a definition that
+        finite differences can be taken of.
         """
 
     def task_direction(self, meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:

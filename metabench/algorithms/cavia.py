@@ -36,7 +36,7 @@ class CAVIA(Algorithm):
     """
 
     contexts: int = 0
-    """How many; 0 is as in the authors' code: 5 in regression, 100 in classification."""
+    """Number of context parameters; 0 stands for that of the authors' code: 5 in regression, 100 in classification."""
 
     order = "second"
     source = "Zintgraf et al. 2019, arXiv 1810.03642, alg. 1"

@@ -19,9 +19,9 @@ from metabench.tensors import Batch, Params, Task
 class FromScratch(Algorithm):
     """θ stays at its random initial values; each task is `inner_steps` steps of the inner optimiser from there.
 
-    What a user has without meta-learning: the direction is zero, so no meta-training changes anything, and presets
-    have none. What a step is timed for is the work of training on the support sets of a meta-batch from scratch, and
-    its loss is that of the query sets afterwards.
+    What a user has without meta-learning: the direction is zero, so no meta-training changes anything, and presets have
+    none. A timed step trains on the support sets of a meta-batch from scratch, and its loss is that of the query sets
+    afterwards.
 
     `order` is "first", for the inner loop is there and nothing is differentiated through it; "none" would mean that
     there is no inner loop.

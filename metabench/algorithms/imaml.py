@@ -41,13 +41,13 @@ class IMAML(Algorithm):
     δ is 0 in the paper and 10 in the authors' code, and here: where inner descent stops, the support loss is not
     convex, for some tasks I + ∇²L / λ is nearly singular or indefinite, and their x outweighs all others.
 
-    Where else the authors' code departs from their paper, this is the paper: the code makes all inner steps on L alone
-    and one step towards θ after them, has 2I for I, stops once the squared residual is below 1e-10 and leaves out the
-    proximal term in testing. Like the code, conjugate gradient starts at zero.
+    Where else the authors' code departs from their paper, this follows the paper. The code makes all inner steps on L
+    alone and one step towards θ after them, and has 2I for I. It stops once the squared residual is below 1e-10, and
+    leaves out the proximal term in testing. Here as in the code, conjugate gradient starts at zero.
     """
 
     proximal: float = 2.0
-    """λ: how strongly the inner problem is held to the meta-parameters."""
+    """λ: weight of the squared distance to the meta-parameters in the inner problem."""
     cg_steps: int = 5
     damping: float = 10.0
     """δ: added to λ in the linear system alone."""
@@ -93,7 +93,7 @@ class IMAML(Algorithm):
         """<meta, x>: linear, its gradient is the solution x at the anchor.
 
         Products with the Hessian are central differences of gradients here, so that this shares no second derivative
-        with `task_direction`. Of each product the longest difference counts that the next shorter one confirms.
+        with `task_direction`. The longest difference that the next shorter one confirms counts for each product.
         """
         adapted = self.adapt(anchor, task.support)
         gradient_of = self.autodiff.constant_gradient_and_value(self.learner.loss)

@@ -16,7 +16,7 @@ from metabench.tensors import Batch, Params, Task
 T = TypeVar("T")
 
 MULTI_STEP_SHARE = 0.1
-"""Of the meta-training, over which the loss moves to the last step: 10 of 100 epochs."""
+"""Share of the meta-training over which the loss moves to the last step: 10 of 100 epochs."""
 _PUBLISHED = Preset(
     "arXiv 1810.09502, §5, and the configurations of the authors' code (second order from the start). Their network "
     "normalises before each convolution and uses leaky ReLUs; their scores are of an ensemble of five checkpoints",

@@ -14,7 +14,7 @@ from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
 from metabench.tensors import Batch, Params, Task
 
 Curvature: TypeAlias = dict[str, list[Tensor]]
-"""By parameter, the matrices of its modes, in the order of `MODES`."""
+"""Matrices of the modes of each parameter, in the order of `MODES`."""
 
 MODES = ("out", "in", "filter")
 _OMNIGLOT = (
@@ -29,10 +29,10 @@ class MetaCurvature(Algorithm):
     """θ' = θ - α MC(∇L(θ, support)), where MC(G) = G ×₃ Mf ×₂ Mi ×₁ Mo; θ and all M are learned from L(θ', query).
 
     Park and Oliva 2019, arXiv 1902.03356, §3: the form MC2. A convolution's gradient is taken as a tensor (out, in,
-    height · width), and each mode of it is multiplied by a matrix of its own: Mo by Mi by Mf. A linear layer's
-    (out, in) has Mo and Mi, and a bias or scale (out,) has Mo alone. All start as identities, which is MAML. With
-    another inner optimiser than plain descent, that optimiser is given MC(∇L). The highest published scores are of
-    MC2+, which learns a step size for each inner step besides: this is not in it.
+    height · width), and each mode of it is multiplied by a matrix of its own: Mo by Mi by Mf. A linear layer's (out,
+    in) has Mo and Mi, and a bias or scale (out,) has Mo alone. All start as identities, which is MAML. An inner
+    optimiser other than plain descent is given MC(∇L). The highest published scores are of MC2+, which learns a step
+    size for each inner step besides: this is not in it.
 
     Meta-parameters: those of the model, and `curvature.NAME.out`, `.in` and `.filter`, square matrices.
     """
@@ -82,7 +82,7 @@ def _transform(gradient: Params, batch: tuple[Batch, Curvature]) -> Params:
 def mode_products(tensor: Tensor, matrices: list[Tensor]) -> Tensor:
     """(out), (out, in) or (out, in, height, width), each mode multiplied by its square matrix; the same shape.
 
-    From the last mode to the first, as the paper writes it, so that each product is one of small matrices.
+    Modes are taken from the last to the first, as in the paper, so that each product is one of small matrices.
     """
     match matrices:
         case [out]:

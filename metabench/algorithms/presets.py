@@ -34,7 +34,7 @@ class Preset:
     """Share of the iterations, from the first on, that take the inner gradients as constants."""
     train_ways: int = 0
     train_shots: int = 0
-    """Of the training tasks; 0 is as in the held-out tasks."""
+    """Ways and shots of the training tasks; 0 stands for those of the held-out tasks."""
 
 
 _PAPER = "arXiv 1703.03400, §5.1"

@@ -13,7 +13,7 @@ from metabench.algorithms.presets import Preset
 from metabench.tensors import Batch, Params, Task
 
 SCALE = 10.0
-"""Of the cosines, before it is learned: the initial value of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
+"""Initial factor of the cosines, which is learned: that of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
 
 _QUICK = Preset("ours, for a laptop", "conv4-32", 0.0, 0, 0, 1, 5, 1_000, "adam", 3e-3, "linear", train_ways=20)
 _PUBLISHED = Preset(

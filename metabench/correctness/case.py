@@ -25,7 +25,8 @@ GATE_TASKS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """What is handed out is never handed out again, so that an algorithm that writes to it spoils no other clause."""
+    """An algorithm, a model and tasks. Meta-parameters and episodes are fresh copies at each access, so that an
+    algorithm that writes to them spoils no other clause."""
 
     build: Callable[..., Algorithm]
     """The algorithm's class."""
@@ -34,7 +35,7 @@ class Case:
     distribution: TaskDistribution
 
     def algorithm(self, **changes: object) -> Algorithm:
-        """With `STEPS` inner steps, on the tape, but for the changes."""
+        """The algorithm on the tape, with `STEPS` inner steps and these changes."""
         settings = {"inner_lr": self.inner_lr, "inner_steps": STEPS, "autodiff": TAPE} | changes
         return self.build(self.learner, **settings)
 
@@ -50,16 +51,16 @@ class Case:
 
     @property
     def task(self) -> Task:
-        """The first of them."""
+        """The first task of `episodes`."""
         return task_at(self.episodes, 0)
 
     @cached_property
     def found(self) -> dict[str, Found]:
-        """By engine, the direction at `meta` on `episodes`."""
+        """The direction and metrics at `meta` on `episodes`, by engine."""
         return {engine: step(self.meta, self.episodes) for engine, step in steps_of(self.algorithm())}
 
     def definition_error(self, algorithm: Algorithm) -> float:
-        """Of the direction of `loop` on the first task, against differences; the better of two points counts.
+        """The error of the direction of `loop` on the first task, against differences; the better of two points counts.
 
         A ReLU so near to its kink that it switches within every difference spoils one of them; a wrong gradient is
         wrong at both.
@@ -83,7 +84,7 @@ class Case:
 
 
 def initial(algorithm: Algorithm) -> Params:
-    """Its initial meta-parameters, in float64."""
+    """Initial meta-parameters of an algorithm, in float64."""
     return {name: p.double() for name, p in algorithm.init(torch.Generator().manual_seed(0)).items()}
 
 
@@ -94,7 +95,7 @@ def nudged(algorithm: Algorithm, seed: int = 0, models_own: bool = False) -> Par
 
 
 def steps_of(algorithm: Algorithm) -> Iterator[tuple[str, Step]]:
-    """The algorithm on `loop` and on `vmap`, which may say that it cannot carry it."""
+    """The algorithm on `loop`, and on `vmap` where that engine can carry it."""
     yield "loop", loop.build(algorithm)
     try:
         step = ENGINES.get("vmap").build(algorithm)

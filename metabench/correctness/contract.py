@@ -21,7 +21,7 @@ from metabench.tensors import Batch, Params, Task, cast, task_at, tensors_of
 
 GRADIENT_STEPS = (1, 5)
 SAME = 1e-12
-"""Relative: as good as equal in float64, where sums may be taken in another order."""
+"""Largest relative difference of two results that are equal but for the order of sums in float64."""
 SYMMETRY_TOLERANCE = 1e-9
 PRECISION_TOLERANCE = 1e-2
 """Relative error of a direction in float32: it reaches about 1e-5, and a ReLU that rounding switches adds its jump."""
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
     """What a clause found."""
 
     figure: float
-    """A relative error, but where the clause says otherwise; infinite where there is no number to it."""
+    """A relative error, unless the clause says otherwise; infinite where it has no number."""
     fault: str = ""
     """One sentence; empty if the promise is kept."""
 
@@ -99,7 +99,7 @@ def first_order(case: Case) -> Outcome:
 
 
 def inner_optimizer(case: Case) -> Outcome:
-    """Every inner optimiser has a way of its own; the figure is the least difference to plain descent."""
+    """Every inner optimiser gives a direction of its own; the figure is the least difference to plain descent."""
     _need_inner_loop(case)
     plain = case.algorithm().adapt(case.meta, case.task.support)
     differences = {
@@ -214,7 +214,7 @@ def order_of_examples(case: Case) -> Outcome:
 
 
 def precision(case: Case) -> Outcome:
-    """What goes in as float64 or float32 comes out as that, and the one is near the other."""
+    """Inputs in float64 or float32 give outputs in that type, and the two directions are close."""
     figures = []
     for engine, step in steps_of(case.algorithm()):
         single = {name: p.float() for name, p in case.meta.items()}
@@ -230,7 +230,7 @@ def precision(case: Case) -> Outcome:
 
 
 def repeatable(case: Case) -> Outcome:
-    """The same generator gives the same meta-parameters, and the same tasks the same direction, bit for bit."""
+    """Equal generators give equal meta-parameters, and equal tasks give equal directions, bit for bit."""
     if not _equal(initial(case.algorithm()), initial(case.algorithm())):
         return _broken("init gives other meta-parameters from the same generator")
     for engine, step in steps_of(case.algorithm()):
@@ -287,7 +287,7 @@ def trajectory(case: Case) -> Outcome:
 
 
 def running_statistics(case: Case) -> Outcome:
-    """With the statistics of a population, which evaluation puts among `adapted`, queries do not see each other."""
+    """Queries do not see each other once evaluation has put the statistics of a population among `adapted`."""
     if not case.learner.model.batch_statistics:
         raise Unsupported("the model has no statistics of the batch")
     algorithm, (support, (x, _), _) = case.algorithm(), case.task
@@ -331,12 +331,12 @@ def _broken(fault: str) -> Outcome:
 
 
 def _within(error: float, allowed: float, fault: str) -> Outcome:
-    """NaN is not within anything."""
+    """The outcome of an error; NaN is never allowed."""
     return Outcome(error, "" if error <= allowed else f"{fault} by {error:.1e} (allowed {allowed:.0e})")
 
 
 def _worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The first broken one, else the one of the largest figure."""
+    """The first outcome that is broken, else the one with the largest figure."""
     found = list(outcomes)
     return next((outcome for outcome in found if outcome.fault), max(found))
 

@@ -19,9 +19,9 @@ from metabench.tasks.stream import sampled
 from metabench.tensors import Params, Task, task_at
 
 ENGINE_TOLERANCE = 1e-8
-"""Relative, in float64; exact engines reach about 1e-15."""
+"""Largest relative error of an engine in float64; exact engines reach about 1e-15."""
 DEFINITION_TOLERANCE = 1e-5
-"""Relative; right directions reach about 1e-10, one that forgets the second order about 1e-1."""
+"""Largest relative error against the definition: right directions reach 1e-10, without second order 1e-1."""
 GATE_TASKS = 2
 NUDGE = 0.05
 """Standard deviation of what initial values are moved by: zero biases and unit scales would hide errors."""
@@ -32,7 +32,7 @@ CLEAR = 0.01
 """The share of what is allowed at which a difference agrees clearly. Then no other is tried, since each costs two
 evaluations of the objective."""
 FINER = (1e-8, 1e-9)
-"""Where none of these agrees: a deep network has millions of ReLUs, and some of them switch inside each."""
+"""Finer steps, for where none of these agrees: in a deep network some of millions of ReLUs switch inside each."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """`metabench verify`: the correctness gate and the contract, in settings small enough to take a minute for all.
 
-Without engines that compile, that is: those take minutes for each algorithm.
+Engines that compile are left out of that: they take minutes for each algorithm.
 """
 
 from collections import Counter
@@ -45,7 +45,7 @@ SETTINGS = (
     Setting("glyphs", _IMAGES, "conv2-8-nonorm", 1, 0.4),
     Setting("glyphs", _IMAGES, "conv2-8-nonorm", 5, 0.4),
 )
-"""Two blocks where a compiler would take ten minutes for four: gradients go through every kind of layer as well."""
+"""Networks of two blocks: a compiler takes ten minutes for four, and two have every kind of layer."""
 CONTRACT_SETTINGS = (SETTINGS[0], SETTINGS[2])
 """One of each kind of task; the contract has inner steps of its own."""
 
@@ -94,7 +94,7 @@ class Compliance:
 
 
 def verify(algorithms: Sequence[str], engines: Sequence[str], settings: Sequence[Setting]) -> Iterator[Verdict]:
-    """Hold every algorithm against its definition, and every engine against `loop`, on the CPU in float64."""
+    """Check every algorithm against its definition, and every engine against `loop`, on the CPU in float64."""
     for setting in settings:
         for algorithm in algorithms:
             for engine in engines:
@@ -122,13 +122,13 @@ def _gate(algorithm: type[Algorithm], engine: Engine, setting: Setting) -> Corre
 
 @cache
 def _definition_error(algorithm: type[Algorithm], setting: Setting) -> float:
-    """The same for all engines, and what takes the time."""
+    """The error of `loop` against the definition: it takes most of the time, and all engines share it."""
     case = case_of(algorithm, setting)
     return case.definition_error(case.algorithm(inner_steps=setting.inner_steps))
 
 
 def comply(algorithms: Sequence[str], settings: Sequence[Setting] = CONTRACT_SETTINGS) -> Iterator[Compliance]:
-    """Hold every algorithm to the contract."""
+    """Check every algorithm against the contract."""
     for algorithm in algorithms:
         for setting in settings:
             yield _comply(algorithm, setting)

@@ -28,22 +28,22 @@ class Iteration(Protocol):
         ...
 
     def wait(self) -> None:
-        """Return when all that was begun is done."""
+        """Wait until all that was begun is done."""
         ...
 
     @property
     def held(self) -> int:
-        """Bytes that it works in and keeps from one iteration to the next, beyond parameters and moments."""
+        """Bytes that the engine works in and keeps from one iteration to the next, beyond parameters and moments."""
         ...
 
     @property
     def choices(self) -> Mapping[str, str]:
-        """What the engine has chosen by itself, by what it was chosen for: it stands in the row."""
+        """Choices that the engine has made by itself, by what they were made for: they stand in the row."""
         ...
 
     @property
     def meta(self) -> Params:
-        """The meta-parameters as they are now; setting them begins anew, but for what an outer optimiser remembers."""
+        """The current meta-parameters. Setting them begins anew, but keeps what an outer optimiser remembers."""
         ...
 
     @meta.setter
@@ -51,22 +51,22 @@ class Iteration(Protocol):
 
 
 class Allocator(Protocol):
-    """What hands out a device's memory to a library other than torch. All sizes are in bytes."""
+    """Allocator of a device's memory for a library other than torch. All sizes are in bytes."""
 
     def in_use(self) -> int:
-        """What the library's arrays hold now."""
+        """Bytes that the library's arrays hold now."""
         ...
 
     def peak(self) -> int:
-        """The most that they have held since the process began."""
+        """The most bytes that the library's arrays have held since the process began."""
         ...
 
     def reserved(self) -> int | None:
-        """The most that it has taken from the driver since the process began; None where it keeps no count."""
+        """The most bytes taken from the driver since the process began; None where the library keeps no count."""
         ...
 
     def limit(self) -> int | None:
-        """How much it will hand out; None where that is not known."""
+        """The most bytes that the library will hand out; None where that is not known."""
         ...
 
     def hold(self, size: int) -> Callable[[], object]:
@@ -90,27 +90,27 @@ class Engine:
     start: Start | None = None
     """Whole iterations of the engine's own; without them its step and torch's optimiser make an iteration."""
     library: str = ""
-    """The distribution that does the work, if it is not torch: its version stands beside the figures."""
+    """Package that does the work, if it is not torch: its version stands beside the figures."""
     compiles: bool = False
     """Whether the first step compiles: its excess over a later one is then reported as compile time."""
     kept: Callable[[], int] | None = None
     """How many compiled pieces it keeps on disk, if any: when that grows, the compile time is of a cold cache."""
     autocasts: bool = True
-    """Whether torch.autocast reaches all that it runs; of whole iterations, whether those started under it heed it.
-    Where it does not, bfloat16 would be float32 in part."""
+    """Whether torch.autocast reaches all that the engine runs, whole iterations that are started under it included.
+    Otherwise bfloat16 would be float32 in part."""
     concurrent_tasks: bool | None = None
     """Whether it holds all tasks of a meta-batch at once (memory grows with them) or one after the other; None where
     that is not known."""
     foreign: Foreign | None = None
-    """Of an engine whose arrays are another library's, so that torch's allocator does not count them: gives that
-    library's allocator on a device. On a processor the memory of such an engine is that of the process alone."""
+    """Function that gives the allocator of the engine's own library on a device; None where arrays are torch's. On a
+    processor, the memory of such an engine is that of the whole process."""
 
 
 ENGINES: Registry[Engine] = Registry("engine", "metabench.engines")
 
 
 def in_process() -> list[str]:
-    """Names of the engines that need no library and no compiler: what is tried where seconds count."""
+    """Names of the engines that need no library and no compiler: they are tried where seconds count."""
     return [name for name, engine in ENGINES if not engine.library and not engine.compiles]
 
 

@@ -38,7 +38,7 @@ def _made(function: Function, state: list[Tensor], episodes: list[Tensor]) -> Ma
 
 @lru_cache(maxsize=8)
 def _compiled(function: Function, signature: Signature) -> Function:
-    """Once a process for each shape, however many iterations are started: the state is among the inputs."""
+    """The compiled function, one in a process for each shape: the state is among the inputs, so it serves again."""
     shapes, _ = signature
     return compiled(function, [torch.zeros(shape, dtype=dtype, device=device) for shape, dtype, device in shapes])
 

@@ -75,7 +75,7 @@ class Forms:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.chosen: dict[str, str] = {}
-        """By geometry."""
+        """The chosen form of each geometry."""
 
     def convolve(
         self,
@@ -87,7 +87,7 @@ class Forms:
         dilation: int | Pair = 1,
         groups: int = 1,
     ) -> Tensor:
-        """As `F.conv2d`. What has no other form (groups, dilation, a padding by name) is left as it is."""
+        """Convolve as `F.conv2d`, which is called for what has no other form (groups, dilation, a padding by name)."""
         if x.dim() == 4 and not isinstance(padding, str) and _pair(dilation) == (1, 1) and groups == 1:
             (examples, channels, height, width), (outputs, _, *kernel) = x.shape, weight.shape
             steps, border = _pair(stride), _pair(padding)
@@ -117,7 +117,7 @@ def forms_for(device: torch.device) -> Forms:
 
 
 def measured(geometry: Geometry, device: torch.device) -> dict[str, float]:
-    """By form, the seconds that the second-order gradient of some tasks takes: the least of a few tries."""
+    """Seconds that the second-order gradient of some tasks takes in each form: the least of a few tries."""
     tasks, shape = TASKS if device.type == "cuda" else FEW_TASKS, (geometry.channels, *geometry.kernel)
     x = torch.rand(tasks, geometry.examples, geometry.channels, geometry.height, geometry.width, device=device)
     weight = torch.rand(tasks, geometry.outputs, *shape, device=device)

@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of the processes this is. All hold the same meta-parameters; each has its share of a meta-batch's tasks."""
+    """Number of this process. All hold the same meta-parameters; each has its share of a meta-batch's tasks."""
 
     number: int
     of: int
 
     @property
     def leads(self) -> bool:
-        """Whether it decides how many iterations there are, and says what was measured."""
+        """Whether this process decides how many iterations there are, and says what was measured."""
         return self.number == 0
 
     def share(self, tasks: int) -> slice:
-        """Its tasks of a meta-batch: shares as even as can be. Raises `Unsupported` for fewer than processes."""
+        """The tasks of a meta-batch that this process takes. Raises `Unsupported` for fewer tasks than processes."""
         if tasks < self.of:
             raise Unsupported(f"{self.of} processes have no use for a meta-batch of {tasks}: some would have no task")
         return slice(tasks * self.number // self.of, tasks * (self.number + 1) // self.of)
@@ -68,8 +68,8 @@ class Group:
         return {name: own.view_as(part) for own, (name, part) in zip(sums, parts.items(), strict=True)}
 
     def led(self, run: Callable[[], object], measure: Callable[[], T]) -> T | None:
-        """`measure()` in the leading process, which calls `run` as often as it likes; the others do as often. None
-        in those."""
+        """Call `measure` in the leading process and give its result. It calls `run` as often as it likes; the other
+        processes call `run` as often, and give None."""
         if not self.rank.leads:
             while not self._last:
                 run()

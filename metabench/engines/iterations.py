@@ -25,7 +25,7 @@ class MetaIteration:
 
     algorithm: Algorithm
     names: tuple[str, ...]
-    """Of the meta-parameters, in their order."""
+    """Names of the meta-parameters, in their order."""
     adam: bool
     """Whether the outer optimiser is Adam; else it is plain descent."""
     clip: float

@@ -8,7 +8,7 @@ from metabench.engines.base import ENGINES, Engine, Step, mean_over_tasks
 
 
 def build(algorithm: Algorithm) -> Step:
-    """Each task's graph is freed before the next task begins: memory does not grow with the meta-batch."""
+    """A step that frees the graph of each task before the next begins: memory does not grow with the meta-batch."""
     return mean_over_tasks(replace(algorithm, autodiff=TAPE).task_direction)
 
 

@@ -12,14 +12,14 @@ from metabench.record.cell import Decay
 from metabench.tensors import Params
 
 COSINE_FLOOR = 0.01
-"""Of the rate, where `cosine` ends: MAML++ goes from 1e-3 to 1e-5."""
+"""Share of the rate at which `cosine` ends: MAML++ goes from 1e-3 to 1e-5."""
 HALVING_PERIOD = 2000
 """Iterations after which `halving` halves the rate: the schedule of Prototypical networks."""
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-"""Of torch's Adam."""
+"""Constants of torch's Adam."""
 CLIP_EPSILON = 1e-6
-"""Of torch's `clip_grad_norm_`."""
+"""Constant of torch's `clip_grad_norm_`."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ DESCENT = Outer("sgd", 1.0, "none", 1)
 class MetaOptimizer:
     """Hands directions to torch's Adam or SGD; owns the meta-parameters that it updates in place.
 
-    By their functions: to make one of torch's optimiser objects imports its compiler, which takes each cell's process
-    as long as all else that it imports.
+    It calls their functions: an optimiser object of torch imports torch's compiler, which takes each cell's process as
+    long as all other imports.
     """
 
     def __init__(self, meta: Params, outer: Outer) -> None:

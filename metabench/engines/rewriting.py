@@ -33,7 +33,7 @@ IN_FULL = frozenset(
 
 
 class Rewriting(TorchFunctionMode):
-    """Within it, products are computed in `half`, if that is a type, and convolutions in the form that `forms` choose.
+    """Mode that computes products in `half`, if that is a type, and convolutions in the form that `forms` choose.
 
     The functions of each kind are those of torch.autocast on CUDA.
     """

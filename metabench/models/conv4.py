@@ -113,9 +113,9 @@ class Conv4:
 def batch_norm(x: Tensor, params: Params, name: str) -> Tensor:
     """Normalise (examples, channels, height, width) per channel over this batch, then scale and shift.
 
-    By `NAME.mean` and `NAME.variance` instead where the parameters hold them. The affine part stands outside
-    `F.batch_norm` on purpose: inside it, `torch.func.vmap` gives a wrong second-order gradient when the weights are
-    adapted per task (docs/method.md, "The correctness gate").
+    Parameters `NAME.mean` and `NAME.variance`, if there are any, take the place of the batch's. The affine part stands
+    outside `F.batch_norm` on purpose: inside it, `torch.func.vmap` gives a wrong second-order gradient when the weights
+    are adapted per task (docs/method.md, "The correctness gate").
     """
     mean, variance = params.get(f"{name}.mean"), params.get(f"{name}.variance")
     x = F.batch_norm(x, mean, variance, training=mean is None)

@@ -18,7 +18,7 @@ from metabench.tensors import Params
 
 WIDTHS = (64, 128, 256, 512)
 BLOCKS = 2
-"""Of each width, of two convolutions each."""
+"""Residual blocks of each width, of two convolutions each."""
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ class TaskDistribution(Protocol):
     def sample(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Task:
         """An episode batch of `tasks` tasks on the CPU (float32 inputs), a function of the arguments alone.
 
-        Of these tasks those in `share`: what the whole batch has there, and the generator is left as by the whole. So
-        processes that share a meta-batch agree on its tasks, and each makes only its own.
+        Only the tasks in `share` are made: those that the whole batch has there, and the generator is left as by the
+        whole. So processes that share a meta-batch agree on its tasks, and each makes only its own.
 
         Classification: x (tasks, examples, channels, height, width), y (tasks, examples) int64, shot-major.
         Regression: x (tasks, points, inputs), y (tasks, points, outputs).

@@ -43,7 +43,7 @@ from metabench.tasks.packed import (
 
 NAME = "glyphs"
 ORIGIN = "drawn from DejaVu Sans, generator 1"
-"""To be numbered anew with every change of what is drawn: cached drawings of another origin are drawn again."""
+"""Raise the number with every change of what is drawn: cached drawings of another origin are drawn again."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bitmaps: TypeAlias = npt.NDArray[np.bool_]

@@ -72,7 +72,7 @@ class Source:
 
     @property
     def origin(self) -> str:
-        """In a few words, with no path."""
+        """Origin in a few words, with no path."""
         return " and ".join(sorted({"zip files" if part.suffix == ".zip" else "folders" for part in self.parts}))
 
 

@@ -28,7 +28,7 @@ SIDE = 28
 QUARTERS = 4
 """Orientations of an image: multiples of 90 degrees."""
 MOST_BYTES = 256 * MEBIBYTE
-"""Of the arrays in a cache file, ten times those of Omniglot."""
+"""Most bytes of the arrays in a cache file, ten times those of Omniglot."""
 FORMAT = 1
 """Version of the cache file; another version is not read."""
 

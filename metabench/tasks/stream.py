@@ -84,7 +84,7 @@ class _Stream:
 
 
 def _on_device(drawn: Sequence[Drawn], device: torch.device) -> Sequence[Drawn]:
-    """The same tensors on the device."""
+    """Tensors on the device."""
     if device.type != "cuda":
         return [one.to(device) for one in drawn]
     # One copy, from pinned memory: from ordinary memory it would wait for all that the device has been given to do.

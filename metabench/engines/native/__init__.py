@@ -40,9 +40,9 @@ from metabench.tensors import Params, Task, tensors_of
 KERNELS = [Path(__file__).with_name(f"{name}.cpp") for name in ("elements", "products", "convolutions", "winograd")]
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 KEPT_LIBRARIES = "native"
-"""Below the cache folder: what was compiled once, a file for each source, compiler and processor."""
+"""Folder within the cache folder: it has a library for each source, compiler and processor."""
 ASSOCIATIVE = ("-fassociative-math", "-fno-signed-zeros")
-"""Sums may be taken in another order: so do all libraries of linear algebra."""
+"""Options that let sums be taken in another order, as all libraries of linear algebra do."""
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
 DIRECTION = (
@@ -142,7 +142,7 @@ class Iterations:
         return {"loss": self.loss.value}
 
     def wait(self) -> None:
-        """A call returns when it is done."""
+        """Return at once: each iteration is done when its call returns."""
 
     @property
     def held(self) -> int:

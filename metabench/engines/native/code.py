@@ -1,9 +1,9 @@
 """C++ for a graph of tensors of known sizes: a loop for each operation, all in one function.
 
 What fits into a processor's cache is computed and kept, an operation at a time: nothing is called, every size is a
-constant of the compiler, and matrix products keep their sums in registers. What does not fit costs its way to memory;
-there an operation on elements is a formula, which stands in the loops of all that read it, and sums over the same
-elements share a loop.
+constant of the compiler, and matrix products keep their sums in registers. What does not fit takes time to move. There
+an operation on elements is a formula, which stands in the loops of all that read it, and sums over the same elements
+share a loop.
 """
 
 import math
@@ -167,7 +167,7 @@ class Program:
         return with_dimensions_kept(out, gone, value) if keep else out
 
     def copy(self, value: Value, dims: Sequence[int] | None = None) -> Value:
-        """The same in a buffer of its own, whose dimensions lie in that order: row by row if it is left out."""
+        """A copy in a buffer of its own, whose dimensions lie in the order `dims`: row by row if that is left out."""
         dims = tuple(range(len(value.shape)) if dims is None else dims)
         if (value, dims) not in self.copies:
             copy = self.buffer(value.shape, strides_in(value.shape, dims))

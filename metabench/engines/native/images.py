@@ -26,10 +26,10 @@ TURNED_WEIGHTS = (2, 3, 0, 1)
 PLACES = 16
 """Numbers of a tile of winograd.cpp: 4 x 4 inputs, from which come 2 x 2 outputs."""
 TILES = 48
-"""At most so many in work at once: with 64 channels they and the weights take 650 KiB of the second cache."""
+"""Most tiles in work at once: with 64 channels they and the weights take 650 KiB of the second cache."""
 VECTOR = 16  # channels
 FEWER = 1.3
-"""So many times fewer products make up for what tiles cost."""
+"""Factor by which tiles must save products to make up for what they cost."""
 
 
 def _convolution(
@@ -94,7 +94,7 @@ def _convolution_backward(
 
 
 class _Sizes(NamedTuple):
-    """The same for height and width."""
+    """Stride, padding and dilation, each the same for height and width."""
 
     stride: int
     padding: int
@@ -206,7 +206,7 @@ def _max_pool_backward(
     ceil: bool,
     places: Value,
 ) -> Value:
-    """As a formula: an element has the gradient of its window if it is the one that was taken."""
+    """The gradient of the input: each element has the gradient of its window if it was the largest there, else 0."""
     size = _window(kernel, stride, padding, dilation)
     _, _, h, w = x.shape
     spread = [_spread(program.real(value), x.shape, size) for value in (gradient, places)]

@@ -22,7 +22,7 @@ class Sums:
     dims: tuple[int, ...]
     """The dimensions of what is summed, in the order of the loops."""
     sums: list[tuple[Value, Value]] = field(default_factory=list)
-    """Where to and what, both with their dimensions in that order."""
+    """Target and value, both with their dimensions in that order."""
 
     def __str__(self) -> str:
         # A part of the sum for each of the outermost elements: rounding grows with the length of a sum.
@@ -91,7 +91,7 @@ def nest(shape: Sequence[int], indices: Sequence[str], body: str, vectors: bool 
 
 
 def merged(values: Sequence[Value]) -> tuple[tuple[int, ...], list[Value]]:
-    """The same elements of values of one shape, in as few dimensions as all that they are made of allow."""
+    """Views of values of one shape, in the fewest dimensions that all of their parts allow."""
     shape = values[0].shape
     parts = [part for value in values for part in value.parts]
     groups: list[list[int]] = []  # of dimensions, from the outer to the inner

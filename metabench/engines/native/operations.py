@@ -39,7 +39,7 @@ POINTWISE: dict[str, str] = {
     "where": "where({0}, {1}, {2})",
     "clamp_min": "where(lt({0}, {1}), {1}, {0})",
 }
-"""Truth is 1, and indices are numbers like others: all that occur are small enough to be exact."""
+"""C++ of each operation on elements. Truth is 1, and all indices that occur are small enough to be exact."""
 SAME = ("clone", "alias", "detach", "convert_element_type")
 
 

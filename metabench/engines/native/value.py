@@ -16,11 +16,11 @@ class Value:
     base: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-    """Of a formula: those that its buffer would have."""
+    """Strides of the elements; for a formula, those that its buffer would have."""
     offset: int = 0
     constant: float | None = None
     divided: tuple[tuple[int, int], ...] = ()
-    """By dimension, if not empty: what its index is divided by, and where the quotient ends."""
+    """Divisor of each dimension's index and the last quotient; empty where no index is divided."""
     formula: str = ""
     operands: tuple["Value", ...] = ()
     """What the formula is of, each of the shape of the whole; none is a formula itself."""
@@ -60,7 +60,7 @@ class Value:
 
 
 def constant(number: float, shape: Sequence[int] = ()) -> Value:
-    """The same number everywhere."""
+    """A value that is one number everywhere."""
     return Value("", tuple(shape), (0,) * len(shape), constant=float(number))
 
 
@@ -86,9 +86,9 @@ def formula_of(expression: Callable[..., str], shape: tuple[int, ...], values: S
 
 
 def layout(shape: tuple[int, ...], values: Sequence[Value]) -> tuple[int, ...]:
-    """Strides for what is made of values element by element: as those lie in memory that have the whole shape.
+    """Strides for what is made of values element by element: those of a value that has the whole shape.
 
-    Where they differ, not row by row: images have their channels in line, and so do weights that belong to them.
+    The first value that does not lie row by row decides: images have their channels in line, and so have their weights.
     """
     orders = [order(value) for value in values if value.constant is None and value.shape == shape and dense(value)]
     plain = tuple(range(len(shape)))
@@ -101,7 +101,7 @@ def dense(value: Value) -> bool:
 
 
 def order(value: Value) -> tuple[int, ...]:
-    """Its dimensions from the outermost in memory to the innermost."""
+    """The dimensions of a value from the outermost in memory to the innermost."""
     long = iter(sorted((d for d, n in enumerate(value.shape) if n > 1), key=lambda d: -value.strides[d]))
     return tuple(next(long) if n > 1 else d for d, n in enumerate(value.shape))
 
@@ -124,7 +124,7 @@ def mapped(value: Value, view: Callable[[Value], Value]) -> Value:
 
 
 def of_dimensions(value: Value, dims: Sequence[int | None]) -> Value:
-    """Those dimensions in that order; None is a new one of size 1. What is left out has size 1, or is at index 0."""
+    """A view with these dimensions in this order; None is a new one of size 1. One left out has size 1 or index 0."""
 
     def view(value: Value) -> Value:
         return replace(

@@ -31,7 +31,7 @@ INSTALL = (
     "--config-settings=--build-option=build_ext learn2learn==0.2.0"
 )
 """The library's C files were written for Python 3.10 (learnables/learn2learn#413); asked for `build_ext`, its own
-set-up writes them anew. Without dependencies, for those that its import does not need are large and old."""
+set-up writes them anew. Dependencies are left out: those that its import does not need are large and old."""
 
 
 def build(algorithm: Algorithm) -> Step:

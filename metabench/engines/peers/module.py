@@ -22,10 +22,10 @@ from metabench.errors import Unsupported
 from metabench.tensors import Batch, Params, Task
 
 CARRIED = (MAML, FOMAML, Reptile, ANIL, MetaSGD)
-"""These very classes: a subclass, or a plug-in, computes something else."""
+"""Algorithms that the peers carry. A subclass, or a plug-in, computes something else."""
 
 TaskDirection: TypeAlias = Callable[[Params, Task], tuple[Params, dict[str, Tensor]]]
-"""As `Algorithm.task_direction`."""
+"""Function like `Algorithm.task_direction`."""
 
 
 class Layer(nn.Module):
@@ -50,7 +50,7 @@ class Part(nn.Module):
                 owner = owner.get_submodule(step)
             owner.register_parameter(leaf, p)
         self.names = tuple(name for name, _ in self.named_parameters())
-        """In the order of `parameters()`, which libraries keep to."""
+        """Names of the parameters in the order of `parameters()`, which libraries keep to."""
         self.places = tuple((name, attrgetter(name)) for name in self.names)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Network:
     inner: Part
     """What `body` gives -> (examples, outputs)"""
     rates: list[nn.Parameter]
-    """Of Meta-SGD, in the order of `inner.parameters()`; else empty."""
+    """Rates of Meta-SGD in the order of `inner.parameters()`; else empty."""
     leaves: dict[str, nn.Parameter]
     """All meta-parameters: those of both modules and the rates."""
 
@@ -137,7 +137,7 @@ def differentiates(algorithm: Algorithm) -> bool:
 
 
 def momentum(algorithm: Algorithm) -> float:
-    """Of the inner optimiser; 0 for plain descent."""
+    """Momentum of the inner optimiser; 0 for plain descent."""
     return MOMENTUM if algorithm.inner_optimizer == "momentum" else 0.0
 
 

@@ -27,11 +27,11 @@ Arrays: TypeAlias = dict[str, Array]
 """Named arrays: parameters, gradients."""
 
 NORM_EPSILON = 1e-5
-"""Of `F.batch_norm`."""
+"""Constant of `F.batch_norm`."""
 
 
 class Batch(NamedTuple):
-    """As in `metabench.tensors`; images with their channels last."""
+    """Batch like that of `metabench.tensors`; images have their channels last."""
 
     x: Array
     y: Array
@@ -54,13 +54,13 @@ class Images(NamedTuple):
 
 
 def convolve(x: Array, kernel: Array, stride: int) -> Array:
-    """As JAX's neural network libraries do it."""
+    """Convolution as JAX's neural network libraries write it."""
     layout = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=layout)
 
 
 def halve(x: Array) -> Array:
-    """As JAX's neural network libraries do it."""
+    """Max-pooling as JAX's neural network libraries write it."""
     halved: Array = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
     return halved
 
@@ -76,8 +76,8 @@ def convolve_by_matrix(x: Array, kernel: Array, stride: int) -> Array:
 def halve_by_choice(x: Array) -> Array:
     """The larger of neighbours, twice: its derivatives are choices, too, and no scatter.
 
-    Not a maximum over a dimension, nor `jnp.maximum`, whose derivatives look for what equals the maximum: where XLA
-    computes an input twice, once with fused multiply-adds, nothing does, and gradients vanish (seen with 0.10.2).
+    Derivatives of a maximum over a dimension and of `jnp.maximum` look for what equals the maximum. Where XLA computes
+    an input twice, once with fused multiply-adds, nothing does, and gradients vanish (seen with 0.10.2).
     """
     _, height, breadth, _ = x.shape
     x = _larger(x[:, : height // 2 * 2 : 2], x[:, 1::2])
@@ -128,7 +128,7 @@ class Functions:
         return self.head_loss(params, Batch(self.features(params, batch.x), batch.y))
 
     def head_loss(self, params: Arrays, batch: Batch) -> Array:
-        """The same where `x` is features already."""
+        """Mean loss of a batch whose `x` is features already."""
         outputs = batch.x @ params["head.weight"] + params["head.bias"]
         if self.algorithm.learner.kind == "regression":
             return jnp.mean((outputs - batch.y) ** 2)

@@ -120,9 +120,9 @@ class Iterations:
         self.arrays = self._params(meta)
 
     def _precisely(self) -> AbstractContextManager[None]:
-        """Where the meta-parameters are of float64, the context outside which JAX would make float32 of them.
+        """The context that keeps JAX from making float32 of meta-parameters in float64; of float32, an empty one.
 
-        For this thread and for as long as it is entered; what is compiled inside is kept apart.
+        It holds for this thread and as long as it is entered; what is compiled inside is kept apart.
         """
         if self.like.dtype != torch.float64:
             return nullcontext()
@@ -148,7 +148,7 @@ class Iterations:
 def as_jax(model: Model, name: str, p: Tensor) -> Tensor:
     """Kernels (outputs, inputs, height, width) as HWIO, and dense weights (outputs, inputs) as (inputs, outputs).
 
-    Where the head's inputs are a flattened map, its channels come last then, as in `functions.features`.
+    A flattened map that is the head's input then has its channels last, as in `functions.features`.
     """
     if p.dim() == 1:
         return p
