@@ -80,7 +80,7 @@ class ConsoleProgress:
         self.pace = Pace(clock)
         self.leaders = Leaders()
         self.running: dict[str, tuple[Cell, float]] = {}
-        """By id, with the time at which it began."""
+        """The cells that are being measured, by id, each with the time at which it began."""
         self.live = Live(console=self.console, get_renderable=self.shown, refresh_per_second=PER_SECOND, transient=True)
 
     def __enter__(self) -> Self:
@@ -123,7 +123,7 @@ class ConsoleProgress:
         self._line(f"warning: {sentence}", whole=True)
 
     def shown(self) -> Group:
-        """The foot of a terminal: what is left, what runs, and the fastest in its setting."""
+        """The last lines on a terminal: what is left, what runs, and the fastest in its setting."""
         pace = self.pace
         if not pace.total:
             return Group()

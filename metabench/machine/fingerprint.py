@@ -1,4 +1,4 @@
-"""On what was it measured: a fingerprint of the machine that can be published.
+"""The fingerprint of the machine that a run was measured on, fit to be published.
 
 No host name, user name or file-system path is in it. What cannot be found out is None.
 """
@@ -259,7 +259,7 @@ def _torch() -> dict[str, Any]:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Those that change how fast torch runs, with what could name a person or a machine hidden."""
+    """The variables that change how fast torch runs, with what could name a person or a machine hidden."""
     return {name: _publishable(value) for name, value in sorted(variables.items()) if ENVIRONMENT.fullmatch(name)}
 
 

@@ -87,7 +87,7 @@ def ran_out(message: str) -> bool:
 
 
 def lift_limit() -> None:
-    """Take the limit away again on a processor: what ran out of memory has something to say."""
+    """Remove the limit on a processor, so that a process that ran out of memory can still report it."""
     if sys.platform == "linux":
         import resource
 

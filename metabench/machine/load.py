@@ -31,7 +31,7 @@ class Load:
 
 
 def load_between(first: Look, second: Look) -> Load:
-    """What others used between two looks. A process that ended in between counts as another's: its last is unknown."""
+    """Cores that others used between two looks. A process that ended in between counts as another's."""
     seconds = second.at - first.at
     ours = sum(used - first.ours.get(pid, 0.0) for pid, used in second.ours.items())
     others = second.busy - first.busy - ours

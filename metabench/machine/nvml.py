@@ -200,7 +200,7 @@ def _nvml_handle(pynvml: Any, index: int) -> Any:
 
 
 def _visible_handle(pynvml: Any, index: int) -> Any:
-    """The same by the environment's list, or by NVML's own order."""
+    """NVML's handle of torch's device `index` by CUDA_VISIBLE_DEVICES, or else by NVML's own order."""
     visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
     entry = visible[index] if index < len(visible) else str(index)
     return pynvml.nvmlDeviceGetHandleByIndex(int(entry)) if entry.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(entry)

@@ -1,1 +1,1 @@
-"""Measuring: clock, memory, statistics, machine fingerprint, correctness gate."""
+"""Measuring: time, memory, phases, work, energy and launches of a meta-iteration."""

@@ -28,9 +28,9 @@ class Budget:
     seconds: float = 2.0
     block_seconds: float = 0.01
     relative_width: float = 0.01
-    """Sampling stops once the median is known to ± this share of itself…"""
+    """Sampling stops once the median is known to ± this share of itself, and `min_samples` are there."""
     min_samples: int = 20
-    """…and there are this many samples."""
+    """Fewest samples before sampling may stop."""
     noisy_width: float = 0.05
     """A 95 % interval of the median wider than ± this share is called noisy, and so is a drift by more."""
 
@@ -150,7 +150,7 @@ def _cuda_block(wait: Callable[[], object], call: Callable[[], object], block: i
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Collect, then leave the collector off: when it runs is chance, and must not be measured."""
+    """Collect garbage, then keep the collector off: when it runs is chance, and must not be measured."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -19,7 +19,7 @@ FOREIGN: Reading = (None, "unavailable (arrays outside torch's allocator)")
 TRIES = 3
 """How many blocks are held at the most: making one may itself move the peak a little."""
 SAFE_SHARE = 0.8
-"""Of an allocator's limit: what is left is for gaps between blocks, and for torch."""
+"""Share of an allocator's limit that may be used: the rest is for gaps between blocks, and for torch."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,6 @@ def _raised(allocator: Allocator) -> Iterator[bool]:
 
 
 def _has_room(allocator: Allocator) -> bool:
-    """Whether the step fits above its earlier peak: it was called before, so it adds no more than the peak tells."""
+    """Whether the step fits above its earlier peak: it was called before, so it adds no more than that tells."""
     limit, peak = allocator.limit(), allocator.peak()
     return limit is not None and peak + (peak - allocator.in_use()) <= SAFE_SHARE * limit

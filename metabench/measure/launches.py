@@ -60,7 +60,7 @@ class Activity(NamedTuple):
 
     @property
     def end(self) -> float:
-        """When it was over."""
+        """The moment at which it was over."""
         return self.start + self.seconds
 
 

@@ -80,28 +80,28 @@ class Marks:
         """Whether an inner gradient is being made: what it is made of is then the inner loop's."""
 
     def begin(self, phase: str) -> None:
-        """Forget what was; the iteration begins."""
+        """Begin an iteration, and forget the one before."""
         self.moments = [(phase, self.stamp(phase))]
         self.frames = [Frame(phase, False)]
 
     def end(self) -> None:
-        """The iteration has ended."""
+        """End the iteration."""
         self.moments.append(("", self.stamp("")))
 
     def enter(self, phase: str, inner: bool = False) -> None:
-        """A call begins, in that phase."""
+        """Begin a call in a phase."""
         self.frames.append(Frame(phase, inner))
         self.moments.append((phase, self.stamp(phase)))
 
     def turn(self, phase: str) -> None:
-        """The call that is going on comes to its next phase."""
+        """Move the innermost call to its next phase."""
         frame = self.frames[-1]
         if frame.phase != phase:
             frame.phase = phase
             self.moments.append((phase, self.stamp(phase)))
 
     def leave(self, then: str = "") -> None:
-        """The call has ended; the one around it goes on, in the phase `then` if one is given."""
+        """End the innermost call; the one around it goes on, in the phase `then` if one is given."""
         self.frames.pop()
         frame = self.frames[-1]
         phase = frame.phase = then or frame.phase
@@ -126,7 +126,7 @@ class Marks:
 
 
 def _undivided(found: Mapping[str, Amount]) -> dict[str, Amount]:
-    """By phase; where nothing inside a direction was seen, that is one phase."""
+    """Amounts by phase, with one phase for a direction inside which nothing was seen."""
     unseen = found.keys() <= {AVERAGE, OPTIMISER}
     return {DIRECTIONS if unseen and phase == AVERAGE else phase: amount for phase, amount in found.items()}
 
@@ -135,7 +135,7 @@ def _undivided(found: Mapping[str, Amount]) -> dict[str, Amount]:
 
 
 def with_marks(algorithm: Algorithm, marks: Marks) -> Algorithm:
-    """The same algorithm, of a class of its own below its class, marking what it does.
+    """An algorithm that does what this one does, and marks it; its class is a subclass of this one's.
 
     Inner gradients are those that it takes by `inner_gradient`, which every inner loop does. Any other gradient is an
     outer one; so is what an engine does after `objective`, if it takes the gradient itself (`vmap`). Between two
@@ -187,7 +187,7 @@ _WATCHED = "watched "
 
 
 class _WatchedLearner(Learner):
-    """Below, a class for each set of marks: tells them when it is asked for predictions outside of an inner loss."""
+    """Base class of learners that tell a set of marks when they are asked for predictions outside of an inner loss."""
 
 
 def _learner(learner: Learner, marks: Marks) -> Learner:

@@ -18,12 +18,12 @@ class Phases:
     """What the phases took, in seconds, and what a meta-iteration took without marks in the same minutes."""
 
     step: Summary
-    """Without marks, without sampling."""
+    """Time of a meta-iteration without marks and without sampling."""
     seconds: dict[str, Mean]
-    """By phase, in the order of `PHASES`; sampling is no part of the meta-iteration."""
+    """Means by phase, in the order of `PHASES`; sampling is no part of the meta-iteration."""
 
     ratio: Summary
-    """Of the iterations with marks to those without, in pairs that were run one after the other: what marks cost."""
+    """Ratio of the iterations with marks to those without, in pairs run one after the other: what marks cost."""
 
     @property
     def total(self) -> float:
@@ -32,7 +32,7 @@ class Phases:
 
     @property
     def deviation(self) -> float:
-        """By what share the phases together differ from the meta-iteration without marks."""
+        """Difference of the sum of the phases from the meta-iteration without marks, as a share of the latter."""
         return self.total / self.step.median - 1
 
 
@@ -58,8 +58,8 @@ def measure_phases(
 ) -> Phases:
     """Iterations without marks and with them in turn, so that a machine that changes its pace meets both alike.
 
-    `marked` calls `begin` and `end` of `marks`. The garbage collector is off meanwhile. What marks cost, by the median
-    ratio of both, is taken off: the same for each mark, from the phase that it falls into.
+    `marked` calls `begin` and `end` of `marks`. The garbage collector is off meanwhile. The median ratio of both tells
+    what marks cost. An equal share for each mark is taken off the phase that it falls into.
     """
     steps: list[float] = []
     found: list[dict[str, float]] = []

@@ -34,9 +34,9 @@ Trial = tuple[float, Callable[[], object]]
 def step_flops(algorithm: Algorithm, episodes: Task, meta: Params) -> int:
     """Floating-point operations of the directions of one meta-iteration, as `loop` computes them.
 
-    By torch's own counter: 2·m·n·k for each matrix product and its like for each convolution, whatever of forward,
-    backward and double backward is really carried out: also what is computed again by `checkpoint`, and what torch
-    does without need (the second derivative of a convolution always contains its input's). Products with the zeros of
+    torch's own counter takes 2·m·n·k for each matrix product and its like for each convolution. It counts whatever of
+    forward, backward and double backward is carried out: also what `checkpoint` computes again, and what torch does
+    without need (the second derivative of a convolution always contains its input's). Products with the zeros of
     padding count. An engine that comes to the same direction by a shorter way is credited with the loop's work.
 
     Left out: all that works element by element or sums up (activations, batch normalisation, pooling, softmax, losses,
@@ -63,7 +63,7 @@ def step_bytes(algorithm: Algorithm, episodes: Task, meta: Params) -> int:
     The sum over all operators of the bytes of their tensor inputs and outputs: what an eager execution asks of memory
     and caches together, where no operator knows of another. On small networks most of it never leaves the caches, and a
     compiled engine moves a fraction of it: it is an upper bound of main memory's traffic. Views move nothing; of an
-    expanded tensor its own elements count. As with `step_flops`, of one task, times the tasks.
+    expanded tensor its own elements count. One task is counted and multiplied by the tasks, as in `step_flops`.
     """
     direction = loop.build(algorithm)
     with Traffic() as traffic:
@@ -74,8 +74,8 @@ def step_bytes(algorithm: Algorithm, episodes: Task, meta: Params) -> int:
 def iteration_calls(run: Callable[[], object]) -> int:
     """Operators that `run`, one meta-iteration of an engine that goes through torch's operators, calls.
 
-    Those alone that do something: views and the making of empty tensors are none. On a GPU each is a kernel launched,
-    or a few. The outer update counts.
+    Operators that do nothing, such as views and the making of empty tensors, are left out. On a GPU each is a kernel
+    launched, or a few. The outer update counts.
     """
     with Traffic() as traffic:
         run()
@@ -120,7 +120,7 @@ class Sizes:
     images: tuple[tuple[int, int], ...] = ((32, 14), (32, 28), (32, 56), (256, 56))
     """(images in the batch, rows of a square image) of convolutions."""
     array_bytes: int = 2**27
-    """Of each array that is copied: several times the size of caches, else their bandwidth would be measured."""
+    """Bytes of each array that is copied: several times the size of caches, else their bandwidth would be measured."""
 
 
 def measure_peaks(

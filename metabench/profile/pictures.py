@@ -15,7 +15,7 @@ from metabench.report.figures.style import INK, PAPER
 from metabench.report.numbers import bytes_text, duration_text
 
 LEAST_SHARE = 0.002
-"""Of the whole: a narrower piece of a flame graph is not seen."""
+"""Share of the whole: a narrower piece of a flame graph is not seen."""
 LEAST_LETTERS = 4
 LETTER = 5.2  # pixels, on average, of the type in a flame graph
 WIDTH, ROW = 760, 26
@@ -100,7 +100,7 @@ def _flame(profile: Profile) -> Figure:
 
 
 def _fitting(name: str, letters: int) -> str:
-    """As much of a name as fits; nothing where that is too little."""
+    """The part of a name that fits; empty where that is too little."""
     name = name.removeprefix("aten::").removeprefix("autograd::engine::evaluate_function: ")
     if letters < LEAST_LETTERS:
         return ""

@@ -23,7 +23,7 @@ class Span:
 
     @property
     def end(self) -> float:
-        """When it was over."""
+        """The moment at which it was over."""
         return self.start + self.seconds
 
 
@@ -33,7 +33,7 @@ class Operator:
 
     span: Span
     stack: tuple[str, ...]
-    """Its phase, the operators that it is called in, and its own name."""
+    """Names from the outside in: the phase, the operators that this one is called in, and its own name."""
     own: float
     """Seconds that it did not spend in operators it called."""
     leaf: bool
@@ -62,11 +62,11 @@ class Trace:
     operators: tuple[Operator, ...]
     allocations: tuple[Allocation, ...]
     kernels: tuple[Span, ...]
-    """Of a GPU."""
+    """Kernels that a GPU carried out."""
 
     @property
     def seconds(self) -> float:
-        """From the start of the first phase to the end of the last, the profiler's own work included."""
+        """Seconds from the start of the first phase to the end of the last, the profiler's own work included."""
         return self.phases[-1].end
 
     def phase_at(self, moment: float) -> str:
@@ -159,7 +159,7 @@ def folded(trace: Trace) -> dict[tuple[str, ...], float]:
 
 
 def folded_text(stacks: dict[tuple[str, ...], float]) -> str:
-    """In the format of flamegraph.pl and speedscope: a stack and its microseconds in a line."""
+    """Text in the format of flamegraph.pl and speedscope: a stack and its microseconds in a line."""
     lines = [f"{';'.join(part.replace(';', ',') for part in stack)} {1e6 * s:.0f}" for stack, s in stacks.items()]
     return "\n".join(sorted(lines)) + "\n"
 

@@ -14,7 +14,7 @@ Role: TypeAlias = Literal["implementation", "task", "size", "technique", "traini
 LARGEST = 1e100
 """The largest figure that is a result: the square of a larger one would overflow."""
 LARGEST_WHOLE = 2**53
-"""From here on not every reader of JSON has every whole number."""
+"""Largest whole number of an axis: some readers of JSON round larger ones."""
 LONGEST_NAME = 200
 _LONGEST_SHOWN = 80
 
@@ -32,7 +32,7 @@ class Axis:
     default: Any = None
     """What a sweep file that leaves it open means, and what a row that lacks it had; None: it must be given."""
     word: str = ""
-    """What it is called in tables; its name with spaces if left out."""
+    """Name in tables; the axis's name with spaces if left out."""
     phrase: str | Callable[[Any], str] = ""
     """How a value of it reads in a title: `threads {}`."""
     takes: str = ""
@@ -47,7 +47,7 @@ class Axis:
     tacit: bool = False
     """Whether its default goes without saying in a title."""
     cost: bool = False
-    """Of an axis of training: whether it changes what a meta-iteration costs."""
+    """Whether an axis of training changes what a meta-iteration costs."""
     later: bool = False
     """Whether it came after runs had been committed: a cell's id and JSON leave its default out, so that ids stay."""
     settable: bool = True

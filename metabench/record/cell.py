@@ -145,7 +145,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def setting(self) -> tuple[Any, ...]:
-        """Equal for the cells that are matched but for algorithm, engine, technique and training."""
+        """A key that is equal for cells that differ in algorithm, engine, technique and training alone."""
         return (self.task, self.model, self.precision, self.device, *(self[axis] for axis in SIZE_AXES))
 
     def seed_for(self, purpose: Literal["init", "train", "validation", "test"]) -> int:
@@ -183,7 +183,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(regrouped(data), cls)
 
     def with_measures_of(self, other: Self) -> Self:
-        """This cell, asked for what either of the two is asked for."""
+        """A copy of this cell with the measures of both."""
         return msgspec.structs.replace(self, measure=tuple(m for m in MEASURES if m in self.measure + other.measure))
 
 
@@ -245,6 +245,6 @@ def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
 
 
 def varying(cells: Iterable[Cell], axes: Iterable[str]) -> list[str]:
-    """Those of the axes on which the cells differ."""
+    """The axes on which the cells differ."""
     cells = list(cells)
     return [name for name in axes if len({str(cell[name]) for cell in cells}) > 1]

@@ -1,4 +1,4 @@
-"""On what a run was measured, typed: the machine, its software, and what the run was warned of."""
+"""The environment of a run, typed: the machine, its software, and what the run was warned of."""
 
 from typing import Annotated, Any
 
@@ -94,12 +94,12 @@ class Environment(Record, frozen=True, omit_defaults=True):
     stand_in: Text = ""
     """The task distribution that took the place of one that was not at hand."""
     pairing: Text | None = None
-    """Equal in two runs that were measured in pairs."""
+    """Name that is the same in two runs that were measured in pairs."""
     sweep: SweepName = SweepName()
     machine: Machine | None = None
     backend: Name = "local"
     machines: dict[str, Machine] | None = None
-    """By label, of a run on machines that were not known before."""
+    """Machines by label, in a run on machines that were not known before."""
     revision: dict[str, Any] | None = None
     """Name and date of the revision that was measured, where it is not that of the program that ran."""
     runs: list[dict[str, Any]] | None = None
@@ -119,7 +119,7 @@ class Environment(Record, frozen=True, omit_defaults=True):
 
     @property
     def machine_label(self) -> str:
-        """Equal for rows that may stand in one ratio: machine, torch, Python."""
+        """A key that is equal for rows that may stand in one ratio: machine, torch, Python."""
         machine = self.machine or Machine()
         torch, python = (machine.packages or {}).get("torch"), (machine.python or {}).get("version")
         versions = [f"{name} {version}" for name, version in (("torch", torch), ("Python", python)) if version]

@@ -21,7 +21,7 @@ SIDES: tuple[Side, ...] = ("a", "b")
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 RARE = ("energy", "launches", "reference", "machine", "run", "implementation")
-"""What most rows do not have: left out of those."""
+"""Fields that most rows lack, and then leave out."""
 
 
 class Memory(Record, frozen=True):
@@ -46,15 +46,15 @@ class Peaks(Record, frozen=True):
     """The highest rates reached with some number of threads, on a device, in a precision."""
 
     matmul: Positive
-    """Of products of square matrices, in floating-point operations per second."""
+    """Rate of products of square matrices, in floating-point operations per second."""
     convolution: Positive
-    """Of 3x3 convolutions from 64 to 64 channels, in floating-point operations per second, counted as if each product
-    were carried out: an algorithm with fewer (Winograd's) can go beyond what the hardware multiplies."""
+    """Rate of 3x3 convolutions from 64 to 64 channels, in floating-point operations per second. Each product is counted
+    as if it were carried out, so an algorithm with fewer (Winograd's) can go beyond what the hardware multiplies."""
     bandwidth: Positive | None
-    """Between processor and main memory, in bytes per second read and written. A cache line that is fetched only to be
-    overwritten is not counted, as in STREAM."""
+    """Rate between processor and main memory, in bytes per second read and written. A cache line that is fetched only
+    to be overwritten is not counted, as in STREAM."""
     noisy: bool
-    """Whether a timing behind these is: other programs were in the way, and the machine may well be faster."""
+    """Whether a timing behind these is noisy: other programs were in the way, and the machine may well be faster."""
 
 
 class Work(Record, frozen=True):
@@ -83,7 +83,7 @@ class Energy(Record, frozen=True):
     watts: Amount | None
     """Mean power over the window."""
     seconds: Amount | None
-    """How long the window was."""
+    """Length of the window in seconds."""
     iterations: Whole | None
     """How many meta-iterations it had."""
     method: Text
@@ -100,7 +100,7 @@ class Launches(Record, frozen=True):
     """Seconds in which it carried out at least one of them."""
     note: Text
     busy_share: Share | None = None
-    """Those seconds, as a share of the meta-iteration's time by the clock."""
+    """Share of the meta-iteration's time by the clock in which the GPU carried out work."""
 
 
 class Data(Record, frozen=True):
@@ -116,7 +116,7 @@ class Theory(Record, frozen=True):
     """What an implementation says of itself, by which it is grouped, drawn and held against theory."""
 
     family: Text = ""
-    """Of the algorithm."""
+    """Family of the algorithm."""
     order: Text = ""
     """What derivatives of the adaptation its direction contains: `second`, `first`, `implicit` or `none`."""
     concurrent_tasks: bool | None = None
@@ -161,7 +161,7 @@ class Measurement(Record, frozen=True, kw_only=True):
     warnings: list[Text] = []
     traceback: Text = ""
     noise: Noise | None = msgspec.field(default=None, name="reference")
-    """Set where it was timed for the noise floor alone, and counts for no cell."""
+    """Pair and side of a row that was timed for the noise floor alone, and counts for no cell."""
     run: Text = ""
     """The run that it was merged from, and its revision."""
     machine: Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)] = ""

@@ -19,7 +19,7 @@ MEASUREMENTS = "measurements.jsonl"
 ENVIRONMENT = "environment.json"
 SWEEP = "sweep.toml"
 MOST_BYTES = 1024 * MEBIBYTE
-"""Of `measurements.jsonl`: a hundred times what the largest sweeps come to."""
+"""Largest size of `measurements.jsonl`: a hundred times what the largest sweeps come to."""
 LONGEST_LINE = 16 * MEBIBYTE
 MOST_ENVIRONMENT = 16 * MEBIBYTE
 MOST_SWEEP = MEBIBYTE // 4
@@ -37,7 +37,7 @@ class Damage:
     number: int
     start: int
     end: int
-    """In bytes from the start of the file."""
+    """Start and end of the line, in bytes from the start of the file."""
     why: str
 
     def __str__(self) -> str:

@@ -122,9 +122,9 @@ class Phases(Record, frozen=True):
     """What the phases of a meta-iteration take."""
 
     step: StepTime
-    """Without marks, without sampling."""
+    """Time of a meta-iteration without marks and without sampling."""
     seconds: dict[str, Mean]
-    """By phase, in the order of `PHASES`; sampling is no part of the meta-iteration."""
+    """Means by phase, in the order of `PHASES`; sampling is no part of the meta-iteration."""
 
     def __post_init__(self) -> None:
         if not self.seconds.keys() <= set(PHASES) or any(mean.low < 0 for mean in self.seconds.values()):

@@ -68,6 +68,6 @@ def _around(cuts: Sequence[int], count: int) -> list[tuple[int, int, int]]:
 
 
 def _excess(values: np.ndarray, widths: np.ndarray, floor: float, begin: int, cut: int, end: int) -> float:
-    """By how much a step is higher than what noise would explain."""
+    """Height of a step beyond what noise would explain."""
     step = abs(float(np.median(values[cut:end]) - np.median(values[begin:cut])))
     return step - max(floor, hypot(float(np.median(widths[begin:cut])), float(np.median(widths[cut:end]))))

@@ -9,14 +9,14 @@ from metabench.record.quality import CurvePoint
 
 @dataclass(frozen=True)
 class Crossing:
-    """When the curve of one training seed first was at the target."""
+    """The point at which the curve of one training seed first was at the target."""
 
     iterations: float
     seconds: float
 
 
 def crossing(curve: Sequence[CurvePoint], value: float, falls: bool) -> Crossing | None:
-    """When a curve, whose values fall or else rise as it gets better, is first at least as good as `value`.
+    """The point at which a curve is first at least as good as `value`; its values fall or else rise as it gets better.
 
     None if it never is. Between two points the logarithm of the error (1 - accuracy, or the squared error) is taken to
     be a straight line: errors fall by factors. Where an error is 0, which has no logarithm, the error itself is.

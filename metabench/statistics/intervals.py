@@ -14,7 +14,7 @@ import numpy as np
 from metabench.record.timing import Mean, Summary
 
 CONFIDENCE = 0.95
-"""Of every interval that is shown."""
+"""Confidence of every interval that is shown."""
 RESAMPLES = 1000
 """How often a bootstrap draws."""
 STOPPING_CONFIDENCE = 0.99

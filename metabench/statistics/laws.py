@@ -41,11 +41,11 @@ class Law:
     exponent: Estimate
     """p of value = c · size^p."""
     r_squared: float | None
-    """Of the power law, in logarithms; None for two points, or where nothing changes."""
+    """R² of the power law in logarithms; None for two points, or where nothing changes."""
     each: Estimate
     """b of value = a + b · size."""
     fixed: Estimate
-    """a."""
+    """a of value = a + b · size."""
     bent: bool
     """Whether a straight line misses a point by more than the rounds' noise; also true where that is not known."""
     power: tuple[Array, Array | None] = field(repr=False, compare=False)
@@ -117,8 +117,8 @@ def _r_squared(x: Array, y: Array, centre: Array) -> float | None:
 def _fitted(x: Array, y: Array, weights: Array) -> tuple[Array, Array | None]:
     """Intercept and slope of y (rounds, sizes) against x (sizes), where errors are as large as 1 / weights.
 
-    With them the matrix (2, 2) that gives the square of half the interval of any weighted sum of both; None if it is
-    not known.
+    The matrix (2, 2) beside them gives the square of half the interval of any weighted sum of both; None if it is not
+    known.
     """
     design = np.stack([np.ones_like(x), x], axis=1) * weights[:, None]
     inverse = np.linalg.pinv(design)

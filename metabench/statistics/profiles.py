@@ -22,7 +22,7 @@ class Curve:
 
     name: str
     ratios: Mapping[int, tuple[float, ...]]
-    """By replicate; `NEVER` where it failed."""
+    """Ratios by replicate; `NEVER` where the name failed."""
 
     @property
     def every(self) -> list[float]:
@@ -34,7 +34,7 @@ class Curve:
         return sum(ratio <= factor for ratio in self.every) / len(self.every)
 
     def area(self, most: float) -> Interval:
-        """The area under the profile from 1 to `most` on a logarithmic axis, of 1 for who is always the best.
+        """The area under the profile from 1 to `most` on a logarithmic axis; 1 for a name that is always the best.
 
         Formed in each replicate and averaged; from three on with Student's interval over them, cut off at 0 and 1.
         """

@@ -20,10 +20,10 @@ LEVEL = 0.02
 
 @dataclass(frozen=True)
 class Shift(Interval):
-    """By how much the second set lies above the first, in the numbers' unit."""
+    """Height of the second set above the first, in the numbers' unit."""
 
     p: float
-    """Of the two-sided test for no shift."""
+    """p of the two-sided test for no shift."""
 
     @property
     def as_factor(self) -> Interval:
@@ -46,7 +46,7 @@ def smallest_p(first: int, second: int, paired: bool) -> float:
 
 
 def shift_of_pairs(differences: Sequence[float]) -> Shift:
-    """From the differences (second minus first) of at least six pairs, by Wilcoxon's signed ranks."""
+    """The shift from the differences (second minus first) of at least six pairs, by Wilcoxon's signed ranks."""
     from scipy.stats import wilcoxon
 
     array = np.asarray(differences, dtype=float)
@@ -56,7 +56,7 @@ def shift_of_pairs(differences: Sequence[float]) -> Shift:
 
 
 def shift_of_sets(first: Sequence[float], second: Sequence[float]) -> Shift:
-    """From two sets of at least four numbers each that were taken apart, by Mann and Whitney's ranks."""
+    """The shift between two sets of at least four numbers each that were taken apart, by Mann and Whitney's ranks."""
     from scipy.stats import mannwhitneyu
 
     before, after = np.asarray(first, dtype=float), np.asarray(second, dtype=float)

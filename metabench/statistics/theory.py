@@ -1,4 +1,4 @@
-"""A law of growth held against theory: agrees, differs, or cannot be told."""
+"""A law of growth compared with theory: agrees, differs, or cannot be told."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -12,12 +12,12 @@ ALIKE, ANOTHER = 0.1, 0.5
 
 @dataclass(frozen=True)
 class Theory:
-    """What is expected of a law."""
+    """Expectation of a law."""
 
     exponent: int
     words: str
     each: float | None = None
-    """Where given, the cost of each unit is foreseen, and not the exponent."""
+    """Cost of each unit, where that is foreseen and not the exponent."""
 
 
 def verdict(law: Law, expected: Theory) -> TheoryVerdict:

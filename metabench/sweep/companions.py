@@ -39,7 +39,7 @@ class Companions:
         return None
 
     def wait_for_failure(self) -> dict[str, Any] | None:
-        """The same when all have ended, or one of them badly, and this process has had time to fail by itself."""
+        """Wait until all have ended, or one failed and this process had time to fail by itself; give `failure()`."""
         while any(process.poll() is None for process in self.processes):
             if self.failure():
                 time.sleep(PATIENCE_S)

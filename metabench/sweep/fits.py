@@ -17,7 +17,7 @@ FITTED_TASKS, FITTED_POINTS = 3, 101
 def recorded_fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: TaskDistribution) -> Fits | None:
     """A few held-out tasks, drawn: their functions, support points, and the predictions after 0, 1 and all inner steps.
 
-    The same tasks for every algorithm. None for tasks that cannot be drawn, or predictions that are not finite.
+    Every algorithm has the same tasks. None for tasks that cannot be drawn, or predictions that are not finite.
     """
     if not isinstance(held_out, Drawable):
         return None
@@ -45,5 +45,5 @@ def recorded_fits(cell: Cell, algorithm: Algorithm, meta: Params, held_out: Task
 
 
 def _short(values: torch.Tensor) -> list[float]:
-    """As a list of numbers of five digits."""
+    """The values as a list of numbers of five digits."""
     return [float(f"{value:.5g}") for value in values.cpu().double().flatten().tolist()]

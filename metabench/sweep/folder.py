@@ -27,7 +27,7 @@ from metabench.record.reading import (
 )
 
 BROKEN = "broken-lines.txt"
-"""Where lines that are not measurements are moved when a run is resumed."""
+"""File that takes lines which are not measurements, when a run is resumed."""
 LOCK = ".lock"
 OWNER = ".owner.json"
 
@@ -88,7 +88,7 @@ class RunFolder:
 
 @contextmanager
 def open_run_folder(path: Path) -> Iterator[RunFolder]:
-    """Create the folder if need be and hold it for one writer; who that is stands beside the lock."""
+    """Create the folder if need be and hold it for one writer; a file beside the lock names the writer."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / LOCK)
@@ -113,7 +113,7 @@ def open_run_folder(path: Path) -> Iterator[RunFolder]:
 
 
 def _owner(file: Path) -> str:
-    """Who holds the folder, as far as that can be read: the file may be half a moment old, or of a killed process."""
+    """The holder of the folder, in words; empty where the file is half written or damaged."""
     try:
         owner = parse_json(read_text(file, MEBIBYTE))
         return f" (process {owner['pid']:d} on {owner['host']}, since {owner['since']} UTC)"

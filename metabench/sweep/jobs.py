@@ -1,4 +1,4 @@
-"""One cell in one round: what is measured at a time, wherever that is, and what is measured no more."""
+"""One cell in one round: the unit of measuring, and the rules by which some are skipped."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Job:
     cell: Cell
     round: int
     noise: Noise | None = None
-    """Set where the cell is timed for the noise floor alone; its round is then the pair."""
+    """The noise pair, where the cell is timed for the noise floor alone; `round` is then the pair's number."""
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -38,11 +38,11 @@ class Job:
 
     @property
     def trains_alone(self) -> bool:
-        """Whether what others do to the machine makes no difference to what it finds: a score, and nothing else."""
+        """Whether the job measures quality alone, which other programs on the machine do not change."""
         return self.cell.measure == ("quality",)
 
     def without(self, status: Status, reason: str) -> Measurement:
-        """What stands for a measurement that was not made."""
+        """The row of a job that was not measured."""
         return Measurement(
             id=self.cell.id, round=self.round, status=status, reason=reason, cell=self.cell, started=now(), seconds=0.0
         )
@@ -58,7 +58,7 @@ class Progress(Protocol):
 
 
 class Failures:
-    """What has failed on which machine, as far as it decides on what is measured no more."""
+    """Failures by machine, as far as they decide which jobs are skipped."""
 
     def __init__(self, rows: Iterable[Measurement], cells: Iterable[Cell], data_dir: Path | None) -> None:
         """`rows` are those of the run so far, of `cells`."""
@@ -77,7 +77,7 @@ class Failures:
             self._noise.setdefault(found.machine or "", f"the noise configuration was {found.status} before")
 
     def skip(self, job: Job, machine: str) -> Measurement | None:
-        """What stands for a job that need not be tried on `machine`; None for one that is to be measured."""
+        """The row of a job that need not be tried on `machine`; None for one that is to be measured."""
         if job.noise and machine in self._noise:
             return job.without("skipped", self._noise[machine])
         too_large = (
@@ -101,7 +101,7 @@ def observed(
 
 
 def unobserved(job: Job, settings: Settings, data_dir: Path | None, stop: Event) -> Measurement:
-    """The same for what is trained alone: what others do to the processor makes no difference to a score."""
+    """Measure a cell that trains alone: other programs do not change its score, so nothing is noted of them."""
     return run_cell(job.cell, job.round, settings, data_dir, stop)
 
 

@@ -61,7 +61,7 @@ def measure_cell(
 ) -> None:
     """Run all phases of a cell, recording each one's outcome; raises what ends it early.
 
-    Of a cell of several processes each runs this; all but the leading one record no figures.
+    Each process of a cell runs this; all but the leading one record no figures.
     """
     device = torch.device(cell.device)
     record({"phase": "set-up"})

@@ -15,8 +15,8 @@ def noise_cell(cells: Sequence[Cell]) -> Cell | None:
     """The first cell to be timed whose engine needs no library and no compiling, or else the first to be timed; None
     where nothing is timed.
 
-    Not the smallest: an author writes down first what a sweep is about, and noise depends on what is run. Compiling
-    would cost each of its processes much and is no part of a step.
+    The smallest would not do: an author writes down first what a sweep is about, and noise depends on what is run.
+    Compiling would cost each of its processes much and is no part of a step.
     """
     timed = [cell for cell in cells if "time" in cell.measure]
     plain = [cell for cell in timed if cell.engine in in_process()]
@@ -24,7 +24,7 @@ def noise_cell(cells: Sequence[Cell]) -> Cell | None:
 
 
 def pairs_for(wanted: int, timed_jobs: int) -> int:
-    """As many pairs as wanted, but no more processes than the cells take, beyond the fewest pairs."""
+    """Number of pairs: as many as wanted, but of no more processes than the cells take, or else the fewest."""
     return min(wanted, max(FEWEST_PAIRS, timed_jobs // len(SIDES)))
 
 

@@ -19,7 +19,7 @@ from metabench.sweep.spec import Sweep
 from metabench.sweep.worktrees import Revision, checked_out, find_revision, is_dirty
 
 ROUNDS = 36
-"""By default. As few as find a slow-down of a tenth 95 times in 100 in the noise of the run `default-calm`."""
+"""Default: the fewest that find a slow-down of a tenth 95 times in 100 in the noise of the run `default-calm`."""
 ROUNDS_A_PAIR = 3  # in every third round the base times the noise configuration as two
 NOTE = "# Measured by `metabench compare --rev`, which decides on the number of rounds.\n"
 

@@ -21,7 +21,7 @@ from metabench.registry import Registry
 from metabench.tasks.base import TASKS
 
 MOST_CELLS = 20_000
-"""Of a sweep, its rounds included: with a process of some seconds each, the work of days."""
+"""Most cells of a sweep, its rounds included: with a process of some seconds each, the work of days."""
 REGISTRIES: Mapping[str, Registry[Any]] = {"algorithm": ALGORITHMS, "engine": ENGINES, "task": TASKS, "model": MODELS}
 """Axes whose values are names of what is registered."""
 SETTABLE = frozenset(name for name, axis in AXES.items() if axis.settable)
@@ -38,13 +38,13 @@ class Settings:
     noise_pairs: int = 5
     """How many times the noise configuration is timed in two processes, for the noise floor; 0: never."""
     time_limit_s: float = 600.0
-    """After which a cell's process is ended."""
+    """Seconds after which a cell's process is ended."""
     time_budget_s: float = 2.0
-    """For the samples of a step."""
+    """Seconds for the samples of a step."""
     memory_limit: str = ""
     """What a cell may take beyond what its process holds when all is loaded, such as `2GiB`; empty: what there is."""
     threads: int = 0
-    """For every process of a cell; 0 means one for each physical core, shared between the processes."""
+    """Threads of every process of a cell; 0 means one for each physical core, shared between the processes."""
     side_by_side: int = 1
     """How many cells run at once of those that measure quality alone; whatever is timed or weighed runs alone."""
     curve_points: int = 10

@@ -1,8 +1,8 @@
 """The process of one cell, with arguments JOB RESULT [NUMBER ADDRESS]: see `companions.worker_command`.
 
 Reads a job (JSON), proves the implementation right, measures what is asked for, and writes what it has after every
-phase, so that whatever ends the process, the parent knows how far it came. Of a cell of several processes it starts
-the others, unless a number says which one it is, and an address where they meet.
+phase, so that whatever ends the process, the parent knows how far it came. It starts the other processes of its cell,
+unless a number says which one it is, and an address where they meet.
 """
 
 import ctypes
@@ -46,7 +46,7 @@ def status_of(error: BaseException) -> str:
 
 
 def _die_with_parent() -> None:
-    """The same where Linux sees to it, even while native code holds the interpreter's lock and no thread can run."""
+    """Have Linux end this process with its parent, even while native code holds the interpreter's lock."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

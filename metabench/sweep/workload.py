@@ -77,7 +77,7 @@ class Workload:
         return distributed(step, self.group) if self.group else step
 
     def on_whole(self, algorithm: Algorithm) -> Step:
-        """The same step, which takes this process's tasks out of a whole meta-batch."""
+        """The engine's step, which takes this process's tasks out of a whole meta-batch."""
         step = self.build(algorithm)
         return of_share(step, self.group.rank) if self.group else step
 
@@ -128,7 +128,7 @@ class Workload:
         return self.group is None or self.group.rank.leads
 
     def led(self, run: Callable[[], object], measure: Callable[[], R]) -> R | None:
-        """`measure()`, which calls `run`, in the process that leads; others do as many iterations, and give None."""
+        """Call `measure`, which calls `run`, and give its result; in other processes run as often, and give None."""
         return self.group.led(run, measure) if self.group else measure()
 
     def communication(self, run: Callable[[], object]) -> list[float]:
@@ -138,8 +138,8 @@ class Workload:
     def repeatable(self, meta: Params, marks: Marks | None = None) -> tuple[Callable[[], object], Iteration]:
         """One meta-iteration on episodes that are on the device already, and whose iteration it is.
 
-        The outer rate is zero: the same work is done, but the parameters, and with them the work of the next call,
-        stay as they are, however often it is called. With `marks`, it marks its phases.
+        The outer rate is zero: the same work is done, but the parameters, and with them the work of the next call, stay
+        as they are, however often it is called. Given `marks`, it marks its phases.
         """
         iteration = self.iteration(meta, replace(outer_of(self.cell), lr=0.0))
         if marks and isinstance(iteration, Stepwise):

@@ -18,7 +18,7 @@ class Revision:
     name: str
     commit: str
     date: str
-    """When it was committed, ISO 8601."""
+    """Time of the commit, ISO 8601."""
 
     @property
     def short(self) -> str:
@@ -40,7 +40,7 @@ def find_revision(repository: Path, name: str) -> Revision:
 
 
 def commit_dates(repository: Path, commits: Iterable[str]) -> dict[str, str]:
-    """When those of the commits that the repository knows were made, as sortable text; empty without a repository."""
+    """Times of the commits that the repository knows, as sortable text; empty without a repository."""
     dates = {}
     for commit in commits:
         with suppress(UserError):

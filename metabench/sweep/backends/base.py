@@ -17,15 +17,15 @@ from metabench.sweep.spec import Settings
 
 @dataclass(frozen=True)
 class Machine:
-    """What a row's figures are of."""
+    """Machine that a row's figures are of."""
 
     label: str
-    """Equal for nodes of equal hardware and versions."""
+    """Label that is equal for nodes of equal hardware and versions."""
     fingerprint: Fingerprint
 
 
 def unit_of(job: Job) -> Hashable:
-    """Equal for the jobs that must run on one node, one after the other.
+    """A key that is equal for jobs that must run on one node, one after the other.
 
     That is what ratios are formed of, the jobs of a setting in a round, and a pair of the noise configuration.
     """
@@ -36,20 +36,20 @@ def unit_of(job: Job) -> Hashable:
 
 @dataclass(frozen=True)
 class Work:
-    """What is left of a sweep."""
+    """Work that is left of a sweep."""
 
     jobs: Sequence[Job]
-    """In the order in which one machine would take them."""
+    """Jobs in the order in which one machine would take them."""
     settings: Settings
     data_dir: Path | None
     folder: Path
-    """Of the run; a backend that needs files keeps them in a folder of its own within."""
+    """Folder of the run; a backend that needs files keeps them in a folder of its own within."""
     failures: Failures
     progress: Progress
     stop: Event
-    """Once it is set no job begins any more."""
+    """Event after which no job begins any more."""
     meet: Callable[[Machine], None] = lambda machine: None
-    """Told of each machine before its first row."""
+    """Function that is told of each machine before its first row."""
     here: str = ""
     """The label of this machine, where that is where all cells run."""
     begun: frozenset[Hashable] = frozenset()
@@ -59,11 +59,11 @@ class Work:
 
 
 class Backend(Protocol):
-    """One that is open: connected, if it has anything to connect to."""
+    """A backend that is open: connected, if it has anything to connect to."""
 
     @property
     def name(self) -> str:
-        """What it is registered as."""
+        """Name under which it is registered."""
         ...
 
     @property

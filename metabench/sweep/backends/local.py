@@ -1,4 +1,4 @@
-"""This machine: one cell after the other."""
+"""The backend of this machine: one cell after the other."""
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,7 +14,7 @@ from metabench.sweep.jobs import Job, observed, unobserved
 
 @dataclass(frozen=True)
 class Options:
-    """None."""
+    """No options."""
 
 
 class Local:

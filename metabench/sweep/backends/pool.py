@@ -22,21 +22,21 @@ RETRIES = 2
 """How often a cell is tried again whose node was lost."""
 POLL_S = 0.1
 PATIENCE_S = 30.0
-"""After which a user is told that no node is free yet."""
+"""Seconds after which a user is told that no node is free yet."""
 BEGUN = "other cells of its round were measured before, perhaps on another node"
 Found: TypeAlias = tuple[Job, Measurement]
 
 
 @dataclass(frozen=True)
 class Hello:
-    """The first that is heard of a slot."""
+    """The first reply of a slot."""
 
     fingerprint: Fingerprint
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The last: node or worker ended, and with it what it did."""
+    """The last reply of a slot: its node or worker ended, and with it what it measured."""
 
     why: str
 
@@ -48,19 +48,19 @@ class Slot(Protocol):
     """A node, or a share of it, that measures one cell at a time and does nothing else as long as it is held."""
 
     def fits(self, job: Job) -> bool:
-        """Whether it has the devices."""
+        """Whether the slot has the devices that a job needs."""
         ...
 
     def lasts(self, seconds: float) -> bool:
-        """Whether it can be held for so long."""
+        """Whether the slot can be held for so many seconds."""
         ...
 
     def begin(self, job: Job, work: Work) -> None:
-        """Start to measure a cell; the last one is done."""
+        """Start to measure a cell, once the last one is done."""
         ...
 
     def poll(self) -> Reply | None:
-        """What is new, at once."""
+        """The next reply, or None at once where there is none yet."""
         ...
 
 
@@ -73,7 +73,7 @@ class Cluster(Protocol):
         ...
 
     def open(self, wanted: int) -> Sequence[Slot]:
-        """At most so many slots more, as far as there are nodes for them. Raises `UserError`."""
+        """Open at most so many slots more, as far as there are nodes for them. Raises `UserError`."""
         ...
 
     def release(self, slot: Slot) -> None:
@@ -81,12 +81,12 @@ class Cluster(Protocol):
         ...
 
     def refuse(self, slot: Slot) -> None:
-        """Close it, and open none in its place any more."""
+        """Close a slot, and open none in its place any more."""
         ...
 
 
 def reply_of(text: str) -> Reply:
-    """What a node answered."""
+    """The reply in a node's answer."""
     answer = json.loads(text)
     if "fingerprint" in answer:
         return Hello(typed(answer["fingerprint"], Fingerprint))
@@ -100,11 +100,11 @@ def threads_of(work: Work) -> int:
 
 @dataclass(eq=False)
 class _Seat:
-    """A slot and what it was given."""
+    """A slot with the unit and the job that it was given."""
 
     slot: Slot
     label: str = ""
-    """Of its machine; empty until it has said what it is."""
+    """Label of the slot's machine; empty until it has said what it is."""
     unit: deque[Job] = field(default_factory=deque)
     job: Job | None = None
 
@@ -121,11 +121,11 @@ class Pool:
         self.refused = ""
         self.told = False
         self.active = time.monotonic()
-        """When something was heard or begun for the last time."""
+        """Moment at which something was heard or begun for the last time."""
         self.revision = revision()
 
     def run(self) -> Generator[Found]:
-        """See `Backend.measure`."""
+        """Run all jobs, as `Backend.measure` says."""
         try:
             while self.waiting or any(seat.job or seat.unit for seat in self.seats):
                 if self.work.stop.is_set() and not any(seat.job for seat in self.seats):
@@ -214,7 +214,7 @@ class Pool:
         return home in (None, seat.label) or not any(other.label in ("", home) for other in self.seats)
 
     def _lost(self, seat: _Seat, why: str) -> Iterator[Found]:
-        """What it did is done by another, unless that was tried often enough; its unit goes on there, too."""
+        """Hand the cell of a lost slot, and the rest of its unit, to another; a cell lost too often has crashed."""
         job, rest = seat.job, seat.unit
         self._dismiss(seat, "" if seat.label else f"a node could not be used: {why}")
         if job:
@@ -245,7 +245,7 @@ class Pool:
 
 
 def _units(jobs: Sequence[Job]) -> list[deque[Job]]:
-    """What stays together, in the order of the jobs; last, by seeds, what is trained alone."""
+    """Units of jobs that stay together, in the order of the jobs; last, by seeds, what trains alone."""
     units: dict[Hashable, deque[Job]] = {}
     for job in sorted(jobs, key=lambda job: (job.trains_alone, job.cell.seed if job.trains_alone else 0)):
         units.setdefault(unit_of(job), deque()).append(job)

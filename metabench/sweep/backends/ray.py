@@ -116,7 +116,7 @@ class _Cluster:
 
 
 def nodes(ray: Any, options: Options) -> list[dict[str, Any]]:
-    """Those that are alive and have a processor to give."""
+    """The nodes that are alive and have a processor to give."""
     return [
         node
         for node in ray.nodes()

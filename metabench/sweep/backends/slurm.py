@@ -35,7 +35,7 @@ ASK_S = 10.0
 END_S = 10.0
 """How long to wait, when all is measured, for tasks to end."""
 MARGIN_S = 120.0
-"""Of a task's time, beyond a cell's limit: submitit is told of its end a minute and a half before."""
+"""Seconds of a task beyond a cell's limit: submitit is told of its end a minute and a half before."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Options:
     constraint: str = ""
     """Features that nodes must have: name one kind of node, so that all rows are of one machine."""
     executor: str = "slurm"
-    """Or `local`: submitit's processes on this machine, to try things out without Slurm."""
+    """`slurm`, or `local`: submitit's processes on this machine, to try things out without Slurm."""
 
 
 def serve(folder: Path, threads: int) -> None:
@@ -86,9 +86,9 @@ class _Slot:
         self.task: Any = None
         self.asked = time.monotonic()
         self.said = 0.0
-        """When it said what it is."""
+        """Moment at which the task said what it is."""
         self.busy = True
-        """Whether it is measuring, or has not begun yet: else it ends by itself when told."""
+        """Whether the task is measuring, or has not begun yet: otherwise it ends by itself when told."""
 
     def fits(self, job: Job) -> bool:
         return job.cell.device == "cpu" or self.options.gpus >= job.cell.world_size
@@ -200,9 +200,9 @@ class Slurm:
 
 
 def _parameters(options: Options, devices: set[str]) -> dict[str, Any]:
-    """As submitit calls them. Where processors are measured nobody else may be on the node.
+    """The parameters as submitit calls them. Where processors are measured nobody else may be on the node.
 
-    Without srun, whose steps since Slurm 22.05 no longer have the job's processors unless told again.
+    srun is not used: since Slurm 22.05 its steps no longer have the job's processors unless told again.
     """
     given = {
         f"slurm_{name}": getattr(options, name)

@@ -30,12 +30,12 @@ from metabench.sweep.process import worker_environment
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 POLL_S = 0.05
 PATIENCE_S = 5.0
-"""That the other processes have to say what came of a cell, once process 0 knows; and to leave."""
+"""Seconds in which other processes must say what came of a cell, after process 0 knows, or must leave."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """None: torchrun has them all."""
+    """No options: torchrun has them all."""
 
 
 class Torchrun:
@@ -47,14 +47,14 @@ class Torchrun:
     def __init__(self, store: Any, size: int) -> None:
         self.store, self.size = store, size
         self.count = 0
-        """Of the cells that were begun together."""
+        """Number of the cells that were begun together."""
 
     @property
     def cores(self) -> int:
         return physical_cores()
 
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
-        """One after the other."""
+        """Measure the jobs one after the other."""
         for job in work.jobs:
             if work.stop.is_set():
                 raise KeyboardInterrupt
@@ -85,7 +85,7 @@ class Torchrun:
         return found if found.status != "crashed" else self._blamed(found, number)
 
     def _blamed(self, found: Measurement, number: int) -> Measurement:
-        """What ended another process is said, and not that process 0 has lost it."""
+        """The measurement, with the status and reason of another process if that is what failed."""
         for rank in range(1, self.size):
             if _wait(self.store, f"outcome {number} {rank}", PATIENCE_S):
                 status, reason = json.loads(self.store.get(f"outcome {number} {rank}"))
@@ -94,7 +94,7 @@ class Torchrun:
         return found
 
     def close(self) -> None:
-        """Let the others go."""
+        """Let the other processes leave."""
         self.store.set(f"cell {self.count}", "")
         for rank in range(1, self.size):
             _wait(self.store, f"left {rank}", PATIENCE_S)
