@@ -46,7 +46,7 @@ class Grid:
     head: tuple[str, ...]
     """The line of the header, and the rule below it."""
     lines: tuple[str, ...]
-    """Of the rows."""
+    """Lines of the rows."""
 
 
 def refreshed(text: str, root: Path, name: str) -> str:
@@ -141,7 +141,7 @@ def _missing(tables: Sequence[Grid], old: Grid) -> str:
 
 
 def _lines(table: Grid, rows: Sequence[int | None], old: Grid) -> list[str]:
-    """As they stand in the run, or of some columns alone."""
+    """The lines as they stand in the run, or with some columns alone."""
     picked = [i for i in rows if i is not None]
     if old.columns == table.columns:
         return [*table.head, *(table.lines[i] for i in picked)]

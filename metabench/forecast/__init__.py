@@ -1,1 +1,1 @@
-"""What a meta-iteration would take on devices that were not measured, by a model that was held against what was."""
+"""The time of a meta-iteration on devices that were not measured, by a model that was tested on others."""

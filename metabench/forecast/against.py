@@ -1,4 +1,4 @@
-"""Holds predictions for one device against the steps that were measured on one."""
+"""Compares predictions for one device with the steps that were measured on one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def _names(runs: Sequence[Run]) -> str:
 
 
 def work_key(cell: Cell) -> tuple[Any, ...]:
-    """Equal for cells whose work follows from each other, by the number of tasks."""
+    """A key that is equal for cells whose work follows from each other, by the number of tasks."""
     return (*axes_but(cell, *WORK_AXES), ALIKE.get(cell.precision, cell.precision))
 
 

@@ -20,15 +20,15 @@ class Break:
     scaling: str
     what: str
     first: int | None
-    """The least number of devices by any choice of the assumptions; None: by none, up to the most that are tried."""
+    """The least number of devices by any choice of the assumptions; None where no number that is tried does."""
     last: int | None
-    """The least number of devices by all choices; None: by some never."""
+    """The least number of devices by all choices of the assumptions; None where some choice has none."""
     limits: tuple[Limit, ...] = ()
-    """What takes the time at the first of them."""
+    """Limits of the time at the least number of devices."""
 
 
 def breaks(line: MeasuredLine, work: Work, tasks: int, hardware: Hardware) -> list[Break]:
-    """For `tasks` tasks shared (strong), and for as many on each device (weak); the earliest first."""
+    """Breaks for `tasks` tasks shared (strong), and for as many on each device (weak); the earliest first."""
     found = [Break(STRONG, "devices are idle: more of them than tasks", tasks + 1, tasks + 1)]
     for scaling in (STRONG, WEAK):
         found += _breaks(scaling, line, work, tasks, hardware.choices(line.cell.precision))

@@ -1,4 +1,4 @@
-"""Holds the model against steps of several processes, which it predicts without having seen them."""
+"""Tests the model on steps of several processes, which it predicts without having seen them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Network:
 
     link: Link
     wait: float
-    """For the slowest process, as a share of compute."""
+    """Wait for the slowest process, as a share of compute."""
 
     def seconds(self, line: MeasuredLine, shared: Shared) -> float:
-        """For an iteration, the wait for the slowest included."""
+        """Seconds of communication in an iteration, the wait for the slowest included."""
         moved = ring(shared.cell.world_size, line.direction_bytes, self.link)
         return moved + self.wait * line.compute(shared.own_tasks)
 
@@ -56,7 +56,7 @@ class Check:
 
     @property
     def error(self) -> float:
-        """Of the prediction, as a share of what was measured."""
+        """Error of the prediction, as a share of what was measured."""
         return self.predicted / self.shared.step.value - 1
 
 

@@ -53,12 +53,12 @@ class Drawing:
 
     fixed: float
     own: float
-    """For each task that it makes."""
+    """Seconds for each task that the process makes."""
     other: float
-    """For each task of another process, which it passes over."""
+    """Seconds for each task of another process, which this one passes over."""
 
     def seconds(self, own: int, tasks: int) -> float:
-        """For a meta-batch of `tasks` tasks, of which it makes `own`."""
+        """Seconds for a meta-batch of `tasks` tasks, of which the process makes `own`."""
         return self.fixed + self.own * own + self.other * (tasks - own)
 
 

@@ -26,7 +26,7 @@ class Link:
     """What joins devices."""
 
     latency_s: float
-    """For a step of a ring."""
+    """Seconds for a step of a ring."""
     bandwidth: float
     """Bytes per second that a device sends, while it receives as many."""
 
@@ -41,15 +41,15 @@ class Rates:
     traffic: float
     """Bytes per second between a device and its memory that are reached."""
     call_s: float
-    """For an operator, from the host's program to the launch of its kernel."""
+    """Seconds for an operator, from the host's program to the launch of its kernel."""
     collective_s: float
-    """For any all-reduce, beside the steps of its rings."""
+    """Seconds for any all-reduce, beside the steps of its rings."""
     inside: Link
-    """Between the devices of a node."""
+    """Link between the devices of a node."""
     between: Link
-    """Between nodes, for each device of a node."""
+    """Link between nodes, for each device of a node."""
     wait: float
-    """By how much the slowest device takes longer, as a share of compute."""
+    """Further time of the slowest device, as a share of compute."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Parts:
 
     @property
     def compute(self) -> float:
-        """For the device with most tasks."""
+        """Seconds of computing on the device with most tasks."""
         return max(self.arithmetic, self.traffic, self.calls)
 
     @property
@@ -134,7 +134,7 @@ def parts(work: Work, tasks: int, devices: int, rates: Rates) -> Parts:
 
 @dataclass(frozen=True)
 class Span:
-    """From the lowest to the highest that the assumptions allow."""
+    """Range from the lowest to the highest value that the assumptions allow."""
 
     low: float
     high: float
@@ -159,7 +159,7 @@ class Forecast:
     communication: Span
     step: Span
     speed_up: Span
-    """In tasks per second, over one device with `base_tasks`, both by the same choice."""
+    """Ratio of tasks per second to those of one device with `base_tasks`, both by the same choice."""
     efficiency: Span
     limits: tuple[Limit, ...]
     """What binds by one choice or another."""

@@ -1,4 +1,4 @@
-"""From a run to forecasts of its implementations."""
+"""Forecasts of the implementations of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Predicted:
 
     line: MeasuredLine
     forecasts: Mapping[str, tuple[Forecast, ...]]
-    """By scaling."""
+    """Forecasts by the kind of scaling: `strong` or `weak`."""
     breaks: tuple[Break, ...]
 
 

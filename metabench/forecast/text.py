@@ -23,7 +23,7 @@ MEASURED_AXES = (*SETTING_AXES, "device", "threads", "machine")
 
 
 def two(value: float) -> str:
-    """With two significant digits, and no exponent."""
+    """A number with two significant digits, and no exponent."""
     if not value:
         return "0"
     decimals = 1 - math.floor(math.log10(abs(value)))
@@ -36,7 +36,7 @@ def span_text(found: Span, unit: str = "") -> str:
 
 
 def time_span(found: Span) -> str:
-    """The same of seconds, in the unit of the higher end."""
+    """A range of seconds, in the unit of its higher end."""
     scale, unit = next((pair for pair in TIME_UNITS if found.high >= pair[0]), TIME_UNITS[-1])
     return span_text(Span(found.low / scale, found.high / scale), f" {unit}")
 
@@ -47,13 +47,13 @@ def share_text(share: float) -> str:
 
 
 def change_text(share: float) -> str:
-    """The same with its sign."""
+    """A share of 1 in whole percent, with its sign."""
     percent = round(100 * share)
     return f"{percent:+} %" if percent else "0 %"
 
 
 def assumed_words(hardware: Hardware) -> dict[str, tuple[str, str]]:
-    """By name, what each assumed figure is in words, and the figure or the range with its unit."""
+    """Words for each assumed figure, by its name, and the figure or the range with its unit."""
     told = {}
     for name, figure in hardware.assumed.items():
         meta = next(each for each in HINTS[name].__metadata__ if isinstance(each, Meta))

@@ -42,7 +42,7 @@ class Candidate:
 
     @property
     def seconds(self) -> float:
-        """Of a meta-iteration; infinite for an engine that is not to be chosen."""
+        """Seconds of a meta-iteration; infinite for an engine that is not to be chosen."""
         return self.step.value if self.step and self.status == "ok" else math.inf
 
 
@@ -53,8 +53,9 @@ class Choice:
     engine: str
     tied: tuple[str, ...]
     plain: str | None
-    """If it compiles: the fastest that does not; after so many meta-iterations, compiling repays against that."""
+    """The fastest engine that does not compile, if the fastest of all compiles."""
     repaid_after: int | None
+    """Meta-iterations after which compiling repays against `plain`."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ CLASSICS = ("maml", "fomaml", "reptile", "anil")
 BASELINE = CLASSICS[0]
 """The algorithm that others are divided by."""
 LOOP = "loop"
-"""The engine that others are held against."""
+"""The engine that others are compared with."""
 REASON_LENGTH = 40  # the whole reason stands in the table of rows that are not ok
 
 Key: TypeAlias = tuple[Any, ...]
@@ -42,7 +42,7 @@ class Bundle:
     """
 
     cell: Cell
-    """The first row's. Where the cells of a bundle differ, nothing may be read from it."""
+    """The cell of the first row: read from it only the axes on which all rows agree."""
     rows: tuple[Measurement, ...]
     samples: Mapping[int, Sequence[float]]
     """Seconds per meta-iteration, by round, of all cells together."""
@@ -57,7 +57,7 @@ class Bundle:
 
     @property
     def rank(self) -> Key:
-        """The classics first, `loop` before other engines."""
+        """Place in tables: the classics first, and `loop` before other engines."""
         return _rank(self.cell)
 
     @property
@@ -67,7 +67,7 @@ class Bundle:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Of its cells."""
+        """Ids of the cells."""
         return tuple(sorted({row.id for row in self.rows}))
 
     def asked_for(self, measure: str) -> bool:
@@ -94,17 +94,17 @@ class Quality:
 
 
 def time_key(cell: Cell) -> Key:
-    """Equal for cells whose meta-iterations cost the same."""
+    """A key that is equal for cells whose meta-iterations cost the same."""
     return axes_but(cell, "seed", *TRAINING_AXES)
 
 
 def training_key(cell: Cell) -> Key:
-    """Equal for cells that differ in their seed alone."""
+    """A key that is equal for cells that differ in their seed alone."""
     return axes_but(cell, "seed")
 
 
 def work_key(cell: Cell) -> Key:
-    """Equal for cells that do the same work on different engines."""
+    """A key that is equal for cells that do the same work on different engines."""
     return axes_but(cell, "seed", "engine", *TRAINING_AXES)
 
 
@@ -243,7 +243,7 @@ def ids_of(found: Iterable[Bundle | None]) -> tuple[str, ...]:
 
 
 def telling_apart(cells: Sequence[Cell], labels: Sequence[str], axes: Sequence[str]) -> list[str]:
-    """Those of the axes without which cells of equal `labels` could not be told apart."""
+    """The axes without which cells of equal `labels` could not be told apart."""
     alike = grouped(cells, lambda cell: values_of(cell, labels))
     found = {axis for same in alike.values() for axis in varying(same, axes)}
     return [axis for axis in axes if axis in found]

@@ -18,15 +18,15 @@ SAME = " ≈"
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """By what factor two measurements of the same cell differ."""
+    """The noise floor: a factor that tells how far two measurements of the same cell differ."""
 
     ratio: float
-    """What the next pair stays below with a chance of 95 %: two processes, one after the other, the same work."""
+    """The ratio that the next pair of processes with the same work stays below with a chance of 95 %."""
     pairs: int
     """How many pairs it was learnt from."""
 
     def over(self, rounds: int) -> float:
-        """The same for a ratio that is the mean over so many rounds."""
+        """The noise floor of a ratio that is the mean over so many rounds."""
         return float(self.ratio ** (1 / math.sqrt(rounds)))
 
     def hides(self, value: float, rounds: int) -> bool:
@@ -42,7 +42,7 @@ def median_of(time: Time) -> float:
 def noise_floor(rows: Iterable[Measurement], figure: Callable[[Time], float] = median_of) -> NoiseFloor | None:
     """The floor from the rows of a run's noise configuration; None where fewer than two pairs were timed on both sides.
 
-    Of a run merged of several, the highest of theirs.
+    A run merged of several has the highest of their floors.
     """
     floors = [floor for same in by_cell(rows) if (floor := _floor(same, figure))]
     return max(floors, key=lambda floor: floor.ratio, default=None)
@@ -61,7 +61,7 @@ def _floor(rows: Sequence[Measurement], figure: Callable[[Time], float] = median
 
     The logarithm of a pair's ratio is as often above 0 as below, whatever is measured, since its sides differ in
     nothing. So its deviation is the root of the mean square, and the bound is Student's interval of a next value about
-    0, with a degree of freedom for each pair: few pairs are paid for by a high floor, not by a wrong one.
+    0, with a degree of freedom for each pair: few pairs make the floor high, not wrong.
     """
     logs = [math.log(figure(a) / figure(b)) for a, b in times_of_pairs(rows)]
     if len(logs) < FEWEST_PAIRS:
@@ -116,7 +116,7 @@ def floor_text(rows: Sequence[Measurement], rounds: int) -> str:
 
 
 def _factor(ratio: float) -> str:
-    """With two digits of what is above 1."""
+    """A factor with two digits of what is above 1."""
     if not 1 < ratio < ENORMOUS:
         return "1" if ratio == 1 else f"more than {ENORMOUS}"
     return f"{ratio:.{max(1, 1 - math.floor(math.log10(ratio - 1)))}f}"

@@ -30,7 +30,7 @@ class Valued(str):
         return made
 
     def __add__(self, mark: str) -> "Valued":
-        """With a mark behind it."""
+        """The figure with a mark behind it."""
         return Valued(str(self) + mark, self.value)
 
 

@@ -10,7 +10,7 @@ SHORT_COMMIT = 8
 
 @dataclass(frozen=True)
 class Conditions:
-    """In what two runs differ, beside what was to be compared."""
+    """Differences of two runs, beside what was to be compared."""
 
     same_machine: bool
     sentences: tuple[str, ...]
@@ -28,13 +28,13 @@ def revision_name(run: Run) -> str:
 
 
 def code_of(run: Run) -> Code:
-    """Which metabench measured a run."""
+    """Version of metabench that measured a run."""
     machine = run.environment.machine
     return (machine.metabench if machine else None) or Code()
 
 
 def measured_at(run: Run) -> str:
-    """When a run began, UTC, ISO 8601; empty where it is not known."""
+    """Time at which a run began, UTC, ISO 8601; empty where it is not known."""
     return min((row.started for row in run.measurements if row.started), default="")
 
 

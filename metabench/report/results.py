@@ -31,7 +31,7 @@ MEMORY_COLUMNS = (
 ENERGY_COLUMNS = ("joules", "watts", "method")
 LAUNCH_COLUMNS = ("launches", "kernels", "busy_s", "busy_share", "note")
 GPU_COLUMNS = ("sm_mhz", "memory_mhz", "celsius", "watts")
-"""Of the GPU right after the timing."""
+"""State of the GPU right after the timing."""
 PHASE_COLUMNS = {phase: f"phase_{phase.replace(' ', '_').replace('-', '_')}" for phase in PHASES}
 QUALITY_COLUMNS = ("metric", "value", "low", "high", "tasks", "batch_norm", "iterations", "train_s")
 WHOLE = (
@@ -57,12 +57,12 @@ class Run:
     sweep: str
     """The name of the sweep; the folder's name where the run does not say."""
     measurements: tuple[Measurement, ...]
-    """Of its cells: those of the noise configuration are not among them."""
+    """Measurements of the run's cells, without those of the noise configuration."""
     environment: Environment
     warnings: tuple[str, ...]
     """Sentences: what was noticed while reading, and what the run itself warned of."""
     noise_rows: tuple[Measurement, ...] = ()
-    """The noise configuration, timed in pairs again and again, for the noise floor alone."""
+    """Rows of the noise configuration, timed in pairs again and again, for the noise floor alone."""
 
     @cached_property
     def timed(self) -> list[Bundle]:
@@ -86,7 +86,7 @@ class Run:
 
     @cached_property
     def floor(self) -> NoiseFloor | None:
-        """By what factor two measurements of the same cell differ, where that was measured."""
+        """The noise floor; None where it was not measured."""
         return noise_floor(self.noise_rows)
 
 
@@ -118,7 +118,7 @@ def read_run(folder: Path) -> Run:
 def located(rows: Sequence[Measurement]) -> list[Measurement]:
     """The rows, with the machine as one more axis of their cells where they come from several.
 
-    By it they fall into tables of their own, so that no ratio mixes machines. A cell's id changes with it.
+    Each machine therefore has tables of its own, and no ratio mixes machines. A cell's id changes with it.
     """
     if len({row.machine for row in rows}) < 2:
         return list(rows)

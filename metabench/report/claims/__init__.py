@@ -1,1 +1,1 @@
-"""Published figures and folklore, held against what a run measured."""
+"""Published figures and folklore, judged by what a run measured."""

@@ -23,7 +23,7 @@ Values: TypeAlias = Annotated[tuple[Scalar, ...], Meta(min_length=1, max_length=
 Selection: TypeAlias = Mapping[str, Values]
 """Axes with the values that they may have."""
 UNITS: Mapping[str, tuple[float, str]] = {"accuracy": (0.01, " %")}
-"""In what a claim on a metric is written, as a factor and a word; anything else is as it is."""
+"""Unit in which a claim on a metric is written, as a factor and a word; any other metric is as it is."""
 _ID = re.compile("[a-z0-9][a-z0-9+-]{0,79}")
 
 
@@ -38,19 +38,19 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rule: Rule
     figure: Figure = "quality"
     of: Selection = {}
-    """Which cells it is about."""
+    """The cells that the claim is about."""
     against: Selection = {}
-    """What differs in the cells that those are compared with, for `ratio` and `order`."""
+    """The axes on which the cells that those are compared with differ, for `ratio` and `order`."""
     setting: Selection = {}
-    """What the source had beside that. Where ours is another one, a claim is not refuted."""
+    """The source's setting beside that. Where ours is another one, a claim is not refuted."""
     claimed: Annotated[tuple[Number, ...], Meta(max_length=2)] = ()
     """The figure, or both ends of a range."""
     at_least: Number | None = None
     at_most: Number | None = None
     plus_minus: Amount = 0.0
-    """As published."""
+    """Uncertainty as published."""
     allowance: Amount = 0.0
-    """By how much a faithful repetition may differ beyond that: a share for ratios, in the figure's unit for others."""
+    """Further difference that a faithful repetition may have: a share for ratios, in the figure's unit for others."""
     metric: Metric = ""
     after: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     """The number of inner steps after which quality is read; None for that of the cell."""

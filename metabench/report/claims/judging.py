@@ -205,7 +205,7 @@ def _score(claim: Claim, bundle: Bundle) -> Measured | None:
 
 
 def _gain(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
-    """By how much it is better, over common seeds; after an inner step, of the means."""
+    """The gain over what the claim compares with: over common seeds, or of the means after an inner step."""
     mine, theirs = quality(bundle), quality(other)
     if not mine or not theirs or mine.metric != claim.metric or theirs.metric != claim.metric:
         return None

@@ -29,13 +29,13 @@ class Measured:
     exact: bool = False
     """A peak that has no interval, since it is the same every time."""
     noise: float = 1.0
-    """The factor by which a ratio of equals differs."""
+    """The noise floor, as the factor by which two equal configurations differ."""
     doubt: str = ""
     """Why nothing may be said of it, though there is a figure."""
     seeds: int = 0
     """Training seeds; 0 where none was trained."""
     straight: bool = False
-    """For growth: whether a rising straight line passes all sizes, though a fixed part may lower the exponent."""
+    """Whether a rising straight line passes all sizes of a growth, though a fixed part may lower the exponent."""
 
 
 def range_of(claim: Claim, scale: float = 1.0) -> Interval:

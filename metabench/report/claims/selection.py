@@ -27,9 +27,9 @@ def fits(bundle: Bundle, wanted: Selection) -> bool:
 
 
 def with_defaults(wanted: Selection, figure: Figure) -> Selection:
-    """With the axes that go without saying.
+    """The selection with the axes that go without saying.
 
-    A step is timed on training tasks: who speaks of the cost at 5 shots means tasks that have 5 shots in training.
+    A step is timed on training tasks, so the cost at 5 shots is that of tasks with 5 shots in training.
     """
     trained = {f"train_{size}": wanted[size] for size in ("ways", "shots") if figure != "quality" and size in wanted}
     return {**UNLESS_NAMED, **trained, **wanted}
@@ -47,7 +47,7 @@ def why_none(found: Sequence[Bundle], wanted: Selection) -> str:
 
 
 def deviations(bundle: Bundle, setting: Selection) -> list[str]:
-    """In what the cells differ from the source's setting. More iterations than published are no difference."""
+    """Differences of the cells from the source's setting. More iterations than published are none."""
     found = []
     for axis, values in setting.items():
         mine = value(bundle, axis)

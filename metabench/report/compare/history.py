@@ -34,7 +34,7 @@ class Column:
     """One run."""
 
     label: str
-    """Its revision; with the run's name where several runs have the same."""
+    """The revision; with the run's name where several runs have the same."""
     run: str
     measured: str
     """UTC, ISO 8601."""

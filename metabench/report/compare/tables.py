@@ -37,7 +37,7 @@ def cell_text(cell: Cell, axes: Iterable[str] = CELL_AXES, data: Mapping[str, st
 
 
 def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Document:
-    """All tables of a comparison; what makes the gate fail first."""
+    """All tables of a comparison, first the one that says why it fails."""
     cells = [change.cell for change in found.cells]
     axes, fixed = differing_axes(cells)
     data = data_names((*found.base.measurements, *found.new.measurements))

@@ -1,4 +1,4 @@
-"""The gate: what makes a comparison fail."""
+"""Thresholds: what makes a comparison fail."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from metabench.report.compare.runs import Comparison
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell for which the gate fails, and why."""
+    """A cell that makes the comparison fail, and why."""
 
     cell: Cell
     reason: str

@@ -20,7 +20,7 @@ SAME = 1.05
 FASTEST = 0.1
 """The share of a process's samples that its time is taken from: other programs can only make a sample slower."""
 FEW_BEYOND = 1.25
-"""With too few rounds for a test of ranks, a difference is called where the whole interval lies beyond this factor."""
+"""Factor beyond which a whole interval must lie for a verdict, where rounds are too few for a test of ranks."""
 FEWEST_ROUNDS = 3  # with fewer, no interval says how processes differ
 
 
@@ -102,7 +102,7 @@ def _estimate(base: Bundle, new: Bundle, paired: bool) -> _Estimate | None:
 
 
 def _noise(rounds: int, paired: bool, floor: NoiseFloor | None) -> float:
-    """By what factor equals differ. Of what was measured apart, the mean over rounds does not take away the hour."""
+    """The factor by which two equal configurations differ. Rounds in runs measured apart do not average it out."""
     if floor is None:
         return 1.0
     return floor.over(rounds) if paired else floor.ratio
@@ -114,7 +114,7 @@ def _change(base: Bundle, new: Bundle, found: _Estimate, p: float | None, noise:
 
 
 def time_verdict(ratio: Interval, rounds: int, p: float | None, noise: float) -> TimeVerdict:
-    """What may be said of a ratio of times; `noise` is the factor by which equals differ."""
+    """The verdict on a ratio of times; `noise` is the factor by which two equal configurations differ."""
     if p is None:
         significant = rounds >= FEWEST_ROUNDS and (ratio.low > FEW_BEYOND or ratio.high < 1 / FEW_BEYOND)
     else:

@@ -19,7 +19,7 @@ HIGH = 0.9
 LEAST_ERROR = 1e-4
 NINES = (*(tenth / 10 for tenth in range(8)), 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 CLOSEST = 0.09
-"""Of an axis's length: how near its numbers may stand."""
+"""Least distance of two numbers, as a share of the axis's length."""
 SHORT = "abs(datum.value) >= 1000 ? format(datum.value, '.3~s') : format(datum.value, '.3~g')"
 """20, 5k, 2M, 0.05, in Vega's language."""
 TIMES = "format(datum.value, '.6~g') + '×'"
@@ -40,7 +40,7 @@ class Axis:
     kind: ScaleKind
     limits: tuple[float, float]
     ticks: tuple[float, ...] = ()
-    """Where its numbers stand; Vega finds places where it is empty."""
+    """Places of the axis's numbers; Vega finds them where it is empty."""
     text: str = SHORT
     """What stands at a tick, in Vega's language; made of constants alone."""
     grid: bool = False
@@ -148,7 +148,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def size_ticks(axis: Axis, sizes: Sequence[float]) -> tuple[float, ...]:
-    """Those sizes themselves, as far as they do not stand too close."""
+    """Ticks at the sizes themselves, without those that stand too close to another."""
     shown: list[float] = []
     for size in sorted(set(sizes)):
         if not shown or axis.share(size) - axis.share(shown[-1]) > 1.5 * CLOSEST:

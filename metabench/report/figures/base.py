@@ -116,7 +116,7 @@ class Figure:
 
     @cached_property
     def spec(self) -> Spec:
-        """In Vega-Lite, with a dataset for each panel: of very many panels the first ones alone, which it says."""
+        """Specification in Vega-Lite, a dataset for each panel; of very many panels it has the first, and says so."""
         left, groups = MOST_PANELS, []
         for group in self.groups:
             groups.append(replace(group, panels=group.panels[:left]))

@@ -102,7 +102,7 @@ def _adapted(trained: Trained) -> Line | None:
 
 
 def _trained(trained: Trained) -> Line | None:
-    """At the iterations that the curves of all seeds have."""
+    """The curve of a training at the iterations that the curves of all seeds have."""
     curves = [points for row in sound_rows(trained.bundle.rows) if row.quality and (points := _points(row))]
     common = set.intersection(*(set(points) for points in curves)) if curves else set()
     at = [[points[iteration] for points in curves] for iteration in sorted(common)]

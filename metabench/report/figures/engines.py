@@ -21,7 +21,7 @@ from metabench.statistics.ratios import Ratio, ratio_interval
 
 COLUMNS, ROW, NAMES = 3, 20, 100
 WIDTHS = {1: 430, 2: 300, 3: 210}
-"""Of the axes, by how many stand side by side."""
+"""Widths of the axes, by the number of panels side by side."""
 ROOM = 6.0
 """How many times as far as the longest bar an axis goes, so that its figure has room beside it."""
 SAYS = (
@@ -41,7 +41,7 @@ def engines(run: Run) -> Figure | None:
 
 
 def _group(layout: Layout, floor: NoiseFloor | None, looks: Looks) -> Group | None:
-    """The same implementations in every panel, the fastest first."""
+    """Panels that all show the same implementations, the fastest first."""
     lines = sorted((line for line in layout.lines if line.engine != LOOP), key=lambda line: -_typical(layout, line))
     of = {line.label for line in lines}
     where = f"{' '.join(*of)} on {layout.where}" if len(of) == 1 else layout.where

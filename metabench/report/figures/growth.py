@@ -27,7 +27,7 @@ WIDTH = 220
 
 @shown(70)
 def growth(run: Run) -> Figure | None:
-    """For each axis and setting in which something was measured at two sizes, a panel of times and one of memory."""
+    """A panel of times and one of memory for each axis and setting in which something was measured at two sizes."""
     looks = looks_of(run)
     data, sizes = run.data_names, run.model_sizes
     panels = []
@@ -41,7 +41,7 @@ def growth(run: Run) -> Figure | None:
 
 
 def _named(fitted: Sequence[Scaling], looks: Looks) -> list[tuple[str, Look, Scaling]]:
-    """Each with its look, named by what tells it apart; of one algorithm alone, each engine has its look."""
+    """Each line with its look, named by what tells it apart; of one algorithm alone, each engine has its look."""
     algorithms = {one.bundle.algorithm for one in fitted}
     engines = list(dict.fromkeys(str(one.bundle.cell.engine) for one in fitted))
     by_engine = len(algorithms) == 1 and len(engines) > 1

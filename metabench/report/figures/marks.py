@@ -18,12 +18,12 @@ LONGEST_END = 400
 """Pixels of a name at a line's end."""
 
 PIXELS: Spec = {"type": "quantitative", "scale": None, "axis": None}
-"""Of a channel whose field is a place in pixels."""
+"""Channel whose field is a place in pixels."""
 
 
 @dataclass(frozen=True)
 class End:
-    """Where a line ends, and what it is called there."""
+    """End of a line, and its name there."""
 
     name: str
     x: float

@@ -24,7 +24,7 @@ WIDTH = 260
 
 @shown(40)
 def pareto(run: Run) -> Figure | None:
-    """For each setting a panel by seconds of training, and one by time of a meta-iteration, as far as measured."""
+    """A panel by seconds of training and one by time of a meta-iteration for each setting, as far as measured."""
     settings = trained_settings(run)
     height = height_for(max((len(one.trained) for one in settings), default=0))
     found = [_panel(run, one, along, height) for one in settings for along in (TRAINING, STEP)]
@@ -94,5 +94,5 @@ def _seconds(trained: Trained) -> Interval:
 
 
 def _unbeaten(own: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
-    """Whether none of (cost, worth) costs no more and is worth as much, but for an equal."""
+    """Whether no other of (cost, worth) costs at most as much and is worth at least as much, an equal one aside."""
     return not any(cost <= own[0] and worth >= own[1] and (cost, worth) != own for cost, worth in others)

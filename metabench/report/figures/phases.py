@@ -41,7 +41,7 @@ SAYS = (
 )
 WIDTH, ROW = 640, 26
 LEAST_SHARE = 0.03
-"""Of the axis: a narrower piece has no number in it."""
+"""Share of the axis: a narrower piece has no number in it."""
 
 
 @shown(80)
@@ -106,7 +106,7 @@ def _panel(rows: Sequence[dict[str, Any]], used: Sequence[str]) -> Panel:
 
 
 def time_axis(longest: float, title: str = "per meta-iteration") -> Axis:
-    """From 0 to so many seconds, in ms."""
+    """An axis of milliseconds that begins at 0; `longest` is in seconds."""
     return Axis(f"ms {title}", "linear", (0.0, longest), (), "format(1000 * datum.value, '~g')", grid=True)
 
 

@@ -48,12 +48,12 @@ def roofline(run: Run) -> Figure | None:
 
 
 def _work(bundle: Bundle) -> tuple[Any, ...]:
-    """Equal for the engines that do the same."""
+    """A key that is equal for engines that do the same work."""
     return axes_but(bundle.cell, "engine", "seed", "measure", *TRAINING_AXES)
 
 
 def _complete(bundle: Bundle) -> Work | None:
-    """Its operations, bytes and peaks, if all of them were measured."""
+    """Operations, bytes and peaks of a bundle, if all of them were measured."""
     works = [row.work for row in bundle.rows if row.status == "ok" and row.work]
     return next((w for w in works if w.flops and w.bytes and w.peaks.bandwidth), None)
 

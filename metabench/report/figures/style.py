@@ -28,7 +28,7 @@ SERIES = (
     *(INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
     *("#7a6652", "#b3a100", "#5a1570", "#00523c"),
 )
-"""For what has no kinds."""
+"""Hues for things that have no kinds."""
 DASHES: tuple[tuple[float, ...], ...] = (
     (1, 0),
     (6, 2),
@@ -61,7 +61,7 @@ class Look:
     hollow: bool = False
 
     def hollowed(self, hollow: bool) -> "Look":
-        """With marks that are empty inside, or as it is."""
+        """The look with marks that are empty inside, or as it is."""
         return replace(self, hollow=hollow)
 
 
@@ -113,5 +113,5 @@ def label(text: str) -> str:
 
 
 def engine_looks(engines: Iterable[str]) -> dict[str, Look]:
-    """A look for each engine by order of appearance; the first, in ink, is `loop`, which all are held against."""
+    """A look for each engine by order of appearance; the first, in ink, is `loop`, the baseline of engines."""
     return {name: series(number) for number, name in enumerate(dict.fromkeys([LOOP, *engines]))}

@@ -21,7 +21,7 @@ from metabench.report.render.tables import TECHNIQUE_AXES, axis_word, setting
 from metabench.report.results import Run
 
 GROUP_AXES = ("task", "ways", "shots", "device", "precision", "world_size", "machine")
-"""One panel for each combination of these."""
+"""Axes of which each combination of values has a panel of its own."""
 SIZES = ("model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots", "threads")
 TOLD = (*(axis for axis in TECHNIQUE_AXES if axis != "precision"), *SIZES, *TRAINING_AXES, "outer")
 """What may tell two trainings of an algorithm apart; what is said with fewest words stands first."""

@@ -30,7 +30,7 @@ class Part:
     says: str = ""
     tables: Sequence[Table] = ()
     pictures: Sequence[tuple[Figure, bytes]] = ()
-    """With their SVG."""
+    """Figures, each with its SVG."""
     appendix: bool = False
     """Folded; the ids of cells in all other parts lead to the rows of its tables."""
 
@@ -83,7 +83,7 @@ def _hash(text: str) -> str:
 
 
 def _anchors(parts: Sequence[Part]) -> dict[str, tuple[str, int]]:
-    """For the id of each cell in the appendix its first row, which links lead to: the table's key, and the row."""
+    """The first row of each cell in the appendix, by the cell's id: the table's key, and the row. Links lead to it."""
     found: dict[str, tuple[str, int]] = {}
     for p, part in enumerate(parts):
         for t, table in enumerate(part.tables if part.appendix else ()):

@@ -30,8 +30,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     cells: tuple[tuple[str, ...], ...] = ()
-    """For each row the ids of the cells that its figures were computed from, those it is held against included; empty
-    where the table names none."""
+    """Ids of the cells that the figures of each row were computed from, baselines included; empty where the table names
+    none."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def markdown(table: Table) -> str:
 
 
 def plain(table: Table) -> str:
-    """The same for a terminal."""
+    """A table for a terminal."""
     grid = tabulate(
         [[one_line(text) for text in row] for row in table.rows],
         headers=[one_line(text) for text in table.columns],
@@ -65,7 +65,7 @@ def plain(table: Table) -> str:
 
 
 def table_json(table: Table) -> dict[str, Any]:
-    """The same for programs: texts as they are shown, and beside them their values in seconds, bytes, or plain."""
+    """A table for programs: texts as they are shown, and beside them their values in seconds, bytes, or plain."""
     return {
         "title": table.title,
         "says": table.says,
@@ -93,7 +93,7 @@ def techniques(cell: Cell, axes: Iterable[str] = TECHNIQUE_AXES) -> tuple[str, .
 
 
 def technique_text(cell: Cell, axes: Iterable[str] = TECHNIQUE_AXES) -> str:
-    """The same as the text of a column."""
+    """The techniques of a cell as the text of a column."""
     return ", ".join(techniques(cell, axes)) or NO_TECHNIQUE
 
 

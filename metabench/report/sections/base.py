@@ -124,7 +124,7 @@ def labels(
 
 
 def differing_notes(cells: Sequence[Cell], axes: Sequence[str]) -> list[str]:
-    """Which of these axes are not the same in all lines."""
+    """A note of the axes that are not the same in all lines."""
     words = ", ".join(axis_word(axis) for axis in varying(cells, axes))
     return [f"Not the same in all rows (see results.csv): {words}."] if words else []
 

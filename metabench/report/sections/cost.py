@@ -14,7 +14,7 @@ from metabench.report.sections.base import MARKS, Column, differing_notes, label
 from metabench.report.sections.columns import METRIC_WORDS, compared_columns, metric_word, score_text
 
 GROUP = in_title_order((*TASK, "model", "engine", "precision", *MACHINE))
-"""One table for each combination of these."""
+"""Axes of which each combination of values has a table of its own."""
 UNMATCHED = " †"
 _COLUMNS_OF_QUALITY = ("iterations", "batch_norm")
 
@@ -24,9 +24,9 @@ class _Line:
     """A row of a table, and what it is divided by."""
 
     bundle: Bundle
-    """Whose status and quality are shown."""
+    """The bundle whose status and quality are shown."""
     cost: Bundle
-    """Whose time and memory are shown."""
+    """The bundle whose time and memory are shown."""
     baseline: Bundle | None
     mark: str
     quality: Quality | None
@@ -38,7 +38,7 @@ class _Line:
 
 @section("Cost and quality", place=10)
 def cost_tables(run: Run) -> Iterator[Table]:
-    """For each setting: the cells that were to measure quality, their quality step by step, and all other cells."""
+    """Tables for each setting: cells that were to measure quality, their quality step by step, and all other cells."""
     cost = {time_key(bundle.cell): bundle for bundle in run.timed}
     without: list[Table] = []
     for group in sorted(by_axes(run.trained, GROUP), key=lambda group: _group_order(group[0].cell, run)):
@@ -70,7 +70,7 @@ def _tables(kind: str, shown: list[tuple[Bundle, Bundle]], baselines: list[Bundl
 
 
 def _baseline(bundle: Bundle, baselines: Sequence[Bundle]) -> tuple[Bundle | None, str]:
-    """What a line is divided by, and its mark; an unmatched one only where there is no matched one."""
+    """The baseline of a line, and its mark; an unmatched baseline only where there is no matched one."""
     cell, plain = bundle.cell, _plain(baselines)
     if bundle.algorithm == BASELINE and (plain is baselines or not techniques(cell, LINE_TECHNIQUES)):
         return bundle, ""
@@ -82,7 +82,7 @@ def _baseline(bundle: Bundle, baselines: Sequence[Bundle]) -> tuple[Bundle | Non
 
 
 def _plain(baselines: Sequence[Bundle]) -> Sequence[Bundle]:
-    """Those without a technique: what all lines are divided by, if there are any."""
+    """The baselines without a technique, if there are any; else all of them."""
     return [other for other in baselines if not techniques(other.cell, LINE_TECHNIQUES)] or baselines
 
 

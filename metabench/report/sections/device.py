@@ -11,7 +11,7 @@ from metabench.report.numbers import NOTHING, Valued, trim
 FEW_BUSY = 0.5
 """A GPU that runs kernels in a smaller share of a step than this waits for most of it."""
 KERNELS_A_LAUNCH = 2.0
-"""With more, the host launches many kernels as one (a graph), and is not what the GPU waits for."""
+"""Kernels in a launch, above which the host launches graphs, and is not what the GPU waits for."""
 BY_LAUNCHES = "bound by launches"
 BY_GAPS = "bound by gaps between kernels"
 ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))

@@ -81,11 +81,11 @@ class Layout:
         return [*(label(i, name) for i, name in enumerate(self.labels)), *between, *map(at, self.points)]
 
     def loop_at(self, line: EngineLine, point: Point) -> Bundle:
-        """What a line is measured against."""
+        """The baseline of a line."""
         return next(other for other in self.lines if other.engine == LOOP and other.label == line.label).at[point]
 
     def ids(self, line: EngineLine) -> tuple[str, ...]:
-        """The cells of a line, and those that it is measured against."""
+        """Ids of the cells of a line and of its baseline."""
         return ids_of((*line.at.values(), *(self.loop_at(line, point) for point in line.at)))
 
 
@@ -209,7 +209,7 @@ def library(line: EngineLine) -> str:
 
 
 def _peer(line: EngineLine) -> str:
-    """Its library, and which of that library's engines it is if there may be several."""
+    """The library of a peer, and which of that library's engines it is if there may be several."""
     name = library(line)
     return name if name.split(" ")[0] == line.engine else f"{line.engine} ({name})"
 
@@ -221,7 +221,7 @@ def _compiling(line: EngineLine) -> str:
 
 
 def _fastest(engines: Sequence[Bundle], floor: NoiseFloor | None) -> str:
-    """The first, and in a run with a noise floor those that do not differ from it."""
+    """The fastest engine, and in a run with a noise floor those that do not differ from it."""
     best, *others = engines
     ratios = [(other, ratio_interval(other.samples, best.samples)) for other in others] if floor else []
     alike = [other for other, ratio in ratios if ratio and not differs(ratio, floor)]

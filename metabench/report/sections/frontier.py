@@ -12,7 +12,7 @@ from metabench.report.sections.base import Column, labels, section, table_of
 from metabench.report.sections.columns import DEVICE, STATUS, STEP, memory_notes
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
-"""One table for each combination of these."""
+"""Axes of which each combination of values has a table of its own."""
 EXACT = ("checkpoint",)
 """Techniques that leave the direction as it is."""
 PROCESS, KEPT = " †", " §"
@@ -67,7 +67,7 @@ def _comparable(bundle: Bundle) -> bool:
 
 
 def _beats(other: Bundle, bundle: Bundle) -> bool:
-    """Faster and no larger, or smaller and no slower."""
+    """Whether `other` is faster and no larger, or smaller and no slower."""
     if not (other.step and bundle.step and other.peak and bundle.peak and other.peak.method == bundle.peak.method):
         return False
     time, memory = other.step.value - bundle.step.value, other.peak.bytes - bundle.peak.bytes
@@ -75,12 +75,12 @@ def _beats(other: Bundle, bundle: Bundle) -> bool:
 
 
 def _direction(bundle: Bundle) -> tuple[str, ...]:
-    """Equal for what computes the same direction."""
+    """A key that is equal for bundles that compute the same direction."""
     return techniques(bundle.cell, [axis for axis in TECHNIQUES if axis not in EXACT])
 
 
 def _memory(entry: Entry) -> str:
-    """The peak, marked where it cannot be held against others."""
+    """The peak, with a mark where it cannot be compared with others."""
     bundle = entry.bundle
     if bundle.peak:
         return bytes_text(bundle.peak.bytes) + ("" if bundle.peak.bytes else KEPT)

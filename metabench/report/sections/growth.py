@@ -48,7 +48,7 @@ class _Row:
 
 @section("Growth", place=50)
 def growth_tables(run: Run) -> Iterator[Table]:
-    """For each axis and setting with a line of two values or more: a table of times and one of memory."""
+    """A table of times and one of memory for each axis and setting with a line of two values or more."""
     for axis, lines in growing_lines(run):
         for measure in _measures(lines, run):
             asked = [{v: one for v, one in line.items() if one.asked_for(measure.name.lower())} for line in lines]

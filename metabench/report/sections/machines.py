@@ -1,4 +1,4 @@
-"""The same work on several machines, side by side."""
+"""Machines: one piece of work on several of them, side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -25,7 +25,7 @@ def machines_of(rows: Sequence[Measurement]) -> list[str]:
 
 
 def works_on_machines(run: Run) -> list[dict[str, Bundle]]:
-    """For each piece of work that was timed on several machines its bundle by machine."""
+    """The bundles of each piece of work that was timed on several machines, by machine."""
     found = [bundle for bundle in run.timed if bundle.cell.machine]
     left_out = ("seed", "machine", "device", "threads", *TRAINING_AXES)
     works = grouped(found, lambda bundle: axes_but(bundle.cell, *left_out)).values()

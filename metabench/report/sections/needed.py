@@ -85,6 +85,6 @@ def _needs(axis: str, line: GrowthLine, sizes: Mapping[str, int]) -> Iterator[Ne
 
 
 def _foreseen(points: Sequence[tuple[float, float]], size: float) -> float:
-    """On the straight line through the last two points."""
+    """The figure at `size` on the straight line through the last two points."""
     (x, y), (further, higher) = points[-2:]
     return higher + (higher - y) / (further - x) * (size - further)

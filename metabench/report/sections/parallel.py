@@ -33,7 +33,7 @@ class _Kind:
     own: tuple[str, ...]
     """The axes, beside the number of processes, that change along a line."""
     work: Callable[[Cell], float]
-    """Equal for the cells of a line."""
+    """Function that is equal for the cells of a line."""
 
 
 STRONG = _Kind(
@@ -52,7 +52,7 @@ WEAK = _Kind(
 
 @dataclass(frozen=True)
 class _Line:
-    """So many processes, and the same with one."""
+    """A bundle of several processes, and the one of a single process that it is compared with."""
 
     bundle: Bundle
     one: Bundle
@@ -63,7 +63,7 @@ class _Line:
 
     @cached_property
     def speed_up(self) -> Ratio | None:
-        """Over one process, in tasks a second."""
+        """Ratio of tasks a second to those of one process."""
         ratio = ratio_interval(self.one.samples, self.bundle.samples) if self.bundle is not self.one else None
         return scaled(ratio, self.bundle.cell.meta_batch / self.one.cell.meta_batch) if ratio else None
 

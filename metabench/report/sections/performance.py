@@ -22,7 +22,7 @@ ENGINES_MOST, ALGORITHMS_MOST = 100.0, 10.0
 """Up to what factor a profile goes."""
 
 _Setting: TypeAlias = tuple[str, Hashable]
-"""In words, and what tells it apart."""
+"""A setting in words, and the key that tells it apart."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Profile:
     replicate: str
     most: float
     settings: tuple[str, ...]
-    """In words."""
+    """The settings in words."""
     curves: tuple[Curve, ...]
     left_out: tuple[str, ...]
     """Names that were tried in too few of the settings."""
@@ -51,7 +51,7 @@ def profiles_tables(run: Run) -> Iterator[Table]:
 
 
 def profiles(run: Run) -> list[Profile]:
-    """Of engines by the time of a meta-iteration, and of algorithms by their time to target."""
+    """Profiles of engines by the time of a meta-iteration, and of algorithms by their time to target."""
     return [profile for made in (_engines(run), _algorithms(run)) if (profile := made)]
 
 
@@ -67,7 +67,7 @@ def _engines(run: Run) -> Profile | None:
 
 
 def _seconds(bundle: Bundle) -> dict[int, float]:
-    """By round; `NEVER` in a round that gave none."""
+    """Seconds by round; `NEVER` in a round that gave none."""
     tried = {int(row.round) for row in bundle.rows if "time" in row.cell.measure}
     return {number: median(bundle.samples[number]) if number in bundle.samples else NEVER for number in sorted(tried)}
 

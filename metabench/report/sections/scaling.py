@@ -1,4 +1,4 @@
-"""By what laws time and memory grow with inner steps, parameters and meta-batch, held against theory."""
+"""Laws by which time and memory grow with inner steps, parameters and meta-batch, compared with theory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SIZES = {"inner_steps": "inner step", "model": "parameter", "meta_batch": "task"
 """What each axis is counted in."""
 SYMBOLS = {"inner_steps": "K", "model": "P", "meta_batch": "B"}
 FLOAT_BYTES = {"float32": 4, "float64": 8, "tf32": 4, "bfloat16": 4}
-"""Of a parameter: bfloat16 keeps them in float32."""
+"""Bytes of a parameter: bfloat16 keeps parameters in float32."""
 NOTES = (
     "exponent: p of the power law c · size^p that fits best in logarithms; R²: the share of the growth that it "
     "explains. Two sizes have an exponent, and no sign of whether a power law holds.",

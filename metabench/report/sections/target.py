@@ -20,7 +20,7 @@ from metabench.statistics.crossing import Crossing, crossing
 from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, time_interval
 
 SHARE = 0.95
-"""Of what MAML reaches; of an error, MAML's divided by it."""
+"""Share of MAML's accuracy that is to be reached. An error must fall to MAML's error divided by this share."""
 JUDGED = ("batch_norm", "preset", "eval_query", "eval_tasks")
 GROUP = (*in_title_order((*TASK, "engine", "precision", *MACHINE)), *JUDGED)
 OWN = tuple(axis for axis in (*SIZES, *OWN_AXES) if axis not in GROUP)
@@ -39,7 +39,7 @@ class ToTarget:
 
     bundle: Bundle
     crossings: Mapping[int, Crossing]
-    """By seed, of those that reached it."""
+    """Crossings of the seeds that reached the target, by seed."""
     seeds: int
     """How many were trained, those that failed among them."""
     points: int
@@ -47,7 +47,7 @@ class ToTarget:
 
     @property
     def reached(self) -> bool:
-        """Whether all seeds did."""
+        """Whether all seeds reached the target."""
         return 0 < self.seeds == len(self.crossings)
 
 

@@ -26,7 +26,7 @@ from metabench.report.sections.columns import compared_columns, metric_word, sco
 from metabench.statistics.ratios import Interval, difference, over_seeds
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
-"""One table for each combination of these."""
+"""Axes of which each combination of values has a table of its own."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class _Line:
     """A cell with a technique, and the same without, as far as that was measured."""
 
     bundle: Bundle
-    """Whose status and quality are shown."""
+    """The bundle whose status and quality are shown."""
     cost: Bundle
-    """Whose time and memory are shown."""
+    """The bundle whose time and memory are shown."""
     baseline: Bundle | None
-    """Whose time and memory they are divided by: the same cell without a technique."""
+    """The bundle whose time and memory they are divided by: the same cell without a technique."""
     quality: Quality | None
     untrained: Bundle | None
-    """Whose quality is subtracted."""
+    """The bundle whose quality is subtracted."""
     gain: Interval | None
     mark: str = ""
 
@@ -69,7 +69,7 @@ def techniques_tables(run: Run) -> Iterator[Table]:
 
 
 def _work(cell: Cell) -> tuple[Any, ...]:
-    """Equal for cells whose meta-iterations are the same but for techniques."""
+    """A key that is equal for cells whose meta-iterations are the same but for techniques."""
     return axes_but(cell, "seed", *TRAINING_AXES, *TECHNIQUES)
 
 
