@@ -24,6 +24,11 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 round`, `3 rounds`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def sentence(text: str) -> str:
     """A message that a reader can be shown: printable, and of a bounded length."""
     text = printable(text[: LONGEST_SENTENCE + 1])

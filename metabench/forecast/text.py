@@ -9,7 +9,7 @@ from msgspec import Meta
 from metabench.forecast.hardware import Hardware
 from metabench.forecast.model import Span
 from metabench.record.cell import Cell
-from metabench.report.numbers import TIME_UNITS
+from metabench.report.numbers import TIME_UNITS, in_unit
 from metabench.report.render.tables import setting
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def span_text(found: Span, unit: str = "") -> str:
 
 def time_span(found: Span) -> str:
     """A range of seconds, in the unit of its higher end."""
-    scale, unit = next((pair for pair in TIME_UNITS if found.high >= pair[0]), TIME_UNITS[-1])
+    scale, unit = in_unit(found.high, TIME_UNITS)
     return span_text(Span(found.low / scale, found.high / scale), f" {unit}")
 
 

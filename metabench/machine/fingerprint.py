@@ -25,6 +25,7 @@ import metabench
 from metabench.machine.load import LOOK_SECONDS, look_twice
 from metabench.record.environment import Code, Machine, MainMemory, Processor
 from metabench.record.reading import typed
+from metabench.text import counted
 
 PACKAGES = (
     *("torch", "torchvision", "triton", "numpy", "scipy", "pandas", "matplotlib", "psutil", "nvidia-ml-py"),
@@ -77,12 +78,12 @@ def short_name(machine: Machine) -> str:
     gpus = [str(gpu.name) for gpu in machine.gpus or []]
     parts = [
         re.sub(r"\((R|TM|C)\)|\b(CPU|Processor)\b|@.*", " ", processor.name or "unknown processor"),
-        _count(cores, "core") if cores else "",
+        counted(cores, "core") if cores else "",
         f"{(memory.total_bytes or 0) / 2**30:.0f} GiB",
         *(name if gpus.count(name) == 1 else f"{gpus.count(name)} × {name}" for name in dict.fromkeys(gpus)),
         f"torch {(machine.packages or {}).get('torch')}",
         f"Python {(machine.python or {}).get('version')}",
-        _count(machine.threads or 0, "thread"),
+        counted(machine.threads or 0, "thread"),
     ]
     return ", ".join(" ".join(part.split()) for part in parts if part)
 
@@ -91,10 +92,6 @@ def physical_cores() -> int:
     """Physical cores that this process may use, by its affinity and a container's quota; at least 1."""
     usable = _usable_cores()
     return max(1, min(psutil.cpu_count(logical=False) or usable, usable, math.ceil(_quota_cores() or usable)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 # --- hardware and system ---------------------------------------------------------------------------------------------

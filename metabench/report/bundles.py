@@ -11,7 +11,7 @@ from metabench.record.quality import Quality as Trained
 from metabench.record.timing import Mean
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.render.tables import techniques
-from metabench.statistics.ratios import Interval, over_seeds, step_interval, time_interval
+from metabench.statistics.ratios import Interval, difference, over_seeds, step_interval, time_interval
 
 CLASSICS = ("maml", "fomaml", "reptile", "anil")
 """The algorithms that stand first in every table; others follow by name."""
@@ -70,6 +70,11 @@ class Bundle:
         """Ids of the cells."""
         return tuple(sorted({row.id for row in self.rows}))
 
+    @property
+    def scores(self) -> dict[int, Interval]:
+        """The final score of each training seed that has one, with its interval over held-out tasks."""
+        return {seed: _score(part) for seed, part in _quality_by_seed(self).items()}
+
     def asked_for(self, measure: str) -> bool:
         """Whether any row was to measure `time`, `memory` or `quality`."""
         return any(measure in row.cell.measure for row in self.rows)
@@ -93,9 +98,9 @@ class Quality:
     batch_norm: str
 
 
-def time_key(cell: Cell) -> Key:
-    """A key that is equal for cells whose meta-iterations cost the same."""
-    return axes_but(cell, "seed", *TRAINING_AXES)
+def time_key(cell: Cell, *but: str) -> Key:
+    """A key that is equal for cells whose meta-iterations cost the same, whatever they have on some axes."""
+    return axes_but(cell, "seed", *TRAINING_AXES, *but)
 
 
 def training_key(cell: Cell) -> Key:
@@ -105,7 +110,7 @@ def training_key(cell: Cell) -> Key:
 
 def work_key(cell: Cell) -> Key:
     """A key that is equal for cells that do the same work on different engines."""
-    return axes_but(cell, "seed", "engine", *TRAINING_AXES)
+    return time_key(cell, "engine")
 
 
 def axes_but(cell: Cell, *left_out: str) -> Key:
@@ -129,6 +134,11 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 def by_axes(found: Iterable[Bundle], axes: Sequence[str]) -> list[list[Bundle]]:
     """The bundles that agree on some axes, together."""
     return list(grouped(found, lambda bundle: values_of(bundle.cell, axes)).values())
+
+
+def by_cost(found: Iterable[Bundle], *but: str) -> list[list[Bundle]]:
+    """The bundles whose meta-iterations cost the same, whatever they have on some axes, together."""
+    return list(grouped(found, lambda bundle: time_key(bundle.cell, *but)).values())
 
 
 def bundles(rows: Iterable[Measurement], key: Callable[[Cell], Key]) -> list[Bundle]:
@@ -224,9 +234,14 @@ def quality(bundle: Bundle) -> Quality | None:
     )
 
 
-def scores_by_seed(bundle: Bundle) -> dict[int, Interval]:
-    """The final score of each training seed that has one, with its interval over held-out tasks."""
-    return {seed: _score(part) for seed, part in _quality_by_seed(bundle).items()}
+def gain(new: Bundle, base: Bundle) -> Interval | None:
+    """The mean over common training seeds of the difference in quality; None without a common seed.
+
+    Held-out tasks are the same, but scores are not recorded task by task: the intervals are added as if they were not.
+    """
+    scores, against = new.scores, base.scores
+    found = [difference(scores[seed], against[seed]) for seed in sorted(scores.keys() & against.keys())]
+    return over_seeds(found) if found else None
 
 
 def _quality_by_seed(bundle: Bundle) -> dict[int, Trained]:

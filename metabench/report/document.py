@@ -10,7 +10,7 @@ from metabench.report.noise import drift_warnings, floor_text
 from metabench.report.render.tables import Section, Table, escaped, markdown, plain, table_json
 from metabench.report.results import Run
 from metabench.report.sections.base import SECTIONS, sections_of
-from metabench.text import one_line
+from metabench.text import counted, one_line
 
 HASH_LENGTH = 12
 HOW_TO_READ = (
@@ -69,7 +69,7 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         "sweep": _sweep(run),
         "machine": run.environment.summary or "not known",
         "data": "; ".join(f"{name} (sha256 {', '.join(hashes)})" for name, hashes in data.items()) or "none",
-        "cells": f"{cells} in {rounds} {'round' if rounds == 1 else 'rounds'}; rows by status: {counts or 'none'}",
+        "cells": f"{cells} in {counted(rounds, 'round')}; rows by status: {counts or 'none'}",
     }
     if any("time" in row.cell.measure for row in rows):
         facts["noise floor"] = floor_text(run.noise_rows, rounds)
@@ -84,21 +84,17 @@ def _sweep(run: Run) -> str:
 def _warnings(rows: Sequence[Measurement]) -> list[str]:
     noisy = [row for row in rows if row.time and row.time.noisy]
     found = Counter(str(sentence) for row in rows for sentence in row.warnings)
-    warnings = [f"{sentence} ({_count(count, 'row')} of {len(rows)})" for sentence, count in found.items()]
+    warnings = [f"{sentence} ({counted(count, 'row')} of {len(rows)})" for sentence, count in found.items()]
     repeated = len(rows) - len({(row.id, row.round) for row in rows})
     if repeated:
-        warnings.append(f"{_count(repeated, 'row')} of a cell and round that is there already: all are used.")
+        warnings.append(f"{counted(repeated, 'row')} of a cell and round that is there already: all are used.")
     if noisy:
         cells = len({row.id for row in noisy})
         warnings.append(
-            f"{_count(len(noisy), 'time')} of {_count(cells, 'cell')} noisy, by a wide interval or a drift: close "
+            f"{counted(len(noisy), 'time')} of {counted(cells, 'cell')} noisy, by a wide interval or a drift: close "
             "other programs, raise time_budget_s, add rounds (results.csv says in time_note what each needs)."
         )
     return warnings
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def as_markdown(shown: Document) -> str:

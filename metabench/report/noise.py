@@ -112,7 +112,7 @@ def floor_text(rows: Sequence[Measurement], rounds: int) -> str:
     if rounds > 1:
         words += f", and by up to {_factor(floor.over(rounds))} in the mean over {rounds} rounds"
     cell = rows[0].cell
-    return f"{words} (95 %; from {floor.pairs} pairs of {cell.algorithm}/{cell.engine})"
+    return f"{words} (95 %; from {floor.pairs} pairs of {cell.implementation})"
 
 
 def _factor(ratio: float) -> str:

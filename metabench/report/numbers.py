@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Self
 
 from metabench.statistics.ratios import Interval
@@ -92,23 +93,27 @@ def with_interval(figure: Interval, scale: float = 1.0, unit: str = "") -> Value
     return Valued(f"{shown} [{ends}]", figure.value)
 
 
+def in_unit(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
+    """The unit, of those given from the largest on, in which a value reads well: its size and its name."""
+    return next((unit for unit in units if abs(value) >= unit[0]), units[-1])
+
+
 def time_text(figure: Interval) -> Valued:
     """A time given in seconds, with its interval, in µs, ms or s."""
-    scale, unit = next((pair for pair in TIME_UNITS if figure.value >= pair[0]), TIME_UNITS[-1])
-    return with_interval(figure, scale, unit)
+    return with_interval(figure, *in_unit(figure.value, TIME_UNITS))
 
 
 def duration_text(seconds: float) -> Valued:
     """A time without an interval: three digits in µs, ms, s, and from two minutes on in min."""
     if seconds >= 120:
         return Valued(f"{trim(seconds / 60, 0, 0)} min", seconds)
-    scale, unit = next((pair for pair in TIME_UNITS if seconds >= pair[0]), TIME_UNITS[-1])
+    scale, unit = in_unit(seconds, TIME_UNITS)
     return Valued(f"{trim(seconds / scale, 0, 0)} {unit}", seconds)
 
 
 def bytes_text(count: int) -> Valued:
     """Bytes with three digits in B, KiB, MiB or GiB."""
-    scale, unit = next((pair for pair in BYTE_UNITS if count >= pair[0]), BYTE_UNITS[-1])
+    scale, unit = in_unit(count, BYTE_UNITS)
     return Valued(f"{count} B" if scale == 1 else f"{trim(count / scale, 0, 0)} {unit}", count)
 
 

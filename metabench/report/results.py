@@ -12,22 +12,13 @@ from msgspec.structs import replace
 from metabench.errors import UserError
 from metabench.record.cell import Cell
 from metabench.record.environment import Environment
-from metabench.record.measurement import Measurement
+from metabench.record.measurement import Measurement, Memory
 from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_environment, read_rows
 from metabench.record.timing import PHASES
 from metabench.report.bundles import Bundle, bundles, data_names, model_sizes, time_key, training_key
 from metabench.report.noise import NoiseFloor, noise_floor
 
-MEMORY_COLUMNS = (
-    "tracked_bytes",
-    "tracked_method",
-    "resident_bytes",
-    "resident_method",
-    "cuda_allocated_bytes",
-    "cuda_reserved_bytes",
-    "nvml_bytes",
-    "nvml_method",
-)
+MEMORY_COLUMNS = Memory.__struct_fields__
 ENERGY_COLUMNS = ("joules", "watts", "method")
 LAUNCH_COLUMNS = ("launches", "kernels", "busy_s", "busy_share", "note")
 GPU_COLUMNS = ("sm_mhz", "memory_mhz", "celsius", "watts")
@@ -35,11 +26,7 @@ GPU_COLUMNS = ("sm_mhz", "memory_mhz", "celsius", "watts")
 PHASE_COLUMNS = {phase: f"phase_{phase.replace(' ', '_').replace('-', '_')}" for phase in PHASES}
 QUALITY_COLUMNS = ("metric", "value", "low", "high", "tasks", "batch_norm", "iterations", "train_s")
 WHOLE = (
-    "parameters",
-    "samples",
-    "block",
-    "quality_tasks",
-    "quality_iterations",
+    *("parameters", "samples", "block", "quality_tasks", "quality_iterations"),
     *(name for name in MEMORY_COLUMNS if name.endswith("_bytes")),
     *("gpu_after_sm_mhz", "gpu_after_memory_mhz", "gpu_after_celsius"),
 )
@@ -128,8 +115,8 @@ def located(rows: Sequence[Measurement]) -> list[Measurement]:
 
 def to_frame(run: Run) -> pd.DataFrame:
     """One row a cell and round, none left out: every field of the cell, then what was observed, in s and bytes."""
-    columns = _record(_EMPTY) if not run.measurements else None
-    frame = pd.DataFrame([_record(row) for row in run.measurements], columns=list(columns) if columns else None)
+    columns = None if run.measurements else list(_record(_EMPTY))
+    frame = pd.DataFrame([_record(row) for row in run.measurements], columns=columns)
     if not frame["machine"].any():  # of one machine alone
         frame = frame.drop(columns="machine")
     return frame.astype(dict.fromkeys(WHOLE, "Int64")).astype({"noisy": "boolean"})
@@ -151,19 +138,15 @@ def _record(row: Measurement) -> dict[str, Any]:
         "data_name": _of(row.data, "name"),
         "data_hash": _of(row.data, "content_hash"),
         "parameters": row.parameters,
-        "gate_engine_error": _of(row.gate, "engine_error"),
-        "gate_definition_error": _of(row.gate, "definition_error"),
+        **{f"gate_{name}": _of(row.gate, name) for name in ("engine_error", "definition_error")},
         **{f"step_{name}_s": _of(step, name) for name in ("median", "low", "high", "iqr")},
         "samples": _of(step, "n"),
         "block": _of(step, "block"),
-        "noisy": _of(time, "noisy"),
-        "communication_s": _of(time, "communication_s"),
+        **{name: _of(time, name) for name in ("noisy", "communication_s")},
         "sampling_median_s": _of(sampling, "median"),
         "sampling_share": share,
         "library": row.library,
-        "compile_s": _of(time, "compile_s"),
-        "compile_cache": _of(time, "compile_cache"),
-        "first_step_s": _of(time, "first_step_s"),
+        **{name: _of(time, name) for name in ("compile_s", "compile_cache", "first_step_s")},
         "time_note": _of(time, "note"),
         **{name: _of(row.memory, name) for name in MEMORY_COLUMNS},
         "phases_step_s": _of(phases and phases.step, "median"),

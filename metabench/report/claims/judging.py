@@ -3,19 +3,16 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.bundles import (
     Bundle,
     Quality,
-    bundles,
+    by_cost,
+    gain,
     quality,
-    scores_by_seed,
     status,
     status_and_reason,
-    time_key,
-    training_key,
 )
 from metabench.report.claims.claim import Claim, Selection
 from metabench.report.claims.rules import (
@@ -41,9 +38,10 @@ from metabench.report.claims.selection import (
     with_defaults,
 )
 from metabench.report.compare.runs import LOWER_IS_BETTER
-from metabench.report.noise import NoiseFloor, noise_floor
+from metabench.report.noise import NoiseFloor
 from metabench.report.results import Run
-from metabench.statistics.ratios import Interval, difference, over_seeds, ratio_interval
+from metabench.report.sections.scaling import figures_by_round
+from metabench.statistics.ratios import Interval, difference, ratio_interval
 
 ALIKE = (
     *("task", "ways", "shots", "train_ways", "train_shots", "model", "preset", "batch_norm", "eval_query"),
@@ -91,8 +89,7 @@ def _nearest(answers: Sequence[Answer]) -> Answer | None:
 
 def judge_claims(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Judged]:
     """Each claim on the first run that can decide it; where none can, on the first of those that come nearest."""
-    prepared = [_Prepared.of(run) for run in runs]
-    return [min((_claim_on(claim, one) for one in prepared), key=_distance) for claim in claims]
+    return [min((_claim_on(claim, run) for run in runs), key=_distance) for claim in claims]
 
 
 def _distance(judged: Judged) -> tuple[int, int]:
@@ -106,31 +103,19 @@ def _distance(judged: Judged) -> tuple[int, int]:
     return 3, (NO_GPU, NOTHING_ALIKE).index(judged.reason) + 1 if judged.reason in (NO_GPU, NOTHING_ALIKE) else 0
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    run: Run
-    floor: NoiseFloor | None
-    cost: list[Bundle]
-    trained: list[Bundle]
-
-    @classmethod
-    def of(cls, run: Run) -> "_Prepared":
-        trained = [b for b in bundles(run.measurements, training_key) if b.asked_for("quality")]
-        return cls(run, noise_floor(run.noise_rows), bundles(run.measurements, time_key), trained)
-
-
-def _claim_on(claim: Claim, on: _Prepared) -> Judged:
+def _claim_on(claim: Claim, run: Run) -> Judged:
     if claim.unmeasured:
         return Judged(claim, (), OPEN, f"not measured: {claim.unmeasured}")
     wanted = with_defaults(claim.of, claim.figure)
-    every = on.trained if claim.figure == "quality" else [b for b in on.cost if b.asked_for(claim.figure)]
+    found = run.trained if claim.figure == "quality" else run.timed
+    every = [bundle for bundle in found if bundle.asked_for(claim.figure)]
     mine = [bundle for bundle in every if fits(bundle, wanted)]
     if not mine:
         return Judged(claim, (), OPEN, why_none(every, wanted))
     if claim.along:
-        answers = list(_along(claim, mine, every, on))
+        answers = list(_along(claim, mine, every, run))
     else:
-        answers = [_answer(claim, bundle, every, on) for bundle in mine]
+        answers = [_answer(claim, bundle, every, run) for bundle in mine]
     return _summed_up(claim, answers) if answers else Judged(claim, (), OPEN, f"not measured: {_TOO_FEW}")
 
 
@@ -145,15 +130,15 @@ def _summed_up(claim: Claim, answers: Sequence[Answer]) -> Judged:
     return Judged(claim, tuple(answers), verdict, ", ".join(reason for reason in reasons if reason))
 
 
-def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], on: _Prepared) -> Answer:
+def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], run: Run) -> Answer:
     if claim.rule not in ("ratio", "order"):
-        return _judged(claim, on, (bundle,), _score(claim, bundle))
+        return _judged(claim, run, (bundle,), _score(claim, bundle))
     other = _partner(claim, bundle, every)
     if other is None:
-        return _judged(claim, on, (bundle,), None, "nothing to compare with in the same setting")
-    measured = _gain(claim, bundle, other) if claim.figure == "quality" else _ratio(claim, bundle, other, on.floor)
+        return _judged(claim, run, (bundle,), None, "nothing to compare with in the same setting")
+    measured = _gain(claim, bundle, other) if claim.figure == "quality" else _ratio(claim, bundle, other, run.floor)
     size = float(value(bundle, claim.per)) if claim.per else 1.0
-    return _judged(claim, on, (bundle, other), measured, scale=1 / size if size else 1.0)
+    return _judged(claim, run, (bundle, other), measured, scale=1 / size if size else 1.0)
 
 
 def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | None:
@@ -165,7 +150,7 @@ def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | 
 
 def _judged(
     claim: Claim,
-    on: _Prepared,
+    run: Run,
     both: Sequence[Bundle],
     measured: Measured | None,
     why_not: str = "",
@@ -181,7 +166,7 @@ def _judged(
         verdict, reason = judge(claim, measured, claimed, list(dict.fromkeys(apart)))
     cells = tuple(dict.fromkeys(str(row.id) for bundle in both for row in bundle.rows))
     against = both[1] if len(both) > 1 and not claim.along else None
-    return Answer(on.run, both[0], against, claimed, measured, verdict, reason, cells, NOT_ON_GPU in apart)
+    return Answer(run, both[0], against, claimed, measured, verdict, reason, cells, NOT_ON_GPU in apart)
 
 
 _LONGEST_REASON = 160
@@ -211,18 +196,14 @@ def _gain(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
         return None
     better = -1 if claim.metric in LOWER_IS_BETTER else 1
     if claim.after is None:
-        scores, against = scores_by_seed(bundle), scores_by_seed(other)
-        seeds = sorted(scores.keys() & against.keys())
-        if not seeds:
-            return None
-        gain, count = over_seeds([difference(scores[seed], against[seed]) for seed in seeds]), len(seeds)
+        found, seeds = gain(bundle, other), len(bundle.scores.keys() & other.scores.keys())
     else:
         a, b = _read(claim, mine), _read(claim, theirs)
-        if a is None or b is None:
-            return None
-        gain, count = difference(a, b), min(mine.seeds, theirs.seeds)
-    ends = sorted((better * gain.low, better * gain.high))
-    return Measured(Interval(better * gain.value, *ends), seeds=count)
+        found, seeds = difference(a, b) if a and b else None, min(mine.seeds, theirs.seeds)
+    if found is None:
+        return None
+    ends = sorted((better * found.low, better * found.high))
+    return Measured(Interval(better * found.value, *ends), seeds=seeds)
 
 
 def _ratio(claim: Claim, bundle: Bundle, other: Bundle, floor: NoiseFloor | None) -> Measured | None:
@@ -236,19 +217,15 @@ def _ratio(claim: Claim, bundle: Bundle, other: Bundle, floor: NoiseFloor | None
     return Measured(Interval(share, share, share), exact=True)
 
 
-def _along(claim: Claim, mine: Sequence[Bundle], every: Sequence[Bundle], on: _Prepared) -> Iterator[Answer]:
+def _along(claim: Claim, mine: Sequence[Bundle], every: Sequence[Bundle], run: Run) -> Iterator[Answer]:
     """An answer for each line of cells that differ in one size alone."""
     axis = "model" if claim.along == "parameters" else claim.along
-    lines: dict[tuple[tuple[str, str], ...], list[Bundle]] = {}
-    for bundle in mine:
-        if value(bundle, claim.along):
-            key = tuple((name, str(one)) for name, one in time_key(bundle.cell) if name != axis)
-            lines.setdefault(key, []).append(bundle)
-    whole = [line for line in lines.values() if len(line) > 1] or list(lines.values())
-    for line in whole:
+    sized = [bundle for bundle in mine if value(bundle, claim.along)]
+    lines = by_cost(sized, axis)
+    for line in [line for line in lines if len(line) > 1] or lines:
         others = [_partner(claim, bundle, every) for bundle in line] if claim.rule == "ratio" else []
         both = [*line, *(other for other in others if other)]
-        yield _judged(claim, on, both, _growth(claim, line, others))
+        yield _judged(claim, run, both, _growth(claim, line, others))
 
 
 def _growth(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | None]) -> Measured | None:
@@ -256,17 +233,8 @@ def _growth(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | None
         per, against = _per_unit(claim, line), _per_unit(claim, [other for other in others if other])
         share = per / against if per and against else math.nan
         return Measured(Interval(share, share, share), exact=True) if share > 0 else None
-    found: dict[int, dict[float, float]] = {}
-    for bundle in line:
-        size = float(value(bundle, claim.along))
-        if claim.figure == "memory":
-            found.setdefault(0, {}).update(
-                {size: float(bundle.peak.bytes)} if bundle.peak and bundle.peak.bytes else {}
-            )
-        else:
-            for number, samples in bundle.samples.items():
-                found.setdefault(number, {})[size] = median(samples)
-    return of_growth(found, exact=claim.figure == "memory")
+    at = {float(value(bundle, claim.along)): bundle for bundle in line}
+    return of_growth(figures_by_round(at, claim.figure), exact=claim.figure == "memory")
 
 
 def _per_unit(claim: Claim, line: Sequence[Bundle]) -> float | None:

@@ -10,6 +10,7 @@ from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.noise import NoiseFloor
 from metabench.statistics.laws import POINTS_TO_JUDGE, fit
 from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio
+from metabench.text import counted
 
 ClaimVerdict: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
 HOLDS: ClaimVerdict = "holds"
@@ -95,7 +96,7 @@ def _place(figure: Interval, claimed: Interval, strict: bool) -> ClaimVerdict:
 def of_ratio(ratio: Ratio, floor: NoiseFloor | None) -> Measured:
     """A ratio of times; doubtful where fewer than three rounds and no noise floor tell how processes differ."""
     if ratio.rounds < ROUNDS_TO_TELL and floor is None:
-        few = f"only {ratio.rounds} {'round' if ratio.rounds == 1 else 'rounds'}, and no noise floor"
+        few = f"only {counted(ratio.rounds, 'round')}, and no noise floor"
         return Measured(ratio, doubt=few)
     return Measured(ratio, noise=floor.over(ratio.rounds) if floor else 1.0)
 
@@ -108,7 +109,7 @@ def of_growth(figures: Mapping[int, Mapping[float, float]], exact: bool) -> Meas
     law = fit(figures)
     if law is None or len(law.sizes) < POINTS_TO_JUDGE:
         return None
-    few = f"only {law.rounds} {'round' if law.rounds == 1 else 'rounds'}"
+    few = f"only {counted(law.rounds, 'round')}"
     interval = law.exponent.interval or Interval(*[law.exponent.value] * 3)
     doubt = "" if exact or law.rounds >= ROUNDS_TO_TELL else few
     return Measured(interval, exact and interval.low == interval.high, doubt=doubt, straight=law.straight)

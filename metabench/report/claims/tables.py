@@ -15,6 +15,7 @@ from metabench.report.document import Document, as_markdown
 from metabench.report.numbers import NOTHING, quality_text, trim, with_interval
 from metabench.report.render.tables import Section, Table, axis_word, setting
 from metabench.statistics.ratios import Interval
+from metabench.text import counted
 
 COLUMNS = ("id", "claim", "source", "claimed", "measured", "run", "setting", "verdict")
 SETTING_AXES = (
@@ -126,8 +127,7 @@ def where_text(claim: Claim, answer: Answer) -> str:
     axes = [axis for axis in SETTING_AXES if axis != sizes.get(claim.along, claim.along)]
     text = f"{cell.algorithm}, {setting(cell, axes, answer.run.data_names)}"
     if claim.figure == "quality" and answer.measured:
-        seeds = answer.measured.seeds
-        text += f", {cell.iterations} iterations, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        text += f", {cell.iterations} iterations, {counted(answer.measured.seeds, 'seed')}"
         text += f", after step {claim.after}" if claim.after is not None else ""
     changed = {**claim.against} if answer.against else {}
     if changed and answer.against:

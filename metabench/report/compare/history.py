@@ -135,8 +135,7 @@ def history_table(found: MachineHistory) -> Table:
     cells = [line.cell for line in found.lines]
     axes, fixed = differing_axes(cells)
     body = tuple(
-        (f"{line.cell.algorithm}/{line.cell.engine}", setting(line.cell, axes, {}) or NOTHING, *_texts(line))
-        for line in found.lines
+        (line.cell.implementation, setting(line.cell, axes, {}) or NOTHING, *_texts(line)) for line in found.lines
     )
     columns = ("implementation", "setting", *(column.label for column in found.columns))
     says = f"Time of a meta-iteration, with its 95 % interval, by revision: {setting(cells[0], fixed, {})}."

@@ -9,14 +9,13 @@ from scipy.special import ndtr, ndtri
 
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle, Peak, axes_but, bundles, order, scores_by_seed, status, training_key
+from metabench.report.bundles import Bundle, Peak, axes_but, bundles, gain, order, status, training_key
 from metabench.report.compare.times import GroupChange, TimeChange, floor_of, group_changes, time_changes
 from metabench.report.noise import NoiseFloor
 from metabench.report.provenance import differing_conditions
 from metabench.report.results import Run
 from metabench.statistics.intervals import CONFIDENCE, Interval
 from metabench.statistics.ranks import LEVEL, adjusted
-from metabench.statistics.ratios import difference, over_seeds
 
 MemoryVerdict: TypeAlias = Literal["more", "less", "the same"]
 QualityVerdict: TypeAlias = Literal["worse", "better", "the same", "cannot tell"]
@@ -126,36 +125,34 @@ def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:
 def quality_changes(base: Iterable[Measurement], new: Iterable[Measurement]) -> tuple[QualityChange, ...]:
     """Trainings that are the same but for their seeds, over the seeds of both runs.
 
-    Held-out tasks are the same, but scores are not recorded task by task: the intervals are added as if they were not.
     Scores that are equal to the last bit are the same, whatever their interval.
     """
     sides = [{training_key(bundle.cell): bundle for bundle in bundles(rows, training_key)} for rows in (base, new)]
     found = [made for key, bundle in sides[1].items() if key in sides[0] and (made := _quality(sides[0][key], bundle))]
     corrected = adjusted([p for *_, p in found])
     return tuple(
-        QualityChange(cell, metric, gain, seeds, p, _quality_verdict(metric, gain, p))
-        for (cell, metric, gain, seeds, _), p in zip(found, corrected, strict=True)
+        QualityChange(cell, metric, change, seeds, p, _quality_verdict(metric, change, p))
+        for (cell, metric, change, seeds, _), p in zip(found, corrected, strict=True)
         if p is not None
     )
 
 
 def _quality(base: Bundle, new: Bundle) -> tuple[Cell, str, Interval, int, float] | None:
-    before, after = scores_by_seed(base), scores_by_seed(new)
-    seeds = sorted(before.keys() & after.keys())
-    if not seeds:
+    found, before, after = gain(new, base), base.scores, new.scores
+    if not found:
         return None
+    seeds = before.keys() & after.keys()
     metric = next(row.quality.metric for row in new.rows if row.quality)
-    gain = over_seeds([difference(after[seed], before[seed]) for seed in seeds])
     if all(after[seed] == before[seed] for seed in seeds):
         return new.cell, metric, Interval(0.0, 0.0, 0.0), len(seeds), 1.0
-    half = (gain.high - gain.low) / 2
-    deviations = abs(gain.value) / half * float(ndtri((1 + CONFIDENCE) / 2)) if half else math.inf
-    return new.cell, metric, gain, len(seeds), float(2 * ndtr(-deviations))
+    half = (found.high - found.low) / 2
+    deviations = abs(found.value) / half * float(ndtri((1 + CONFIDENCE) / 2)) if half else math.inf
+    return new.cell, metric, found, len(seeds), float(2 * ndtr(-deviations))
 
 
-def _quality_verdict(metric: str, gain: Interval, p: float) -> QualityVerdict:
-    if gain.low == gain.high == 0:
+def _quality_verdict(metric: str, change: Interval, p: float) -> QualityVerdict:
+    if change.low == change.high == 0:
         return "the same"
     if p > LEVEL:
         return "cannot tell"
-    return "worse" if (gain.value > 0) == (metric in LOWER_IS_BETTER) else "better"
+    return "worse" if (change.value > 0) == (metric in LOWER_IS_BETTER) else "better"

@@ -33,7 +33,7 @@ FIRST_VERDICTS = ("slower", "worse", "more", "faster", "better", "less", "cannot
 
 def cell_text(cell: Cell, axes: Iterable[str] = CELL_AXES, data: Mapping[str, str] | None = None) -> str:
     """A cell in one phrase."""
-    return f"{cell.algorithm}/{cell.engine}, {setting(cell, axes, data or {})}"
+    return f"{cell.implementation}, {setting(cell, axes, data or {})}"
 
 
 def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Document:
@@ -143,7 +143,7 @@ def differing_axes(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
 
 
 def _labels(cell: Cell, axes: Sequence[str], data: Mapping[str, str]) -> tuple[str, str]:
-    return f"{cell.algorithm}/{cell.engine}", setting(cell, axes, data) or NOTHING
+    return cell.implementation, setting(cell, axes, data) or NOTHING
 
 
 def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:

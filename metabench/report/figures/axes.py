@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from metabench.report.figures.base import Spec
-from metabench.report.numbers import BYTE_UNITS, TIME_UNITS
+from metabench.report.numbers import BYTE_UNITS, TIME_UNITS, in_unit
 from metabench.statistics.ratios import Interval
 
 ScaleKind: TypeAlias = Literal["linear", "log", "symlog", "nines"]
@@ -94,21 +94,20 @@ class Axis:
 def log_axis(title: str, values: Sequence[float], unit: str = "", grid: bool = False, text: str = SHORT) -> Axis:
     """A logarithmic axis of positive values, for `time` and `memory` in the unit that reads well there."""
     low, high = widened(values)
-    size, text = in_unit(unit, math.sqrt(low * high)) if unit else (1.0, text)
+    size, text = _unit(unit, math.sqrt(low * high)) if unit else (1.0, text)
     ticks = tuple(tick * size for tick in log_ticks(low / size, high / size))
     return Axis(title, "log", (low, high), ticks, text, grid)
 
 
-def in_unit(unit: str, typical: float) -> tuple[float, str]:
+def _unit(unit: str, typical: float) -> tuple[float, str]:
     """The unit of `time` or `memory` that suits such a value: its size, and the text of a tick."""
-    units = UNITS[unit]
-    size, name = next((one for one in units if one[0] <= typical), units[-1])
+    size, name = in_unit(typical, UNITS[unit])
     return size, f"format(datum.value / {size!r}, '.6~g') + ' {name}'"
 
 
 def even_axis(title: str, highest: float, unit: str) -> Axis:
     """An axis from 0 on, in the unit of `time` or `memory` that suits it."""
-    size, text = in_unit(unit, highest)
+    size, text = _unit(unit, highest)
     step = 10 ** math.floor(math.log10(highest / size))
     steps = highest / size / step
     step *= 2 if steps > 5 else 1 if steps > 2.5 else 0.5

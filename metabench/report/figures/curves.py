@@ -5,7 +5,6 @@ from statistics import fmean, median
 from typing import Any, TypeAlias
 
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import sound_rows
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis, log_axis, score_axis, widened
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
@@ -103,7 +102,7 @@ def _adapted(trained: Trained) -> Line | None:
 
 def _trained(trained: Trained) -> Line | None:
     """The curve of a training at the iterations that the curves of all seeds have."""
-    curves = [points for row in sound_rows(trained.bundle.rows) if row.quality and (points := _points(row))]
+    curves = [points for row in trained.bundle.sound if row.quality and (points := _points(row))]
     common = set.intersection(*(set(points) for points in curves)) if curves else set()
     at = [[points[iteration] for points in curves] for iteration in sorted(common)]
     later = [points for points in at if median(seconds for seconds, _ in points) > 0]

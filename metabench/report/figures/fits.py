@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from metabench.record.quality import Fits, FittedTask
-from metabench.report.bundles import sound_rows
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
@@ -44,7 +43,7 @@ def fits(run: Run) -> Figure | None:
 
 def _recorded(trained: Trained) -> Fits | None:
     """The first row's that has fits with something in them."""
-    for row in sound_rows(trained.bundle.rows):
+    for row in trained.bundle.sound:
         found = row.quality.fits if row.quality else None
         if found and found.x and found.tasks and all(task.predictions for task in found.tasks):
             return found

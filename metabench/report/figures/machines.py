@@ -21,7 +21,7 @@ def machines(run: Run) -> Figure | None:
         base = by_machine.get(first)
         for machine, bundle in by_machine.items():
             if machine != first and base and base.step and bundle.step:
-                name, step = f"{bundle.algorithm}/{bundle.cell.engine}", bundle.step
+                name, step = bundle.cell.implementation, bundle.step
                 cells = " ".join((*base.ids, *bundle.ids))
                 own = {"seconds": step.value, "low": step.low, "high": step.high}
                 other = {"first_machine": first, "first_seconds": base.step.value, "cells": cells}

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from metabench.report.bundles import sound_rows
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis, score_axis, within
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
@@ -89,7 +88,7 @@ def _panel(run: Run, one: TrainedSetting, along: str, height: int) -> Panel | No
 
 def _seconds(trained: Trained) -> Interval:
     """The median over seeds, from the shortest to the longest."""
-    seconds = [row.quality.train_s for row in sound_rows(trained.bundle.rows) if row.quality]
+    seconds = [row.quality.train_s for row in trained.bundle.sound if row.quality]
     return Interval(trained.quality.train_s, min(seconds), max(seconds))
 
 

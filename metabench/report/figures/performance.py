@@ -30,9 +30,7 @@ def performance(run: Run) -> Figure | None:
 
 def _panel(profile: Profile, looks: Looks) -> Panel:
     """The lines of one profile, the best first."""
-    replicates = len(profile.curves[0].ratios)
-    many = f"{replicates} {profile.replicate}{'' if replicates == 1 else 's'}"
-    title = f"{profile.kind.capitalize()}s, {profile.what}: {len(profile.settings)} settings, {many}"
+    title = f"{profile.kind.capitalize()}s, {profile.what}: {len(profile.settings)} settings, {profile.many}"
     if len(profile.curves) > MOST_LINES:
         title += f"; the {MOST_LINES} best of {len(profile.curves)}"
     rows, ends, drawn = [], [], {}
@@ -47,9 +45,8 @@ def _panel(profile: Profile, looks: Looks) -> Panel:
         drawn[curve.name] = _look(profile.kind, curve.name, looks)
     x = log_axis("time, as a multiple of the best's", [1.0, profile.most], grid=True, text=TIMES)
     x = replace(x, limits=(1.0, profile.most))
-    y = Axis(
-        "share of settings", "linear", (0.0, 1.0), (0, 0.25, 0.5, 0.75, 1), "format(datum.value, '.0%')", grid=True
-    )
+    ticks = (0, 0.25, 0.5, 0.75, 1)
+    y = Axis("share of settings", "linear", (0.0, 1.0), ticks, "format(datum.value, '.0%')", grid=True)
     height = height_for(len(ends))
     at = {"x": x.at("factor"), "y": y.at("share")}
     layers = [

@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metabench.record.measurement import Measurement
-from metabench.report.bundles import bundles, order, time_key
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
@@ -47,26 +45,26 @@ LEAST_SHARE = 0.03
 @shown(80)
 def phases(run: Run) -> Figure | None:
     """A panel for each setting in which phases were measured, the fastest implementation first."""
-    groups = phase_rows(run.measurements, run.data_names)
+    groups = _rows(run)
     used = [name for name in COLOURS if any(row["phase"] == name for rows in groups for row in rows)]
     panels = [_panel(rows, used) for rows in groups]
     title = "Where the time of a meta-iteration goes"
     return figure_of(run, "phases", title, SAYS, [Group("", panels, columns=1, one_legend=True)])
 
 
-def phase_rows(rows: Sequence[Measurement], data: Mapping[str, str]) -> list[list[dict[str, Any]]]:
+def _rows(run: Run) -> list[list[dict[str, Any]]]:
     """The frame's rows, by setting."""
     axes = (*SETTING_AXES, *(axis for axis in TECHNIQUE_AXES if axis not in SETTING_AXES))
     groups: dict[tuple[Any, ...], list[tuple[float, list[dict[str, Any]]]]] = {}
-    for bundle in sorted(bundles(rows, time_key), key=lambda b: order(b.cell)):
-        found = next((row.phases for row in bundle.rows if row.status == "ok" and row.phases), None)
-        if found is None or any(row.status == "incorrect" for row in bundle.rows):
+    for bundle in run.timed:
+        found = next((row.phases for row in bundle.sound if row.phases), None)
+        if found is None:
             continue
         parts = {n: found.seconds[n] for n in COLOURS if n in found.seconds and n != SAMPLING}
         total, step = sum(part.value for part in parts.values()), found.step
         if total > 0:
-            name = f"{bundle.cell.algorithm}/{bundle.cell.engine}"
-            head = {"setting": setting(bundle.cell, axes, data), "implementation": name}
+            where = setting(bundle.cell, axes, run.data_names)
+            head = {"setting": where, "implementation": bundle.cell.implementation}
             tail: dict[str, Any] = {"step_s": step.median, "step_low_s": step.low, "step_high_s": step.high}
             tail |= {"total": duration_text(total), "cells": " ".join(bundle.ids)}
             bar = [

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metabench.record.measurement import Work
-from metabench.report.axes import TRAINING_AXES
-from metabench.report.bundles import Bundle, axes_but, bundles, time_key
+from metabench.report.bundles import Bundle, by_axes, work_key
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis, log_axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
@@ -35,21 +34,12 @@ def roofline(run: Run) -> Figure | None:
 
     An engine's work is that of `loop`, so any cell of the same work may have measured it.
     """
-    found, data, looks = bundles(run.measurements, time_key), run.data_names, looks_of(run).engines
-    works = {_work(b): work for b in found if (work := _complete(b))}
-    groups: dict[tuple[Any, ...], list[tuple[Bundle, Work]]] = {}
-    for bundle in found:
-        if bundle.step and _work(bundle) in works:
-            key = tuple(bundle.cell[axis] for axis in ROOF_AXES)
-            groups.setdefault(key, []).append((bundle, works[_work(bundle)]))
-    panels = [_panel(group, data, looks) for group in groups.values()]
+    works = {work_key(b.cell): work for b in run.timed if (work := _complete(b))}
+    found = [bundle for bundle in run.timed if bundle.step and work_key(bundle.cell) in works]
+    groups = [[(bundle, works[work_key(bundle.cell)]) for bundle in group] for group in by_axes(found, ROOF_AXES)]
+    panels = [_panel(group, run.data_names, looks_of(run).engines) for group in groups]
     title = "Achieved rate against arithmetic intensity"
     return figure_of(run, "roofline", title, SAYS, [Group("", panels, columns=1)])
-
-
-def _work(bundle: Bundle) -> tuple[Any, ...]:
-    """A key that is equal for engines that do the same work."""
-    return axes_but(bundle.cell, "engine", "seed", "measure", *TRAINING_AXES)
 
 
 def _complete(bundle: Bundle) -> Work | None:
@@ -62,9 +52,8 @@ def _panel(group: Sequence[tuple[Bundle, Work]], data: Mapping[str, str], looks:
     peaks = {name: max(float(getattr(work.peaks, name)) for _, work in group) for name in PEAKS}
     noisy = "The peaks were noisy: they may be higher." if any(work.peaks.noisy for _, work in group) else ""
     title = setting(group[0][0].cell, ROOF_AXES, data)
-    frame = frame_of(
-        [{"setting": title, **_row(*pair, data), **peaks, "cells": " ".join(pair[0].ids)} for pair in group]
-    )
+    rows = [{"setting": title, **_row(*pair, data), **peaks, "cells": " ".join(pair[0].ids)} for pair in group]
+    frame = frame_of(rows)
     frame = frame[frame["work"].isin(frame["work"].unique()[:MOST_WORKS])]
     highest, ridge = (max(peaks["matmul"], peaks["convolution"]) / by for by in (1.0, peaks["bandwidth"]))
     low, high = min([*frame["flop_per_byte"], ridge]) / 3, max([*frame["flop_per_byte"], ridge]) * 6

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import LOOP, bundles, time_key
+from metabench.report.bundles import LOOP
 from metabench.report.results import Run
 from metabench.text import one_line
 
@@ -78,7 +78,7 @@ def looks_of(run: Run) -> Looks:
 
     The order is that of all of the run's rows in tables, so that a look is the same in every figure of the run.
     """
-    found = sorted(bundles(run.measurements, time_key), key=lambda bundle: bundle.rank)
+    found = sorted(run.timed, key=lambda bundle: bundle.rank)
     kinds: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
     for bundle in found:
         kinds.setdefault(kind_of(bundle.rows[0]), {}).setdefault(bundle.algorithm)

@@ -2,20 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from metabench.record.cell import Cell, varying
 from metabench.report.axes import TRAINING_AXES
-from metabench.report.bundles import (
-    Bundle,
-    Quality,
-    bundles,
-    quality,
-    status,
-    telling_apart,
-    time_key,
-    training_key,
-)
+from metabench.report.bundles import Bundle, Quality, by_axes, quality, status, telling_apart, time_key
 from metabench.report.figures.style import Look, looks_of
 from metabench.report.render.tables import TECHNIQUE_AXES, axis_word, setting
 from metabench.report.results import Run
@@ -66,14 +56,9 @@ class TrainedSetting:
 
 def trained_settings(run: Run) -> list[TrainedSetting]:
     """Every setting in which something was judged."""
-    rows, data = run.measurements, run.data_names
-    cost = {time_key(bundle.cell): bundle for bundle in bundles(rows, time_key)}
-    groups: dict[tuple[Any, ...], list[Bundle]] = {}
-    for bundle in bundles(rows, training_key):
-        if bundle.asked_for("quality"):
-            groups.setdefault(tuple(str(bundle.cell[axis]) for axis in GROUP_AXES), []).append(bundle)
+    cost = {time_key(bundle.cell): bundle for bundle in run.timed}
     found = []
-    for group in groups.values():
+    for group in by_axes([bundle for bundle in run.trained if bundle.asked_for("quality")], GROUP_AXES):
         group.sort(key=lambda bundle: bundle.rank)
         names = _names(group)
         judged = [(name, bundle, quality(bundle)) for name, bundle in zip(names, group, strict=True)]
@@ -81,7 +66,7 @@ def trained_settings(run: Run) -> list[TrainedSetting]:
         metrics = {one.quality.metric for one in trained}
         if len(metrics) == 1:
             failed = tuple(f"{name} ({status(bundle)})" for name, bundle, q in judged if not q)
-            found.append(TrainedSetting(_title(trained, data), metrics.pop(), trained, failed))
+            found.append(TrainedSetting(_title(trained, run.data_names), metrics.pop(), trained, failed))
     return found
 
 

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from metabench.record.measurement import Measurement
-from metabench.report.numbers import NOTHING, Valued, trim
+from metabench.report.numbers import NOTHING, Valued, in_unit, trim
 
 FEW_BUSY = 0.5
 """A GPU that runs kernels in a smaller share of a step than this waits for most of it."""
@@ -79,7 +79,7 @@ def energy_text(energy: float | None) -> str:
     """Joules with three digits, in J, mJ or µJ."""
     if energy is None:
         return NOTHING
-    scale, unit = next((pair for pair in ENERGY_UNITS if energy >= pair[0]), ENERGY_UNITS[-1])
+    scale, unit = in_unit(energy, ENERGY_UNITS)
     return Valued(f"{trim(energy / scale, 0, 0)} {unit}", energy)
 
 

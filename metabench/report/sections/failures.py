@@ -20,7 +20,7 @@ def failures_tables(run: Run) -> Iterator[Table]:
     bad = [row for row in run.measurements if row.status != "ok"]
     bad.sort(key=lambda row: (row.status, row.cell.algorithm, row.cell.engine, row.id, row.round))
     columns: list[Column[Sequence[Measurement]]] = [
-        Column("implementation", lambda same: f"{same[0].cell.algorithm}/{same[0].cell.engine}"),
+        Column("implementation", lambda same: same[0].cell.implementation),
         Column("setting", lambda same: setting(same[0].cell, TITLE, run.data_names)),
         Column("rounds", lambda same: ", ".join(str(row.round) for row in same)),
         Column("status", lambda same: same[0].status),

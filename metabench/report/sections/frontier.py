@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from metabench.report.axes import MACHINE, TASK, TECHNIQUES, TRAINING_AXES, in_title_order
-from metabench.report.bundles import Bundle, axes_but, grouped, values_of
+from metabench.report.axes import MACHINE, TASK, TECHNIQUES, in_title_order
+from metabench.report.bundles import Bundle, by_cost, grouped, values_of
 from metabench.report.numbers import NOTHING, bytes_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
@@ -41,7 +41,7 @@ class Entry:
 @section("Time against memory", place=40)
 def frontier_tables(run: Run) -> Iterator[Table]:
     """A table for each setting in which two ways of doing the same work have a time and an exact peak of memory."""
-    works = grouped(run.timed, lambda one: axes_but(one.cell, "seed", "engine", *TRAINING_AXES, *TECHNIQUES)).values()
+    works = by_cost(run.timed, "engine", *TECHNIQUES)
     entries = [entry for work in works if sum(map(_comparable, work)) > 1 for entry in frontier(work)]
     for group in grouped(entries, lambda entry: values_of(entry.bundle.cell, GROUP)).values():
         yield _table(group, run)

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from metabench.report.axes import LINE_TECHNIQUES, MACHINE, SIZES, TASK, TRAINING_AXES, in_title_order
-from metabench.report.bundles import Bundle, axes_but, grouped, ids_of, is_partial, telling_apart
+from metabench.report.axes import LINE_TECHNIQUES, MACHINE, SIZES, TASK, in_title_order
+from metabench.report.bundles import Bundle, by_cost, ids_of, is_partial, telling_apart
 from metabench.report.numbers import NOTHING, time_text
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
@@ -59,16 +59,11 @@ def growth_tables(run: Run) -> Iterator[Table]:
 def growing_lines(run: Run) -> Iterator[tuple[str, list[GrowthLine]]]:
     """Each axis that grows, with the lines of two values or more of one setting, in the order of their algorithms."""
     for axis in GROWING:
-        for group in grouped(run.timed, _key_but(axis, "algorithm", "engine", "outer", *LINE_TECHNIQUES)).values():
-            same = grouped(group, _key_but(axis)).values()
-            lines = [{bundle.cell[axis]: bundle for bundle in line} for line in same if len(line) > 1]
+        for group in by_cost(run.timed, axis, "algorithm", "engine", "outer", *LINE_TECHNIQUES):
+            lines = [{one.cell[axis]: one for one in line} for line in by_cost(group, axis) if len(line) > 1]
             if lines:
                 # the bundles come sizes first, which would put a line without the smallest size last
                 yield axis, sorted(lines, key=lambda line: min(bundle.rank for bundle in line.values()))
-
-
-def _key_but(*axes: str) -> Callable[[Bundle], tuple[Any, ...]]:
-    return lambda bundle: axes_but(bundle.cell, "seed", *TRAINING_AXES, *axes)
 
 
 def growing_setting(axis: str, lines: Sequence[GrowthLine], data: Mapping[str, str]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from metabench.record.cell import varying
 from metabench.record.measurement import Measurement
-from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, TRAINING_AXES, in_title_order
-from metabench.report.bundles import Bundle, axes_but, grouped, ids_of
+from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
+from metabench.report.bundles import Bundle, by_cost, ids_of
 from metabench.report.numbers import NOTHING
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
@@ -27,8 +27,7 @@ def machines_of(rows: Sequence[Measurement]) -> list[str]:
 def works_on_machines(run: Run) -> list[dict[str, Bundle]]:
     """The bundles of each piece of work that was timed on several machines, by machine."""
     found = [bundle for bundle in run.timed if bundle.cell.machine]
-    left_out = ("seed", "machine", "device", "threads", *TRAINING_AXES)
-    works = grouped(found, lambda bundle: axes_but(bundle.cell, *left_out)).values()
+    works = by_cost(found, "machine", "device", "threads")
     # of several on one machine, the first
     by_machine = [{bundle.cell.machine: bundle for bundle in reversed(work)} for work in works]
     return [work for work in by_machine if sum(bundle.step is not None for bundle in work.values()) > 1]

@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from metabench.record.cell import Cell
-from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, TRAINING_AXES, in_title_order
-from metabench.report.bundles import Bundle, axes_but, grouped, ids_of, order
+from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
+from metabench.report.bundles import Bundle, grouped, ids_of, order, time_key
 from metabench.report.noise import ratio_text
 from metabench.report.numbers import NOTHING, Valued, with_interval
 from metabench.report.render.tables import Table, setting
@@ -91,7 +91,7 @@ def _lines(kind: _Kind, run: Run) -> Iterator[list[Bundle]]:
     """The bundles that differ in the number of processes, from one of them on."""
 
     def key(bundle: Bundle) -> tuple[Any, ...]:
-        return kind.work(bundle.cell), axes_but(bundle.cell, "seed", "world_size", *kind.own, *TRAINING_AXES)
+        return kind.work(bundle.cell), time_key(bundle.cell, "world_size", *kind.own)
 
     for line in grouped(run.timed, key).values():
         line.sort(key=lambda bundle: processes(bundle.cell))

@@ -14,6 +14,7 @@ from metabench.report.sections.base import Column, section, table_of
 from metabench.report.sections.target import GROUP, ToTarget, targets
 from metabench.statistics.profiles import NEVER, Costs, Curve, curves_of, in_common
 from metabench.statistics.ratios import ROUNDS_TO_TELL
+from metabench.text import counted
 
 MOST_NAMED = 12
 """Settings that get a line each."""
@@ -42,6 +43,16 @@ class Profile:
     """Names that were tried in too few of the settings."""
     cells: Mapping[str, tuple[str, ...]]
     """Ids of what was measured, by name."""
+
+    @property
+    def replicates(self) -> int:
+        """How many rounds or seeds all of them have."""
+        return len(self.curves[0].ratios)
+
+    @property
+    def many(self) -> str:
+        """How many rounds or seeds all of them have, in words."""
+        return counted(self.replicates, self.replicate)
 
 
 @section("Performance profiles", place=100)
@@ -111,8 +122,6 @@ def _profile(
 
 
 def _table(profile: Profile) -> Table:
-    replicates = len(profile.curves[0].ratios)
-    many = f"{replicates} {profile.replicate}{'' if replicates == 1 else 's'}"
     columns: list[Column[Curve]] = [
         Column(profile.kind, lambda curve: curve.name),
         Column("area", lambda curve: area_text(curve, profile.most)),
@@ -122,8 +131,8 @@ def _table(profile: Profile) -> Table:
         Column("never", lambda curve: percent(curve.every.count(NEVER) / len(curve.every))),
     ]
     notes = [f"area: under that share, from 1 to {profile.most:g} times on a logarithmic axis; 1 is always the best."]
-    if replicates < ROUNDS_TO_TELL:
-        notes.append(f"No intervals: of {many} nothing is known of how {profile.replicate}s differ.")
+    if profile.replicates < ROUNDS_TO_TELL:
+        notes.append(f"No intervals: of {profile.many} nothing is known of how {profile.replicate}s differ.")
     else:
         notes.append(f"Intervals (95 %) are over {profile.replicate}s: of these settings, not of others.")
     notes.append("never: failed, or did not reach the target.")
@@ -134,8 +143,8 @@ def _table(profile: Profile) -> Table:
         notes.append(f"Tried in too few of the settings, and left out: {', '.join(profile.left_out)}.")
     return table_of(
         f"{profile.kind.capitalize()}s over settings: {profile.what}",
-        f"{profile.what.capitalize()} against the best, in {len(profile.settings)} settings that all share and {many}: "
-        "the share of them in which each is within so many times of the best.",
+        f"{profile.what.capitalize()} against the best, in {len(profile.settings)} settings that all share and "
+        f"{profile.many}: the share of them in which each is within so many times of the best.",
         columns,
         profile.curves,
         lambda curve: profile.cells[curve.name],

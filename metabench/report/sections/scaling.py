@@ -6,7 +6,7 @@ from statistics import median
 from typing import Literal, TypeAlias
 
 from metabench.report.bundles import BASELINE, Bundle, ids_of
-from metabench.report.numbers import BYTE_UNITS, NOTHING, TIME_UNITS, trim, with_interval
+from metabench.report.numbers import BYTE_UNITS, NOTHING, TIME_UNITS, in_unit, trim, with_interval
 from metabench.report.render.tables import Table
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of
@@ -71,18 +71,16 @@ def scaling_tables(run: Run) -> Iterator[Table]:
 
 def scalings(axis: str, lines: Sequence[GrowthLine], measure: Measure, sizes: Mapping[str, int]) -> list[Scaling]:
     """The lines with two sizes or more that have figures, with their laws."""
-    laws = [(line, fit(figures_by_round(axis, line, measure, sizes))) for line in lines]
+    at = [{sizes_of(axis, value, sizes): bundle for value, bundle in line.items()} for line in lines]
+    laws = [(line, fit(figures_by_round(bundles, measure))) for line, bundles in zip(lines, at, strict=True)]
     return [Scaling(line, measure, axis, law, theory(first(line), axis, measure, sizes)) for line, law in laws if law]
 
 
-def figures_by_round(
-    axis: str, line: GrowthLine, measure: Measure, sizes: Mapping[str, int]
-) -> dict[int, dict[float, float]]:
+def figures_by_round(line: Mapping[float, Bundle], measure: str) -> dict[int, dict[float, float]]:
     """Seconds or bytes of a line, by round and size. Peaks of memory come from one round, and are of one method."""
     found: dict[int, dict[float, float]] = {}
     methods = {bundle.peak.method for bundle in line.values() if bundle.peak}
-    for value, bundle in line.items():
-        size = sizes_of(axis, value, sizes)
+    for size, bundle in line.items():
         for number, figure in _figures(bundle, measure, len(methods) == 1):
             if size > 0 and figure > 0:
                 found.setdefault(number, {})[size] = figure
@@ -94,7 +92,7 @@ def sizes_of(axis: str, value: AxisValue, sizes: Mapping[str, int]) -> float:
     return float(sizes.get(str(value), 0) if axis == "model" else value)
 
 
-def _figures(bundle: Bundle, measure: Measure, comparable: bool) -> Iterator[tuple[int, float]]:
+def _figures(bundle: Bundle, measure: str, comparable: bool) -> Iterator[tuple[int, float]]:
     if measure == "time":
         yield from ((number, median(samples)) for number, samples in bundle.samples.items() if samples)
     elif bundle.peak and comparable:
@@ -161,8 +159,7 @@ def exponent_text(found: Estimate) -> str:
 
 def _amount(found: Estimate, measure: Measure) -> str:
     """Seconds or bytes in a unit that reads well, with the interval."""
-    units = TIME_UNITS if measure == "time" else BYTE_UNITS
-    scale, unit = next(((float(s), u) for s, u in units if abs(found.value) >= s), (float(units[-1][0]), units[-1][1]))
+    scale, unit = in_unit(found.value, TIME_UNITS if measure == "time" else BYTE_UNITS)
     if found.interval:
         return with_interval(found.interval, scale, unit)
     return f"{trim(found.value / scale, 0, 0)} {unit}"

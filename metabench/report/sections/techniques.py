@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from metabench.record.cell import Cell
-from metabench.report.axes import MACHINE, OWN_AXES, TASK, TECHNIQUES, TRAINING_AXES, in_title_order
+from metabench.report.axes import MACHINE, OWN_AXES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import (
     Bundle,
     Quality,
     axes_but,
+    gain,
     grouped,
     ids_of,
     order,
     quality,
-    scores_by_seed,
     time_key,
     values_of,
 )
@@ -23,7 +23,7 @@ from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, differing_notes, labels, section, table_of
 from metabench.report.sections.columns import compared_columns, metric_word, score_text
-from metabench.statistics.ratios import Interval, difference, over_seeds
+from metabench.statistics.ratios import Interval
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
@@ -55,22 +55,19 @@ def techniques_tables(run: Run) -> Iterator[Table]:
     """A table for each setting in which anything was measured both with a technique and without any."""
     trained = [bundle for bundle in run.trained if bundle.asked_for("quality")]
     judged = grouped(trained, lambda bundle: time_key(bundle.cell))
-    without = {_work(bundle.cell): bundle for bundle in run.timed if not techniques(bundle.cell)}
+    without = {time_key(bundle.cell, *TECHNIQUES): bundle for bundle in run.timed if not techniques(bundle.cell)}
     lines = []
     for bundle in run.timed:
         if techniques(bundle.cell):
             for own in judged.get(time_key(bundle.cell), [bundle]):
                 other = _same_without(own, trained)
-                gain = _gain(own, other) if other else None
-                lines.append(_Line(own, bundle, without.get(_work(bundle.cell)), quality(own), other, gain))
+                better = gain(own, other) if other else None
+                lines.append(
+                    _Line(own, bundle, without.get(time_key(bundle.cell, *TECHNIQUES)), quality(own), other, better)
+                )
     for group in grouped(lines, lambda line: values_of(line.bundle.cell, GROUP)).values():
         if any(line.baseline for line in group):
             yield _table(sorted(group, key=_order), run)
-
-
-def _work(cell: Cell) -> tuple[Any, ...]:
-    """A key that is equal for cells whose meta-iterations are the same but for techniques."""
-    return axes_but(cell, "seed", *TRAINING_AXES, *TECHNIQUES)
 
 
 def _order(line: _Line) -> tuple[Any, ...]:
@@ -93,16 +90,6 @@ def _same_without(own: Bundle, trained: Sequence[Bundle]) -> Bundle | None:
         if not techniques(other.cell) and training(other.cell, own.cell) == training(own.cell, other.cell)
     ]
     return min(others, key=lambda other: other.cell.inner_lr != own.cell.inner_lr, default=None)
-
-
-def _gain(own: Bundle, other: Bundle) -> Interval | None:
-    """The mean over common seeds of the difference in quality.
-
-    Held-out tasks are the same, but scores are not recorded task by task: the intervals are added as if they were not.
-    """
-    scores, against = scores_by_seed(own), scores_by_seed(other)
-    found = [difference(scores[seed], against[seed]) for seed in sorted(scores.keys() & against.keys())]
-    return over_seeds(found) if found else None
 
 
 def _table(lines: Sequence[_Line], run: Run) -> Table:
