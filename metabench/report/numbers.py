@@ -130,6 +130,12 @@ def quality_text(score: Interval, metric: str) -> Valued:
     return Valued(f"{_fixed(value, decimals)} ± {_fixed(half, own)}{unit}", score.value)
 
 
+def signed_quality_text(difference: Interval, metric: str) -> Valued:
+    """A difference of scores, with its sign."""
+    text = quality_text(difference, metric)
+    return text if difference.value < 0 else Valued(f"+{text}", text.value)
+
+
 def error_text(error: float | None) -> str:
     """A relative error, as a power of ten; a missing one was not finite."""
     return "not finite" if error is None or not math.isfinite(error) else Valued(f"{error:.1e}", error)

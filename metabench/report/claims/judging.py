@@ -5,15 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from metabench.report.axes import TRAINING_AXES
-from metabench.report.bundles import (
-    Bundle,
-    Quality,
-    by_cost,
-    gain,
-    quality,
-    status,
-    status_and_reason,
-)
+from metabench.report.bundles import Bundle, Quality, by_cost, gain, quality, status, status_and_reason
 from metabench.report.claims.claim import Claim, Selection
 from metabench.report.claims.rules import (
     FAILS,

@@ -12,7 +12,15 @@ from metabench.report.compare.runs import CellChange, Comparison, QualityChange
 from metabench.report.compare.thresholds import Failure
 from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange
 from metabench.report.document import Document
-from metabench.report.numbers import NOTHING, Valued, bytes_text, duration_text, exact, quality_text, with_interval
+from metabench.report.numbers import (
+    NOTHING,
+    Valued,
+    bytes_text,
+    duration_text,
+    exact,
+    signed_quality_text,
+    with_interval,
+)
 from metabench.report.provenance import revision_name
 from metabench.report.render.tables import Section, Table, setting
 from metabench.statistics.ranks import LEVEL
@@ -184,10 +192,7 @@ def _quality(changes: Sequence[QualityChange], data: Mapping[str, str]) -> Table
 
 
 def _gain(change: QualityChange) -> str:
-    if change.verdict == "the same":
-        return "0"
-    text = quality_text(change.difference, change.metric)
-    return text if change.difference.value < 0 else Valued(f"+{text}", text.value)
+    return "0" if change.verdict == "the same" else signed_quality_text(change.difference, change.metric)
 
 
 def _statuses(changes: Sequence[CellChange], data: Mapping[str, str]) -> Table:

@@ -1,11 +1,11 @@
 """Columns that several tables have: status, time, memory, quality, and the ratios to a baseline."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle, Quality, status, status_and_reason
+from metabench.report.bundles import Bundle, Quality, ids_of, quality, status, status_and_reason
 from metabench.report.noise import NoiseFloor, ratio_text
 from metabench.report.numbers import NOTHING, bytes_text, exact, quality_text, time_text
 from metabench.report.sections.base import Column, HasBundle
@@ -63,44 +63,54 @@ def memory_ratio(bundle: Bundle, baseline: Bundle) -> str:
     return exact(bundle.peak.bytes / baseline.peak.bytes) if baseline.peak.bytes else NOTHING
 
 
-class HasCost(HasBundle, Protocol):
-    """A line of a table, and the bundle whose time and memory it shows."""
+@dataclass(frozen=True)
+class Line:
+    """What a row of a table shows, and what that is held against."""
+
+    bundle: Bundle
+    """The bundle whose status and quality are shown."""
+    cost: Bundle
+    """The bundle whose time and memory are shown."""
+    baseline: Bundle | None = None
+    """The bundle whose time and memory they are divided by."""
+    mark: str = ""
+    """The mark of ratios to a baseline that is not matched."""
+    untrained: Bundle | None = None
+    """The bundle whose quality is subtracted: that of equal training without a technique."""
+
+    @cached_property
+    def quality(self) -> Quality | None:
+        """The quality that the training reaches; None where none was measured."""
+        return quality(self.bundle)
 
     @property
-    def cost(self) -> Bundle: ...
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all cells that its figures stand on."""
+        return ids_of((self.bundle, self.cost, self.baseline, self.untrained))
 
 
-class Compared(HasCost, Protocol):
-    """A line, and what its time and memory are divided by, with the mark of a baseline that is not matched."""
-
-    @property
-    def baseline(self) -> Bundle | None: ...
-    @property
-    def mark(self) -> str: ...
-
-
-def _rows(lines: Iterable[HasCost]) -> list[Measurement]:
+def _rows(lines: Iterable[Line]) -> list[Measurement]:
     return [row for line in lines for row in line.cost.sound]
 
 
 IMPLEMENTATION = Column[HasBundle]("implementation", lambda line: line.bundle.cell.implementation)
 STATUS = Column[HasBundle]("status", lambda line: status_and_reason(line.bundle))
-STEP = Column[HasCost]("step time", lambda line: step_text(line.cost), droppable=True)
-PEAK = Column[HasCost](
+STEP = Column[Line]("step time", lambda line: step_text(line.cost), droppable=True)
+PEAK = Column[Line](
     "peak memory",
     lambda line: peak_text(line.cost),
     droppable=True,
     notes=lambda lines: memory_notes(line.cost for line in lines),
 )
 DEVICE = (
-    Column[HasCost](
+    Column[Line](
         "launches",
         lambda line: launches_text(device_work(line.cost.sound)),
         droppable=True,
         notes=lambda lines: launches_notes(_rows(lines)),
     ),
-    Column[HasCost]("busy", lambda line: busy_text(device_work(line.cost.sound)), droppable=True),
-    Column[HasCost](
+    Column[Line]("busy", lambda line: busy_text(device_work(line.cost.sound)), droppable=True),
+    Column[Line](
         "energy",
         lambda line: energy_text(joules(line.cost.sound)),
         droppable=True,
@@ -109,11 +119,11 @@ DEVICE = (
 )
 
 
-def compared_columns(name: str, floor: NoiseFloor | None) -> list[Column[Compared]]:
+def compared_columns(name: str, floor: NoiseFloor | None) -> list[Column[Line]]:
     """Status, time and memory of each line, and its time and memory over those of its baseline."""
 
-    def over(what: str, ratio: Callable[[Bundle, Bundle], str]) -> Column[Compared]:
-        def text(line: Compared) -> str:
+    def over(what: str, ratio: Callable[[Bundle, Bundle], str]) -> Column[Line]:
+        def text(line: Line) -> str:
             found = ratio(line.cost, line.baseline) if line.baseline else NOTHING
             return found if found == NOTHING else found + line.mark
 
@@ -122,12 +132,12 @@ def compared_columns(name: str, floor: NoiseFloor | None) -> list[Column[Compare
     return [STATUS, STEP, over("time", partial(time_ratio, floor=floor)), *DEVICE, PEAK, over("memory", memory_ratio)]
 
 
-def metric_word(found: Sequence[Quality | None]) -> str:
+def metric_word(lines: Iterable[Line]) -> str:
     """What the scores of a table are; `quality` where it has several metrics."""
-    metrics = {one.metric for one in found if one}
+    metrics = {line.quality.metric for line in lines if line.quality}
     return METRIC_WORDS.get(min(metrics), min(metrics)) if len(metrics) == 1 else "quality"
 
 
-def score_text(found: Quality | None) -> str:
+def score_text(line: Line) -> str:
     """The score ± half its interval."""
-    return quality_text(found.score, found.metric) if found else NOTHING
+    return quality_text(line.quality.score, line.quality.metric) if line.quality else NOTHING

@@ -1,39 +1,20 @@
 """What an algorithm costs against MAML, and what it gives for it: a table for each setting."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from metabench.record.cell import Cell
 from metabench.report.axes import LINE_TECHNIQUES, MACHINE, OWN_AXES, TASK, in_title_order
-from metabench.report.bundles import BASELINE, LOOP, Bundle, Quality, by_axes, ids_of, quality, time_key, values_of
+from metabench.report.bundles import BASELINE, LOOP, Bundle, by_axes, time_key, values_of
 from metabench.report.numbers import NOTHING, duration_text, quality_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.sections.base import MARKS, Column, differing_notes, labels, matched_axes, section, table_of
-from metabench.report.sections.columns import METRIC_WORDS, compared_columns, metric_word, score_text
+from metabench.report.sections.columns import METRIC_WORDS, Line, compared_columns, metric_word, score_text
 
 GROUP = in_title_order((*TASK, "model", "engine", "precision", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
 UNMATCHED = " †"
-_COLUMNS_OF_QUALITY = ("iterations", "batch_norm")
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A row of a table, and what it is divided by."""
-
-    bundle: Bundle
-    """The bundle whose status and quality are shown."""
-    cost: Bundle
-    """The bundle whose time and memory are shown."""
-    baseline: Bundle | None
-    mark: str
-    quality: Quality | None
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return ids_of((self.bundle, self.cost, self.baseline))
 
 
 @section("Cost and quality", place=10)
@@ -63,7 +44,7 @@ def _tables(kind: str, shown: list[tuple[Bundle, Bundle]], baselines: list[Bundl
     # a line without a match is rather divided by what stands in the same table
     costs = [cost for _, cost in shown]
     baselines = sorted(baselines, key=lambda other: all(cost is not other for cost in costs))
-    lines = [_Line(own, cost, *_baseline(cost, baselines), quality(own)) for own, cost in shown]
+    lines = [Line(own, cost, *_baseline(cost, baselines)) for own, cost in shown]
     yield _table(kind, lines, _unmatched(baselines), run)
     if kind == "Cost and quality":
         yield from _by_step(lines, run)
@@ -95,7 +76,7 @@ def _matched_axes(cell: Cell) -> list[str]:
     return matched_axes(cell, *GROUP, *LINE_TECHNIQUES)
 
 
-def _table(kind: str, lines: Sequence[_Line], unmatched: Bundle | None, run: Run) -> Table:
+def _table(kind: str, lines: Sequence[Line], unmatched: Bundle | None, run: Run) -> Table:
     cells = [line.bundle.cell for line in lines]
     scored = kind == "Cost and quality"
     told = ("iterations", "batch_norm") if scored else ("iterations",)
@@ -114,14 +95,12 @@ def _table(kind: str, lines: Sequence[_Line], unmatched: Bundle | None, run: Run
     )
 
 
-def _quality_columns(lines: Sequence[_Line]) -> list[Column[_Line]]:
-    def trained(line: _Line, name: str) -> str:
+def _quality_columns(lines: Sequence[Line]) -> list[Column[Line]]:
+    def trained(line: Line, name: str) -> str:
         return str(getattr(line.quality, name) if line.quality else line.bundle.cell[name])
 
     return [
-        Column(
-            metric_word([line.quality for line in lines]), lambda line: score_text(line.quality), notes=_seeds_notes
-        ),
+        Column(metric_word(lines), score_text, notes=_seeds_notes),
         Column("seeds", _seeds),
         Column("iterations", lambda line: trained(line, "iterations")),
         Column("training", lambda line: duration_text(line.quality.train_s) if line.quality else NOTHING),
@@ -129,26 +108,26 @@ def _quality_columns(lines: Sequence[_Line]) -> list[Column[_Line]]:
     ]
 
 
-def _seeds(line: _Line) -> str:
+def _seeds(line: Line) -> str:
     wanted, found = len(line.bundle.seeds()), line.quality.seeds if line.quality else 0
     return str(found) if found == wanted else f"{found} of {wanted}"
 
 
-def _seeds_notes(lines: Sequence[_Line]) -> list[str]:
+def _seeds_notes(lines: Sequence[Line]) -> list[str]:
     seeds = max((line.quality.seeds for line in lines if line.quality), default=0)
     if seeds > 1:
         return ["Quality: the mean over training seeds; ± holds how seeds differ and that tasks are a sample."]
     return ["Quality: of one training seed; ± holds that held-out tasks are a sample, not how seeds differ."][:seeds]
 
 
-def _by_step(lines: Sequence[_Line], run: Run) -> Iterator[Table]:
+def _by_step(lines: Sequence[Line], run: Run) -> Iterator[Table]:
     """Quality after each inner step of the held-out tasks' adaptation, where there is more than one."""
     found = [line for line in lines if line.quality and len(line.quality.by_step) > 1]
     if not found:
         return
 
-    def at(step: int) -> Column[_Line]:
-        def text(line: _Line) -> str:
+    def at(step: int) -> Column[Line]:
+        def text(line: Line) -> str:
             known = line.quality and line.quality.by_step.get(step)
             return quality_text(known, line.quality.metric) if line.quality and known else NOTHING
 

@@ -9,7 +9,7 @@ from metabench.report.numbers import NOTHING, bytes_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, labels, section, table_of
-from metabench.report.sections.columns import DEVICE, STATUS, STEP, memory_notes
+from metabench.report.sections.columns import DEVICE, STATUS, STEP, Line, memory_notes
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
@@ -27,15 +27,10 @@ SAYS_OWN = f"; {ON_OWN}: nothing that also computes the same direction (every te
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Line):
     """A bundle, and where it stands among those that do the same work."""
 
-    bundle: Bundle
-    mark: str
-
-    @property
-    def cost(self) -> Bundle:
-        return self.bundle
+    place: str = OFF
 
 
 @section("Time against memory", place=40)
@@ -48,12 +43,12 @@ def frontier_tables(run: Run) -> Iterator[Table]:
 
 
 def frontier(work: Sequence[Bundle]) -> list[Entry]:
-    """The bundles that do the same work, the fastest first, each with its mark."""
-    found = [Entry(bundle, _mark(bundle, work)) for bundle in work if bundle.asked_for("memory")]
+    """The bundles that do the same work, the fastest first, each with its place."""
+    found = [Entry(bundle, bundle, place=_place(bundle, work)) for bundle in work if bundle.asked_for("memory")]
     return sorted(found, key=lambda entry: entry.bundle.step.value if entry.bundle.step else float("inf"))
 
 
-def _mark(bundle: Bundle, work: Sequence[Bundle]) -> str:
+def _place(bundle: Bundle, work: Sequence[Bundle]) -> str:
     if not _comparable(bundle):
         return OFF
     better = [other for other in work if _comparable(other) and _beats(other, bundle)]
@@ -97,7 +92,7 @@ def _table(entries: Sequence[Entry], run: Run) -> Table:
     return table_of(
         f"Time against memory: {setting(cells[0], (*GROUP, *fixed), run.data_names)}",
         SAYS + (SAYS_OWN if any(map(techniques, cells)) else "."),
-        [*named, STATUS, STEP, *DEVICE, peak, Column("frontier", lambda entry: entry.mark)],
+        [*named, STATUS, STEP, *DEVICE, peak, Column("frontier", lambda entry: entry.place)],
         entries,
         lambda entry: entry.bundle.ids,
         marks=MARKS,

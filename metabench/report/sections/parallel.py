@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from statistics import median
 from typing import Any
 
 from metabench.record.cell import Cell
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import Bundle, grouped, ids_of, order, time_key
+from metabench.report.bundles import Bundle, grouped, order, time_key
 from metabench.report.noise import ratio_text
 from metabench.report.numbers import NOTHING, Valued, with_interval
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of
-from metabench.report.sections.columns import IMPLEMENTATION, STATUS, STEP, peak_text
+from metabench.report.sections.columns import IMPLEMENTATION, STATUS, STEP, Line, peak_text
 from metabench.statistics.ratios import Ratio, ratio_interval
 
 TITLE = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE), but=("world_size",))
@@ -50,24 +49,6 @@ WEAK = _Kind(
 )
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A bundle of several processes, and the one of a single process that it is compared with."""
-
-    bundle: Bundle
-    one: Bundle
-
-    @property
-    def cost(self) -> Bundle:
-        return self.bundle
-
-    @cached_property
-    def speed_up(self) -> Ratio | None:
-        """Ratio of tasks a second to those of one process."""
-        ratio = ratio_interval(self.one.samples, self.bundle.samples) if self.bundle is not self.one else None
-        return scaled(ratio, self.bundle.cell.meta_batch / self.one.cell.meta_batch) if ratio else None
-
-
 def processes(cell: Cell) -> int:
     """How many processes a cell has; a cell of one does not say."""
     return int(cell.world_size)
@@ -83,8 +64,8 @@ def parallel_tables(run: Run) -> Iterator[Table]:
             groups.setdefault(where, []).append(line)
         for where, group in groups.items():
             group.sort(key=lambda line: order(line[0].cell))
-            lines = [_Line(bundle, line[0]) for line in group for bundle in line]
-            yield table_of(f"{kind.title}: {where}", kind.says, _columns(run), lines, _ids, NOTES)
+            lines = [Line(bundle, bundle, line[0]) for line in group for bundle in line]
+            yield table_of(f"{kind.title}: {where}", kind.says, _columns(run), lines, lambda line: line.ids, NOTES)
 
 
 def _lines(kind: _Kind, run: Run) -> Iterator[list[Bundle]]:
@@ -99,15 +80,21 @@ def _lines(kind: _Kind, run: Run) -> Iterator[list[Bundle]]:
             yield line
 
 
-def _ids(line: _Line) -> tuple[str, ...]:
-    return ids_of((line.bundle, line.one))
+def speed_up(line: Line) -> Ratio | None:
+    """Over one process, in tasks a second."""
+    one = line.baseline
+    ratio = ratio_interval(one.samples, line.bundle.samples) if one and line.bundle is not one else None
+    return scaled(ratio, line.bundle.cell.meta_batch / one.cell.meta_batch) if one and ratio else None
 
 
-def _columns(run: Run) -> list[Column[_Line]]:
-    def efficiency(line: _Line) -> str:
-        return (
-            with_interval(scaled(line.speed_up, 100 / processes(line.bundle.cell))) + " %" if line.speed_up else NOTHING
-        )
+def _columns(run: Run) -> list[Column[Line]]:
+    def speed_up_text(line: Line) -> str:
+        found = speed_up(line)
+        return ratio_text(found, run.floor) if found else NOTHING
+
+    def efficiency(line: Line) -> str:
+        found = speed_up(line)
+        return with_interval(scaled(found, 100 / processes(line.bundle.cell))) + " %" if found else NOTHING
 
     return [
         IMPLEMENTATION,
@@ -115,7 +102,7 @@ def _columns(run: Run) -> list[Column[_Line]]:
         Column("tasks", lambda line: str(line.bundle.cell.meta_batch)),
         STATUS,
         STEP,
-        Column("speed-up", lambda line: ratio_text(line.speed_up, run.floor) if line.speed_up else NOTHING, True),
+        Column("speed-up", speed_up_text, droppable=True),
         Column("efficiency", efficiency, droppable=True),
         Column("communication", lambda line: _communication_text(line.bundle), droppable=True),
         Column("memory", lambda line: peak_text(line.bundle), droppable=True),

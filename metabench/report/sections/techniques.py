@@ -1,53 +1,19 @@
 """What a technique changes, all else equal: time, memory and quality against the same cell without it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from metabench.record.cell import Cell
 from metabench.report.axes import MACHINE, OWN_AXES, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import (
-    Bundle,
-    Quality,
-    axes_but,
-    gain,
-    grouped,
-    ids_of,
-    order,
-    quality,
-    time_key,
-    values_of,
-)
-from metabench.report.numbers import NOTHING, Valued, quality_text
+from metabench.report.bundles import Bundle, axes_but, gain, grouped, order, time_key, values_of
+from metabench.report.numbers import NOTHING, signed_quality_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, differing_notes, labels, section, table_of
-from metabench.report.sections.columns import compared_columns, metric_word, score_text
-from metabench.statistics.ratios import Interval
+from metabench.report.sections.columns import Line, compared_columns, metric_word, score_text
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A cell with a technique, and the same without, as far as that was measured."""
-
-    bundle: Bundle
-    """The bundle whose status and quality are shown."""
-    cost: Bundle
-    """The bundle whose time and memory are shown."""
-    baseline: Bundle | None
-    """The bundle whose time and memory they are divided by: the same cell without a technique."""
-    quality: Quality | None
-    untrained: Bundle | None
-    """The bundle whose quality is subtracted."""
-    gain: Interval | None
-    mark: str = ""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return ids_of((self.bundle, self.cost, self.baseline, self.untrained))
 
 
 @section("Techniques", place=30)
@@ -60,17 +26,14 @@ def techniques_tables(run: Run) -> Iterator[Table]:
     for bundle in run.timed:
         if techniques(bundle.cell):
             for own in judged.get(time_key(bundle.cell), [bundle]):
-                other = _same_without(own, trained)
-                better = gain(own, other) if other else None
-                lines.append(
-                    _Line(own, bundle, without.get(time_key(bundle.cell, *TECHNIQUES)), quality(own), other, better)
-                )
+                plain = without.get(time_key(bundle.cell, *TECHNIQUES))
+                lines.append(Line(own, bundle, plain, untrained=_same_without(own, trained)))
     for group in grouped(lines, lambda line: values_of(line.bundle.cell, GROUP)).values():
         if any(line.baseline for line in group):
             yield _table(sorted(group, key=_order), run)
 
 
-def _order(line: _Line) -> tuple[Any, ...]:
+def _order(line: Line) -> tuple[Any, ...]:
     return line.bundle.rank, techniques(line.bundle.cell), order(line.bundle.cell)
 
 
@@ -92,14 +55,14 @@ def _same_without(own: Bundle, trained: Sequence[Bundle]) -> Bundle | None:
     return min(others, key=lambda other: other.cell.inner_lr != own.cell.inner_lr, default=None)
 
 
-def _table(lines: Sequence[_Line], run: Run) -> Table:
+def _table(lines: Sequence[Line], run: Run) -> Table:
     cells = [line.bundle.cell for line in lines]
     named, fixed = labels(cells, GROUP, ("algorithm", "engine"), TECHNIQUES)
-    word = metric_word([line.quality for line in lines])
-    columns: list[Column[_Line]] = [
+    word = metric_word(lines)
+    columns: list[Column[Line]] = [
         *named,
         *compared_columns("without", run.floor),
-        Column(word, lambda line: score_text(line.quality), droppable=True),
+        Column(word, score_text, droppable=True),
         Column(f"{word} - without", _gain_text, droppable=True, notes=_gain_notes),
         Column("seeds", lambda line: str(line.quality.seeds) if line.quality else NOTHING, droppable=True),
     ]
@@ -116,13 +79,11 @@ def _table(lines: Sequence[_Line], run: Run) -> Table:
     )
 
 
-def _gain_text(line: _Line) -> str:
-    if line.gain is None or line.quality is None:
-        return NOTHING
-    text = quality_text(line.gain, line.quality.metric)
-    return text if line.gain.value < 0 else Valued(f"+{text}", text.value)
+def _gain_text(line: Line) -> str:
+    found = gain(line.bundle, line.untrained) if line.untrained else None
+    return signed_quality_text(found, line.quality.metric) if found and line.quality else NOTHING
 
 
-def _gain_notes(lines: Sequence[_Line]) -> list[str]:
+def _gain_notes(lines: Sequence[Line]) -> list[str]:
     said = "Differences of quality: of the same training seeds; in accuracy, in percentage points."
-    return [said] if any(line.gain for line in lines) else []
+    return [said] if any(_gain_text(line) != NOTHING for line in lines) else []
