@@ -262,17 +262,3 @@ def telling_apart(cells: Sequence[Cell], labels: Sequence[str], axes: Sequence[s
     alike = grouped(cells, lambda cell: values_of(cell, labels))
     found = {axis for same in alike.values() for axis in varying(same, axes)}
     return [axis for axis in axes if axis in found]
-
-
-def model_sizes(rows: Iterable[Measurement]) -> dict[str, int]:
-    """The fewest meta-parameters seen with each model: those of the network, where no algorithm learns more."""
-    sizes: dict[str, int] = {}
-    for row in rows:
-        if row.parameters is not None:
-            sizes[row.cell.model] = min(row.parameters, sizes.get(row.cell.model, row.parameters))
-    return sizes
-
-
-def data_names(rows: Iterable[Measurement]) -> dict[str, str]:
-    """The name of the data behind each task distribution, from any row that got as far as loading it."""
-    return {row.cell.task: row.data.name for row in rows if row.data}

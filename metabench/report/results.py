@@ -15,7 +15,7 @@ from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement, Memory
 from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_environment, read_rows
 from metabench.record.timing import PHASES
-from metabench.report.bundles import Bundle, bundles, data_names, model_sizes, time_key, training_key
+from metabench.report.bundles import Bundle, bundles, time_key, training_key
 from metabench.report.noise import NoiseFloor, noise_floor
 
 MEMORY_COLUMNS = Memory.__struct_fields__
@@ -63,13 +63,17 @@ class Run:
 
     @cached_property
     def model_sizes(self) -> dict[str, int]:
-        """The meta-parameters of each model."""
-        return model_sizes(self.measurements)
+        """The fewest meta-parameters seen with each model: those of the network, where no algorithm learns more."""
+        sizes: dict[str, int] = {}
+        for row in self.measurements:
+            if row.parameters is not None:
+                sizes[row.cell.model] = min(row.parameters, sizes.get(row.cell.model, row.parameters))
+        return sizes
 
     @cached_property
     def data_names(self) -> dict[str, str]:
-        """The data behind each task distribution."""
-        return data_names(self.measurements)
+        """The name of the data behind each task distribution, from any row that got as far as loading it."""
+        return {row.cell.task: row.data.name for row in self.measurements if row.data}
 
     @cached_property
     def floor(self) -> NoiseFloor | None:

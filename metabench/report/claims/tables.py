@@ -14,10 +14,10 @@ from metabench.report.claims.rules import OPEN
 from metabench.report.document import Document, as_markdown
 from metabench.report.numbers import NOTHING, quality_text, trim, with_interval
 from metabench.report.render.tables import Section, Table, axis_word, setting
+from metabench.report.sections.base import Column, table_of
 from metabench.statistics.ratios import Interval
 from metabench.text import counted
 
-COLUMNS = ("id", "claim", "source", "claimed", "measured", "run", "setting", "verdict")
 SETTING_AXES = (
     *("task", "ways", "shots", "model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots"),
     *("device", "threads", "world_size", "machine", "batch_norm", "preset"),
@@ -46,25 +46,21 @@ def claims_document(found: Sequence[Judged]) -> Document:
 
 def claims_table(found: Sequence[Judged]) -> Table:
     """A row a claim."""
-    return Table("What became of each claim", SAYS, COLUMNS, tuple(_row(judged) for judged in found), NOTES)
+    columns: list[Column[Judged]] = [
+        Column("id", lambda judged: judged.claim.id),
+        Column("claim", lambda judged: judged.claim.says),
+        Column("source", lambda judged: f"{judged.claim.source} ({judged.claim.mark})"),
+        Column("claimed", lambda judged: claimed_text(judged.claim)),
+        Column("measured", _measured),
+        Column("run", lambda judged: judged.shown.run.name if judged.shown else NOTHING),
+        Column("setting", lambda judged: where_text(judged.claim, judged.shown) if judged.shown else NOTHING),
+        Column("verdict", verdict_text),
+    ]
+    return table_of("What became of each claim", SAYS, columns, found, notes=NOTES, marks={})
 
 
 def _verdicts(found: Sequence[Judged]) -> list[str]:
     return sorted({judged.verdict for judged in found}, key=("holds", "does not hold", "cannot tell").index)
-
-
-def _row(judged: Judged) -> tuple[str, ...]:
-    claim, shown = judged.claim, judged.shown
-    return (
-        claim.id,
-        claim.says,
-        f"{claim.source} ({claim.mark})",
-        claimed_text(claim),
-        _measured(judged),
-        shown.run.name if shown else NOTHING,
-        where_text(claim, shown) if shown else NOTHING,
-        verdict_text(judged),
-    )
 
 
 def verdict_text(judged: Judged) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from metabench.record.cell import Cell, varying
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import data_names
 from metabench.report.compare.runs import CellChange, Comparison, QualityChange
 from metabench.report.compare.thresholds import Failure
 from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange
@@ -48,7 +47,7 @@ def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Do
     """All tables of a comparison, first the one that says why it fails."""
     cells = [change.cell for change in found.cells]
     axes, fixed = differing_axes(cells)
-    data = data_names((*found.base.measurements, *found.new.measurements))
+    data = found.base.data_names | found.new.data_names
     common = setting(cells[0], fixed, data) if cells else ""
     sections = (
         _section("Gate", _failures(failed, data)),

@@ -14,6 +14,7 @@ import pandas as pd
 
 from metabench.report.figures.style import FAINT, FONT, GRID, INK, PAPER, label
 from metabench.report.results import Run
+from metabench.statistics.ratios import Interval
 from metabench.text import one_line
 
 Spec: TypeAlias = dict[str, Any]
@@ -187,6 +188,12 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for column in frame.columns.drop("cells", errors="ignore"):
         frame[column] = [label(value) if isinstance(value, str) else value for value in frame[column]]
     return frame
+
+
+def ends_of(figure: Interval | None, name: str = "value", prefix: str = "") -> dict[str, float | None]:
+    """A figure and the ends of its interval, as columns: NAME, `low` and `high`; None where there is none."""
+    columns = {name: "value", f"{prefix}low": "low", f"{prefix}high": "high"}
+    return {column: getattr(figure, end, None) for column, end in columns.items()}
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

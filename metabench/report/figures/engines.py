@@ -9,7 +9,7 @@ import pandas as pd
 from metabench.report.bundles import LOOP, status
 from metabench.report.figures import shown
 from metabench.report.figures.axes import TIMES, Axis, log_axis
-from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
+from metabench.report.figures.base import Figure, Group, Panel, Spec, ends_of, figure_of, frame_of
 from metabench.report.figures.marks import coloured, layer, only, rows_channel, with_interval
 from metabench.report.figures.style import INK, Looks, looks_of
 from metabench.report.noise import SAME, NoiseFloor, differs
@@ -17,7 +17,6 @@ from metabench.report.numbers import NOTHING, duration_text, trim
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
 from metabench.report.sections.engines import EngineLine, Layout, Point, layouts, library
-from metabench.statistics.ratios import Ratio, ratio_interval
 
 COLUMNS, ROW, NAMES = 3, 20, 100
 WIDTHS = {1: 430, 2: 300, 3: 210}
@@ -82,7 +81,7 @@ def _layers(frame: pd.DataFrame, x: Axis, looks: Looks, named: bool) -> list[Spe
 
 def _row(layout: Layout, line: EngineLine, point: Point, labelled: bool, floor: NoiseFloor | None) -> dict[str, Any]:
     """`word` says what happened where there is no speed-up, or that it is none; `text` is what is written."""
-    bundle, ratio = line.at.get(point), _speed_up(layout, line, point)
+    bundle, ratio = line.at.get(point), layout.speed_up(line, point)
     word = status(bundle) if bundle and not bundle.samples else NOTHING
     if ratio:
         word = SAME if floor and not differs(ratio, floor) else ""
@@ -90,9 +89,7 @@ def _row(layout: Layout, line: EngineLine, point: Point, labelled: bool, floor: 
     return {
         "implementation": " ".join([*(line.label if labelled else ()), name]),
         "engine": line.engine,
-        "speed_up": ratio and ratio.value,
-        "low": ratio and ratio.low,
-        "high": ratio and ratio.high,
+        **ends_of(ratio, "speed_up"),
         "word": word,
         "text": f"{trim(ratio.value, ratio.drawn.low, ratio.drawn.high)}×{word}" if ratio else word,
         "cells": " ".join(bundle.ids) if bundle else "",
@@ -106,11 +103,6 @@ def _title(layout: Layout, point: Point, alone: bool) -> tuple[str, str]:
     return phrase, f"loop: {duration_text(step.value)}" if alone and step else ""
 
 
-def _speed_up(layout: Layout, line: EngineLine, point: Point) -> Ratio | None:
-    bundle = line.at.get(point)
-    return ratio_interval(layout.loop_at(line, point).samples, bundle.samples) if bundle else None
-
-
 def _typical(layout: Layout, line: EngineLine) -> float:
-    ratios = [ratio for point in line.at if (ratio := _speed_up(layout, line, point))]
+    ratios = [ratio for point in line.at if (ratio := layout.speed_up(line, point))]
     return fmean(log(ratio.value) for ratio in ratios) if ratios else -inf

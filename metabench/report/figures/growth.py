@@ -8,13 +8,14 @@ from metabench.report.axes import LINE_TECHNIQUES
 from metabench.report.bundles import Bundle, status
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis, size_ticks, within
-from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
+from metabench.report.figures.base import Figure, Group, Panel, ends_of, figure_of, frame_of
 from metabench.report.figures.marks import End, coloured, dashed, end_labels, height_for, layer, marked, with_interval
 from metabench.report.figures.style import Look, Looks, looks_of
 from metabench.report.render.tables import techniques
 from metabench.report.results import Run
 from metabench.report.sections.growth import GROWING, growing_lines, growing_setting
 from metabench.report.sections.scaling import SYMBOLS, Measure, Scaling, exponent_text, scalings, sizes_of
+from metabench.statistics.laws import Estimate
 from metabench.statistics.ratios import Interval
 
 SAYS = (
@@ -65,7 +66,6 @@ def _figure(bundle: Bundle, measure: Measure) -> Interval | None:
 def _rows(one: Scaling, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """What was measured at each size, the smallest first, and what the law says of it."""
     at = {sizes_of(one.axis, value, sizes): bundle for value, bundle in one.line.items()}
-    exponent = one.law.exponent.interval
     for size in sorted(at):
         if size in one.law.sizes and (figure := _figure(at[size], one.measure)):
             law = one.law.at(size)
@@ -73,16 +73,17 @@ def _rows(one: Scaling, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 "measure": one.measure,
                 "axis": one.axis,
                 "size": size,
-                "value": figure.value,
-                "low": figure.low,
-                "high": figure.high,
-                "law": law.value,
-                **{f"law_{end}": getattr(law.interval, end, None) for end in ("low", "high")},
-                "exponent": one.law.exponent.value,
-                **{f"exponent_{end}": getattr(exponent, end, None) for end in ("low", "high")},
+                **ends_of(figure),
+                **_estimate(law, "law"),
+                **_estimate(one.law.exponent, "exponent"),
                 "r_squared": one.law.r_squared,
                 "cells": " ".join(dict.fromkeys(row.id for row in at[size].rows)),
             }
+
+
+def _estimate(found: Estimate, name: str) -> dict[str, float | None]:
+    """Columns of an estimate, whose interval may not be known where its value is."""
+    return ends_of(found.interval, name, f"{name}_") | {name: found.value}
 
 
 def _panel(title: str, lines: Sequence[tuple[str, Look, Scaling]], sizes: Mapping[str, int]) -> Panel:

@@ -3,7 +3,7 @@
 from metabench.report.compare.history import CellHistory, MachineHistory
 from metabench.report.compare.tables import cell_text
 from metabench.report.figures.axes import Axis, even_axis
-from metabench.report.figures.base import Figure, Group, Panel, frame_of
+from metabench.report.figures.base import Figure, Group, Panel, ends_of, frame_of
 from metabench.report.figures.marks import layer, only, with_interval
 from metabench.report.figures.style import INK, series
 
@@ -22,9 +22,7 @@ def history_figure(history: MachineHistory, line: CellHistory) -> Figure:
         {
             "position": i,
             "revision": history.columns[i].label,
-            "seconds": time.value,
-            "low": time.low,
-            "high": time.high,
+            **ends_of(time, "seconds"),
             "level": levels[i][0],
             "level_seconds": levels[i][1],
             "change_point": i in line.steps,

@@ -2,7 +2,7 @@
 
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis
-from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
+from metabench.report.figures.base import Figure, Group, Panel, ends_of, figure_of, frame_of
 from metabench.report.figures.marks import End, beside, coloured, end_labels, layer, marked, with_interval
 from metabench.report.figures.style import FAINT, label, series
 from metabench.report.results import Run
@@ -23,9 +23,8 @@ def machines(run: Run) -> Figure | None:
             if machine != first and base and base.step and bundle.step:
                 name, step = bundle.cell.implementation, bundle.step
                 cells = " ".join((*base.ids, *bundle.ids))
-                own = {"seconds": step.value, "low": step.low, "high": step.high}
                 other = {"first_machine": first, "first_seconds": base.step.value, "cells": cells}
-                rows.append({"implementation": name, "machine": machine, **own, **other})
+                rows.append({"implementation": name, "machine": machine, **ends_of(step, "seconds"), **other})
     if not rows:
         return None
     frame = frame_of(rows)

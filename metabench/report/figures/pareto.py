@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis, score_axis, within
-from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
+from metabench.report.figures.base import Figure, Group, Panel, ends_of, figure_of, frame_of
 from metabench.report.figures.marks import End, coloured, end_labels, height_for, layer, marked, only, with_interval
 from metabench.report.figures.style import INK
 from metabench.report.figures.trained import Trained, TrainedSetting, trained_looks, trained_settings
@@ -49,18 +49,13 @@ def _panel(run: Run, one: TrainedSetting, along: str, height: int) -> Panel | No
             "name": trained.name,
             "algorithm": trained.algorithm,
             "cost": along,
-            "seconds": cost.value,
-            "seconds_low": cost.low,
-            "seconds_high": cost.high,
+            **ends_of(cost, "seconds", "seconds_"),
             "metric": one.metric,
-            "value": score.value,
-            "low": score.low,
-            "high": score.high,
+            **ends_of(trained.quality.score),
             "front": trained.name in front,
             "cells": trained.cells,
         }
         for trained, cost in known
-        for score in [trained.quality.score]
     ]
     scores = [trained.quality.score for trained, _ in known]
     positive = min(score.value for score in scores) > 0

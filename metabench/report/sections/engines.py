@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, NamedTuple, TypeAlias
 
 from metabench.record.cell import varying
-from metabench.record.measurement import Work
+from metabench.record.measurement import Measurement, Work
 from metabench.report.axes import MACHINE, TASK, in_title_order
 from metabench.report.bundles import (
     LOOP,
@@ -26,7 +26,7 @@ from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import MARKS, PARTIAL, Column, matched_axes, section, table_of
 from metabench.report.sections.columns import status_or_nothing
-from metabench.statistics.ratios import ratio_interval
+from metabench.statistics.ratios import Ratio, ratio_interval
 
 GROUP = in_title_order((*TASK, "precision", *MACHINE))
 NO_LOOP = "no time of loop"
@@ -51,6 +51,11 @@ class EngineLine(NamedTuple):
     label: tuple[str, ...]
     engine: str
     at: dict[Point, Bundle]
+
+    @property
+    def rows(self) -> list[Measurement]:
+        """The rows of all bundles of the line."""
+        return [row for bundle in self.at.values() for row in bundle.rows]
 
 
 Figure: TypeAlias = Callable[[EngineLine, Point], str]
@@ -84,6 +89,11 @@ class Layout:
         """The baseline of a line."""
         return next(other for other in self.lines if other.engine == LOOP and other.label == line.label).at[point]
 
+    def speed_up(self, line: EngineLine, point: Point) -> Ratio | None:
+        """How many times as fast as loop a line is at a point; None where either has no time."""
+        bundle = line.at.get(point)
+        return ratio_interval(self.loop_at(line, point).samples, bundle.samples) if bundle else None
+
     def ids(self, line: EngineLine) -> tuple[str, ...]:
         """Ids of the cells of a line and of its baseline."""
         return ids_of((*line.at.values(), *(self.loop_at(line, point) for point in line.at)))
@@ -99,7 +109,7 @@ def engines_tables(run: Run) -> Iterator[Table]:
         yield _against_loop(layout, run.floor)
         if any(library(line) for line in layout.lines):
             yield _against_peers(layout, run.floor)
-        if any(_work_of(bundle) for line in layout.lines for bundle in line.at.values()):
+        if any(row.work for line in layout.lines for row in line.rows):
             yield _rates(layout)
 
 
@@ -132,10 +142,10 @@ def _layout(group: Sequence[Bundle], data: Mapping[str, str]) -> Layout:
 
 def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
     def figure(line: EngineLine, point: Point) -> str:
-        bundle, loop = line.at[point], layout.loop_at(line, point)
+        bundle = line.at[point]
         if line.engine != LOOP:
-            return _speed_up(loop, bundle, floor)
-        return _marked(loop, time_text(loop.step)) if loop.step else status_or_nothing(loop)
+            return _speed_up(layout.speed_up(line, point), bundle, floor)
+        return _marked(bundle, time_text(bundle.step)) if bundle.step else status_or_nothing(bundle)
 
     columns = layout.columns(
         figure,
@@ -162,7 +172,8 @@ def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
         engines = sorted(ours(line, point), key=lambda bundle: bundle.step.value if bundle.step else math.inf)
         if not engines or not line.at[point].step:
             return NOTHING
-        return _speed_up(line.at[point], engines[0], floor) + f" ({_fastest(engines, floor)})"
+        ratio = ratio_interval(line.at[point].samples, engines[0].samples)
+        return _speed_up(ratio, engines[0], floor) + f" ({_fastest(engines, floor)})"
 
     return table_of(
         f"The fastest engine against each peer: {layout.where}",
@@ -205,7 +216,7 @@ def _work_of(bundle: Bundle) -> Work | None:
 
 def library(line: EngineLine) -> str:
     """Name and version of what does the work, if it is not torch."""
-    return next((row.library for bundle in line.at.values() for row in bundle.rows if row.library), "")
+    return next((row.library for row in line.rows if row.library), "")
 
 
 def _peer(line: EngineLine) -> str:
@@ -215,8 +226,7 @@ def _peer(line: EngineLine) -> str:
 
 
 def _compiling(line: EngineLine) -> str:
-    times = [row.time for bundle in line.at.values() for row in bundle.rows if row.time]
-    cold = [time.compile_s for time in times if time.compile_cache == "cold"]
+    cold = [row.time.compile_s for row in line.rows if row.time and row.time.compile_cache == "cold"]
     return duration_text(median(cold)) if cold else ""
 
 
@@ -228,10 +238,9 @@ def _fastest(engines: Sequence[Bundle], floor: NoiseFloor | None) -> str:
     return f"{SAME} ".join(bundle.cell.engine for bundle in [best, *alike])
 
 
-def _speed_up(loop: Bundle, other: Bundle, floor: NoiseFloor | None) -> str:
+def _speed_up(ratio: Ratio | None, other: Bundle, floor: NoiseFloor | None) -> str:
     if not other.samples:
         return status_or_nothing(other)
-    ratio = ratio_interval(loop.samples, other.samples)
     return _marked(other, ratio_text(ratio, floor)) if ratio else NO_LOOP
 
 
@@ -242,8 +251,5 @@ def _marked(bundle: Bundle, figure: str) -> str:
 def _error(line: EngineLine) -> str:
     """The largest error that the gate found in any row."""
     name = "definition_error" if line.engine == LOOP else "engine_error"
-    errors = [getattr(row.gate, name) for bundle in line.at.values() for row in bundle.rows if row.gate]
-    if not errors:
-        return NOTHING
-    finite = [error for error in errors if error is not None]
-    return error_text(max(finite) if len(finite) == len(errors) else None)
+    errors = [getattr(row.gate, name) for row in line.rows if row.gate]
+    return error_text(None if None in errors else max(errors)) if errors else NOTHING
