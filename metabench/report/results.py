@@ -1,6 +1,6 @@
 """A run folder, read and checked, and as flat data frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,15 +175,14 @@ def _of(part: object, name: str) -> Any:
 
 def samples_frame(run: Run) -> pd.DataFrame:
     """Every raw sample of the clock: id, round, kind (`step` or `sampling`), index, seconds per iteration."""
-    return pd.DataFrame(_samples(run), columns=["id", "round", "kind", "index", "seconds"])
-
-
-def _samples(run: Run) -> Iterator[tuple[Any, ...]]:
-    for row in run.measurements:
-        if row.time:
-            for kind, summary in (("step", row.time.step), ("sampling", row.time.sampling)):
-                for index, seconds in enumerate(summary.samples if summary else ()):
-                    yield row.id, row.round, kind, index, seconds
+    records = [
+        (row.id, row.round, kind, index, seconds)
+        for row in run.measurements
+        for kind in ("step", "sampling")
+        if (summary := getattr(row.time, kind, None))
+        for index, seconds in enumerate(summary.samples)
+    ]
+    return pd.DataFrame(records, columns=["id", "round", "kind", "index", "seconds"])
 
 
 def curves_frame(run: Run) -> pd.DataFrame:

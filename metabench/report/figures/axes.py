@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -127,11 +127,7 @@ def score_axis(metric: str, values: Sequence[float]) -> Axis:
         return Axis(title, "linear", (low, high), (), "format(100 * datum.value, '.3~g')", grid=True)
     low, high = max(low, 0.0), min(1 - (1 - max(values)) * 0.85, 1 - LEAST_ERROR)  # intervals may pass 100 %
     axis = Axis(title, "nines", (low, high), (), "format(100 * (1 - datum.value), '.4~g')", grid=True)
-    shown: list[float] = []
-    for tick in reversed(NINES):
-        if low <= tick <= high and (not shown or axis.share(shown[-1]) - axis.share(tick) > CLOSEST):
-            shown.append(tick)
-    return Axis(axis.title, axis.kind, axis.limits, tuple(shown), axis.text, grid=True)
+    return replace(axis, ticks=_apart(axis, [tick for tick in reversed(NINES) if low <= tick <= high], CLOSEST))
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -148,10 +144,15 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def size_ticks(axis: Axis, sizes: Sequence[float]) -> tuple[float, ...]:
     """Ticks at the sizes themselves, without those that stand too close to another."""
+    return _apart(axis, sorted(set(sizes)), 1.5 * CLOSEST)
+
+
+def _apart(axis: Axis, ticks: Sequence[float], gap: float) -> tuple[float, ...]:
+    """The ticks, without those that stand closer to the one before than this share of the axis."""
     shown: list[float] = []
-    for size in sorted(set(sizes)):
-        if not shown or axis.share(size) - axis.share(shown[-1]) > 1.5 * CLOSEST:
-            shown.append(size)
+    for tick in ticks:
+        if not shown or abs(axis.share(tick) - axis.share(shown[-1])) > gap:
+            shown.append(tick)
     return tuple(shown)
 
 

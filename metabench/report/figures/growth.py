@@ -13,8 +13,8 @@ from metabench.report.figures.marks import End, coloured, dashed, end_labels, he
 from metabench.report.figures.style import Look, Looks, looks_of
 from metabench.report.render.tables import techniques
 from metabench.report.results import Run
-from metabench.report.sections.growth import GROWING, growing_lines, growing_setting
-from metabench.report.sections.scaling import SYMBOLS, Measure, Scaling, exponent_text, scalings, sizes_of
+from metabench.report.sections.growth import GROWING
+from metabench.report.sections.scaling import MEASURES, SYMBOLS, Measure, Scaling, exponent_text, laws_of, sizes_of
 from metabench.statistics.laws import Estimate
 from metabench.statistics.ratios import Interval
 
@@ -22,7 +22,6 @@ SAYS = (
     "Points: measured, bars are 95 % intervals (memory is exact). Lines: the power law fitted to each, its exponent "
     "with its 95 % interval; band: 95 % interval of the law. Without brackets: two sizes, through which any law goes."
 )
-MEASURES: Mapping[Measure, str] = {"time": "Time", "memory": "Peak memory"}
 WIDTH = 220
 
 
@@ -30,13 +29,7 @@ WIDTH = 220
 def growth(run: Run) -> Figure | None:
     """A panel of times and one of memory for each axis and setting in which something was measured at two sizes."""
     looks = looks_of(run)
-    data, sizes = run.data_names, run.model_sizes
-    panels = []
-    for axis, lines in growing_lines(run):
-        where = growing_setting(axis, lines, data)
-        for measure, word in MEASURES.items():
-            if fitted := scalings(axis, lines, measure, sizes):
-                panels.append(_panel(f"{word} with {GROWING[axis]}: {where}", _named(fitted, looks), sizes))
+    panels = [_panel(where, _named(fitted, looks), run.model_sizes) for where, fitted in laws_of(run)]
     title = "How cost grows: time and memory of one meta-iteration"
     return figure_of(run, "growth", title, SAYS, [Group("", panels)])
 
@@ -86,9 +79,10 @@ def _estimate(found: Estimate, name: str) -> dict[str, float | None]:
     return ends_of(found.interval, name, f"{name}_") | {name: found.value}
 
 
-def _panel(title: str, lines: Sequence[tuple[str, Look, Scaling]], sizes: Mapping[str, int]) -> Panel:
-    frame = frame_of([{"panel": title, "name": name, **row} for name, _, one in lines for row in _rows(one, sizes)])
+def _panel(where: str, lines: Sequence[tuple[str, Look, Scaling]], sizes: Mapping[str, int]) -> Panel:
     axis, measure = lines[0][2].axis, lines[0][2].measure
+    title = f"{MEASURES[measure]} with {GROWING[axis]}: {where}"
+    frame = frame_of([{"panel": title, "name": name, **row} for name, _, one in lines for row in _rows(one, sizes)])
     x = log_axis("parameters" if axis == "model" else GROWING[axis], list(frame["size"]), grid=True)
     x = replace(x, ticks=size_ticks(x, list(frame["size"])))
     figures = [Interval(*ends) for ends in frame[["value", "low", "high"]].itertuples(index=False)]

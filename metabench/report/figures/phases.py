@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metabench.report.axes import TECHNIQUES
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
 from metabench.report.figures.marks import layer, only, rows_channel, with_interval
 from metabench.report.figures.style import INK, PAPER
 from metabench.report.numbers import duration_text
-from metabench.report.render.tables import TECHNIQUE_AXES, setting
+from metabench.report.render.tables import setting
 from metabench.report.results import Run
 
 COLOURS: Mapping[str, str] = {
@@ -54,7 +55,7 @@ def phases(run: Run) -> Figure | None:
 
 def _rows(run: Run) -> list[list[dict[str, Any]]]:
     """The frame's rows, by setting."""
-    axes = (*SETTING_AXES, *(axis for axis in TECHNIQUE_AXES if axis not in SETTING_AXES))
+    axes = (*SETTING_AXES, *(axis for axis in TECHNIQUES if axis not in SETTING_AXES))
     groups: dict[tuple[Any, ...], list[tuple[float, list[dict[str, Any]]]]] = {}
     for bundle in run.timed:
         found = next((row.phases for row in bundle.sound if row.phases), None)

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metabench.record.cell import Cell, varying
-from metabench.report.axes import TRAINING_AXES
+from metabench.report.axes import LINE_TECHNIQUES, TRAINING_AXES
 from metabench.report.bundles import Bundle, Quality, by_axes, quality, status, telling_apart, time_key
 from metabench.report.figures.style import Look, looks_of
-from metabench.report.render.tables import TECHNIQUE_AXES, axis_word, setting
+from metabench.report.render.tables import axis_word, setting
 from metabench.report.results import Run
 
 GROUP_AXES = ("task", "ways", "shots", "device", "precision", "world_size", "machine")
 """Axes of which each combination of values has a panel of its own."""
 SIZES = ("model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots", "threads")
-TOLD = (*(axis for axis in TECHNIQUE_AXES if axis != "precision"), *SIZES, *TRAINING_AXES, "outer")
+TOLD = (*LINE_TECHNIQUES, *SIZES, *TRAINING_AXES, "outer")
 """What may tell two trainings of an algorithm apart; what is said with fewest words stands first."""
 
 

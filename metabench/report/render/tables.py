@@ -7,15 +7,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from metabench.record.cell import AXES, Cell, axes_of
+from metabench.record.cell import AXES, Cell
+from metabench.report.axes import LINE_TECHNIQUES, TECHNIQUES
 from metabench.report.numbers import true_value
 from metabench.text import one_line
 
 TERMINAL_CELL = 60  # characters, after which the text of a cell goes on in the next line
 MARKDOWN_SPECIAL = re.compile(r"([\\|<*_`~$]|&(?=[#\w])|\](?=[(\[:])|:(?=//)|(?<=www)\.)", re.ASCII)
 """What would not be shown as written: marks, tags and entities, formulas, links. Intervals stay readable."""
-TECHNIQUE_AXES = axes_of("technique")
-"""The axes that are techniques: a cell without any has their defaults."""
 NO_TECHNIQUE = "none"
 
 
@@ -87,12 +86,12 @@ def axis_word(axis: str) -> str:
     return AXES[axis].word if axis in AXES else axis.replace("_", " ")
 
 
-def techniques(cell: Cell, axes: Iterable[str] = TECHNIQUE_AXES) -> tuple[str, ...]:
+def techniques(cell: Cell, axes: Iterable[str] = TECHNIQUES) -> tuple[str, ...]:
     """The techniques that a cell uses, in words: `first order`, `inner adam`, … Empty for a plain cell."""
     return tuple(AXES[axis].say(cell[axis]) for axis in axes if cell[axis] != AXES[axis].default)
 
 
-def technique_text(cell: Cell, axes: Iterable[str] = TECHNIQUE_AXES) -> str:
+def technique_text(cell: Cell, axes: Iterable[str] = TECHNIQUES) -> str:
     """The techniques of a cell as the text of a column."""
     return ", ".join(techniques(cell, axes)) or NO_TECHNIQUE
 
@@ -122,5 +121,5 @@ def _goes_without_saying(axis: str, cell: Cell | Mapping[str, Any]) -> bool:
         return cell[axis] is None
     if axis in ("train_ways", "train_shots"):
         return bool(cell[axis] == cell[axis.removeprefix("train_")])
-    tacit = AXES[axis].tacit or (axis in TECHNIQUE_AXES and axis != "precision")
+    tacit = AXES[axis].tacit or axis in LINE_TECHNIQUES
     return tacit and bool(cell[axis] == AXES[axis].default)

@@ -10,7 +10,7 @@ from metabench.report.numbers import NOTHING, duration_text, quality_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.sections.base import MARKS, Column, differing_notes, labels, matched_axes, section, table_of
-from metabench.report.sections.columns import METRIC_WORDS, Line, compared_columns, metric_word, score_text
+from metabench.report.sections.columns import Line, compared_columns, metric_word, score_text
 
 GROUP = in_title_order((*TASK, "model", "engine", "precision", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
@@ -136,12 +136,9 @@ def _by_step(lines: Sequence[Line], run: Run) -> Iterator[Table]:
     # after ten steps every tenth: a table of all would be too wide to read
     steps = sorted({step for line in found if line.quality for step in line.quality.by_step})
     named, _ = labels([line.bundle.cell for line in found], GROUP, ("algorithm",), LINE_TECHNIQUES)
-    metrics = dict.fromkeys(
-        METRIC_WORDS.get(line.quality.metric, line.quality.metric) for line in found if line.quality
-    )
     yield table_of(
         f"Quality by adaptation step: {setting(found[0].bundle.cell, GROUP, run.data_names)}",
-        f"{' / '.join(metrics)} on held-out tasks after 0, 1, … inner steps.",
+        f"{metric_word(found)} on held-out tasks after 0, 1, … inner steps.",
         [*named, *(at(step) for step in steps if step <= 10 or step % 10 == 0)],
         found,
         lambda line: line.bundle.ids,

@@ -15,6 +15,7 @@ from metabench.statistics.laws import CLOSE, Estimate, Law, fit
 from metabench.statistics.theory import ALIKE, ANOTHER, Theory, TheoryVerdict, rises_straight, verdict
 
 Measure: TypeAlias = Literal["time", "memory"]
+MEASURES: Mapping[Measure, str] = {"time": "Time", "memory": "Peak memory"}
 SIZES = {"inner_steps": "inner step", "model": "parameter", "meta_batch": "task"}
 """What each axis is counted in."""
 SYMBOLS = {"inner_steps": "K", "model": "P", "meta_batch": "B"}
@@ -60,13 +61,18 @@ class Scaling:
 @section("Scaling laws", place=60)
 def scaling_tables(run: Run) -> Iterator[Table]:
     """A table for each axis, setting and measure with a line of two sizes or more."""
-    measures: tuple[Measure, ...] = ("time", "memory")
     notes: Sequence[str] = NOTES
+    for where, found in laws_of(run):
+        yield _table(found, where, notes)
+        notes = ()  # once is enough
+
+
+def laws_of(run: Run) -> Iterator[tuple[str, list[Scaling]]]:
+    """What the lines of each axis, setting and measure have in common, as a phrase, and their laws."""
     for axis, lines in growing_lines(run):
-        for measure in measures:
+        for measure in MEASURES:
             if found := scalings(axis, lines, measure, run.model_sizes):
-                yield _table(found, growing_setting(axis, lines, run.data_names), notes)
-                notes = ()  # once is enough
+                yield growing_setting(axis, lines, run.data_names), found
 
 
 def scalings(axis: str, lines: Sequence[GrowthLine], measure: Measure, sizes: Mapping[str, int]) -> list[Scaling]:
@@ -167,7 +173,7 @@ def _amount(found: Estimate, measure: Measure) -> str:
 
 def _table(found: Sequence[Scaling], where: str, notes: Sequence[str]) -> Table:
     measure, unit = found[0].measure, SIZES[found[0].axis]
-    what = "Time" if measure == "time" else "Peak memory"
+    what = MEASURES[measure]
     columns: list[Column[Scaling]] = [
         *line_columns(found),
         Column(f"{unit}s", lambda one: ", ".join(f"{size:,.0f}" for size in one.law.sizes)),
