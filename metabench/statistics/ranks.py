@@ -8,6 +8,7 @@ does not refuse; SciPy has no function for it.
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb, exp
 
 import numpy as np
@@ -47,28 +48,59 @@ def smallest_p(first: int, second: int, paired: bool) -> float:
 
 def shift_of_pairs(differences: Sequence[float]) -> Shift:
     """The shift from the differences (second minus first) of at least six pairs, by Wilcoxon's signed ranks."""
-    from scipy.stats import wilcoxon
-
     array = np.asarray(differences, dtype=float)
-    rows, columns = np.triu_indices(len(array))
-    averages = (array[rows] + array[columns]) / 2  # Walsh's, whose signs the statistic counts
-    return _shift(averages, lambda shift: wilcoxon(array - shift, zero_method="zsplit", method="exact").pvalue)
+    return _shift(_walsh_averages(array), _left_out_of_pairs(len(array)), _wilcoxon_p(array))
 
 
 def shift_of_sets(first: Sequence[float], second: Sequence[float]) -> Shift:
     """The shift between two sets of at least four numbers each that were taken apart, by Mann and Whitney's ranks."""
-    from scipy.stats import mannwhitneyu
-
     before, after = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     differences = np.subtract.outer(after, before).ravel()
-    return _shift(differences, lambda shift: mannwhitneyu(after - shift, before, method="exact").pvalue)
+    return _shift(differences, _left_out_of_sets(len(before), len(after)), _mann_whitney_p(before, after))
 
 
-def _shift(differences: np.ndarray, p_of: Callable[[float], float]) -> Shift:
+def _shift(differences: np.ndarray, left_out: int, p: float) -> Shift:
+    """`left_out` differences lie outside of the interval at either end."""
+    ordered = np.sort(differences)
+    return Shift(float(np.median(ordered)), float(ordered[left_out]), float(ordered[-1 - left_out]), min(1.0, p))
+
+
+def _walsh_averages(array: np.ndarray) -> np.ndarray:
+    """The averages of all pairs of numbers, each with itself, too: the statistic counts the positive ones."""
+    rows, columns = np.triu_indices(len(array))
+    return np.asarray((array[rows] + array[columns]) / 2)
+
+
+def _wilcoxon_p(differences: np.ndarray) -> float:
+    from scipy.stats import wilcoxon
+
+    return float(wilcoxon(differences, zero_method="zsplit", method="exact").pvalue)
+
+
+def _mann_whitney_p(before: np.ndarray, after: np.ndarray) -> float:
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(after, before, method="exact").pvalue)
+
+
+@lru_cache
+def _left_out_of_pairs(pairs: int) -> int:
+    """How many averages the interval leaves out at either end: as many for all numbers that have no ties."""
+    array = np.random.default_rng(0).normal(size=pairs)
+    return _left_out(_walsh_averages(array), lambda shift: _wilcoxon_p(array - shift))
+
+
+@lru_cache
+def _left_out_of_sets(first: int, second: int) -> int:
+    """How many differences the interval leaves out at either end: as many for all numbers that have no ties."""
+    generator = np.random.default_rng(0)
+    before, after = generator.normal(size=first), generator.normal(size=second)
+    differences = np.subtract.outer(after, before).ravel()
+    return _left_out(differences, lambda shift: _mann_whitney_p(before, after - shift))
+
+
+def _left_out(differences: np.ndarray, p_of: Callable[[float], float]) -> int:
     """`p_of` tests a shift. Its p rises up to the median difference, so the first that is not refused is sought."""
     ordered = np.sort(differences)
     between = (ordered[1:] + ordered[:-1]) / 2
-    outside = bisect_right(between[: len(between) // 2], 1 - CONFIDENCE, key=p_of)  # as many at the other end
-    return Shift(
-        float(np.median(ordered)), float(ordered[outside]), float(ordered[-1 - outside]), min(1.0, float(p_of(0.0)))
-    )
+    return bisect_right(between[: len(between) // 2], 1 - CONFIDENCE, key=p_of)  # as many at the other end
