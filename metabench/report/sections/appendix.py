@@ -64,5 +64,6 @@ def _quality(row: Measurement) -> str:
 
 
 def _fixed(rows: Sequence[Measurement], axes: Sequence[str]) -> list[str]:
-    words = [f"{axis_word(axis)} {rows[0].cell[axis]}" for axis in axes]
+    cell = rows[0].cell
+    words = [f"{axis_word(axis)} {cell[axis]}" for axis in axes if cell[axis] != ""]  # no machine is named in most runs
     return [f"The same in all rows: {', '.join(words)}."] if words else []
