@@ -3,9 +3,9 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from places import ROOT
+
 ROOMS = ("metabench", "tools", "bench")
 MOST_WORDS = 45
 

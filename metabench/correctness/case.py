@@ -9,7 +9,7 @@ import torch
 
 from metabench.algorithms.base import Algorithm, Learner
 from metabench.autodiff import TAPE
-from metabench.correctness.gate import DEFINITION_TOLERANCE, definition_error, nudge, relative_error
+from metabench.correctness.gate import DEFINITION_TOLERANCE, GATE_TASKS, definition_error, nudge, relative_error
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Step
 from metabench.errors import Unsupported
@@ -20,7 +20,6 @@ from metabench.tensors import Params, Task, task_at
 Found: TypeAlias = tuple[Params, dict[str, torch.Tensor]]
 """Direction and metrics."""
 STEPS = 3
-GATE_TASKS = 2
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from metabench.forecast.model import Forecast, forecast
 from metabench.forecast.text import MEASURED_AXES, SETTING_AXES, in_short, time_span, two
 from metabench.record.cell import Cell, varying
 from metabench.report.axes import TRAINING_AXES
-from metabench.report.bundles import axes_but, bundles, order, time_key
+from metabench.report.bundles import axes_but, order
 from metabench.report.numbers import Valued, duration_text, time_text
 from metabench.report.render.tables import Table, axis_word, setting
 from metabench.report.results import Run
 from metabench.statistics.intervals import Interval
 
-WORK_AXES = ("seed", "measure", "world_size", "meta_batch", "device", "threads", "machine", "precision", *TRAINING_AXES)
+WORK_AXES = ("seed", "world_size", "meta_batch", "device", "threads", "machine", "precision", *TRAINING_AXES)
 """Axes on which cells may differ whose operations, bytes and calls follow from each other."""
 ALIKE = {"tf32": "float32"}
 """Precisions whose numbers have as many bytes as those of another."""
@@ -74,7 +74,7 @@ def work_key(cell: Cell) -> tuple[Any, ...]:
 
 
 def _compared(run: Run, by_work: dict[tuple[Any, ...], MeasuredLine], hardware: Hardware) -> Iterator[Compared]:
-    for bundle in bundles(run.measurements, time_key):
+    for bundle in run.timed:
         cell, line = bundle.cell, by_work.get(work_key(bundle.cell))
         if line and line.work and bundle.step and cell.world_size == 1 and hardware.has_peak(cell.precision):
             tasks = cell.meta_batch

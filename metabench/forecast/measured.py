@@ -95,7 +95,7 @@ def lines(rows: Iterable[Measurement]) -> list[MeasuredLine]:
     """All lines that were timed or counted in one process, in the order of other tables."""
     groups: dict[tuple[Any, ...], list[Bundle]] = {}
     for bundle in bundles((row for row in rows if row.cell.meta_batch > 0), time_key):
-        key = axes_but(bundle.cell, "seed", "measure", "world_size", "meta_batch", *TRAINING_AXES)
+        key = axes_but(bundle.cell, "seed", "world_size", "meta_batch", *TRAINING_AXES)
         groups.setdefault(key, []).append(bundle)
     found = [line for group in groups.values() if (line := _line(group))]
     return sorted(found, key=lambda line: order(line.cell))

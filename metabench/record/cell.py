@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
 import msgspec
 
@@ -22,7 +22,7 @@ from metabench.record.axes import (
 )
 
 Measure: TypeAlias = Literal["time", "memory", "phases", "work", "energy", "quality"]
-MEASURES: tuple[Measure, ...] = ("time", "memory", "phases", "work", "energy", "quality")
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 USUAL_MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
 """What is measured where a sweep does not say."""
 InnerOptimizer: TypeAlias = Literal["sgd", "momentum", "adam", "rmsprop"]
@@ -77,18 +77,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     device: Annotated[str, named("machine", "Where it runs.", phrase="{}", choices=("cpu", "cuda"))] = "cpu"
     seed: Annotated[int, whole("training", "Seed of initial weights and training tasks.", ge=0)] = 0
     preset: Annotated[str, named("training", "Where hyper-parameters come from that are left open.")] = "quick"
-    inner_lr: Annotated[float, number("training", "Step size of the inner loop.", word="inner lr", positive=True)] = (
-        0.01
-    )
+    inner_lr: Annotated[float, number("training", "Step size of the inner loop.", positive=True)] = 0.01
     eval_steps: Annotated[int, whole("training", "Inner steps on a held-out task.", ge=0)] = 1
     eval_query: Annotated[int, whole("training", "Query examples of each class in a held-out task.", ge=1)] = 1
     batch_norm: Annotated[
         BatchNorm, axis("training", "What queries of held-out tasks are normalised by.", tacit=True)
     ] = "transductive"
     outer: Annotated[OuterOptimizer, axis("training", "The outer optimiser.", cost=True)] = "adam"
-    outer_lr: Annotated[float, number("training", "Rate of the outer optimiser.", word="outer lr", positive=True)] = (
-        1e-3
-    )
+    outer_lr: Annotated[float, number("training", "Rate of the outer optimiser.", positive=True)] = 1e-3
     outer_decay: Annotated[Decay, axis("training", "How the outer rate falls.")] = "none"
     outer_warmup: Annotated[int, whole("training", "Iterations in which the outer rate rises.", ge=0, tacit=True)] = 0
     outer_clip: Annotated[
@@ -196,11 +192,6 @@ SIZE_AXES = tuple(name for name, one in AXES.items() if one.role in ("task", "si
 def axes_of(*roles: Role) -> tuple[str, ...]:
     """The names of all axes with one of these roles, in their order."""
     return tuple(name for name, one in AXES.items() if one.role in roles)
-
-
-def training_axes() -> tuple[str, ...]:
-    """The axes that change what is learned, and not what a meta-iteration costs; the seed is one of them."""
-    return tuple(name for name in axes_of("training") if not AXES[name].cost)
 
 
 def identity(axes: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def judge(rows: Sequence[Measurement], memory_limit: int | None = None) -> Advic
 
 
 def _candidate(bundle: Bundle) -> Candidate:
-    engine = str(bundle.cell.engine)
+    engine = bundle.cell.engine
     reason = next((row.reason for row in bundle.rows if row.reason), "")
     time = next((row.time for row in bundle.rows if row.time), None)
     memory = next((row.memory for row in bundle.rows if row.memory), Memory())

@@ -22,23 +22,6 @@ from metabench.record.reading import measurement_of
 from metabench.sweep.companions import worker_command
 from metabench.sweep.spec import Settings
 
-PARTS = (
-    *(
-        "data",
-        "parameters",
-        "library",
-        "implementation",
-        "gate",
-        "time",
-        "memory",
-        "phases",
-        "work",
-        "energy",
-        "quality",
-        "launches",
-    ),
-    "traceback",
-)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -80,7 +63,7 @@ def run_cell(
     row = {"id": cell.id, "round": round_number, "status": status, "reason": reason, "cell": cell.to_json()}
     row |= {"started": started, "seconds": time.perf_counter() - begin}
     try:
-        return measurement_of(row | {part: result[part] for part in PARTS if result.get(part) is not None})
+        return measurement_of({part: value for part, value in result.items() if value is not None} | row)
     except ValueError as error:  # of an older revision, or of a plug-in that gives what is no figure
         return measurement_of(row | {"status": "crashed", "reason": f"what it measured is no measurement: {error}"})
 

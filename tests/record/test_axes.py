@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from metabench.record.cell import AXES, Cell, axes_of, training_axes
+from metabench.record.cell import AXES, Cell, axes_of
+from metabench.report.axes import TRAINING_AXES
 from places import ROOT
 
 LINE = (
@@ -83,7 +84,7 @@ def test_every_axis_has_a_role_and_a_sentence():
     assert all(axis.help.endswith(".") for axis in AXES.values())
     roles = ("implementation", "task", "size", "technique", "training", "machine")
     assert sorted(name for role in roles for name in axes_of(role)) == sorted(AXES)
-    assert "outer" not in training_axes() and "iterations" in training_axes()
+    assert "outer" not in TRAINING_AXES and "iterations" in TRAINING_AXES
 
 
 @pytest.mark.parametrize(

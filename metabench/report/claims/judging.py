@@ -40,7 +40,7 @@ ALIKE = (
     *("device", "world_size", "machine"),
 )
 """What two trainings must share to be compared; the rest is each algorithm's own."""
-_FREE = ("seed", "measure", "outer", *TRAINING_AXES)
+_FREE = ("seed", "outer", *TRAINING_AXES)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _judged(
     else:
         apart = [said for bundle in both for said in deviations(bundle, _setting(claim, len(both)))]
         verdict, reason = judge(claim, measured, claimed, list(dict.fromkeys(apart)))
-    cells = tuple(dict.fromkeys(str(row.id) for bundle in both for row in bundle.rows))
+    cells = tuple(dict.fromkeys(row.id for bundle in both for row in bundle.rows))
     against = both[1] if len(both) > 1 and not claim.along else None
     return Answer(run, both[0], against, claimed, measured, verdict, reason, cells, NOT_ON_GPU in apart)
 

@@ -106,7 +106,7 @@ def compare(base: Run, new: Run) -> Comparison:
 
 def cells_of(run: Run) -> dict[str, Bundle]:
     """The rounds of each cell, by its id."""
-    return {bundle.rows[0].id: bundle for bundle in bundles(run.measurements, lambda cell: axes_but(cell, "measure"))}
+    return {bundle.rows[0].id: bundle for bundle in bundles(run.measurements, axes_but)}
 
 
 def _cell_change(name: str, base: Bundle, new: Bundle, time: TimeChange | None) -> CellChange:

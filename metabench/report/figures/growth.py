@@ -37,11 +37,11 @@ def growth(run: Run) -> Figure | None:
 def _named(fitted: Sequence[Scaling], looks: Looks) -> list[tuple[str, Look, Scaling]]:
     """Each line with its look, named by what tells it apart; of one algorithm alone, each engine has its look."""
     algorithms = {one.bundle.algorithm for one in fitted}
-    engines = list(dict.fromkeys(str(one.bundle.cell.engine) for one in fitted))
+    engines = list(dict.fromkeys(one.bundle.cell.engine for one in fitted))
     by_engine = len(algorithms) == 1 and len(engines) > 1
     made = []
     for one in fitted:
-        engine, used = str(one.bundle.cell.engine), techniques(one.bundle.cell, LINE_TECHNIQUES)
+        engine, used = one.bundle.cell.engine, techniques(one.bundle.cell, LINE_TECHNIQUES)
         words = [one.bundle.algorithm] * (not by_engine) + [engine] * (len(engines) > 1) + list(used)
         look = looks.engines[engine] if by_engine else looks.algorithms[one.bundle.algorithm]
         lost = [f"{status(b)} at {v}" for v, b in one.line.items() if _figure(b, one.measure) is None]

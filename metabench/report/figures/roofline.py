@@ -80,7 +80,7 @@ def _row(bundle: Bundle, work: Work, data: Mapping[str, str]) -> dict[str, Any]:
     step, flops = bundle.step, float(work.flops)
     return {
         "work": f"{bundle.algorithm}: {setting(bundle.cell, WORK_AXES, data)}",
-        "engine": str(bundle.cell.engine),
+        "engine": bundle.cell.engine,
         "flop_per_byte": flops / work.bytes,
         "flop_per_s": flops / step.value,
         "low": flops / step.high,

@@ -87,7 +87,7 @@ def looks_of(run: Run) -> Looks:
         for number, names in enumerate(kinds.values())
         for turn, name in enumerate(names)
     }
-    return Looks(algorithms, engine_looks(str(bundle.cell.engine) for bundle in found))
+    return Looks(algorithms, engine_looks(bundle.cell.engine for bundle in found))
 
 
 def kind_of(row: Measurement) -> str:

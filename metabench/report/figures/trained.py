@@ -35,7 +35,7 @@ class Trained:
     @property
     def cells(self) -> str:
         """Ids of what was measured, with spaces between."""
-        return " ".join(dict.fromkeys(str(row.id) for row in self.bundle.rows))
+        return " ".join(dict.fromkeys(row.id for row in self.bundle.rows))
 
 
 @dataclass(frozen=True)

@@ -45,13 +45,8 @@ WEAK = _Kind(
     "Weak scaling",
     "As many tasks for each process. Speed-up: in tasks a second; efficiency: that by the number of processes.",
     ("meta_batch",),
-    lambda cell: cell.meta_batch / processes(cell),
+    lambda cell: cell.meta_batch / cell.world_size,
 )
-
-
-def processes(cell: Cell) -> int:
-    """How many processes a cell has; a cell of one does not say."""
-    return int(cell.world_size)
 
 
 @section("Several processes", place=110)
@@ -75,8 +70,8 @@ def _lines(kind: _Kind, run: Run) -> Iterator[list[Bundle]]:
         return kind.work(bundle.cell), time_key(bundle.cell, "world_size", *kind.own)
 
     for line in grouped(run.timed, key).values():
-        line.sort(key=lambda bundle: processes(bundle.cell))
-        if processes(line[0].cell) == 1 < processes(line[-1].cell):
+        line.sort(key=lambda bundle: bundle.cell.world_size)
+        if line[0].cell.world_size == 1 < line[-1].cell.world_size:
             yield line
 
 
@@ -94,11 +89,11 @@ def _columns(run: Run) -> list[Column[Line]]:
 
     def efficiency(line: Line) -> str:
         found = speed_up(line)
-        return with_interval(scaled(found, 100 / processes(line.bundle.cell))) + " %" if found else NOTHING
+        return with_interval(scaled(found, 100 / line.bundle.cell.world_size)) + " %" if found else NOTHING
 
     return [
         IMPLEMENTATION,
-        Column("processes", lambda line: str(processes(line.bundle.cell))),
+        Column("processes", lambda line: str(line.bundle.cell.world_size)),
         Column("tasks", lambda line: str(line.bundle.cell.meta_batch)),
         STATUS,
         STEP,
