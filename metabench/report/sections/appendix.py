@@ -64,6 +64,6 @@ def _quality(row: Measurement) -> str:
 
 
 def _fixed(rows: Sequence[Measurement], axes: Sequence[str]) -> list[str]:
-    cell = rows[0].cell
-    words = [f"{axis_word(axis)} {cell[axis]}" for axis in axes if cell[axis] != ""]  # no machine is named in most runs
+    values = {axis: row.cell[axis] for row in rows for axis in axes}
+    words = [f"{axis_word(axis)} {value}" for axis, value in values.items() if value != ""]  # most runs name no machine
     return [f"The same in all rows: {', '.join(words)}."] if words else []
