@@ -39,7 +39,7 @@ def main() -> None:
         torch.set_num_threads(cell.threads)
         distribution = TASKS.get(cell.task).build(train_shape(cell), None)
         workload = Workload(cell, distribution)
-        iteration, _ = workload.repeatable(initial_meta(cell, workload.algorithm))
+        iteration = workload.repeatable(initial_meta(cell, workload.algorithm))
         harness, bare = [], []
         for _ in range(ROUNDS):
             timing = measure_time(iteration, CPU, Budget(seconds=0.3))

@@ -7,7 +7,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.correctness.gate import gate
+from metabench.correctness.gate import gate, refuse
 from metabench.engines.base import in_process
 from metabench.errors import Unsupported
 from metabench.machine.fingerprint import physical_cores
@@ -39,11 +39,13 @@ def test_meta_iteration(benchmark: BenchmarkFixture, cell: Cell) -> None:
     except Unsupported as reason:
         pytest.skip(str(reason))
     result = gate(workload.algorithm, step, distribution, torch.device(cell.device))
-    assert result.passed, result.reason
+    refuse(result.fault)
     benchmark.group = f"{cell.task}, {cell.model}"
     benchmark.extra_info["cell"] = cell.to_json()
     benchmark.extra_info["gate"] = asdict(result)
     benchmark.extra_info["data"] = distribution.provenance.content_hash
-    iteration, _ = workload.repeatable(initial_meta(cell, workload.algorithm))
-    iteration()
-    benchmark(iteration)
+    meta = initial_meta(cell, workload.algorithm)
+    run = workload.repeatable(meta)
+    run()
+    refuse(workload.proof(meta).before(run.iteration))
+    benchmark(run)

@@ -19,6 +19,14 @@ class Unsupported(Exception):
     """A combination that cannot be run (a model that needs images, on sinusoids): becomes a row, not an error."""
 
 
+class Incorrect(Exception):
+    """An implementation that is not proved right: nothing of it is timed."""
+
+
+class Diverged(Exception):
+    """A direction, a loss or a score that is not finite, where nothing is known to be wrong."""
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name that is not in `valid`, with the nearest valid choice."""
     choices, name = sorted(valid), name[:LONGEST_NAME]

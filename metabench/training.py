@@ -12,6 +12,7 @@ from torch import Tensor
 from metabench.algorithms.base import Algorithm
 from metabench.autodiff import TAPE
 from metabench.engines.base import Iteration
+from metabench.errors import Diverged
 from metabench.record.cell import BatchNorm
 from metabench.record.quality import CurvePoint
 from metabench.tasks.base import Split, TaskDistribution
@@ -19,10 +20,6 @@ from metabench.tasks.stream import sampled
 from metabench.tensors import Batch, Params, Task, task_at
 
 EVALUATION_CHUNK = 50  # tasks sampled at once: bounds memory, whatever the number of tasks
-
-
-class Diverged(Exception):
-    """The loss of meta-training is not finite."""
 
 
 STAGES = 100

@@ -8,11 +8,12 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES, Stepwise
 from metabench.engines.outer import Outer
+from metabench.errors import Diverged
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, task_at
-from metabench.training import Diverged, evaluate, population_statistics, train
+from metabench.training import evaluate, population_statistics, train
 
 SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)
 

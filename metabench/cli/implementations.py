@@ -77,8 +77,9 @@ def profile(
     """
     # Before torch is loaded: of tensors older than the recording it would say that their release is not seen.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from metabench.errors import Diverged, Incorrect
     from metabench.machine.fingerprint import physical_cores
-    from metabench.profile.measuring import Incorrect, cell_of, profiled
+    from metabench.profile.measuring import cell_of, profiled
     from metabench.profile.tables import as_json as figures
     from metabench.profile.write import as_text, write_profile
 
@@ -89,8 +90,8 @@ def profile(
     folder = out or Path("profiles") / f"{chosen.algorithm}-{chosen.engine}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     try:
         found = profiled(chosen, data_dir, seconds, peaks)
-    except Incorrect as error:
-        fail(str(error), 1)
+    except (Incorrect, Diverged) as error:
+        fail(f"{chosen.implementation} is not profiled: {error}", 1)
     write_profile(found, folder)
     print(strict_json(figures(found)) if as_json else f"{as_text(found)}\n\nprofile: {printable(str(folder))}")
 

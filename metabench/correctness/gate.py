@@ -6,6 +6,7 @@ of the algorithm's own definition (`Algorithm.objective`), which know nothing of
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,17 +15,21 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import recording_into, replaying
 from metabench.engines import loop
 from metabench.engines.base import Step
+from metabench.errors import Diverged, Incorrect, Unsupported
 from metabench.tasks.base import TaskDistribution
 from metabench.tasks.stream import sampled
 from metabench.tensors import Params, Task, task_at
 
 ENGINE_TOLERANCE = 1e-8
 """Largest relative error of an engine in float64; exact engines reach about 1e-15."""
+LOSS_TOLERANCE = 1e-5
+"""Largest relative error of a reported loss: it decides nothing, and may be kept in float32."""
 DEFINITION_TOLERANCE = 1e-5
 """Largest relative error against the definition: right directions reach 1e-10, without second order 1e-1."""
 GATE_TASKS = 2
 NUDGE = 0.05
-"""Standard deviation of what initial values are moved by: zero biases and unit scales would hide errors."""
+"""Share of their size by which initial values are moved: zero biases and unit scales would hide errors. Zeros are moved
+as ones are."""
 DIFFERENCES = (1e-5, 1e-6, 1e-7)
 """Steps of the central differences, in the order in which they are tried. The best one counts: a ReLU or a max-pool
 that switches inside one of them spoils that difference and not the gradient, while a wrong gradient is wrong at all."""
@@ -36,20 +41,45 @@ FINER = (1e-8, 1e-9)
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Why a cell is not timed."""
+
+    status: Literal["incorrect", "diverged", "unsupported"]
+    """The status of its row: `incorrect` is for a wrong implementation, and for nothing else."""
+    reason: str
+    """One sentence."""
+
+
+@dataclass(frozen=True)
 class Correctness:
-    """Relative errors of a direction, NaN where it is not finite."""
+    """Relative errors in float64, NaN where a number is not finite."""
 
     engine_error: float
+    """Error of the engine's direction, against `loop`."""
     definition_error: float
+    """Error of the direction of `loop`, against finite differences."""
+    loss_error: float = 0.0
+    """Largest error of the metrics that the engine reports, against `loop`."""
+    cause: Fault | None = None
+    """What makes the errors mean nothing: a loss that is not finite, or random numbers."""
 
     @property
     def passed(self) -> bool:
-        """Whether both errors are within their tolerances (NaN is not)."""
-        return self.engine_error <= ENGINE_TOLERANCE and self.definition_error <= DEFINITION_TOLERANCE
+        """Whether all errors are within their tolerances (NaN is not)."""
+        return self.fault is None
+
+    @property
+    def fault(self) -> Fault | None:
+        """What is wrong, if anything is."""
+        return self.cause or (Fault("incorrect", self._errors) if self._errors else None)
 
     @property
     def reason(self) -> str:
         """What is wrong, as a sentence; empty if passed."""
+        return self.fault.reason if self.fault else ""
+
+    @property
+    def _errors(self) -> str:
         faults = []
         if not self.definition_error <= DEFINITION_TOLERANCE:
             faults.append(
@@ -60,7 +90,35 @@ class Correctness:
             faults.append(
                 f"the engine's direction differs from loop by {self.engine_error:.1e} (allowed {ENGINE_TOLERANCE:.0e})"
             )
+        elif not self.loss_error <= LOSS_TOLERANCE:
+            faults.append(
+                f"the engine's direction is right, and the loss that it reports differs from loop by "
+                f"{self.loss_error:.1e} (allowed {LOSS_TOLERANCE:.0e})"
+            )
         return "; ".join(faults)
+
+
+def refuse(fault: Fault | None) -> None:
+    """Raise what gives a row the status of that fault, if there is one."""
+    if fault:
+        raise {"incorrect": Incorrect, "diverged": Diverged, "unsupported": Unsupported}[fault.status](fault.reason)
+
+
+def not_finite(algorithm: Algorithm, where: str) -> Fault:
+    """The fault of an inner loop that leaves the finite numbers, on `loop` itself: nothing is known to be wrong."""
+    steps = f"{algorithm.inner_steps} inner step{'s' if algorithm.inner_steps > 1 else ''}"
+    return Fault(
+        "diverged",
+        f"{where}, the direction of {type(algorithm).__name__} is not finite after {steps} at "
+        f"inner_lr = {algorithm.inner_lr:g}: use a smaller inner_lr",
+    )
+
+
+RANDOM = Fault(
+    "unsupported",
+    "two equal calls of loop give different directions: the model, the loss or the algorithm draws random numbers "
+    "(dropout, for one), so that no engine can be held to another; switch that off",
+)
 
 
 def gate(
@@ -73,7 +131,7 @@ def gate(
     direction is wrong at both.
     """
     first = _gate_at(algorithm, step, distribution, device, tasks, seed=0)
-    if first.passed:
+    if first.passed or first.cause:
         return first
     return min(first, _gate_at(algorithm, step, distribution, device, tasks, seed=1), key=_worst)
 
@@ -85,27 +143,59 @@ def _gate_at(
     meta = {name: p.to(device) for name, p in nudge(algorithm.init(generator), generator).items()}
     like = torch.zeros((), dtype=torch.float64, device=device)
     episodes = sampled(distribution, "train", tasks, generator, like)
-    truth, truth_metrics = loop.build(algorithm)(meta, episodes)
+    reference = loop.build(algorithm)
+    truth, truth_metrics = reference(meta, episodes)
+    if cause := _cause(algorithm, meta, episodes, truth):
+        return Correctness(float("nan"), float("nan"), float("nan"), cause)
     direction, metrics = step(meta, episodes)
-    errors = [relative_error(direction, truth)]
-    errors += [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in metrics]
-    return Correctness(max(errors, key=_nan_last), definition_error(algorithm, meta, episodes, truth, generator))
+    errors = [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in metrics]
+    return Correctness(
+        relative_error(direction, truth),
+        definition_error(algorithm, meta, episodes, truth, generator),
+        max(errors, key=_nan_last, default=0.0),
+    )
+
+
+def _cause(algorithm: Algorithm, meta: Params, episodes: Task, truth: Params) -> Fault | None:
+    """What makes a comparison with `truth`, the direction of `loop`, mean nothing."""
+    if not bool(torch.isfinite(flat(truth)).all()):
+        task = task_at(episodes, 0)
+        with torch.no_grad():
+            value = algorithm.objective(meta, meta, task)
+        # A finite objective without a finite derivative is a fault of the algorithm, or of the model.
+        return None if bool(torch.isfinite(value).all()) else not_finite(algorithm, "in float64")
+    again, _ = loop.build(algorithm)(meta, task_at(episodes, [0]))
+    once, _ = loop.build(algorithm)(meta, task_at(episodes, [0]))
+    return None if relative_error(again, once) <= ENGINE_TOLERANCE else RANDOM
 
 
 def nudge(meta: Params, generator: torch.Generator, names: Container[str] | None = None) -> Params:
-    """Meta-parameters in float64, with noise on those of the names, or on all."""
+    """Meta-parameters in float64, with noise on those of the names, or on all.
+
+    A parameter of one sign keeps it: a rate or a variance that crossed zero would make another problem of it. Of one
+    that is small throughout, the noise is small, too.
+    """
     return {
-        name: p.double() + NUDGE * torch.randn(p.shape, generator=generator, dtype=torch.float64)
+        name: _nudged(p.double(), torch.randn(p.shape, generator=generator, dtype=torch.float64))
         if names is None or name in names
         else p.double()
         for name, p in meta.items()
     }
 
 
+def _nudged(p: Tensor, noise: Tensor) -> Tensor:
+    if bool((p > 0).all()) or bool((p < 0).all()):
+        return p * torch.exp(NUDGE * noise)
+    scale = float(p.abs().max())
+    return p + NUDGE * (min(scale, 1.0) if scale else 1.0) * noise
+
+
 def _worst(result: Correctness) -> float:
-    """How many times the tolerance the worse of the two errors is."""
+    """How many times its tolerance the worst of the errors is."""
     return max(
-        _nan_last(result.engine_error) / ENGINE_TOLERANCE, _nan_last(result.definition_error) / DEFINITION_TOLERANCE
+        _nan_last(result.engine_error) / ENGINE_TOLERANCE,
+        _nan_last(result.definition_error) / DEFINITION_TOLERANCE,
+        _nan_last(result.loss_error) / LOSS_TOLERANCE,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +14,18 @@ from metabench.tensors import Params, Task, task_at
 
 Step: TypeAlias = Callable[[Params, Task], tuple[Params, dict[str, Tensor]]]
 """`(meta, episode batch) -> (direction, metrics)`, both averaged over the tasks of the batch."""
+
+
+class OuterState(NamedTuple):
+    """What an outer update reads and writes: tensors of the engine's own, or copies of them."""
+
+    meta: Params
+    means: Params
+    """Adam's first moments; empty for plain descent."""
+    squares: Params
+    """Adam's second moments; empty for plain descent."""
+    updates: int
+    """Updates so far."""
 
 
 class Iteration(Protocol):
@@ -48,6 +60,15 @@ class Iteration(Protocol):
 
     @meta.setter
     def meta(self, meta: Params) -> None: ...
+
+    @property
+    def outer_state(self) -> OuterState:
+        """What the outer optimiser holds now: by it, what `run` did is proved right."""
+        ...
+
+    def set_rate(self, rate: float) -> None:
+        """Give all later updates that outer rate, without compiling anything anew."""
+        ...
 
 
 class Allocator(Protocol):
@@ -149,6 +170,16 @@ class Stepwise:
     def meta(self, meta: Params) -> None:
         for name, p in self.optimizer.meta.items():
             p.copy_(meta[name])
+
+    @property
+    def outer_state(self) -> OuterState:
+        own = self.optimizer
+        adam = own.outer.optimizer == "adam"
+        means, squares = (dict(zip(own.meta, each, strict=True)) if adam else {} for each in (own.means, own.squares))
+        return OuterState(own.meta, means, squares, own.iteration)
+
+    def set_rate(self, rate: float) -> None:
+        self.optimizer.outer = self.optimizer.outer.at_rate(rate)
 
 
 def by_unit_descent(start: Start) -> Callable[[Algorithm], Step]:

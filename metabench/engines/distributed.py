@@ -45,7 +45,7 @@ class Group:
     """
 
     def __init__(self, rank: Rank, address: str, device: torch.device) -> None:
-        self.rank = rank
+        self.rank, self._device = rank, device
         self._last = False
         self._watched: list[float] | None = None
         if device.type == "cuda":
@@ -66,6 +66,12 @@ class Group:
             self._last = bool(flat[-1])
         sums = torch.split(flat[:-1], [part.numel() for part in parts.values()])
         return {name: own.view_as(part) for own, (name, part) in zip(sums, parts.items(), strict=True)}
+
+    def agree(self, passed: bool) -> bool:
+        """Whether all processes say so: they then do the same, and none waits for another that has ended."""
+        failed = torch.full((), float(not passed), device=self._device)
+        dist.all_reduce(failed)
+        return not bool(failed)
 
     def led(self, run: Callable[[], object], measure: Callable[[], T]) -> T | None:
         """Call `measure` in the leading process and give its result. It calls `run` as often as it likes; the other

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
 from metabench.engines import vmap
+from metabench.engines.base import OuterState
 from metabench.engines.convolutions import Forms
 from metabench.engines.function import Made, Make
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
@@ -109,6 +110,16 @@ class Iterations:
     def meta(self, meta: Params) -> None:
         for name, p in self.meta.items():
             p.copy_(meta[name])
+
+    @property
+    def outer_state(self) -> OuterState:
+        names, n = self.function.names, len(self.params)
+        done, _, moments = self.state[0], self.state[1], self.state[2 + n :]
+        means, squares = (dict(zip(names, each, strict=True)) if moments else {} for each in (moments[:n], moments[n:]))
+        return OuterState(self.meta, means, squares, int(done))
+
+    def set_rate(self, rate: float) -> None:
+        self.state[1].fill_(rate)
 
 
 Signature: TypeAlias = tuple[tuple[tuple[torch.Size, torch.dtype, torch.device], ...], int]

@@ -1,6 +1,6 @@
 """The outer optimiser: what a direction does to the meta-parameters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 from typing import Literal
 
@@ -46,6 +46,10 @@ class Outer:
             "halving": 0.5 ** (iteration // HALVING_PERIOD),
         }[self.decay]
         return decayed * min(1.0, (iteration + 1) / (self.warmup + 1))
+
+    def at_rate(self, rate: float) -> "Outer":
+        """An optimiser with that rate in every iteration."""
+        return replace(self, lr=rate, decay="none", warmup=0)
 
     def rates(self) -> list[float]:
         """The rate of each iteration, the first one first; a single rate where all are the same."""

@@ -40,11 +40,15 @@ class Timing:
     """What the clock saw of one call, in seconds."""
 
     summary: Summary
-    first: float
-    """The very first call: includes what is done once (compilation, allocation, autotuning)."""
     noisy: bool
     note: str
     """One sentence when the figure is doubtful, else empty."""
+
+
+def time_once(call: Callable[[], object], device: torch.device, wait: Callable[[], object] = lambda: None) -> float:
+    """Seconds of a single call. The first one includes what is done once: compilation, allocation, autotuning."""
+    with no_garbage_collection():
+        return _block_of(device, wait)(call, 1)
 
 
 def measure_time(
@@ -56,15 +60,19 @@ def measure_time(
     that what a library can do ahead of time, it may. On CUDA it is called before the block's closing event: that event
     waits for torch's stream alone, and knows nothing of the work of another library.
     """
-    run_block = partial(_cuda_block if device.type == "cuda" else _cpu_block, wait)
+    run_block = _block_of(device, wait)
     with no_garbage_collection():
-        first = run_block(call, 1)
         block = _calibrate(call, run_block, budget)
         _warm_up(call, run_block, block, budget)
         samples = _sample(call, run_block, block, budget)
     summary = summarise(samples, block)
     note = _note(summary, trend(samples), budget)
-    return Timing(summary, first, bool(note), note)
+    return Timing(summary, bool(note), note)
+
+
+def _block_of(device: torch.device, wait: Callable[[], object]) -> Callable[[Callable[[], object], int], float]:
+    """The clock of that device: `(call, number of calls) -> seconds of each`."""
+    return partial(_cuda_block if device.type == "cuda" else _cpu_block, wait)
 
 
 def _sample(call: Callable[[], object], run_block: Callable[..., float], block: int, budget: Budget) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from msgspec import to_builtins
 
-from metabench.correctness.gate import gate
+from metabench.correctness.gate import gate, refuse
 from metabench.errors import Unsupported, UserError
 from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.measure.launches import launches_in
@@ -22,10 +22,6 @@ from metabench.record.measurement import Launches, Peaks
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases, train_shape
 from metabench.tasks.base import TASKS
-
-
-class Incorrect(Exception):
-    """The gate did not pass: nothing is profiled."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
 
     `seconds` are for the phases, and as many again for the recording; 5 s go to the machine's peaks if asked for.
 
-    Raises `Unsupported`, `Incorrect`, `UserError`.
+    Raises `Unsupported`, `Incorrect`, `Diverged`, `UserError`.
     """
     device = torch.device(cell.device)
     torch.set_num_threads(cell.threads)
@@ -77,11 +73,10 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
     workload = Workload(cell, distribution)
     meta = initial_meta(cell, workload.algorithm)
     for stage in workload.ends:
-        result = gate(stage, workload.build(stage), distribution, device)
-        if not result.passed:
-            raise Incorrect(f"{cell.implementation} is not profiled: {result.reason}")
+        refuse(gate(stage, workload.build(stage), distribution, device).fault)
+    refuse(workload.proof(meta).before(workload.repeatable(meta).iteration))
     phases = measured_phases(workload, meta, PhaseBudget(seconds=seconds, most=4000))
-    text, trace = recorded(lambda marks: workload.repeatable(meta, marks)[0], device, seconds)
+    text, trace = recorded(lambda marks: workload.repeatable(meta, marks), device, seconds)
     like = next(iter(meta.values()))
     episodes = workload.sampler(like)()
     stage = workload.stage(1.0)

@@ -68,12 +68,20 @@ class Work(Record, frozen=True):
 
 
 class Gate(Record, frozen=True):
-    """Relative errors of a direction; None where one is not finite."""
+    """Relative errors of a direction; None where one is not finite, or was not looked at."""
 
     engine_error: Amount | None = None
+    """Error of the engine in float64, against `loop`."""
     definition_error: Amount | None = None
+    """Error of `loop` in float64, against finite differences."""
     engine_tolerance: Amount | None = None
     definition_tolerance: Amount | None = None
+    timed_error: Amount | None = None
+    """Error of the function that is timed, in its precision and at its full shape, against float64."""
+    rounding_error: Amount | None = None
+    """Error of `loop` in that precision, on the same episodes: what rounding does."""
+    timed_excess: Amount | None = None
+    """Share of what is allowed that the timed function reaches in its worst tensor; above 1 it is refused."""
 
 
 class Energy(Record, frozen=True):

@@ -12,13 +12,14 @@ import torch
 from msgspec.structs import replace
 
 from metabench.algorithms.base import parameter_count
-from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, GATE_TASKS, Correctness, gate
+from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, GATE_TASKS, Correctness, gate, refuse
+from metabench.correctness.timed import TimedProof
 from metabench.engines.distributed import Group
-from metabench.errors import Unsupported
+from metabench.errors import Diverged, Unsupported
 from metabench.machine.conditions import clock_mhz
 from metabench.machine.limits import limit_memory, parse_size
 from metabench.machine.nvml import gpu_state, unused_gpus
-from metabench.measure.clock import Budget, measure_time
+from metabench.measure.clock import Budget, measure_time, time_once
 from metabench.measure.energy import measure_energy
 from metabench.measure.launches import measure_launches
 from metabench.measure.memory import measure_memory
@@ -41,15 +42,11 @@ from metabench.sweep.workload import (
 )
 from metabench.tasks.base import TASKS, Split, TaskDistribution
 from metabench.tensors import Params
-from metabench.training import Diverged, evaluate, population_statistics, train
+from metabench.training import evaluate, population_statistics, train
 
 VALIDATION_TASKS = 100
 POPULATION_TASKS = 100  # training tasks whose statistics stand for the population's
 SAMPLING_BUDGET = Budget(seconds=0.2)
-
-
-class Incorrect(Exception):
-    """The gate did not pass."""
 
 
 def measure_cell(
@@ -86,14 +83,18 @@ def measure_cell(
     for stage in workload.ends:
         result = gate(stage, workload.on_whole(stage), distribution, device, max(GATE_TASKS, cell.world_size))
         record({"gate": _gate(result)})
-        if not result.passed:
-            raise Incorrect(result.reason)
+        refuse(result.fault)
+    proof = workload.proof(meta)
+    proof.prepare()
 
     timed = None
     if "time" in cell.measure:
         record({"phase": "timing"})
-        timed = _time(workload, meta, Budget(seconds=settings["time_budget_s"]))
+        timed = _time(workload, meta, Budget(seconds=settings["time_budget_s"]), proof)
         record({"time": timed})
+    else:
+        refuse(proof.before(workload.repeatable(meta).iteration))
+    record({"gate": _gate(result, proof)})
     if "memory" in cell.measure:
         record({"phase": "memory"})
         record({"memory": _memory(workload, meta, unused)})
@@ -124,32 +125,44 @@ def _version(library: str) -> str:
         return library
 
 
-def _gate(result: Correctness) -> Gate:
+def _gate(result: Correctness, proof: TimedProof | None = None) -> Gate:
     errors = _finite(result.engine_error), _finite(result.definition_error)
-    return Gate(*errors, ENGINE_TOLERANCE, DEFINITION_TOLERANCE)
+    timed = proof.worst if proof else None
+    return Gate(
+        *errors,
+        ENGINE_TOLERANCE,
+        DEFINITION_TOLERANCE,
+        timed_error=timed.error if timed else None,
+        rounding_error=timed.rounding if timed else None,
+        timed_excess=timed.excess if timed else None,
+    )
 
 
-def _time(workload: Workload, meta: Params, budget: Budget) -> Time | None:
+def _time(workload: Workload, meta: Params, budget: Budget, proof: TimedProof) -> Time | None:
     device = torch.device(workload.cell.device)
     kept = workload.engine.kept or (lambda: 0)
     before = kept()
-    run, iteration = workload.repeatable(meta)
+    run = workload.repeatable(meta)
+    iteration = run.iteration
+    first_step = time_once(run, device, iteration.wait)
+    refuse(proof.before(iteration))
     clock, gpu = [clock_mhz()], [_gpu(device)]
     step_timing = workload.led(run, lambda: measure_time(run, device, budget, iteration.wait))
     gpu.append(_gpu(device))  # at once: clocks fall when the work is over
     communication = workload.communication(run)
+    refuse(proof.after(iteration, run.episodes, step_timing.summary.median if step_timing else None))
     if step_timing is None:
         return None
     clock.append(clock_mhz())
     compile_cache = "warm" if 0 < before == kept() else "cold"
     sample = workload.sampler(next(iter(meta.values())))
     sampling = measure_time(sample, device, SAMPLING_BUDGET)
-    compile_s = max(0.0, step_timing.first - step_timing.summary.median) if workload.engine.compiles else 0.0
+    compile_s = max(0.0, first_step - step_timing.summary.median) if workload.engine.compiles else 0.0
     return Time(
         step=step_timing.summary,
         compile_s=compile_s,
         sampling=sampling.summary,
-        first_step_s=step_timing.first,
+        first_step_s=first_step,
         communication_s=median(communication) if communication else None,
         noisy=step_timing.noisy,
         note=step_timing.note,
@@ -169,8 +182,8 @@ def _launches(workload: Workload, meta: Params, seconds: float) -> Launches:
     """What a meta-iteration asks of the GPU; `seconds` is what one takes by the clock."""
 
     def start() -> tuple[Callable[[], object], Callable[[], object]]:
-        run, iteration = workload.repeatable(meta)
-        return run, iteration.wait
+        run = workload.repeatable(meta)
+        return run, run.iteration.wait
 
     found = measure_launches(start, seconds)
     # Of the time by the clock: under the profiler a step takes longer. Kernels do, too, by a little.
@@ -183,21 +196,16 @@ def _energy(workload: Workload, meta: Params) -> Energy | None:
     device = torch.device(workload.cell.device)
     if workload.group and device.type == "cuda":
         return Energy(None, None, None, None, "unavailable (processes on several GPUs)")
-    run, iteration = workload.repeatable(meta)
-    return workload.led(run, lambda: measure_energy(run, iteration.wait, device))
+    run = workload.repeatable(meta)
+    return workload.led(run, lambda: measure_energy(run, run.iteration.wait, device))
 
 
 def _memory(workload: Workload, meta: Params, unused: Mapping[str, int]) -> Memory | None:
     """What a meta-iteration takes in one process, with what the engine has taken once to work in."""
-    run, iteration = workload.repeatable(meta)
-    device = torch.device(workload.cell.device)
-
-    def step() -> None:
-        run()
-        iteration.wait()
-
-    step()
-    return workload.led(run, lambda: measure_memory(step, device, iteration.held, workload.engine.foreign, unused))
+    run = workload.repeatable(meta)
+    device, foreign = torch.device(workload.cell.device), workload.engine.foreign
+    run.waited()
+    return workload.led(run, lambda: measure_memory(run.waited, device, run.iteration.held, foreign, unused))
 
 
 def _phases(workload: Workload, meta: Params) -> Phases:
@@ -213,7 +221,7 @@ def _work(workload: Workload, meta: Params) -> Work:
     flops = in_precision(cell, step_flops)(workload.stage(1.0), episodes, meta)
     dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
     moved = in_precision(cell, step_bytes)(workload.stage(1.0), episodes, meta)
-    calls = iteration_calls(workload.repeatable(meta)[0]) if _calls_operators(workload) else None
+    calls = iteration_calls(workload.repeatable(meta)) if _calls_operators(workload) else None
     return Work(flops, measure_peaks(cell.threads, dtype, like.device), moved, calls)
 
 

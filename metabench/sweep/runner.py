@@ -19,6 +19,7 @@ from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, 
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import Failures, Job, Progress, now
 from metabench.sweep.noise import noise_cell, pairs_for, spread
+from metabench.sweep.same_data import SameData
 from metabench.sweep.spec import Sweep
 from metabench.sweep.workload import train_shape
 from metabench.tasks.base import TASKS
@@ -105,10 +106,11 @@ def run_sweep(
             frozenset(unit_of(job) for job in jobs if job.key in done),
             {settings[row.id]: row.machine for row in rows if row.machine and row.id in settings},
         )
+        same_data = SameData(rows)
         progress.begin(len(jobs), len(jobs) - len(left))
         with closing(backend.measure(work)) as measured:
             for job, found in measured:
-                measurement = structs.replace(found, noise=job.noise, machine=found.machine or here)
+                measurement = structs.replace(same_data.checked(found), noise=job.noise, machine=found.machine or here)
                 work.failures.note(job, measurement)
                 folder.append(measurement)
                 progress.finished(measurement)

@@ -19,14 +19,13 @@ import torch
 from msgspec import to_builtins
 
 from metabench.engines.distributed import Group, Rank
-from metabench.errors import Unsupported
+from metabench.errors import Diverged, Incorrect, Unsupported
 from metabench.machine.limits import lift_limit, ran_out, spare_the_system
 from metabench.record.cell import Cell
 from metabench.sweep.companions import Companions
-from metabench.sweep.measuring import Incorrect, measure_cell
+from metabench.sweep.measuring import measure_cell
 from metabench.sweep.workload import check_processes
 from metabench.text import sentence
-from metabench.training import Diverged
 
 LONGEST_TRACE = 20_000
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>

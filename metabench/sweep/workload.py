@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
+from itertools import cycle
 from typing import ParamSpec, TypeVar
 
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.correctness.timed import TimedProof
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
 from metabench.engines.distributed import Group, Rank, distributed, of_share
 from metabench.engines.outer import Outer
@@ -135,31 +137,32 @@ class Workload:
         """Seconds that processes spend on each other in an iteration, in some of them; empty for one process."""
         return self.group.communication(run) if self.group else []
 
-    def repeatable(self, meta: Params, marks: Marks | None = None) -> tuple[Callable[[], object], Iteration]:
-        """One meta-iteration on episodes that are on the device already, and whose iteration it is.
+    def repeatable(self, meta: Params, marks: Marks | None = None) -> "Repeatable":
+        """One meta-iteration on episodes that are on the device already. Given `marks`, it marks its phases.
 
         The outer rate is zero: the same work is done, but the parameters, and with them the work of the next call, stay
-        as they are, however often it is called. Given `marks`, it marks its phases.
+        as they are, however often it is called.
         """
         iteration = self.iteration(meta, replace(outer_of(self.cell), lr=0.0))
         if marks and isinstance(iteration, Stepwise):
             iteration.step = self._marking(iteration.step, marks)
         sample = self.sampler(next(iter(meta.values())))
-        pool = [iteration.take(sample()) for _ in range(EPISODE_POOL)]
-        turn = 0
+        return Repeatable(iteration, [sample() for _ in range(EPISODE_POOL)], marks)
 
-        def run() -> None:
-            nonlocal turn
-            iteration.run(pool[turn % EPISODE_POOL])
-            turn += 1
-
-        def run_with_marks(marks: Marks) -> None:
-            marks.begin(AVERAGE if isinstance(iteration, Stepwise) else META_ITERATION)
-            run()
-            iteration.wait()
-            marks.end()
-
-        return partial(run_with_marks, marks) if marks else run, iteration
+    def proof(self, meta: Params) -> TimedProof:
+        """The proof that what `repeatable` gives is right."""
+        cell, group = self.cell, self.group
+        return TimedProof(
+            self.stage(1.0),
+            self.distribution,
+            outer_of(cell),
+            meta,
+            cell.meta_batch,
+            cell.precision,
+            partial(in_precision, cell),
+            group.rank.share(cell.meta_batch) if group else ALL,
+            group.agree if group else bool,
+        )
 
     def _marking(self, step: Step, marks: Marks) -> Step:
         """The step of a watched algorithm where the engine lets it be seen; and the mark where it has ended."""
@@ -175,20 +178,37 @@ class Workload:
         return marking
 
 
+class Repeatable:
+    """A meta-iteration that is called again and again, on a few episode batches in turn."""
+
+    def __init__(self, iteration: Iteration, episodes: list[Task], marks: Marks | None) -> None:
+        self.iteration, self.episodes = iteration, episodes
+        self._marks = marks
+        self._taken = cycle([iteration.take(batch) for batch in episodes])
+
+    def __call__(self) -> None:
+        if self._marks is None:
+            self.iteration.run(next(self._taken))
+            return
+        self._marks.begin(AVERAGE if isinstance(self.iteration, Stepwise) else META_ITERATION)
+        self.iteration.run(next(self._taken))
+        self.iteration.wait()
+        self._marks.end()
+
+    def waited(self) -> None:
+        """Call it, and wait until its work is done."""
+        self()
+        self.iteration.wait()
+
+
 def measured_phases(workload: Workload, meta: Params, budget: PhaseBudget = BRIEF) -> Phases:
     """Where the time of the cell's meta-iteration goes."""
     like = next(iter(meta.values()))
     clock = clock_for(like.device)
     marks = Marks(clock.stamp)
-    plain, iteration = workload.repeatable(meta)
-    marked, _ = workload.repeatable(meta, marks)
+    plain, marked = workload.repeatable(meta), workload.repeatable(meta, marks)
     sample = workload.sampler(like)
-
-    def waited() -> None:
-        plain()
-        iteration.wait()
-
-    return measure_phases(waited, marked, lambda: iteration.take(sample()), marks, clock, budget)
+    return measure_phases(plain.waited, marked, lambda: plain.iteration.take(sample()), marks, clock, budget)
 
 
 def check_processes(cell: Cell) -> None:

@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import TAPE
-from metabench.correctness.gate import _best_difference, gate, relative_error
+from metabench.correctness.gate import NUDGE, _best_difference, gate, nudge, refuse, relative_error
 from metabench.engines.base import ENGINES
+from metabench.errors import Diverged, Unsupported
 from metabench.models.base import MODELS
 from metabench.models.conv4 import Conv4
+from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task
 
@@ -105,14 +109,77 @@ def test_not_a_number_does_not_pass():
     assert not gate(algorithm, step, SINUSOID, CPU).passed
 
 
-def test_a_wrong_metric_does_not_pass():
+def test_a_wrong_loss_is_told_apart_from_a_wrong_direction():
     algorithm = maml(SINUSOID, "mlp-40x2")
 
     def step(meta, episodes):
         direction, metrics = ENGINES.get("loop").build(algorithm)(meta, episodes)
         return direction, {"loss": metrics["loss"] * 1.001}
 
-    assert not gate(algorithm, step, SINUSOID, CPU).passed
+    result = gate(algorithm, step, SINUSOID, CPU)
+    assert not result.passed
+    assert result.engine_error == 0
+    assert "the engine's direction is right, and the loss that it reports differs from loop by 1.0e-03" in result.reason
+
+
+def test_a_loss_in_float32_is_no_fault():
+    algorithm = maml(SINUSOID, "mlp-40x2")
+
+    def step(meta, episodes):
+        direction, metrics = ENGINES.get("loop").build(algorithm)(meta, episodes)
+        return direction, {"loss": metrics["loss"].float().double()}
+
+    assert gate(algorithm, step, SINUSOID, CPU).passed
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_an_inner_loop_that_is_not_finite_diverged_and_is_not_incorrect(engine):
+    right = maml(SINUSOID, "mlp-40x2")
+    algorithm = replace(right, inner_lr=1e200)
+    result = gate(algorithm, ENGINES.get(engine).build(algorithm), SINUSOID, CPU)
+    assert result.fault.status == "diverged"
+    assert "not finite after 2 inner steps at inner_lr = 1e+200" in result.reason
+    with pytest.raises(Diverged):
+        refuse(result.fault)
+
+
+def test_a_derivative_that_is_not_finite_of_an_objective_that_is_stays_incorrect():
+    class Root(MLP):
+        def features(self, params, x):
+            zero = (params["hidden1.bias"] - params["hidden1.bias"]).sum()
+            return super().features(params, x) + zero.abs().sqrt()
+
+    algorithm = ALGORITHMS.get("anil")(Learner(Root(1, 1, 8, 2), "regression"), 0.01, 2)
+    result = gate(algorithm, ENGINES.get("loop").build(algorithm), SINUSOID, CPU)
+    assert result.fault.status == "incorrect"
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_a_model_that_draws_random_numbers_is_named_as_one(engine):
+    class Dropout(MLP):
+        def head(self, params, features):
+            return F.dropout(super().head(params, features), 0.5)
+
+    algorithm = maml(SINUSOID, Dropout(1, 1, 8, 2))
+    result = gate(algorithm, ENGINES.get(engine).build(algorithm), SINUSOID, CPU)
+    assert result.fault.status == "unsupported"
+    assert "two equal calls of loop give different directions" in result.reason
+    with pytest.raises(Unsupported):
+        refuse(result.fault)
+
+
+def test_the_nudge_heeds_scale_and_sign():
+    meta = {
+        "rate": torch.full((50,), 1e-3),
+        "slope": torch.full((50,), -2.0),
+        "bias": torch.zeros(50),
+        "small": 1e-4 * torch.randn(50, generator=torch.Generator().manual_seed(1)),
+    }
+    found = nudge(meta, torch.Generator().manual_seed(0))
+    assert bool((found["rate"] > 0).all()) and bool((found["slope"] < 0).all())
+    for name, size in (("rate", 1e-3), ("slope", 2.0), ("bias", 1.0)):
+        assert float((found[name] - meta[name].double()).std()) == pytest.approx(NUDGE * size, rel=0.3)
+    assert 0 < float((found["small"] - meta["small"].double()).abs().max()) < 1e-4
 
 
 @pytest.mark.parametrize(("slope", "agrees"), [(1.0, True), (2.0, False)])

@@ -7,7 +7,7 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import nudge, relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES, Stepwise
-from metabench.engines.native import operations
+from metabench.engines.native import library, operations
 from metabench.engines.native.code import Program
 from metabench.engines.native.loops import merged
 from metabench.engines.native.value import Value, row_major
@@ -167,25 +167,40 @@ def test_without_a_compiler_there_is_a_sentence(monkeypatch):
 def test_what_was_compiled_once_is_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
     source = 'extern "C" int answer() { return 42; }'
-    native.compiled.cache_clear()
-    assert native.kept_libraries() == 0
-    assert native.compiled(source, native.FLAGS).answer() == 42
-    assert native.kept_libraries() == 1
-    native.compiled.cache_clear()  # as in another process
+    library.compiled.cache_clear()
+    assert library.kept_libraries() == 0
+    assert library.compiled(source, native.FLAGS).answer() == 42
+    assert library.kept_libraries() == 1
+    library.compiled.cache_clear()  # as in another process
 
     def refuse(command, **options):
         raise AssertionError(command)
 
-    monkeypatch.setattr(native.subprocess, "run", refuse)
-    assert native.compiled(source, native.FLAGS).answer() == 42
-    for other in (lambda: native.compiled(source + " ", native.FLAGS), lambda: native.compiled(source, ("-O1",))):
+    monkeypatch.setattr(library.subprocess, "run", refuse)
+    assert library.compiled(source, native.FLAGS).answer() == 42
+    for other in (lambda: library.compiled(source + " ", native.FLAGS), lambda: library.compiled(source, ("-O1",))):
         with pytest.raises(AssertionError):
             other()
-    native.compiled.cache_clear()
-    monkeypatch.setattr(native, "_target", lambda compiler: "another processor")
+    library.compiled.cache_clear()
+    monkeypatch.setattr(library, "_target", lambda compiler: "another processor")
     with pytest.raises(AssertionError):
-        native.compiled(source, native.FLAGS)
+        library.compiled(source, native.FLAGS)
     assert [file.suffix for file in (tmp_path / "native").iterdir()] == [".so"]
+
+
+def test_a_library_that_was_exchanged_is_compiled_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    right, wrong = (f'extern "C" int answer() {{ return {number}; }}' for number in (42, 41))
+    library.compiled.cache_clear()
+    assert library.compiled(wrong, native.FLAGS).answer() == 41
+    (other,) = (tmp_path / "native").iterdir()
+    stale = other.read_bytes()
+    assert library.compiled(right, native.FLAGS).answer() == 42
+    (kept,) = set((tmp_path / "native").iterdir()) - {other}
+    kept.unlink()  # the loaded one keeps its memory
+    kept.write_bytes(stale)
+    library.compiled.cache_clear()
+    assert library.compiled(right, native.FLAGS).answer() == 42
 
 
 def test_an_operation_without_a_kernel_is_named(monkeypatch):

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from drawn import check_texts
 from metabench.cli.main import app
 from metabench.correctness.gate import Correctness
-from metabench.errors import UserError
+from metabench.errors import Incorrect, UserError
 from metabench.measure.launches import Launches
 from metabench.measure.marks import Marks
 from metabench.profile import measuring, recording
-from metabench.profile.measuring import Incorrect, cell_of, profiled
+from metabench.profile.measuring import cell_of, profiled
 from metabench.profile.pictures import pictures
 from metabench.profile.tables import as_json, counts, facts, operators_table, phases_table, warnings
 from metabench.profile.trace import RANGE, Span
@@ -87,7 +87,7 @@ def test_what_runs_as_one_piece_says_so(monkeypatch, found):
 
 def test_what_is_wrong_is_not_profiled(monkeypatch):
     monkeypatch.setattr(measuring, "gate", lambda *_: Correctness(1.0, 0.0))
-    with pytest.raises(Incorrect, match=r"maml/vmap is not profiled: the engine's direction differs"):
+    with pytest.raises(Incorrect, match="the engine's direction differs"):
         profiled(cell_of("maml/vmap", TINY, 1), None, 0.0, peaks=False)
     done = CliRunner().invoke(app, ["profile", "maml/vmap", "--threads", "1"])
     assert done.exit_code == 1

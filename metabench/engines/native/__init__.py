@@ -7,10 +7,7 @@ without leaving the function.
 """
 
 import ctypes
-import hashlib
 import operator
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -24,25 +21,21 @@ from torch.fx import GraphModule, Node
 
 from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
-from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
+from metabench.engines.base import ENGINES, Engine, Iteration, OuterState, by_unit_descent
 from metabench.engines.compiler import compiler
 from metabench.engines.native.code import Program
 from metabench.engines.native.images import KEPT
+from metabench.engines.native.library import compiled, kept_libraries
 from metabench.engines.native.loops import WHOLE_NUMBERS
 from metabench.engines.native.operations import OPERATIONS
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.tracing import direction_of_tensors, traced
 from metabench.errors import Unsupported
-from metabench.files import cache_dir, make_cache_dir
 from metabench.tensors import Params, Task, tensors_of
 
 KERNELS = [Path(__file__).with_name(f"{name}.cpp") for name in ("elements", "products", "convolutions", "winograd")]
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
-KEPT_LIBRARIES = "native"
-"""Folder within the cache folder: it has a library for each source, compiler and processor."""
-ASSOCIATIVE = ("-fassociative-math", "-fno-signed-zeros")
-"""Options that let sums be taken in another order, as all libraries of linear algebra do."""
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
 DIRECTION = (
@@ -154,12 +147,24 @@ class Iterations:
 
     @property
     def meta(self) -> Params:
-        parts = torch.split(self.theta, [shape.numel() for shape in self.shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        return self._named(self.theta)
 
     @meta.setter
     def meta(self, meta: Params) -> None:
         torch.cat([meta[name].reshape(-1) for name in self.shapes], out=self.theta)
+
+    @property
+    def outer_state(self) -> OuterState:
+        means, squares = (self._named(moment) for moment in self.moments) if self.moments else ({}, {})
+        return OuterState(self.meta, means, squares, self.count)
+
+    def set_rate(self, rate: float) -> None:
+        self.outer = self.outer.at_rate(rate)
+
+    def _named(self, line: Tensor) -> Params:
+        """The parts of a line of numbers, as views."""
+        parts = torch.split(line, [shape.numel() for shape in self.shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
 
 class Function:
@@ -249,38 +254,6 @@ def _operation(node: Node) -> Callable[..., Any]:
 
 def _filled(arguments: Any, values: dict[Node, Any]) -> Any:
     return torch.fx.node.map_arg(arguments, lambda node: values[node])
-
-
-@lru_cache
-def compiled(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
-    """The library of a source, from the cache folder where it was compiled before by the same compiler for the same
-    processor; raises `Unsupported` with the compiler's first complaint."""
-    command = [compiler("native"), *flags, *ASSOCIATIVE]
-    name = hashlib.sha256("\0".join([source, *command, _target(command[0])]).encode()).hexdigest()
-    kept = make_cache_dir() / KEPT_LIBRARIES / f"{name}.so"
-    if not kept.exists():
-        kept.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".compile-", dir=kept.parent) as folder:
-            file, library = Path(folder) / "iterate.cpp", Path(folder) / "iterate.so"
-            file.write_text(source, encoding="utf-8")
-            result = subprocess.run([*command, str(file), "-o", str(library)], capture_output=True, text=True)
-            if result.returncode:
-                complaint = next((line for line in result.stderr.splitlines() if "error: " in line), "error: none said")
-                raise Unsupported(f"the C++ compiler does not take native's code: {complaint.partition('error: ')[2]}")
-            library.replace(kept)
-    return ctypes.CDLL(str(kept))
-
-
-@lru_cache
-def _target(compiler: str) -> str:
-    """What tells compilers and processors apart: the macros that are defined for this one."""
-    command = [compiler, "-march=native", "-E", "-dM", "-x", "c++", "-"]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
-
-
-def kept_libraries() -> int:
-    """How many compiled libraries the cache folder holds."""
-    return sum(1 for _ in (cache_dir() / KEPT_LIBRARIES).glob("*.so"))
 
 
 ENGINES.register("native")(

@@ -13,6 +13,7 @@ import torch
 from jax import Array
 from torch import Tensor
 
+from metabench.engines.base import OuterState
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.peers.jax.functions import Arrays, Batch, Episodes, Functions
 from metabench.models.base import Model
@@ -80,11 +81,11 @@ class Iterations:
         self.iterate = compiled(functions, outer.clip, precision)
         self.done = 0
         self.arrays = self._params(meta)
-        self.state: State = None
+        self.moments: State = None
         if outer.optimizer == "adam":
             mean, square = ({name: torch.zeros_like(p) for name, p in meta.items()} for _ in range(2))
             none = torch.zeros((), dtype=torch.int32)
-            self.state = Moments(self._params(mean), self._params(square), self._array(none))
+            self.moments = Moments(self._params(mean), self._params(square), self._array(none))
 
     def take(self, episodes: Task) -> Episodes:
         support, query = (Batch(self._inputs(x), self._array(y)) for x, y in (episodes.support, episodes.query))
@@ -94,7 +95,7 @@ class Iterations:
         rate = self.outer.lr * self.outer.factor(self.done)
         self.done += 1
         with self._precisely():
-            self.arrays, self.state, loss = self.iterate(self.arrays, self.state, episodes, rate)
+            self.arrays, self.moments, loss = self.iterate(self.arrays, self.moments, episodes, rate)
         return {"loss": loss}
 
     def wait(self) -> None:
@@ -111,13 +112,26 @@ class Iterations:
 
     @property
     def meta(self) -> Params:
-        # Copied: the next iteration writes into JAX's memory.
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()}
-        return {name: as_torch(self.model, name, p).to(self.like.device) for name, p in tensors.items()}
+        return self._tensors(self.arrays)
 
     @meta.setter
     def meta(self, meta: Params) -> None:
         self.arrays = self._params(meta)
+
+    @property
+    def outer_state(self) -> OuterState:
+        if self.moments is None:
+            return OuterState(self.meta, {}, {}, self.done)
+        means, squares = self._tensors(self.moments.mean), self._tensors(self.moments.square)
+        return OuterState(self.meta, means, squares, int(self.moments.updates))
+
+    def set_rate(self, rate: float) -> None:
+        self.outer = self.outer.at_rate(rate)
+
+    def _tensors(self, arrays: Arrays) -> Params:
+        # Copied: the next iteration writes into JAX's memory.
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        return {name: as_torch(self.model, name, p).to(self.like.device) for name, p in tensors.items()}
 
     def _precisely(self) -> AbstractContextManager[None]:
         """The context that keeps JAX from making float32 of meta-parameters in float64; of float32, an empty one.

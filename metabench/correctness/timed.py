@@ -1,0 +1,348 @@
+"""The proof of the function that is timed: the very one that the clock calls, in its precision and at its full shape.
+
+The gate in float64 proves a step that is built for it. A compiler may fail in one precision or for one shape alone. An
+engine may keep results, or put work off. So the iteration that is timed runs on fresh episodes, before the timing and
+after it. What it does to the outer optimiser's state is compared with float64: the direction, Adam's moments, and the
+meta-parameters.
+
+An episode batch of the full size is made of a few different tasks, each of them many times. Its direction is then the
+weighted mean of theirs, so that the truth takes `loop` a few tasks, and each batch has other weights.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from metabench.algorithms.base import Algorithm
+from metabench.correctness.gate import ENGINE_TOLERANCE, LOSS_TOLERANCE, Fault, flat, not_finite, nudge
+from metabench.engines import loop
+from metabench.engines.base import Iteration, OuterState, Step
+from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
+from metabench.errors import Unsupported
+from metabench.tasks.base import ALL, TaskDistribution
+from metabench.tasks.stream import sampled
+from metabench.tensors import Batch, Params, Task, cast, task_at
+
+DISTINCT = 3
+"""Different tasks that an episode batch is made of."""
+CALLS = 2
+"""Calls in a row that are looked at: an engine that leaves out every second one is found."""
+POINTS = 3
+"""Meta-parameters and tasks that are tried. At a kink (a ReLU or a max-pool that rounding switches) a right direction
+jumps, and at another point it does not; a wrong one is wrong at all of them."""
+ROUNDINGS = {"float64": 30.0, "float32": 30.0, "tf32": 8.0, "bfloat16": 4.0}
+"""How many times what rounding does to `loop` an error may be, by precision. Sums in another order round otherwise."""
+UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
+"""Spacing of the numbers just above 1 in which products are computed, by precision."""
+SHARP = 1e4
+"""How many of these units the error of `loop` may be before it is looked into."""
+SHAKEN = 8.0
+"""How many units inputs are shaken by to find out what rounding can do at most."""
+UPDATE_TOLERANCE = 1e-2
+"""Relative error of an outer update in float32, given its direction: 1 - 0.999ᵗ has four digits there."""
+RATE = 1e3
+"""Outer rate of a call that is looked at: then the update is large beside the rounding of the parameters."""
+DEFERRED = 0.5
+"""Share of a step by which a result may come late, beyond the time that it takes to read it."""
+SOON = 2e-5
+"""Seconds by which it may come late in any case."""
+
+Precise = Callable[[Step], Step]
+
+
+@dataclass(frozen=True)
+class TimedError:
+    """How far the timed function was off, where it was worst."""
+
+    error: float
+    """Relative error of the direction against float64; infinite where it is not finite."""
+    rounding: float
+    """Relative error of `loop` in that precision, on the same episodes."""
+    excess: float
+    """Error in shares of what is allowed, of the worst tensor."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Meta-parameters, a few tasks, and their directions by `loop`: in float64, and in the precision of the cell."""
+
+    meta: Params
+    tasks: Task
+    truth: Sequence[tuple[Params, Tensor]]
+    rounded: Sequence[tuple[Params, Tensor]]
+
+
+@dataclass
+class TimedProof:
+    """The proof of one cell's iteration; `before` and `after` its timing give what is wrong, or nothing."""
+
+    algorithm: Algorithm
+    """The algorithm of the iteration that is timed."""
+    distribution: TaskDistribution
+    outer: Outer
+    meta: Params
+    """Initial meta-parameters, on the device and in the type that they have there."""
+    tasks: int
+    """Tasks of a meta-batch."""
+    precision: str = "float32"
+    precise: Precise = lambda step: step
+    """What computes a step in the precision of the cell."""
+    share: slice = field(default_factory=lambda: ALL)
+    """The tasks that this process takes of a meta-batch."""
+    agree: Callable[[bool], bool] = lambda passed: passed
+    """Whether all processes agree that it passed: they go on together."""
+    seen: list[TimedError] = field(default_factory=list)
+    """Errors of the calls that passed."""
+    points: dict[int, Point] = field(default_factory=dict)
+    batches: int = 0
+
+    def before(self, iteration: Iteration) -> Fault | None:
+        """What is wrong with the iteration before it is timed; it is left at the initial meta-parameters, at rate 0."""
+        if not hasattr(iteration, "outer_state") or not hasattr(iteration, "set_rate"):
+            raise Unsupported(
+                "the engine's iterations do not show the outer optimiser's state: they need outer_state and set_rate "
+                "(metabench.engines.base.Iteration)"
+            )
+        fault = self._prove(iteration, None, None)
+        iteration.set_rate(0.0)
+        iteration.meta = self.meta
+        return fault
+
+    def after(self, iteration: Iteration, buffers: Sequence[Task], step_s: float | None = None) -> Fault | None:
+        """What is wrong after the timing; fresh episodes are written into the buffers that were timed.
+
+        `step_s` are the seconds that a timed step took: a result that comes that much later than `wait` was put off.
+        """
+        moved = [name for name, p in iteration.meta.items() if not torch.equal(p.to(self.meta[name]), self.meta[name])]
+        if not self.agree(not moved):
+            return wrong(f"the timed iterations moved {', '.join(moved)} at an outer rate of zero")
+        return self._prove(iteration, buffers, step_s)
+
+    def prepare(self) -> None:
+        """Compute the first point, while nothing else is held in memory."""
+        self._point(0)
+
+    @property
+    def worst(self) -> TimedError | None:
+        """The largest error that passed, by what is allowed."""
+        return max(self.seen, key=lambda found: found.excess, default=None)
+
+    def _prove(self, iteration: Iteration, buffers: Sequence[Task] | None, step_s: float | None) -> Fault | None:
+        fault = None
+        for number in range(POINTS):
+            fault = self._look(iteration, self._point(number), buffers, step_s)
+            if self.agree(fault is None) or (fault and fault.status != "incorrect"):
+                return fault
+        return fault
+
+    def _point(self, number: int) -> Point:
+        if number not in self.points:
+            self.points[number] = self._made(number)
+        return self.points[number]
+
+    def _made(self, number: int) -> Point:
+        generator = torch.Generator().manual_seed(2 + number)  # the gate has 0 and 1
+        own = {name: p.cpu() for name, p in self.meta.items()}
+        meta = {name: p.to(self.meta[name]) for name, p in nudge(own, generator).items()}
+        tasks = sampled(self.distribution, "train", DISTINCT, generator, self._like)
+        truth = self._directions(loop.build(self.algorithm), doubled(meta), cast(tasks, self._like.double()))
+        if self.precision == "float64":
+            return Point(meta, tasks, truth, truth)
+        return Point(meta, tasks, truth, self._directions(self.precise(loop.build(self.algorithm)), meta, tasks))
+
+    @cached_property
+    def _like(self) -> Tensor:
+        return next(iter(self.meta.values())).new_empty(())
+
+    @cached_property
+    def _spacing(self) -> float:
+        return float(torch.finfo(self._like.dtype).eps)
+
+    @staticmethod
+    def _directions(step: Step, meta: Params, tasks: Task) -> list[tuple[Params, Tensor]]:
+        found = []
+        for i in range(DISTINCT):
+            direction, metrics = step(meta, task_at(tasks, [i]))
+            found.append((doubled(direction), metrics["loss"].double()))
+        return found
+
+    def _look(
+        self, iteration: Iteration, point: Point, buffers: Sequence[Task] | None, step_s: float | None
+    ) -> Fault | None:
+        """What is wrong with some calls in a row at one point."""
+        for which, found in (("float64", point.truth), (self.precision, point.rounded)):
+            if not all(torch.isfinite(flat(direction)).all() for direction, _ in found):
+                return not_finite(self.algorithm, f"in {which}")
+        iteration.set_rate(RATE)
+        late = []
+        for call in range(CALLS):
+            weights, episodes = self._batch(point)
+            if buffers:
+                episodes = written(episodes, buffers[call % len(buffers)])
+            iteration.meta = point.meta
+            before = copied(iteration.outer_state)
+            metrics = iteration.run(iteration.take(episodes))
+            iteration.wait()
+            start = time.perf_counter()
+            after = copied(iteration.outer_state)
+            middle = time.perf_counter()
+            copied(iteration.outer_state)
+            late.append(2 * middle - start - time.perf_counter())
+            if fault := self._judged(point, weights, before, after, float(metrics["loss"])):
+                return fault
+        if step_s is not None and min(late) > max(DEFERRED * step_s, SOON):
+            return wrong(
+                f"the work is not done when wait returns: the result came {min(late):.2g} s later, and the clock saw "
+                f"{step_s:.2g} s for a step"
+            )
+        return None
+
+    def _batch(self, point: Point) -> tuple[Tensor, Task]:
+        """An episode batch of the tasks, and how much of it each of them is; this process's share of the batch."""
+        self.batches += 1
+        generator = torch.Generator().manual_seed(self.batches)
+        chance = torch.tensor([0.6, 0.3, 0.1])[torch.randperm(DISTINCT, generator=generator)]
+        which = torch.multinomial(chance, self.tasks, replacement=True, generator=generator)
+        weights = torch.bincount(which, minlength=DISTINCT).double() / self.tasks
+        return weights, task_at(point.tasks, which[self.share].tolist())
+
+    def _judged(
+        self, point: Point, weights: Tensor, before: OuterState, after: OuterState, loss: float
+    ) -> Fault | None:
+        """What is wrong with one call, of which the outer state was seen before and after it."""
+        if after.updates != before.updates + 1:
+            return wrong(f"one call counted as {after.updates - before.updates} outer updates")
+        found = shown_direction(before, after)
+        truth, rounded = (self._mean(each, weights) for each in (point.truth, point.rounded))
+        noise = {name: rounded[0][name] - p for name, p in truth[0].items()}
+        error = self._error(found, truth[0], noise, before)
+        if error.excess > 1 or error.rounding > SHARP * UNITS[self.precision]:
+            error = self._error(found, truth[0], self._shaken(point, weights, truth[0]), before)
+        if not isfinite(error.error):
+            return wrong(f"the timed function gives a direction in {self.precision} that is not finite")
+        if error.excess > 1:
+            return wrong(
+                f"the direction of the timed function, in {self.precision} on {self.tasks} tasks, differs from float64 "
+                f"by {error.error:.1e}; rounding explains {error.error / error.excess:.1e}"
+            )
+        if fault := wrong_update(before, after, found, self._spacing):
+            return fault
+        allowed = ROUNDINGS[self.precision] * abs(rounded[1] - truth[1])
+        allowed += (LOSS_TOLERANCE + SHARP * UNITS[self.precision]) * abs(truth[1])
+        if not abs(loss - truth[1]) <= allowed:
+            return wrong(
+                f"the direction of the timed function is right, and its loss is {loss:.6g} where float64 gives "
+                f"{truth[1]:.6g}"
+            )
+        self.seen.append(error)
+        return None
+
+    def _mean(self, found: Sequence[tuple[Params, Tensor]], weights: Tensor) -> tuple[Params, float]:
+        """The direction of a batch, clipped as the outer optimiser does it, and its loss."""
+        parts = list(zip(weights.tolist(), found, strict=True))
+        direction = {name: sum((w * d[name] for w, (d, _) in parts), torch.zeros(())) for name in found[0][0]}
+        if self.outer.clip:
+            share = min(1.0, self.outer.clip / (norm(flat(direction)) + CLIP_EPSILON))
+            direction = {name: share * p for name, p in direction.items()}
+        return direction, float(sum(w * float(value) for w, (_, value) in parts))
+
+    def _error(self, found: Params, truth: Params, noise: Params, before: OuterState) -> TimedError:
+        """The error of a direction, held against what rounding does: the noise, and the spacing of what was read."""
+        total = norm(flat(truth))
+        error, rounding = (norm(flat(each)) / (total or 1.0) for each in (less(found, truth), noise))
+        times, excess = ROUNDINGS[self.precision], 0.0
+        for name, p in truth.items():
+            read = norm(before.means[name]) / (1 - BETA1) if before.means else norm(before.meta[name]) / RATE
+            allowed = times * (norm(noise[name]) + rounding * norm(p) + self._spacing * (4 * total + read))
+            if self._like.dtype == torch.float64:
+                allowed += ENGINE_TOLERANCE * total
+            off = norm(found[name] - p)
+            excess = max(excess, off / allowed if allowed else float(off > 0) * 2)
+        return TimedError(error if isfinite(error) else float("inf"), rounding, excess if excess == excess else 2.0)
+
+    def _shaken(self, point: Point, weights: Tensor, truth: Params) -> Params:
+        """What shaking every number by a few spacings does to the direction in float64: kinks that switch count."""
+        generator = torch.Generator().manual_seed(0)
+        amount = SHAKEN * UNITS[self.precision]
+
+        def shaken(p: Tensor) -> Tensor:
+            noise = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.device)
+            return p.double() * (1 + amount * noise) if p.is_floating_point() else p
+
+        found: Params = {}
+        for _ in range(2):
+            meta = {name: shaken(p) for name, p in point.meta.items()}
+            (sx, sy), (qx, qy), classes = point.tasks
+            tasks = Task(Batch(shaken(sx), shaken(sy)), Batch(shaken(qx), shaken(qy)), classes)
+            direction, _ = self._mean(self._directions(loop.build(self.algorithm), meta, tasks), weights)
+            moved = less(direction, truth)
+            if not found or norm(flat(moved)) > norm(flat(found)):
+                found = moved
+        return found
+
+
+def norm(p: Tensor) -> float:
+    """The Euclidean norm."""
+    return float(torch.linalg.vector_norm(p))
+
+
+def wrong(reason: str) -> Fault:
+    """The fault of a wrong implementation."""
+    return Fault("incorrect", reason)
+
+
+def shown_direction(before: OuterState, after: OuterState) -> Params:
+    """The direction of one update, read off what it did: to Adam's mean, or to the meta-parameters at `RATE`."""
+    if after.means:
+        return {name: (after.means[name] - BETA1 * m) / (1 - BETA1) for name, m in before.means.items()}
+    return {name: (p - after.meta[name]) / RATE for name, p in before.meta.items()}
+
+
+def wrong_update(before: OuterState, after: OuterState, direction: Params, spacing: float) -> Fault | None:
+    """What is wrong with an update by Adam (Kingma and Ba 2015, arXiv 1412.6980, alg. 1), given its direction."""
+    if not after.means:
+        return None
+    t = after.updates
+    for name, p in before.meta.items():
+        square = BETA2 * before.squares[name] + (1 - BETA2) * direction[name] ** 2
+        if not norm(after.squares[name] - square) <= UPDATE_TOLERANCE * norm(square):
+            return wrong(f"the outer update of {name} has another mean of squares than Adam")
+        mean, root = after.means[name] / (1 - BETA1**t), (after.squares[name] / (1 - BETA2**t)).sqrt()
+        step = RATE * mean / (root + EPSILON)
+        allowed = UPDATE_TOLERANCE * norm(step) + 4 * spacing * norm(p)
+        if not norm(p - after.meta[name] - step) <= allowed:
+            return wrong(f"the outer update of {name} is not Adam's")
+    return None
+
+
+def copied(state: OuterState) -> OuterState:
+    """The state in float64, in memory of its own."""
+    return OuterState(doubled(state.meta), doubled(state.means), doubled(state.squares), state.updates)
+
+
+def doubled(params: Params) -> Params:
+    """Copies in float64."""
+    return {name: p.detach().to(torch.float64, copy=True) for name, p in params.items()}
+
+
+def less(params: Params, others: Params) -> Params:
+    """Differences, name by name."""
+    return {name: params[name].to(p.device) - p for name, p in others.items()}
+
+
+def written(episodes: Task, buffers: Task) -> Task:
+    """The buffers, with those episodes written into them."""
+    for into, tensor in zip(own_tensors(buffers), own_tensors(episodes), strict=True):
+        into.copy_(tensor)
+    return buffers
+
+
+def own_tensors(task: Task) -> list[Tensor]:
+    """The five tensors themselves, where `tensors_of` copies those that are not contiguous."""
+    (sx, sy), (qx, qy), classes = task
+    return [sx, sy, qx, qy, classes]

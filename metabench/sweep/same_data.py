@@ -1,0 +1,41 @@
+"""Rows of one run stand on the same data: what a file holds may change while a run goes on, or before it is resumed."""
+
+from collections.abc import Iterable
+
+from msgspec import structs
+
+from metabench.record.measurement import Data, Measurement
+
+PIXELS = "pixel_hash"
+"""Hash of the pixels that were used, beside that of what they were made from."""
+SHOWN = 12
+
+
+class SameData:
+    """The data that each task distribution was measured on first."""
+
+    def __init__(self, rows: Iterable[Measurement]) -> None:
+        self._first: dict[str, str] = {}
+        for row in rows:
+            self.checked(row)
+
+    def checked(self, row: Measurement) -> Measurement:
+        """The row; `incorrect` and without figures where its data are not those of the rows before it."""
+        if row.data is None:
+            return row
+        own = identity_of(row.data)
+        first = self._first.setdefault(row.cell.task, own)
+        if own == first:
+            return row
+        reason = (
+            f"the data of {row.cell.task} changed during the run (hash {own[:SHOWN]}, where earlier rows have "
+            f"{first[:SHOWN]}): prepare them anew with `metabench data prepare`, and start a new run"
+        )
+        return structs.replace(
+            row, status="incorrect", reason=reason, time=None, memory=None, phases=None, work=None, quality=None
+        )
+
+
+def identity_of(data: Data) -> str:
+    """Hash of the pixels where there are any, or else of the definition."""
+    return str(data.others.get(PIXELS) or data.content_hash)
