@@ -36,6 +36,8 @@ that switches inside one of them spoils that difference and not the gradient, wh
 CLEAR = 0.01
 """The share of what is allowed at which a difference agrees clearly. Then no other is tried, since each costs two
 evaluations of the objective."""
+EXPLODED = 1e30
+"""A loss beyond this has left the numbers of any precision, whether or not float64 still holds it."""
 FINER = (1e-8, 1e-9)
 """Finer steps, for where none of these agrees: in a deep network some of millions of ReLUs switch inside each."""
 
@@ -109,8 +111,8 @@ def not_finite(algorithm: Algorithm, where: str) -> Fault:
     steps = f"{algorithm.inner_steps} inner step{'s' if algorithm.inner_steps > 1 else ''}"
     return Fault(
         "diverged",
-        f"{where}, the direction of {type(algorithm).__name__} is not finite after {steps} at "
-        f"inner_lr = {algorithm.inner_lr:g}: use a smaller inner_lr",
+        f"{type(algorithm).__name__} does not stay finite {where} over {steps} at inner_lr = {algorithm.inner_lr:g}: "
+        "use a smaller inner_lr",
     )
 
 
@@ -158,15 +160,14 @@ def _gate_at(
 
 def _cause(algorithm: Algorithm, meta: Params, episodes: Task, truth: Params) -> Fault | None:
     """What makes a comparison with `truth`, the direction of `loop`, mean nothing."""
-    if not bool(torch.isfinite(flat(truth)).all()):
-        task = task_at(episodes, 0)
-        with torch.no_grad():
-            value = algorithm.objective(meta, meta, task)
-        # A finite objective without a finite derivative is a fault of the algorithm, or of the model.
-        return None if bool(torch.isfinite(value).all()) else not_finite(algorithm, "in float64")
+    with torch.no_grad():
+        values = [algorithm.objective(meta, meta, task_at(episodes, i)) for i in range(len(episodes.classes))]
+    # A loss that is finite, with a derivative that is not, is a fault of the algorithm or of the model.
+    if not all(float(value.abs()) < EXPLODED for value in values):
+        return not_finite(algorithm, "in float64")
     again, _ = loop.build(algorithm)(meta, task_at(episodes, [0]))
     once, _ = loop.build(algorithm)(meta, task_at(episodes, [0]))
-    return None if relative_error(again, once) <= ENGINE_TOLERANCE else RANDOM
+    return RANDOM if relative_error(again, once) > ENGINE_TOLERANCE else None
 
 
 def nudge(meta: Params, generator: torch.Generator, names: Container[str] | None = None) -> Params:
