@@ -14,7 +14,7 @@ from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES, Engine, Stepwise
 from metabench.engines.convolutions import forms_for
 from metabench.engines.outer import MetaOptimizer
-from metabench.errors import Unsupported
+from metabench.errors import Incorrect, Unsupported
 from metabench.measure import energy
 from metabench.measure.roofline import step_flops
 from metabench.record.measurement import Energy, Launches, Memory, Peaks
@@ -221,6 +221,7 @@ def test_every_technique_goes_through_the_harness(metabench, tmp_path):
         assert (row(name)["status"], row(name)["reason"]) == ("ok", "")
         assert row(name)["time"]["step"]["n"] > 0
         assert row(name)["gate"]["definition_error"] < 1e-5
+        assert 0 <= row(name)["gate"]["timed_excess"] <= 1
         assert row(name)["quality"]["batch_norm"] == asked(name)["batch_norm"]
     assert row("tf32")["status"] == "unsupported"
     assert "on a processor it would be float32" in row("tf32")["reason"]
@@ -228,6 +229,28 @@ def test_every_technique_goes_through_the_harness(metabench, tmp_path):
     # matched: the same weights are evaluated on the same tasks before the first iteration
     curves = {name: row(name)["quality"]["curve"][0]["value"] for name in ("first order", "checkpoint")}
     assert curves["first order"] == pytest.approx(curves["checkpoint"], rel=1e-6)
+
+
+@pytest.mark.parametrize("measure", [["time"], ["memory"], ["quality"]])
+def test_what_is_first_order_in_float32_alone_gets_no_figure(monkeypatch, measure):
+    """It passes the gate in float64, and whatever is measured, the iteration itself is looked at."""
+
+    def build(algorithm):
+        first_order = LOOP.build(replace(algorithm, first_order=True))
+        right = LOOP.build(algorithm)
+
+        def step(meta, episodes):
+            single = next(iter(meta.values())).dtype == torch.float32
+            return (first_order if single else right)(meta, episodes)
+
+        return step
+
+    monkeypatch.setitem(ENGINES._entries, "vmap", Engine("right in float64 alone", build))
+    state = {}
+    with pytest.raises(Incorrect, match="in float32 on 2 tasks, differs from float64 by"):
+        measure_cell(cell_of(engine="vmap", measure=measure), SETTINGS, None, state.update)
+    assert state["gate"].engine_error < 1e-12
+    assert not {"time", "memory", "quality"} & state.keys()
 
 
 def test_bfloat16_on_an_engine_that_autocast_does_not_reach_is_unsupported():
