@@ -12,7 +12,7 @@ from statistics import median
 import torch
 
 from metabench.record.timing import MIN_SAMPLES, Summary
-from metabench.statistics.intervals import known_within, summarise
+from metabench.statistics.intervals import NOISY_WIDTH, known_within, summarise
 from metabench.statistics.trend import Trend, trend
 
 PATIENCE = 10  # so many budgets a very slow call may take to get them
@@ -31,8 +31,8 @@ class Budget:
     """Sampling stops once the median is known to ± this share of itself, and `min_samples` are there."""
     min_samples: int = 20
     """Fewest samples before sampling may stop."""
-    noisy_width: float = 0.05
-    """A 95 % interval of the median wider than ± this share is called noisy, and so is a drift by more."""
+    noisy_width: float = NOISY_WIDTH
+    """A 95 % interval of the median wider than ± this share is called noisy; a move by more is called a drift."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Timing:
 
     summary: Summary
     noisy: bool
+    """Whether the interval of the median is wide, or not known for want of samples."""
     note: str
-    """One sentence when the figure is doubtful, else empty."""
+    """One sentence where the figure is noisy or drifted, else empty."""
 
 
 def time_once(call: Callable[[], object], device: torch.device, wait: Callable[[], object] = lambda: None) -> float:
@@ -66,8 +67,8 @@ def measure_time(
         _warm_up(call, run_block, block, budget)
         samples = _sample(call, run_block, block, budget)
     summary = summarise(samples, block)
-    note = _note(summary, trend(samples), budget)
-    return Timing(summary, bool(note), note)
+    noisy = summary.n < MIN_SAMPLES or summary.relative_width > budget.noisy_width
+    return Timing(summary, noisy, _note(summary, trend(samples), budget))
 
 
 def _block_of(device: torch.device, wait: Callable[[], object]) -> Callable[[Callable[[], object], int], float]:

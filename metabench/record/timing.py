@@ -94,6 +94,7 @@ class Time(Record, frozen=True):
     communication_s: Amount | None = None
     """What a process spends in the all-reduce of directions, the wait for the slowest included."""
     noisy: bool = False
+    """Whether the interval of `step`, of this process alone, is wide."""
     note: Text = ""
     """One sentence where the figure is doubtful."""
     compile_cache: Text = ""

@@ -1,17 +1,29 @@
 """Rows that measure the same work, taken together: what a line of a table stands on."""
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any, TypeAlias, TypeVar
 
 from metabench.record.cell import Cell, varying
 from metabench.record.measurement import STATUSES, Measurement, Memory
 from metabench.record.quality import Quality as Trained
-from metabench.record.timing import Mean
+from metabench.record.timing import Mean, Summary
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.render.tables import techniques
-from metabench.statistics.ratios import Interval, difference, over_seeds, step_interval, time_interval
+from metabench.statistics.intervals import NOISY_WIDTH
+from metabench.statistics.ratios import (
+    Interval,
+    Ratio,
+    difference,
+    over_seeds,
+    ratio_interval,
+    step_interval,
+    time_interval,
+)
+from metabench.statistics.spread import Spread
+from metabench.statistics.trend import trend
 
 CLASSICS = ("maml", "fomaml", "reptile", "anil")
 """The algorithms that stand first in every table; others follow by name."""
@@ -47,13 +59,23 @@ class Bundle:
     samples: Mapping[int, Sequence[float]]
     """Seconds per meta-iteration, by round, of all cells together."""
     step: Interval | None
-    noisy: bool
+    """The time of a meta-iteration. Its interval holds `noise`."""
+    drift: float
+    """The factor by which its time moved, up or down, while it was measured: the geometric mean over its processes. Of
+    a process that surely moved by more than `NOISY_WIDTH` it is the change from first to last, and 1 of any other."""
     peak: Peak | None
     parameters: int | None
+    noise: Spread | None = None
+    """How one process of the run differs from another; None where the run does not tell."""
 
     @property
     def algorithm(self) -> str:
         return self.cell.algorithm
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the interval of its time is wide."""
+        return self.step is not None and self.step.noisy
 
     @property
     def rank(self) -> Key:
@@ -141,10 +163,18 @@ def by_cost(found: Iterable[Bundle], *but: str) -> list[list[Bundle]]:
     return list(grouped(found, lambda bundle: time_key(bundle.cell, *but)).values())
 
 
-def bundles(rows: Iterable[Measurement], key: Callable[[Cell], Key]) -> list[Bundle]:
-    """The rows in bundles of equal key, in an order that does not depend on the order of measuring."""
+def bundles(rows: Iterable[Measurement], key: Callable[[Cell], Key], noise: Spread | None = None) -> list[Bundle]:
+    """The rows in bundles of equal key, in an order that does not depend on the order of measuring.
+
+    `noise` is how one process of the run differs from another.
+    """
     groups = grouped(rows, lambda row: key(row.cell))
-    return sorted(map(_bundle, groups.values()), key=lambda bundle: order(bundle.cell))
+    return sorted((_bundle(group, noise) for group in groups.values()), key=lambda bundle: order(bundle.cell))
+
+
+def time_ratio_of(bundle: Bundle, other: Bundle) -> Ratio | None:
+    """How many times as long one takes as the other, formed within rounds; None without a round that both have."""
+    return ratio_interval(bundle.samples, other.samples, noise=bundle.noise)
 
 
 def order(cell: Cell) -> Key:
@@ -158,7 +188,7 @@ def _rank(cell: Cell) -> Key:
     return (CLASSICS.index(name) if name in CLASSICS else len(CLASSICS), name, engine != LOOP, engine)
 
 
-def _bundle(rows: list[Measurement]) -> Bundle:
+def _bundle(rows: list[Measurement], noise: Spread | None) -> Bundle:
     sound = sound_rows(rows)
     timed = [(row, row.time) for row in sound if row.time and row.time.step.samples]
     samples: dict[int, list[float]] = {}
@@ -169,11 +199,18 @@ def _bundle(rows: list[Measurement]) -> Bundle:
         cell=rows[0].cell,
         rows=tuple(rows),
         samples=samples,
-        step=step_interval(timed[0][1].step) if len(timed) == 1 else time_interval(samples),
-        noisy=any(time.noisy for _, time in timed),
+        step=step_interval(timed[0][1].step, noise) if len(timed) == 1 else time_interval(samples, noise),
+        drift=math.exp(fmean([abs(math.log(drift_of(time.step))) for _, time in timed] or [0.0])),
         peak=max(peaks, key=lambda peak: peak.bytes) if peaks else None,
         parameters=next((row.parameters for row in rows if row.parameters is not None), None),
+        noise=noise,
     )
+
+
+def drift_of(step: Summary) -> float:
+    """The last over the first of a process's samples, where they surely moved by more than `NOISY_WIDTH`; else 1."""
+    found = trend(step.samples) if step.samples else None
+    return found.change if found and found.exceeds(1 + NOISY_WIDTH) else 1.0
 
 
 def sound_rows(rows: Sequence[Measurement]) -> list[Measurement]:

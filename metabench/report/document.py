@@ -3,23 +3,35 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from metabench.record.measurement import Measurement
-from metabench.report.noise import drift_warnings, floor_text
+from metabench.report.noise import floor_text
+from metabench.report.numbers import NOTHING, Valued
 from metabench.report.render.tables import Section, Table, escaped, markdown, plain, table_json
 from metabench.report.results import Run
 from metabench.report.sections.base import SECTIONS, sections_of
+from metabench.statistics.intervals import NOISY_WIDTH
 from metabench.text import counted, one_line
 
 HASH_LENGTH = 12
 HOW_TO_READ = (
     "Times are of one meta-iteration (directions, their average, outer update) with data on the device already; 95 %",
     "intervals stand in square brackets, and digits end where the interval begins. With several rounds a time is the",
-    "geometric mean of the rounds' medians, and a ratio is formed within each round before rounds are averaged; with",
-    "fewer than three rounds the intervals hold the noise within a process, not between processes, and [?] stands",
-    "where a process has too few samples for one. – is not measured.",
+    "geometric mean of the rounds' medians, and a ratio is formed within each round before rounds are averaged.",
+    "Intervals of times hold the noise floor; in a run without one, those of fewer than three rounds hold the noise",
+    "within a process alone. [?] stands where a process has too few samples for an interval. – is not measured.",
 )
+MOST_NAMED = 3
+"""Comparisons that a warning names."""
+DOUBTS = {
+    "noise": f"noise hides a difference of more than {100 * NOISY_WIDTH:.0f} % in {{}} (close other programs, or add "
+    "rounds)",
+    "drift": "a drift while it was measured could explain the difference in {} (let the machine rest, or raise "
+    "time_budget_s)",
+}
+"""What noise and drift do to comparisons, and what helps."""
 HEADLINES = ("Engines against loop", "Techniques", "Time against memory")
 """The sections whose first table is shown first, where no cost table tells quality, too."""
 
@@ -40,7 +52,7 @@ def document(run: Run) -> Document:
     """All tables of a run. Every row of the run stands in one of them."""
     sections = sections_of(run)
     broken = [f"the section '{name}' failed to load: {why}" for name, why in SECTIONS.broken.items()]
-    warnings = (*run.warnings, *_warnings(run.measurements), *drift_warnings(run.noise_rows), *broken)
+    warnings = (*run.warnings, *_warnings(run.measurements), *_hidden(sections), *broken)
     return Document(f"Tables of {run.sweep}", _facts(run), warnings, sections)
 
 
@@ -72,7 +84,7 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         "cells": f"{cells} in {counted(rounds, 'round')}; rows by status: {counts or 'none'}",
     }
     if any("time" in row.cell.measure for row in rows):
-        facts["noise floor"] = floor_text(run.noise_rows, rounds)
+        facts["noise floor"] = floor_text(run.noise_rows)
     return tuple(facts.items())
 
 
@@ -82,19 +94,34 @@ def _sweep(run: Run) -> str:
 
 
 def _warnings(rows: Sequence[Measurement]) -> list[str]:
-    noisy = [row for row in rows if row.time and row.time.noisy]
     found = Counter(str(sentence) for row in rows for sentence in row.warnings)
     warnings = [f"{sentence} ({counted(count, 'row')} of {len(rows)})" for sentence, count in found.items()]
     repeated = len(rows) - len({(row.id, row.round) for row in rows})
     if repeated:
         warnings.append(f"{counted(repeated, 'row')} of a cell and round that is there already: all are used.")
-    if noisy:
-        cells = len({row.id for row in noisy})
-        warnings.append(
-            f"{counted(len(noisy), 'time')} of {counted(cells, 'cell')} noisy, by a wide interval or a drift: close "
-            "other programs, raise time_budget_s, add rounds (results.csv says in time_note what each needs)."
-        )
     return warnings
+
+
+def _hidden(sections: Sequence[Section]) -> list[str]:
+    """A sentence for noise and one for drift, if it keeps a comparison of the tables from its conclusion."""
+    found: dict[str, list[str]] = {doubt: [] for doubt in DOUBTS}
+    for table in (table for section in sections for table in section.tables):
+        for row in table.rows:
+            for column, text in zip(table.columns, row, strict=True):
+                if isinstance(text, Valued) and text.doubt:
+                    found[text.doubt].append(f"{_name_of(row)}, {column} ({table.title.partition(',')[0]})")
+    return [
+        f"{says.format(counted(len(named), 'comparison'))}: {'; '.join(named[:MOST_NAMED])}"
+        + (f"; and {len(named) - MOST_NAMED} more." if len(named) > MOST_NAMED else ".")
+        for doubt, says in DOUBTS.items()
+        if (named := found[doubt])
+    ]
+
+
+def _name_of(row: Sequence[str]) -> str:
+    """What names a row: its cells before the first figure, the status left out."""
+    names = takewhile(lambda text: not isinstance(text, Valued), row)
+    return " ".join(text for text in names if text not in ("", "ok", NOTHING))
 
 
 def as_markdown(shown: Document) -> str:

@@ -1,24 +1,28 @@
 """What measurements of the same thing differ by: the noise floor of a run, and how its machine drifted."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
-from metabench.report.numbers import with_interval
-from metabench.statistics.ratios import Ratio, student
+from metabench.report.numbers import Valued, with_interval
+from metabench.statistics.intervals import NOISY_WIDTH
+from metabench.statistics.ratios import Ratio
+from metabench.statistics.spread import Spread, spread_of_pairs, student
 from metabench.statistics.trend import Trend, trend
 
 FEWEST_PAIRS = 2
 ENORMOUS = 10  # a floor above says no more than that nothing can be told
 SAME = " ≈"
-"""Marks a ratio where no difference can be told."""
+"""Marks a ratio whose interval holds 1 or is not known: no difference can be told."""
+DRIFTING = " ↕"
+"""Marks a time that rose or fell while it was measured, and a ratio that such a drift could explain."""
 
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """The noise floor: a factor that tells how far two measurements of the same cell differ."""
+    """A factor that tells how far two processes of the same cell differ that run one right after the other."""
 
     ratio: float
     """The ratio that the next pair of processes with the same work stays below with a chance of 95 %."""
@@ -28,10 +32,6 @@ class NoiseFloor:
     def over(self, rounds: int) -> float:
         """The noise floor of a ratio that is the mean over so many rounds."""
         return float(self.ratio ** (1 / math.sqrt(rounds)))
-
-    def hides(self, value: float, rounds: int) -> bool:
-        """Whether a ratio over so many rounds is no larger than noise makes it."""
-        return max(value, 1 / value) <= self.over(rounds)
 
 
 def median_of(time: Time) -> float:
@@ -70,6 +70,20 @@ def _floor(rows: Sequence[Measurement], figure: Callable[[Time], float] = median
     return NoiseFloor(math.exp(student(len(logs)) * deviation), len(logs))
 
 
+def noise_spread(rows: Iterable[Measurement]) -> Spread | None:
+    """How one process differs from another anywhere in a run; None where fewer than two pairs were timed.
+
+    A run merged of several has the widest of theirs.
+    """
+    found = [spread for same in by_cell(rows) if (spread := _spread(same))]
+    return max(found, key=lambda spread: spread.half, default=None)
+
+
+def _spread(rows: Sequence[Measurement]) -> Spread | None:
+    logs = [(math.log(median_of(a)), math.log(median_of(b))) for a, b in times_of_pairs(rows)]
+    return spread_of_pairs(logs) if len(logs) >= FEWEST_PAIRS else None
+
+
 def drift(rows: Sequence[Measurement]) -> Trend | None:
     """How the times of the noise configuration move in the course of the run; None without a noise floor."""
     pairs = times_of_pairs(rows)
@@ -90,29 +104,48 @@ def times_of_pairs(rows: Iterable[Measurement]) -> list[tuple[Time, Time]]:
     return [(a.time, b.time) for a, b in pairs_of(rows) if a.time and b.time]
 
 
-def differs(ratio: Ratio, floor: NoiseFloor | None) -> bool:
-    """Whether two times may be called different: their ratio's interval leaves out 1, and it is above the floor."""
-    if ratio.low <= 1 <= ratio.high:
-        return False
-    return floor is None or not floor.hides(ratio.value, ratio.rounds)
+def ratio_text(ratio: Ratio, drift: float = 1.0) -> Valued:
+    """A ratio with its interval, and the mark of one that is no difference, or that a drift by this factor explains.
+
+    Noise hides a difference where the interval holds 1 and the ratio is further from it than an interval that is not
+    noisy would reach.
+    """
+    mark = ratio_mark(ratio, drift)
+    text = with_interval(ratio) + mark
+    if mark == DRIFTING:
+        text.doubt = "drift"
+    elif mark == SAME and max(ratio.value, 1 / ratio.value) > 1 + NOISY_WIDTH:
+        text.doubt = "noise"
+    return text
 
 
-def ratio_text(ratio: Ratio, floor: NoiseFloor | None) -> str:
-    """A ratio with its interval; in a run with a noise floor marked where no difference can be told."""
-    return with_interval(ratio) + (SAME if floor and not differs(ratio, floor) else "")
+def ratio_mark(ratio: Ratio, drift: float = 1.0) -> str:
+    """What may be said of a ratio of times; empty where both sides may be called different."""
+    if not ratio.differs:
+        return SAME
+    return DRIFTING if ratio.low / drift <= 1 <= ratio.high * drift else ""
 
 
-def floor_text(rows: Sequence[Measurement], rounds: int) -> str:
-    """The floor in words, for the header of a run of so many rounds."""
-    floor = noise_floor(rows)
-    if floor is None:
+def floor_text(rows: Sequence[Measurement]) -> str:
+    """The noise of a run in words, for the header of its tables."""
+    floors = {cell.id: (cell, floor, spread) for same in by_cell(rows) for cell, floor, spread in _noise_of(same)}
+    if not floors:
         why = next((row.reason for row in rows if row.reason), "")
-        return f"not measured: {why}" if why else "not measured"
-    words = f"two processes that time the same cell differ by up to a factor of {_factor(floor.ratio)}"
-    if rounds > 1:
-        words += f", and by up to {_factor(floor.over(rounds))} in the mean over {rounds} rounds"
-    cell = rows[0].cell
-    return f"{words} (95 %; from {floor.pairs} pairs of {cell.implementation})"
+        return f"not measured{f': {why}' if why else ''}; intervals hold no noise floor"
+    cell, floor, spread = max(floors.values(), key=lambda found: found[2].half)
+    apart = math.exp(math.sqrt(2) * spread.half)
+    words = (
+        f"two processes that time the same cell differ by up to a factor of {_factor(floor.ratio)} right after each "
+        f"other, and of {_factor(apart)} anywhere in the run (95 %; from {floor.pairs} pairs of "
+        f"{cell.cell.implementation}); every interval of a time holds this"
+    )
+    return "; ".join([words, *(said for same in by_cell(rows) if (said := _drift_text(same)))])
+
+
+def _noise_of(rows: Sequence[Measurement]) -> Iterator[tuple[Measurement, NoiseFloor, Spread]]:
+    floor, spread = _floor(rows), _spread(rows)
+    if floor and spread:
+        yield rows[0], floor, spread
 
 
 def _factor(ratio: float) -> str:
@@ -122,17 +155,10 @@ def _factor(ratio: float) -> str:
     return f"{ratio:.{max(1, 1 - math.floor(math.log10(ratio - 1)))}f}"
 
 
-def drift_warnings(rows: Iterable[Measurement]) -> list[str]:
-    """A sentence if the machine got slower or faster in the course of the run by more than its noise."""
-    return [sentence for same in by_cell(rows) if (sentence := _drift_warning(same))]
-
-
-def _drift_warning(rows: Sequence[Measurement]) -> str | None:
+def _drift_text(rows: Sequence[Measurement]) -> str:
+    """How much slower or faster the machine got in the course of the run, if by more than its noise."""
     floor, found = _floor(rows), drift(rows)
     if floor is None or found is None or not found.exceeds(floor.ratio):
-        return None
+        return ""
     word, share = ("slower", found.change) if found.change > 1 else ("faster", 1 / found.change)
-    return (
-        f"the machine got {word} by {100 * (share - 1):.0f} % in the course of the run (by its noise pairs): ratios "
-        "within a round hold, times of different rounds and settings do not compare; let it rest, and run again"
-    )
+    return f"the machine got {word} by {100 * (share - 1):.0f} % in the course of the run"

@@ -24,6 +24,8 @@ class Valued(str):
     """A figure's text that knows its value, in seconds, bytes or as it is: a page sorts by the value."""
 
     value: float
+    doubt: str = ""
+    """What keeps a comparison from a conclusion that its value suggests: `noise` or `drift`."""
 
     def __new__(cls, text: str, value: float) -> Self:
         made = super().__new__(cls, text)
@@ -32,7 +34,9 @@ class Valued(str):
 
     def __add__(self, mark: str) -> "Valued":
         """The figure with a mark behind it."""
-        return Valued(str(self) + mark, self.value)
+        made = Valued(str(self) + mark, self.value)
+        made.doubt = self.doubt
+        return made
 
 
 def true_value(text: str) -> float | None:

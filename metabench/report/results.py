@@ -15,8 +15,10 @@ from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement, Memory
 from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_environment, read_rows
 from metabench.record.timing import PHASES
-from metabench.report.bundles import Bundle, bundles, time_key, training_key
-from metabench.report.noise import NoiseFloor, noise_floor
+from metabench.report.bundles import Bundle, bundles, drift_of, time_key, training_key
+from metabench.report.noise import noise_spread
+from metabench.statistics.ratios import step_interval
+from metabench.statistics.spread import Spread
 
 MEMORY_COLUMNS = Memory.__struct_fields__
 ENERGY_COLUMNS = ("joules", "watts", "method")
@@ -54,12 +56,12 @@ class Run:
     @cached_property
     def timed(self) -> list[Bundle]:
         """The rows of cells whose meta-iterations cost the same, taken together."""
-        return bundles(self.measurements, time_key)
+        return bundles(self.measurements, time_key, self.noise)
 
     @cached_property
     def trained(self) -> list[Bundle]:
         """The rows of cells that differ in their training seed alone, taken together."""
-        return bundles(self.measurements, training_key)
+        return bundles(self.measurements, training_key, self.noise)
 
     @cached_property
     def model_sizes(self) -> dict[str, int]:
@@ -76,9 +78,9 @@ class Run:
         return {row.cell.task: row.data.name for row in self.measurements if row.data}
 
     @cached_property
-    def floor(self) -> NoiseFloor | None:
-        """The noise floor; None where it was not measured."""
-        return noise_floor(self.noise_rows)
+    def noise(self) -> Spread | None:
+        """How one process of the run differs from another; None where it was not measured."""
+        return noise_spread(self.noise_rows)
 
 
 def read_run(folder: Path) -> Run:
@@ -119,8 +121,8 @@ def located(rows: Sequence[Measurement]) -> list[Measurement]:
 
 def to_frame(run: Run) -> pd.DataFrame:
     """One row a cell and round, none left out: every field of the cell, then what was observed, in s and bytes."""
-    columns = None if run.measurements else list(_record(_EMPTY))
-    frame = pd.DataFrame([_record(row) for row in run.measurements], columns=columns)
+    columns = None if run.measurements else list(_record(_EMPTY, None))
+    frame = pd.DataFrame([_record(row, run.noise) for row in run.measurements], columns=columns)
     if not frame["machine"].any():  # of one machine alone
         frame = frame.drop(columns="machine")
     return frame.astype(dict.fromkeys(WHOLE, "Int64")).astype({"noisy": "boolean"})
@@ -129,9 +131,11 @@ def to_frame(run: Run) -> pd.DataFrame:
 _EMPTY = Measurement(id="", round=0, status="ok", cell=Cell(algorithm="", task=""))
 
 
-def _record(row: Measurement) -> dict[str, Any]:
+def _record(row: Measurement, noise: Spread | None) -> dict[str, Any]:
     time, quality, phases, work = row.time, row.quality, row.phases, row.work
     step, sampling = (time.step, time.sampling) if time else (None, None)
+    figure = step_interval(step, noise) if step else None
+    figure = figure if figure and figure.known else None
     gpu = (time.gpu or [None])[-1] if time else None
     seconds = phases.seconds if phases else {}
     share = sampling.median / step.median if sampling and step and step.median else None
@@ -143,10 +147,14 @@ def _record(row: Measurement) -> dict[str, Any]:
         "data_hash": _of(row.data, "content_hash"),
         "parameters": row.parameters,
         **{f"gate_{name}": _of(row.gate, name) for name in ("engine_error", "definition_error")},
-        **{f"step_{name}_s": _of(step, name) for name in ("median", "low", "high", "iqr")},
+        "step_median_s": _of(step, "median"),
+        **{f"step_{name}_s": _of(figure, name) for name in ("low", "high")},
+        "step_iqr_s": _of(step, "iqr"),
         "samples": _of(step, "n"),
         "block": _of(step, "block"),
-        **{name: _of(time, name) for name in ("noisy", "communication_s")},
+        "noisy": _of(figure, "noisy"),
+        "drift": drift_of(step) if step else None,
+        "communication_s": _of(time, "communication_s"),
         "sampling_median_s": _of(sampling, "median"),
         "sampling_share": share,
         "library": row.library,

@@ -15,6 +15,9 @@ from metabench.record.timing import Mean, Summary
 
 CONFIDENCE = 0.95
 """Confidence of every interval that is shown."""
+NOISY_WIDTH = 0.10
+"""A time whose 95 % interval is wider than ± this share of it is noisy, and one that moves by more while it is measured
+drifts. Differences between implementations that matter to a choice are mostly larger."""
 RESAMPLES = 1000
 """How often a bootstrap draws."""
 STOPPING_CONFIDENCE = 0.99
@@ -32,6 +35,11 @@ class Interval:
     def known(self) -> bool:
         """Whether there were enough samples for an interval."""
         return math.isfinite(self.high)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the interval is known, and wider than `NOISY_WIDTH` to either side on average."""
+        return self.known and self.high - self.low > 2 * NOISY_WIDTH * abs(self.value)
 
     @property
     def drawn(self) -> "Interval":

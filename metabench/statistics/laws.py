@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metabench.statistics.intervals import Interval
-from metabench.statistics.ratios import ROUNDS_TO_TELL, student
+from metabench.statistics.ratios import ROUNDS_TO_TELL
+from metabench.statistics.spread import student
 
 POINTS_TO_JUDGE = 3  # any law goes through two
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeAlias, TypeVar
 
-from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, student
+from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval
+from metabench.statistics.spread import student
 
 FEWEST_SETTINGS = 2
 NEVER = math.inf

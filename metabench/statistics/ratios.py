@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from metabench.record.timing import MIN_SAMPLES, Summary
 from metabench.statistics.intervals import CONFIDENCE, RESAMPLES
 from metabench.statistics.intervals import Interval as Interval
+from metabench.statistics.spread import Spread, spread_of_rounds, student
 
+LARGEST_LOG = 700.0
 ROUNDS_TO_TELL = 3  # two rounds say too little about how rounds vary
 
 
@@ -21,48 +22,68 @@ class Ratio(Interval):
     rounds: int
     """How many rounds it was formed in."""
 
+    @property
+    def differs(self) -> bool:
+        """Whether both sides may be called different: the interval leaves out 1."""
+        return not self.low <= 1 <= self.high
+
 
 def ratio_interval(
     numerator: Mapping[int, Sequence[float]],
     denominator: Mapping[int, Sequence[float]],
     seed: int = 0,
     least: int = MIN_SAMPLES,
+    noise: Spread | None = None,
 ) -> Ratio | None:
     """The ratio of two times whose samples are given by round; None without a round that both have samples of.
 
     The ratio of the medians is formed in each common round, so that whatever slows both sides of a round alike cancels
-    out; the value is the geometric mean over the rounds. From three rounds on the interval is Student's, of the rounds'
-    logarithms: it covers how much processes differ, and the noise within them. With fewer rounds it is a percentile
-    bootstrap with `seed`, which draws samples within each round and side, and covers the noise within a process alone;
-    it is not known where a round has fewer than `least` samples. Samples must be positive.
+    out; the value is the geometric mean over the rounds. `noise` is how one process of the run differs from another,
+    and the interval holds it: the variance of the rounds' logarithms is pooled with that of two processes, and the
+    interval is Student's. One round has no variance of its own: what its samples leave open is added in quadrature.
+
+    Without `noise` the interval is Student's of three rounds or more. With fewer it is a percentile bootstrap with
+    `seed`, which draws samples within each round and side, and covers the noise within a process alone. The bootstrap
+    is not known where a round has fewer than `least` samples. Samples must be positive.
     """
     rounds = sorted(number for number in numerator.keys() & denominator.keys() if numerator[number])
     rounds = [number for number in rounds if denominator[number]]
     if not rounds:
         return None
-    logs = np.array([math.log(np.median(numerator[r]) / np.median(denominator[r])) for r in rounds])
-    centre = float(logs.mean())
-    if len(rounds) >= ROUNDS_TO_TELL:
-        half = student(len(rounds) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(rounds))
-        low, high = -half, half
-    elif min(len(side[r]) for side in (numerator, denominator) for r in rounds) < least:
-        low, high = -math.inf, math.inf
-    else:
-        generator = np.random.default_rng(seed)
-        draws = [
-            _drawn_log_medians(numerator[r], generator) - _drawn_log_medians(denominator[r], generator) for r in rounds
-        ]
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(np.mean(draws, axis=0), [tail, 1 - tail]) - centre
+    sides = [[side[number] for number in rounds] for side in (numerator, denominator)]
+    logs = np.array([math.log(np.median(a) / np.median(b)) for a, b in zip(*sides, strict=True)])
+    low, high = _ends(logs, sides, seed, least, noise and noise.times(math.sqrt(2)))
+    return _as_ratio(logs, low, high)
+
+
+def _ends(
+    logs: np.ndarray, sides: Sequence[Sequence[Sequence[float]]], seed: int, least: int, noise: Spread | None
+) -> tuple[float, float]:
+    """How far the ends of the interval lie from the mean of the rounds' logarithms."""
+    rounds = len(logs)
+    if rounds >= ROUNDS_TO_TELL or (noise and rounds > 1):
+        own = spread_of_rounds(logs)
+        half = (noise.with_own(own) if noise else own).half / math.sqrt(rounds)
+        return -half, half
+    if min(len(samples) for side in sides for samples in side) < least:
+        return -math.inf, math.inf
+    generator = np.random.default_rng(seed)
+    draws = [_drawn_log_medians(a, generator) - _drawn_log_medians(b, generator) for a, b in zip(*sides, strict=True)]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.mean(draws, axis=0), [tail, 1 - tail]) - logs.mean()
+    half = noise.half if noise else 0.0
     # The value is of all samples and the draws are not, so it may lie just outside of them.
-    return Ratio(
-        math.exp(centre), math.exp(centre + min(float(low), 0.0)), math.exp(centre + max(float(high), 0.0)), len(rounds)
-    )
+    return -math.hypot(min(float(low), 0.0), half), math.hypot(max(float(high), 0.0), half)
 
 
-def student(freedom: int) -> float:
-    """How many estimated deviations half a 95 % interval is wide, by Student's law of so many degrees of freedom."""
-    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+def _as_ratio(logs: np.ndarray, low: float, high: float) -> Ratio:
+    centre = float(logs.mean())
+    return Ratio(math.exp(centre), exp_of(centre + low), exp_of(centre + high), len(logs))
+
+
+def exp_of(log: float) -> float:
+    """The exponential; infinite where it is too large for a number."""
+    return math.exp(log) if log < LARGEST_LOG else math.inf
 
 
 def _drawn_log_medians(samples: Sequence[float], generator: np.random.Generator) -> np.ndarray:
@@ -72,21 +93,36 @@ def _drawn_log_medians(samples: Sequence[float], generator: np.random.Generator)
     return np.asarray(np.log(np.median(drawn, axis=1)))
 
 
-def time_interval(samples: Mapping[int, Sequence[float]]) -> Interval | None:
+def time_interval(samples: Mapping[int, Sequence[float]], noise: Spread | None = None) -> Interval | None:
     """A time in seconds from its samples by round: the geometric mean of the rounds' medians.
 
-    A time is its ratio to one second, so that the times of a table agree with its ratios. (A median of medians could
+    `noise` is how one process of the run differs from another, which the interval then holds as that of a ratio does. A
+    time is its ratio to one second, so that the times of a table agree with its ratios. (A median of medians could
     lie outside the interval of a geometric mean.)
     """
-    ratio = ratio_interval(samples, dict.fromkeys(samples, [1.0] * MIN_SAMPLES))
-    return Interval(ratio.value, ratio.low, ratio.high) if ratio else None
+    rounds = [samples[number] for number in sorted(samples) if samples[number]]
+    if not rounds:
+        return None
+    logs = np.array([math.log(np.median(part)) for part in rounds])
+    sides = (rounds, [[1.0] * MIN_SAMPLES] * len(rounds))
+    ratio = _as_ratio(logs, *_ends(logs, sides, 0, MIN_SAMPLES, noise))
+    return Interval(ratio.value, ratio.low, ratio.high)
 
 
-def step_interval(summary: Summary) -> Interval:
-    """The median of one process's samples with its interval, in seconds, as a row has them."""
+def step_interval(summary: Summary, noise: Spread | None = None) -> Interval:
+    """The median of one process's samples, in seconds; its interval holds how processes differ, where that is known."""
     if len(summary.samples) < MIN_SAMPLES:
         return Interval(summary.median, 0.0, math.inf)
-    return Interval(summary.median, summary.low, summary.high)
+    return with_noise(Interval(summary.median, summary.low, summary.high), noise)
+
+
+def with_noise(figure: Interval, noise: Spread | None) -> Interval:
+    """A positive figure of one process, with how processes differ added to its interval in quadrature."""
+    if noise is None or figure.low <= 0 or not figure.known:
+        return figure
+    centre, half = math.log(figure.value), noise.half
+    low, high = (math.hypot(math.log(end) - centre, half) for end in (figure.low, figure.high))
+    return Interval(figure.value, math.exp(centre - low), exp_of(centre + high))
 
 
 def difference(score: Interval, other: Interval) -> Interval:

@@ -92,18 +92,19 @@ def replay(monkeypatch, seconds, budget=0.0):
 
 
 @pytest.mark.parametrize(
-    ("name", "budget", "says"),
+    ("name", "budget", "noisy", "says"),
     [
-        ("rising", 0, "the time rose by"),
-        ("stepping", 0, "the time rose by"),
-        ("falling", 0, "the time fell by"),
-        ("few", 0, "the interval is ±"),
-        ("few", 0.02, "samples fitted the time budget"),
+        ("rising", 0, True, "the time rose by"),
+        ("stepping", 0, False, "the time rose by"),
+        ("falling", 0, True, "the time fell by"),
+        ("few", 0, True, "the interval is ±"),
+        ("few", 0.02, True, "samples fitted the time budget"),
     ],
 )
-def test_recorded_samples_that_are_doubtful_are_noisy_and_the_note_says_what_to_do(monkeypatch, name, budget, says):
+def test_recorded_samples_that_are_doubtful_have_a_note_that_says_what_to_do(monkeypatch, name, budget, noisy, says):
+    """A drift alone is not noise: the interval of the median may be narrow."""
     timing = replay(monkeypatch, recorded_once(name), budget)
-    assert timing.noisy and says in timing.note
+    assert timing.noisy == noisy and says in timing.note
     assert any(advice in timing.note for advice in ("raise time_budget_s", "close other programs", "cool down"))
 
 

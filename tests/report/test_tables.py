@@ -408,7 +408,7 @@ def test_the_header_says_what_must_be_known(synthetic):
     assert "glyphs (sha256 abababababab)" in head
     assert "39 in 3 rounds; rows by status: 98 ok, 3 crashed, 1 diverged, 3 incorrect, 3 oom, 3 skipped" in head
     assert "- **warning**: omniglot is not at hand, so glyphs stand in for it" in head
-    assert "- **warning**: 3 times of 1 cell noisy" in head
+    assert "- **noise floor**: not measured; intervals hold no noise floor" in head
     assert "130 ms [" in text
     assert " (noisy) |" in text
 

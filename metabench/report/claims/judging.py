@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from metabench.report.axes import TRAINING_AXES
-from metabench.report.bundles import Bundle, Quality, by_cost, gain, quality, status, status_and_reason
+from metabench.report.bundles import Bundle, Quality, by_cost, gain, quality, status, status_and_reason, time_ratio_of
 from metabench.report.claims.claim import Claim, Selection
 from metabench.report.claims.rules import (
     FAILS,
@@ -30,10 +30,9 @@ from metabench.report.claims.selection import (
     with_defaults,
 )
 from metabench.report.compare.runs import LOWER_IS_BETTER
-from metabench.report.noise import NoiseFloor
 from metabench.report.results import Run
 from metabench.report.sections.scaling import figures_by_round
-from metabench.statistics.ratios import Interval, difference, ratio_interval
+from metabench.statistics.ratios import Interval, difference
 
 ALIKE = (
     *("task", "ways", "shots", "train_ways", "train_shots", "model", "preset", "batch_norm", "eval_query"),
@@ -128,7 +127,7 @@ def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], run: Run) -> 
     other = _partner(claim, bundle, every)
     if other is None:
         return _judged(claim, run, (bundle,), None, "nothing to compare with in the same setting")
-    measured = _gain(claim, bundle, other) if claim.figure == "quality" else _ratio(claim, bundle, other, run.floor)
+    measured = _gain(claim, bundle, other) if claim.figure == "quality" else _ratio(claim, bundle, other)
     size = float(value(bundle, claim.per)) if claim.per else 1.0
     return _judged(claim, run, (bundle, other), measured, scale=1 / size if size else 1.0)
 
@@ -198,10 +197,10 @@ def _gain(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
     return Measured(Interval(better * found.value, *ends), seeds=seeds)
 
 
-def _ratio(claim: Claim, bundle: Bundle, other: Bundle, floor: NoiseFloor | None) -> Measured | None:
+def _ratio(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
     if claim.figure == "time":
-        ratio = ratio_interval(bundle.samples, other.samples)
-        return of_ratio(ratio, floor) if ratio else None
+        ratio = time_ratio_of(bundle, other)
+        return of_ratio(ratio, noise_known=bundle.noise is not None) if ratio else None
     mine, theirs = bundle.peak, other.peak
     if mine is None or theirs is None or mine.method != theirs.method or not theirs.bytes:
         return None

@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 
 from metabench.report.claims.claim import Claim
 from metabench.report.compare.runs import LOWER_IS_BETTER
-from metabench.report.noise import NoiseFloor
 from metabench.statistics.laws import POINTS_TO_JUDGE, fit
 from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio
 from metabench.text import counted
@@ -17,7 +16,6 @@ HOLDS: ClaimVerdict = "holds"
 FAILS: ClaimVerdict = "does not hold"
 OPEN: ClaimVerdict = "cannot tell"
 WIDE = "interval too wide"
-NOISE = "within the noise floor"
 REACHING = ("interval", "one-sided")
 """Rules of figures that are to be reached; a shorter training that reaches them has reached them, too."""
 
@@ -29,8 +27,6 @@ class Measured:
     figure: Interval
     exact: bool = False
     """A peak that has no interval, since it is the same every time."""
-    noise: float = 1.0
-    """The noise floor, as the factor by which two equal configurations differ."""
     doubt: str = ""
     """Why nothing may be said of it, though there is a figure."""
     seeds: int = 0
@@ -76,12 +72,8 @@ def judge(claim: Claim, measured: Measured, claimed: Interval, deviations: Seque
 
 
 def _placed(measured: Measured, claimed: Interval, strict: bool) -> tuple[ClaimVerdict, str]:
-    figure, noise = measured.figure, measured.noise
-    verdict = _place(figure, claimed, strict)
-    if verdict == OPEN or noise == 1:
-        return verdict, WIDE if verdict == OPEN else ""
-    noisy = Interval(figure.value, min(figure.low, figure.value / noise), max(figure.high, figure.value * noise))
-    return (verdict, "") if _place(noisy, claimed, strict) == verdict else (OPEN, NOISE)
+    verdict = _place(measured.figure, claimed, strict)
+    return verdict, WIDE if verdict == OPEN else ""
 
 
 def _place(figure: Interval, claimed: Interval, strict: bool) -> ClaimVerdict:
@@ -93,12 +85,12 @@ def _place(figure: Interval, claimed: Interval, strict: bool) -> ClaimVerdict:
     return HOLDS if inside else FAILS if outside else OPEN
 
 
-def of_ratio(ratio: Ratio, floor: NoiseFloor | None) -> Measured:
+def of_ratio(ratio: Ratio, noise_known: bool) -> Measured:
     """A ratio of times; doubtful where fewer than three rounds and no noise floor tell how processes differ."""
-    if ratio.rounds < ROUNDS_TO_TELL and floor is None:
+    if ratio.rounds < ROUNDS_TO_TELL and not noise_known:
         few = f"only {counted(ratio.rounds, 'round')}, and no noise floor"
         return Measured(ratio, doubt=few)
-    return Measured(ratio, noise=floor.over(ratio.rounds) if floor else 1.0)
+    return Measured(ratio)
 
 
 def of_growth(figures: Mapping[int, Mapping[float, float]], exact: bool) -> Measured | None:

@@ -12,7 +12,7 @@ from metabench.report.figures.axes import TIMES, Axis, log_axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, ends_of, figure_of, frame_of
 from metabench.report.figures.marks import coloured, layer, only, rows_channel, with_interval
 from metabench.report.figures.style import INK, Looks, looks_of
-from metabench.report.noise import SAME, NoiseFloor, differs
+from metabench.report.noise import SAME, ratio_mark
 from metabench.report.numbers import NOTHING, duration_text, trim
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
@@ -33,13 +33,13 @@ SAYS = (
 def engines(run: Run) -> Figure | None:
     """A group for each setting with a speed-up over `loop`, and in it a panel for each size of work."""
     looks = looks_of(run)
-    groups = [group for layout in layouts(run) if (group := _group(layout, run.floor, looks))]
+    groups = [group for layout in layouts(run) if (group := _group(layout, looks))]
     same = any((panel.rows["word"] == SAME.strip()).any() for group in groups for panel in group.panels)
     says = SAYS + (f"{SAME}: no difference that can be told." if same else "")
     return figure_of(run, "engines", "One meta-iteration: how many times as fast as on loop", says, groups)
 
 
-def _group(layout: Layout, floor: NoiseFloor | None, looks: Looks) -> Group | None:
+def _group(layout: Layout, looks: Looks) -> Group | None:
     """Panels that all show the same implementations, the fastest first."""
     lines = sorted((line for line in layout.lines if line.engine != LOOP), key=lambda line: -_typical(layout, line))
     of = {line.label for line in lines}
@@ -48,7 +48,7 @@ def _group(layout: Layout, floor: NoiseFloor | None, looks: Looks) -> Group | No
     for point in layout.points:
         title, note = _title(layout, point, len(of) == 1)
         head = {"setting": where, "sizes": ", ".join(filter(None, (title, note)))}
-        rows = [head | _row(layout, line, point, len(of) > 1, floor) for line in lines]
+        rows = [head | _row(layout, line, point, len(of) > 1) for line in lines]
         found.append((title or note, note if title else "", frame_of(rows)))
     columns = ("speed_up", "low", "high")
     ends = [float(end) for _, _, frame in found for name in columns for end in frame[name].dropna() if 0 < end < inf]
@@ -79,12 +79,12 @@ def _layers(frame: pd.DataFrame, x: Axis, looks: Looks, named: bool) -> list[Spe
     ]
 
 
-def _row(layout: Layout, line: EngineLine, point: Point, labelled: bool, floor: NoiseFloor | None) -> dict[str, Any]:
+def _row(layout: Layout, line: EngineLine, point: Point, labelled: bool) -> dict[str, Any]:
     """`word` says what happened where there is no speed-up, or that it is none; `text` is what is written."""
     bundle, ratio = line.at.get(point), layout.speed_up(line, point)
     word = status(bundle) if bundle and not bundle.samples else NOTHING
-    if ratio:
-        word = SAME if floor and not differs(ratio, floor) else ""
+    if bundle and ratio:
+        word = ratio_mark(ratio, bundle.drift * layout.loop_at(line, point).drift)
     name = library(line) if library(line).startswith(f"{line.engine} ") else line.engine
     return {
         "implementation": " ".join([*(line.label if labelled else ()), name]),

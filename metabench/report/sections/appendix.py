@@ -10,7 +10,8 @@ from metabench.report.render.tables import Table, axis_word
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, table_of
 from metabench.report.sections.device import busy_text, device_work, energy_text, joules, launches_text
-from metabench.statistics.ratios import Interval
+from metabench.statistics.ratios import Interval, step_interval
+from metabench.statistics.spread import Spread
 
 FIRST = ("algorithm", "engine")
 
@@ -26,7 +27,7 @@ def rows_table(run: Run) -> Table:
         Column("round", _round),
         Column("status", lambda row: row.status),
         *(Column(axis_word(axis), _value(axis)) for axis in (*FIRST, *changing)),
-        Column("step time", _time, droppable=True),
+        Column("step time", lambda row: _time(row, run.noise), droppable=True),
         Column("launches", lambda row: launches_text(device_work([row])), droppable=True),
         Column("busy", lambda row: busy_text(device_work([row])), droppable=True),
         Column("energy", lambda row: energy_text(joules([row])), droppable=True),
@@ -35,7 +36,7 @@ def rows_table(run: Run) -> Table:
         Column("reason", lambda row: row.reason or "", droppable=True),
     ]
     title = f"All {len(rows)} rows"
-    says = "One cell in one round each, as in results.csv, with the 95 % interval of its own process."
+    says = "One cell in one round each, as in results.csv, with the 95 % interval of one process."
     notes = _fixed(rows, [axis for axis in axes if axis not in changing])
     return table_of(title, says, columns, rows, lambda row: (row.id,), notes, marks={})
 
@@ -49,9 +50,8 @@ def _value(axis: str) -> Callable[[Measurement], str]:
     return lambda row: str(row.cell[axis])
 
 
-def _time(row: Measurement) -> str:
-    step = row.time and row.time.step
-    return time_text(Interval(step.median, step.low, step.high)) if step else NOTHING
+def _time(row: Measurement, noise: Spread | None) -> str:
+    return time_text(step_interval(row.time.step, noise)) if row.time else NOTHING
 
 
 def _peak(row: Measurement) -> str:

@@ -11,18 +11,20 @@ from metabench.record.cell import Cell, varying
 from metabench.registry import Registry
 from metabench.report.axes import OWN_AXES
 from metabench.report.bundles import Bundle, telling_apart
-from metabench.report.noise import SAME
+from metabench.report.noise import DRIFTING, SAME
 from metabench.report.numbers import NOTHING
 from metabench.report.render.tables import Section, Table, axis_word, technique_text, techniques
 from metabench.report.results import Run
+from metabench.statistics.intervals import NOISY_WIDTH
 
 L = TypeVar("L", contravariant=True)
 TablesOf: TypeAlias = Callable[[Run], Iterable[Table]]
 
 PARTIAL = " ‡"
 MARKS: Mapping[str, str] = {
-    SAME: "≈ no difference that can be told: the interval holds 1 or is not known, or the ratio is within the noise "
-    "floor.",
+    SAME: "≈ no difference that can be told: the interval holds 1 or is not known.",
+    DRIFTING: f"↕ a time that rose or fell by more than {100 * NOISY_WIDTH:.0f} % while a process measured it; or a "
+    "ratio that such a drift could explain.",
     PARTIAL: "‡ Some rounds or seeds failed: see the rows that are not ok.",
 }
 """What a mark means, in whatever table it stands."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle, Quality, ids_of, quality, status, status_and_reason
-from metabench.report.noise import NoiseFloor, ratio_text
+from metabench.report.bundles import Bundle, Quality, ids_of, quality, status, status_and_reason, time_ratio_of
+from metabench.report.noise import DRIFTING, ratio_text
 from metabench.report.numbers import NOTHING, bytes_text, exact, quality_text, time_text
 from metabench.report.sections.base import Column, HasBundle
 from metabench.report.sections.device import (
@@ -18,7 +18,6 @@ from metabench.report.sections.device import (
     launches_notes,
     launches_text,
 )
-from metabench.statistics.ratios import ratio_interval
 
 NOISY = " (noisy)"
 METRIC_WORDS = {"accuracy": "accuracy", "mse": "MSE"}
@@ -31,8 +30,10 @@ def status_or_nothing(bundle: Bundle) -> str:
 
 
 def step_text(bundle: Bundle) -> str:
-    """The time of a meta-iteration with its interval, and whether it is noisy."""
-    return time_text(bundle.step) + (NOISY if bundle.noisy else "") if bundle.step else NOTHING
+    """The time of a meta-iteration with its interval, and whether it is noisy or drifts."""
+    if bundle.step is None:
+        return NOTHING
+    return time_text(bundle.step) + (NOISY if bundle.noisy else "") + (DRIFTING if bundle.drift > 1 else "")
 
 
 def peak_text(bundle: Bundle) -> str:
@@ -46,12 +47,12 @@ def memory_notes(bundles: Iterable[Bundle]) -> list[str]:
     return [f"Peak memory of one meta-iteration, by: {'; '.join(methods)}."] if methods else []
 
 
-def time_ratio(bundle: Bundle, baseline: Bundle, floor: NoiseFloor | None) -> str:
+def time_ratio(bundle: Bundle, baseline: Bundle) -> str:
     """How many times as long one takes as the other, formed within rounds, with its interval."""
     if bundle is baseline:
         return "1" if bundle.samples else NOTHING
-    ratio = ratio_interval(bundle.samples, baseline.samples)
-    return ratio_text(ratio, floor) if ratio else NOTHING
+    ratio = time_ratio_of(bundle, baseline)
+    return ratio_text(ratio, bundle.drift * baseline.drift) if ratio else NOTHING
 
 
 def memory_ratio(bundle: Bundle, baseline: Bundle) -> str:
@@ -119,7 +120,7 @@ DEVICE = (
 )
 
 
-def compared_columns(name: str, floor: NoiseFloor | None) -> list[Column[Line]]:
+def compared_columns(name: str) -> list[Column[Line]]:
     """Status, time and memory of each line, and its time and memory over those of its baseline."""
 
     def over(what: str, ratio: Callable[[Bundle, Bundle], str]) -> Column[Line]:
@@ -129,7 +130,7 @@ def compared_columns(name: str, floor: NoiseFloor | None) -> list[Column[Line]]:
 
         return Column(f"{what} ÷ {name}", text, droppable=True)
 
-    return [STATUS, STEP, over("time", partial(time_ratio, floor=floor)), *DEVICE, PEAK, over("memory", memory_ratio)]
+    return [STATUS, STEP, over("time", time_ratio), *DEVICE, PEAK, over("memory", memory_ratio)]
 
 
 def metric_word(lines: Iterable[Line]) -> str:

@@ -87,7 +87,7 @@ def _table(kind: str, lines: Sequence[Line], unmatched: Bundle | None, run: Run)
     return table_of(
         f"{kind}: {setting(cells[0], (*GROUP, *fixed), run.data_names)}",
         says if any(line.cost.step for line in lines) else "",
-        [*named, *compared_columns(BASELINE, run.floor), *(_quality_columns(lines) if scored else ())],
+        [*named, *compared_columns(BASELINE), *(_quality_columns(lines) if scored else ())],
         lines,
         lambda line: line.ids,
         differing_notes(cells, OWN_AXES),

@@ -17,16 +17,17 @@ from metabench.report.bundles import (
     ids_of,
     is_partial,
     telling_apart,
+    time_ratio_of,
     values_of,
     work_key,
 )
-from metabench.report.noise import SAME, NoiseFloor, differs, ratio_text
-from metabench.report.numbers import NOTHING, Valued, duration_text, error_text, time_text
+from metabench.report.noise import SAME, ratio_text
+from metabench.report.numbers import NOTHING, Valued, duration_text, error_text
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import MARKS, PARTIAL, Column, matched_axes, section, table_of
-from metabench.report.sections.columns import status_or_nothing
-from metabench.statistics.ratios import Ratio, ratio_interval
+from metabench.report.sections.columns import status_or_nothing, step_text
+from metabench.statistics.ratios import Ratio
 
 GROUP = in_title_order((*TASK, "precision", *MACHINE))
 NO_LOOP = "no time of loop"
@@ -92,7 +93,7 @@ class Layout:
     def speed_up(self, line: EngineLine, point: Point) -> Ratio | None:
         """How many times as fast as loop a line is at a point; None where either has no time."""
         bundle = line.at.get(point)
-        return ratio_interval(self.loop_at(line, point).samples, bundle.samples) if bundle else None
+        return time_ratio_of(self.loop_at(line, point), bundle) if bundle else None
 
     def ids(self, line: EngineLine) -> tuple[str, ...]:
         """Ids of the cells of a line and of its baseline."""
@@ -106,9 +107,9 @@ ENGINE = Column[EngineLine]("engine", lambda line: line.engine)
 def engines_tables(run: Run) -> Iterator[Table]:
     """Tables for each setting in which anything was run with `loop` and with another engine."""
     for layout in layouts(run):
-        yield _against_loop(layout, run.floor)
+        yield _against_loop(layout)
         if any(library(line) for line in layout.lines):
-            yield _against_peers(layout, run.floor)
+            yield _against_peers(layout)
         if any(row.work for line in layout.lines for row in line.rows):
             yield _rates(layout)
 
@@ -140,12 +141,12 @@ def _layout(group: Sequence[Bundle], data: Mapping[str, str]) -> Layout:
     return Layout(setting(cells[0], (*GROUP, *fixed), data), labels, list(lines.values()), points, sizes, data)
 
 
-def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
+def _against_loop(layout: Layout) -> Table:
     def figure(line: EngineLine, point: Point) -> str:
         bundle = line.at[point]
         if line.engine != LOOP:
-            return _speed_up(layout.speed_up(line, point), bundle, floor)
-        return _marked(bundle, time_text(bundle.step)) if bundle.step else status_or_nothing(bundle)
+            return _speed_up(layout.speed_up(line, point), bundle, layout.loop_at(line, point))
+        return _marked(bundle, step_text(bundle)) if bundle.step else status_or_nothing(bundle)
 
     columns = layout.columns(
         figure,
@@ -163,7 +164,7 @@ def _against_loop(layout: Layout, floor: NoiseFloor | None) -> Table:
     )
 
 
-def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
+def _against_peers(layout: Layout) -> Table:
     def ours(line: EngineLine, point: Point) -> list[Bundle]:
         same = [other for other in layout.lines if other.label == line.label and not library(other)]
         return [bundle for other in same if (bundle := other.at.get(point)) and bundle.step]
@@ -172,8 +173,8 @@ def _against_peers(layout: Layout, floor: NoiseFloor | None) -> Table:
         engines = sorted(ours(line, point), key=lambda bundle: bundle.step.value if bundle.step else math.inf)
         if not engines or not line.at[point].step:
             return NOTHING
-        ratio = ratio_interval(line.at[point].samples, engines[0].samples)
-        return _speed_up(ratio, engines[0], floor) + f" ({_fastest(engines, floor)})"
+        peer = line.at[point]
+        return _speed_up(time_ratio_of(peer, engines[0]), engines[0], peer) + f" ({_fastest(engines)})"
 
     return table_of(
         f"The fastest engine against each peer: {layout.where}",
@@ -230,18 +231,17 @@ def _compiling(line: EngineLine) -> str:
     return duration_text(median(cold)) if cold else ""
 
 
-def _fastest(engines: Sequence[Bundle], floor: NoiseFloor | None) -> str:
-    """The fastest engine, and in a run with a noise floor those that do not differ from it."""
+def _fastest(engines: Sequence[Bundle]) -> str:
+    """The fastest engine, and those that do not differ from it."""
     best, *others = engines
-    ratios = [(other, ratio_interval(other.samples, best.samples)) for other in others] if floor else []
-    alike = [other for other, ratio in ratios if ratio and not differs(ratio, floor)]
+    alike = [other for other in others if (ratio := time_ratio_of(other, best)) and not ratio.differs]
     return f"{SAME} ".join(bundle.cell.engine for bundle in [best, *alike])
 
 
-def _speed_up(ratio: Ratio | None, other: Bundle, floor: NoiseFloor | None) -> str:
+def _speed_up(ratio: Ratio | None, other: Bundle, baseline: Bundle) -> str:
     if not other.samples:
         return status_or_nothing(other)
-    return _marked(other, ratio_text(ratio, floor)) if ratio else NO_LOOP
+    return _marked(other, ratio_text(ratio, other.drift * baseline.drift)) if ratio else NO_LOOP
 
 
 def _marked(bundle: Bundle, figure: str) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 from metabench.report.axes import LINE_TECHNIQUES, MACHINE, SIZES, TASK, in_title_order
 from metabench.report.bundles import Bundle, by_cost, ids_of, is_partial, telling_apart
-from metabench.report.numbers import NOTHING, time_text
+from metabench.report.numbers import NOTHING
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import (
@@ -19,7 +18,14 @@ from metabench.report.sections.base import (
     table_of,
     technique_columns,
 )
-from metabench.report.sections.columns import memory_notes, memory_ratio, peak_text, status_or_nothing, time_ratio
+from metabench.report.sections.columns import (
+    memory_notes,
+    memory_ratio,
+    peak_text,
+    status_or_nothing,
+    step_text,
+    time_ratio,
+)
 
 GROWING = {"inner_steps": "inner steps", "model": "model size", "meta_batch": "meta-batch size"}
 TITLE = in_title_order((*TASK, *SIZES, "precision", *MACHINE))
@@ -85,13 +91,9 @@ def line_columns(lines: Sequence[HasBundle]) -> list[Column[HasBundle]]:
 
 def _measures(lines: Sequence[GrowthLine], run: Run) -> Iterator[_Measure]:
     says = "Time of one meta-iteration with its 95 % interval."
-    yield _Measure("Time", says, _time_text, partial(time_ratio, floor=run.floor))
+    yield _Measure("Time", says, step_text, time_ratio)
     for says in memory_notes([bundle for line in lines for bundle in line.values()]):
         yield _Measure("Memory", says, peak_text, memory_ratio)
-
-
-def _time_text(bundle: Bundle) -> str:
-    return time_text(bundle.step) if bundle.step else NOTHING
 
 
 def _table(measure: _Measure, lines: Sequence[GrowthLine], axis: str, run: Run) -> Table:

@@ -6,11 +6,10 @@ from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
 from metabench.report.axes import MACHINE, SIZES, TASK, in_title_order
 from metabench.report.noise import by_cell, pairs_of
-from metabench.report.numbers import NOTHING, exact, time_text
+from metabench.report.numbers import NOTHING, duration_text, exact
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of
-from metabench.statistics.ratios import step_interval
 
 TITLE = in_title_order((*TASK, *SIZES, "engine", "precision", *MACHINE))
 
@@ -42,7 +41,7 @@ def _table(rows: Sequence[Measurement], run: Run) -> Table:
 
 
 def _time(time: Time | None) -> str:
-    return time_text(step_interval(time.step)) if time else NOTHING
+    return duration_text(time.step.median) if time else NOTHING
 
 
 def _ratio(time: Time | None, other: Time | None) -> str:

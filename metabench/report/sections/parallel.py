@@ -7,14 +7,14 @@ from typing import Any
 
 from metabench.record.cell import Cell
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import Bundle, grouped, order, time_key
+from metabench.report.bundles import Bundle, grouped, order, time_key, time_ratio_of
 from metabench.report.noise import ratio_text
 from metabench.report.numbers import NOTHING, Valued, with_interval
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of
 from metabench.report.sections.columns import IMPLEMENTATION, STATUS, STEP, Line, peak_text
-from metabench.statistics.ratios import Ratio, ratio_interval
+from metabench.statistics.ratios import Ratio
 
 TITLE = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE), but=("world_size",))
 NOTES = (
@@ -60,7 +60,7 @@ def parallel_tables(run: Run) -> Iterator[Table]:
         for where, group in groups.items():
             group.sort(key=lambda line: order(line[0].cell))
             lines = [Line(bundle, bundle, line[0]) for line in group for bundle in line]
-            yield table_of(f"{kind.title}: {where}", kind.says, _columns(run), lines, lambda line: line.ids, NOTES)
+            yield table_of(f"{kind.title}: {where}", kind.says, _columns(), lines, lambda line: line.ids, NOTES)
 
 
 def _lines(kind: _Kind, run: Run) -> Iterator[list[Bundle]]:
@@ -78,14 +78,14 @@ def _lines(kind: _Kind, run: Run) -> Iterator[list[Bundle]]:
 def speed_up(line: Line) -> Ratio | None:
     """Over one process, in tasks a second."""
     one = line.baseline
-    ratio = ratio_interval(one.samples, line.bundle.samples) if one and line.bundle is not one else None
+    ratio = time_ratio_of(one, line.bundle) if one and line.bundle is not one else None
     return scaled(ratio, line.bundle.cell.meta_batch / one.cell.meta_batch) if one and ratio else None
 
 
-def _columns(run: Run) -> list[Column[Line]]:
+def _columns() -> list[Column[Line]]:
     def speed_up_text(line: Line) -> str:
-        found = speed_up(line)
-        return ratio_text(found, run.floor) if found else NOTHING
+        found, one = speed_up(line), line.baseline
+        return ratio_text(found, line.bundle.drift * one.drift) if found and one else NOTHING
 
     def efficiency(line: Line) -> str:
         found = speed_up(line)

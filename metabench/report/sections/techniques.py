@@ -61,7 +61,7 @@ def _table(lines: Sequence[Line], run: Run) -> Table:
     word = metric_word(lines)
     columns: list[Column[Line]] = [
         *named,
-        *compared_columns("without", run.floor),
+        *compared_columns("without"),
         Column(word, score_text, droppable=True),
         Column(f"{word} - without", _gain_text, droppable=True, notes=_gain_notes),
         Column("seeds", lambda line: str(line.quality.seeds) if line.quality else NOTHING, droppable=True),

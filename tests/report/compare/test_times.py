@@ -46,7 +46,7 @@ def recorded(sweep: str) -> list[list[float]]:
 
 
 def bundle(samples: dict[int, list[float]], **cell: str) -> Bundle:
-    return Bundle(cell, (), samples, None, False, None, None)
+    return Bundle(cell, (), samples, None, 1.0, None, None)
 
 
 def replay(sweep: str, rounds: int, slower: float, runs: int, cells: int = CELLS, paired: bool = True):

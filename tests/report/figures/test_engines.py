@@ -1,11 +1,13 @@
 """What the figure of engines shows is what results.csv and samples.csv say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from drawn import check_texts
-from metabench.report.noise import NoiseFloor
 from metabench.report.results import read_run, samples_frame, to_frame
+from metabench.statistics.spread import Spread
 
 
 @pytest.fixture
@@ -52,11 +54,11 @@ def test_the_fastest_stands_first_and_what_has_no_figure_says_why(peers, figure_
 
 
 def test_what_is_no_difference_says_so(peers, figure_of, monkeypatch):
-    for floor, word in ((NoiseFloor(2.0, pairs=8), ""), (NoiseFloor(1e3, pairs=8), "≈")):
-        monkeypatch.setattr("metabench.report.results.Run.floor", floor)
-        figure = figure_of(peers, "engines")
+    for noise, word in ((Spread(0.01, 8), ""), (Spread(2.0, 8), "≈")):
+        monkeypatch.setattr("metabench.report.results.Run.noise", noise)
+        figure = figure_of(replace(peers), "engines")
         timed = figure.frame.dropna(subset="speed_up")
-        assert set(timed.word) == {word}  # over three rounds a floor of 2 hides 1.49 times
+        assert set(timed.word) == {word}
         assert all(text.endswith(f"× {word}".rstrip()) for text in timed.text)
         assert ("≈: no difference" in figure.says) == bool(word)
 

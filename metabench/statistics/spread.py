@@ -1,0 +1,68 @@
+"""How processes that time the same configuration differ, and the interval of a mean over processes that holds it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import fdtri, stdtrit
+
+from metabench.statistics.intervals import CONFIDENCE
+
+SURE = 0.95
+"""Confidence of the test that tells whether the rounds of a figure differ by more than the noise pairs do."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """An estimated standard deviation, of logarithms of times, with the degrees of freedom that it stands on."""
+
+    deviation: float
+    freedom: float
+
+    @property
+    def half(self) -> float:
+        """Half the width of the 95 % interval of one value with this deviation."""
+        return student(self.freedom) * self.deviation
+
+    def times(self, factor: float) -> "Spread":
+        """The spread of a value that is `factor` times as large."""
+        return Spread(factor * self.deviation, self.freedom)
+
+    def with_own(self, own: "Spread") -> "Spread":
+        """Both estimates pooled, weighted by their degrees of freedom; `own` alone where it is surely the larger.
+
+        Surely means by Fisher's test: then the figure varies more than this spread knows.
+        """
+        freedom = self.freedom + own.freedom
+        squares = self.freedom * self.deviation**2 + own.freedom * own.deviation**2
+        pooled = Spread(math.sqrt(squares / freedom), freedom)
+        larger = own.freedom and own.deviation**2 > self.deviation**2 * float(fdtri(own.freedom, self.freedom, SURE))
+        return own if larger and own.half > pooled.half else pooled
+
+
+def student(freedom: float) -> float:
+    """How many estimated deviations half a 95 % interval is wide, by Student's law of so many degrees of freedom."""
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+
+
+def spread_of_rounds(logs: Sequence[float] | np.ndarray) -> Spread:
+    """The spread of at least two values, one of each round."""
+    return Spread(float(np.std(logs, ddof=1)), len(logs) - 1)
+
+
+def spread_of_pairs(logs: Sequence[tuple[float, float]]) -> Spread:
+    """How one process differs from another anywhere in a run, from at least two pairs of processes across it.
+
+    Two processes of a pair ran one right after the other. Their difference holds what processes differ by; the
+    difference of pairs also holds how the machine changes in the course of the run. The variance of a process is the
+    mean of both mean squares of the analysis of variance, and its degrees of freedom are Satterthwaite's.
+    """
+    values = np.asarray(logs, dtype=float)
+    pairs = len(values)
+    within = float(np.mean((values[:, 0] - values[:, 1]) ** 2)) / 2
+    between = 2 * float(np.var(values.mean(axis=1), ddof=1))
+    total = within + between
+    if total == 0:
+        return Spread(0.0, 2 * pairs - 1)
+    return Spread(math.sqrt(total / 2), total**2 / (between**2 / (pairs - 1) + within**2 / pairs))
