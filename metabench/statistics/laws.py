@@ -3,23 +3,27 @@
 import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metabench.statistics.intervals import Interval
-from metabench.statistics.ratios import ROUNDS_TO_TELL
-from metabench.statistics.spread import student
+from metabench.statistics.ratios import ROUNDS_TO_TELL, exp_of
+from metabench.statistics.spread import Spread, spread_of_rounds
 
 POINTS_TO_JUDGE = 3  # any law goes through two
 
 CLOSE = 0.05
-"""A straight line passes a point if it misses it by no more than this share of the whole growth."""
+"""A straight line passes a point if it misses it by no more than this share of the whole growth, and a power law if it
+misses it by no more than this share of the point."""
+LEAST_DRAWN = 0.1
+"""Share of a straight line's value below which its interval is not drawn, since an axis of logarithms never ends."""
 ROUNDING = 1e-9  # a relative figure below it is taken for 0: rounding leaves as much, and nothing measured is so small
 NO_CHANGE = 1e-12
 """Logarithms whose squares sum to less are all alike, and there is nothing for a law to explain."""
 Array: TypeAlias = NDArray[np.float64]
+Form: TypeAlias = Literal["constant", "line", "power"]
 INTERCEPT, SLOPE = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 
 
@@ -29,6 +33,48 @@ class Estimate:
 
     value: float
     interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Intercept and slope fitted by least squares, and what their uncertainty stands on."""
+
+    answers: Array
+    """Intercept and slope of each round: (rounds, 2)."""
+    inverse: Array
+    """What makes them of a round's figures: (2, sizes)."""
+    misfit: Spread | None
+    """How far the law misses the means over the rounds, in deviations of a single process; None for two sizes."""
+    noise: Spread | None
+    """How one process differs from another; None where the run does not tell."""
+    bent: bool | None
+    """Whether the misfit is surely more than noise; None where no noise is known."""
+
+    def estimate(self, shares: Array, rounding: float = 0.0) -> Estimate:
+        """The sum of intercept and slope in those shares; what is smaller than `rounding` is 0.
+
+        The interval holds how processes differ and, where the law surely misses or nothing else is known, how far it
+        misses. It is None for two sizes in fewer than three rounds without a noise floor.
+        """
+        value = _rounded(float(shares @ self.answers.mean(0)), rounding)
+        gain = math.sqrt(float(np.sum((shares @ self.inverse) ** 2)))
+        known = [spread.half for spread in self._spreads(shares, gain)]
+        if not known:
+            return Estimate(value, None)
+        half = _rounded(max(known) / math.sqrt(len(self.answers)), rounding)
+        return Estimate(value, Interval(value, value - half, value + half))
+
+    def _spreads(self, shares: Array, gain: float) -> list[Spread]:
+        rounds = len(self.answers)
+        misfit = self.misfit and self.misfit.times(gain)
+        noise = self.noise and self.noise.times(gain)
+        own = spread_of_rounds(self.answers @ shares) if rounds > 1 else None
+        between = own if rounds >= ROUNDS_TO_TELL else None
+        if noise:
+            other = own or (misfit if not self.bent else None)
+            between = noise.with_own(other) if other else noise
+        missed = misfit if self.bent or between is None else None
+        return [spread for spread in (between, missed) if spread]
 
 
 @dataclass(frozen=True)
@@ -47,10 +93,15 @@ class Law:
     """b of value = a + b · size."""
     fixed: Estimate
     """a of value = a + b · size."""
-    bent: bool
-    """Whether a straight line misses a point by more than the rounds' noise; also true where that is not known."""
-    power: tuple[Array, Array | None] = field(repr=False, compare=False)
-    """log c and p, with their uncertainty as `_fitted` gives it."""
+    power: Fit = field(repr=False, compare=False)
+    """Of log c and p."""
+    line: Fit = field(repr=False, compare=False)
+    """Of a and b."""
+
+    @property
+    def bent(self) -> bool:
+        """Whether a straight line misses a point by more than noise; also true where that is not known."""
+        return self.line.bent is not False
 
     @property
     def straight(self) -> bool:
@@ -63,20 +114,46 @@ class Law:
         judged = len(self.sizes) >= POINTS_TO_JUDGE and found is not None and found.low > 0
         return judged and max(misses) <= CLOSE * rise
 
+    @property
+    def missed(self) -> bool:
+        """Whether the power law misses a point by more than noise, or by more than `CLOSE` of it."""
+        misses = [
+            abs(math.log(value) - float(self.power.answers.mean(0) @ (1.0, math.log(size))))
+            for size, value in zip(self.sizes, self.values, strict=True)
+        ]
+        return bool(self.power.bent) or max(misses) > CLOSE
+
+    @property
+    def form(self) -> Form:
+        """What describes the figures: nothing that grows, a line where a power law misses and the line does not, or a
+        power law."""
+        if max(self.values) - min(self.values) <= ROUNDING * max(self.values):
+            return "constant"
+        return "line" if self.missed and self.straight else "power"
+
+    @property
+    def local(self) -> float:
+        """The exponent between the two largest sizes."""
+        rise, growth = (math.log(found[-1] / found[-2]) for found in (self.values, self.sizes))
+        return rise / growth
+
     def at(self, size: float) -> Estimate:
-        """The figure at a size, by the power law."""
-        said = _estimate(*self.power, np.array([1.0, math.log(size)]))
-        ends = said.interval and Interval(*(math.exp(min(v, 700.0)) for v in astuple(said.interval)))
-        return Estimate(math.exp(said.value), ends or None)
+        """The figure at a size, by the law of its form."""
+        if self.form == "line":
+            said = self.line.estimate(np.array([1.0, size]))
+            ends = said.interval
+            low = max(ends.low, LEAST_DRAWN * said.value) if ends else 0.0
+            return Estimate(said.value, ends and Interval(ends.value, low, ends.high))
+        said = self.power.estimate(np.array([1.0, math.log(size)]))
+        return Estimate(exp_of(said.value), said.interval and Interval(*map(exp_of, astuple(said.interval))))
 
 
-def fit(rounds: Mapping[int, Mapping[float, float]]) -> Law | None:
+def fit(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = None) -> Law | None:
     """Both laws of a line whose positive figures are given by round and positive size; None below two sizes.
 
     Each law is fitted by least squares of relative errors within every round that has all sizes, and the rounds'
-    answers are averaged. Whatever slows a round as a whole therefore does not change the exponent. Intervals are
-    Student's: of the rounds' answers from three rounds on; else of the residuals, where there are three sizes. With two
-    sizes and fewer than three rounds there is no interval.
+    answers are averaged. Whatever slows a round as a whole therefore does not change the exponent. `noise` is how one
+    process differs from another; `Fit.estimate` says what the intervals hold.
     """
     sizes = sorted({size for points in rounds.values() for size in points})
     whole = [points for _, points in sorted(rounds.items()) if len(points) == len(sizes)]
@@ -84,64 +161,46 @@ def fit(rounds: Mapping[int, Mapping[float, float]]) -> Law | None:
         return None
     x, y = np.array(sizes), np.array([[points[size] for size in sizes] for points in whole])
     means = np.exp(np.log(y).mean(0))
-    power, affine = _fitted(np.log(x), np.log(y), np.ones_like(x)), _fitted(x, y, 1 / means)
+    power, line = _fitted(np.log(x), np.log(y), np.ones_like(x), noise), _fitted(x, y, 1 / means, noise)
     largest = float(means.max())
+    exponent = power.estimate(SLOPE, ROUNDING)
+    if np.ptp(y) <= ROUNDING * largest:  # exact figures that do not change: no misfit, however few sizes
+        exponent = Estimate(0.0, Interval(0.0, 0.0, 0.0))
     return Law(
         tuple(sizes),
         tuple(means.tolist()),
         len(whole),
-        _estimate(*power, SLOPE, ROUNDING),
-        _r_squared(np.log(x), np.log(means), power[0]),
-        _estimate(*affine, SLOPE, ROUNDING * largest / float(x.max())),
-        _estimate(*affine, INTERCEPT, ROUNDING * largest),
-        _bent(x, y, 1 / means),
+        exponent,
+        _r_squared(np.log(x), np.log(means), power.answers.mean(0)),
+        line.estimate(SLOPE, ROUNDING * largest / float(x.max())),
+        line.estimate(INTERCEPT, ROUNDING * largest),
         power,
+        line,
     )
 
 
-def _bent(x: Array, y: Array, weights: Array) -> bool:
-    """Whether the residuals of the rounds' own straight lines, for y (rounds, sizes), have a mean that is not 0."""
-    rounds = len(y)
-    if rounds < ROUNDS_TO_TELL:
-        return True
+def _fitted(x: Array, y: Array, weights: Array, noise: Spread | None) -> Fit:
+    """Intercept and slope of y (rounds, sizes) against x (sizes), where errors are as large as 1 / weights."""
     design = np.stack([np.ones_like(x), x], axis=1) * weights[:, None]
-    misses = (y * weights) @ (np.eye(len(x)) - design @ np.linalg.pinv(design))
-    half = student(rounds - 1) * misses.std(0, ddof=1) / math.sqrt(rounds)
-    return bool(np.any(np.abs(misses.mean(0)) > np.maximum(half, ROUNDING)))
+    inverse: Array = np.linalg.pinv(design).astype(np.float64)
+    answers = (y * weights) @ inverse.T
+    rounds, free = len(y), len(x) - 2
+    if not free:
+        return Fit(answers, inverse, None, noise, None)
+    misses = y * weights - answers @ design.T
+    misfit = Spread(math.sqrt(rounds * float(np.sum(misses.mean(0) ** 2)) / free), free)
+    known = noise
+    if rounds >= ROUNDS_TO_TELL:
+        freedom = (rounds - 1) * free
+        scatter = Spread(math.sqrt(float(np.sum((misses - misses.mean(0)) ** 2)) / freedom), freedom)
+        known = noise.with_own(scatter) if noise else scatter
+    bent = known and misfit.surely_above(known) and misfit.deviation > ROUNDING
+    return Fit(answers, inverse, misfit, noise, None if known is None else bool(bent))
 
 
 def _r_squared(x: Array, y: Array, centre: Array) -> float | None:
     about, missed = float(((y - y.mean()) ** 2).sum()), float(((y - centre[0] - centre[1] * x) ** 2).sum())
     return 1 - missed / about if len(x) >= POINTS_TO_JUDGE and about > NO_CHANGE else None
-
-
-def _fitted(x: Array, y: Array, weights: Array) -> tuple[Array, Array | None]:
-    """Intercept and slope of y (rounds, sizes) against x (sizes), where errors are as large as 1 / weights.
-
-    The matrix (2, 2) beside them gives the square of half the interval of any weighted sum of both; None if it is not
-    known.
-    """
-    design = np.stack([np.ones_like(x), x], axis=1) * weights[:, None]
-    inverse = np.linalg.pinv(design)
-    answers = (y * weights) @ inverse.T  # (rounds, 2)
-    centre = answers.mean(0)
-    n, rounds = len(x), len(y)
-    if rounds >= ROUNDS_TO_TELL:
-        return centre, student(rounds - 1) ** 2 * np.cov(answers.T) / rounds
-    if n >= POINTS_TO_JUDGE:
-        residuals = y.mean(0) * weights - design @ centre
-        variance = float((residuals**2).sum()) / (n - 2)
-        return centre, student(n - 2) ** 2 * variance * inverse @ inverse.T
-    return centre, None
-
-
-def _estimate(centre: Array, spread: Array | None, shares: Array, rounding: float = 0.0) -> Estimate:
-    """The sum of intercept and slope in those shares; what is smaller than `rounding` is 0."""
-    value = _rounded(float(shares @ centre), rounding)
-    if spread is None:
-        return Estimate(value, None)
-    half = _rounded(math.sqrt(max(float(shares @ spread @ shares), 0.0)), rounding)
-    return Estimate(value, Interval(value, value - half, value + half))
 
 
 def _rounded(value: float, rounding: float) -> float:

@@ -10,7 +10,7 @@ from scipy.special import fdtri, stdtrit
 from metabench.statistics.intervals import CONFIDENCE
 
 SURE = 0.95
-"""Confidence of the test that tells whether the rounds of a figure differ by more than the noise pairs do."""
+"""Confidence of the test that tells whether one spread is larger than another."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,19 @@ class Spread:
         """The spread of a value that is `factor` times as large."""
         return Spread(factor * self.deviation, self.freedom)
 
-    def with_own(self, own: "Spread") -> "Spread":
-        """Both estimates pooled, weighted by their degrees of freedom; `own` alone where it is surely the larger.
+    def surely_above(self, other: "Spread") -> bool:
+        """Whether this deviation is the larger one, by Fisher's test."""
+        return self.deviation**2 > other.deviation**2 * float(fdtri(self.freedom, other.freedom, SURE))
 
-        Surely means by Fisher's test: then the figure varies more than this spread knows.
+    def with_own(self, own: "Spread") -> "Spread":
+        """Both estimates pooled, weighted by their degrees of freedom.
+
+        `own` stands alone where it is surely the larger one: then the figure varies more than this spread knows.
         """
         freedom = self.freedom + own.freedom
         squares = self.freedom * self.deviation**2 + own.freedom * own.deviation**2
         pooled = Spread(math.sqrt(squares / freedom), freedom)
-        larger = own.freedom and own.deviation**2 > self.deviation**2 * float(fdtri(own.freedom, self.freedom, SURE))
-        return own if larger and own.half > pooled.half else pooled
+        return own if own.surely_above(self) and own.half > pooled.half else pooled
 
 
 def student(freedom: float) -> float:

@@ -23,9 +23,10 @@ class Theory:
 def verdict(law: Law, expected: Theory) -> TheoryVerdict:
     """Whether the interval of what was fitted holds what was expected.
 
-    It agrees where the exponent's interval holds the expected one and none `ANOTHER` away, or lies within `ALIKE` of
-    it; or where linear growth is expected, and a straight line that rises passes all sizes closely. It differs where
-    the interval leaves out what was expected, and no fixed part explains it.
+    What does not grow at all agrees with O(1), and with no other law. Anything else agrees where the exponent's
+    interval holds the expected one and none `ANOTHER` away, or lies within `ALIKE` of it; or where linear growth is
+    expected, and a straight line that rises passes all sizes closely. It differs where the interval leaves out what was
+    expected, and no fixed part explains it.
     """
     found, centre = law.exponent, float(expected.exponent)
     unit = 1.0
@@ -34,6 +35,8 @@ def verdict(law: Law, expected: Theory) -> TheoryVerdict:
     if found.interval is None:
         return "cannot tell"
     low, high = ((end - centre) / unit for end in (found.interval.low, found.interval.high))
+    if law.form == "constant":
+        return "agrees" if centre == 0 else "differs"
     if low >= -ALIKE and high <= ALIKE:
         return "agrees"
     if expected.exponent == 1 and expected.each is None and high < 0:

@@ -188,7 +188,7 @@ LEVELS = {"steady": [0.0] * 24, "rising": [0.015 * i for i in range(24)]}
 
 
 def warned(run_of, row, pairs, ratio, level="steady", rounds=3, spread=0.0):
-    """The warnings, but for that of the data, of a run of two algorithms whose rounds and noise pairs differ by `spread`."""
+    """The warnings, but for that of the data, of a run whose rounds and noise pairs differ by `spread`."""
     rows = []
     for number in range(rounds):
         for algorithm, seconds in (("maml", 1.0), ("fomaml", ratio)):

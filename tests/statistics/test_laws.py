@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from metabench.statistics.intervals import Interval
 from metabench.statistics.laws import fit
+from metabench.statistics.spread import Spread, spread_of_pairs
 
 SIZES = (1.0, 2.0, 5.0, 10.0)
 
@@ -37,6 +39,49 @@ def test_a_machine_that_drifts_between_rounds_leaves_the_exponent_alone():
     assert law.rounds == 3
     ends = law.at(5).interval
     assert ends.low < 5**1.2 * (1.5 * 0.8) ** (1 / 3) < ends.high
+
+
+def test_two_exact_figures_that_do_not_change_are_constant():
+    law = fit({0: {4.0: 1e6, 8.0: 1e6}})
+    assert (law.form, law.exponent.interval) == ("constant", Interval(0, 0, 0))
+    assert fit({0: {4.0: 1e6, 8.0: 1e6 + 8}}).form == "power"
+    assert fit({0: {4.0: 1e6, 8.0: 1e6 + 8}}).exponent.interval is None
+
+
+def test_a_line_is_the_law_where_a_power_law_misses_it():
+    # the exponents from point to point are 0.37, 0.66 and 0.82: no power has them all
+    law = fit(line([2.0 + 0.5 * s for s in SIZES], rounds=3, drift=(1.0, 1.1, 0.9)))
+    assert law.form == "line" and law.missed
+    assert law.local == pytest.approx(math.log(7 / 4.5) / math.log(2))
+    assert law.at(20).value == pytest.approx(12 * (1.1 * 0.9) ** (1 / 3), rel=0.01)
+    assert fit(line([s**0.7 for s in SIZES])).form == "power"
+    bent = fit(line([1.0, 1.1, 1.3, 4.0]))
+    assert bent.form == "power" and bent.missed  # neither law passes
+
+
+def test_the_interval_holds_the_misfit_of_a_law_that_misses():
+    """Three calm rounds on a bend: the rounds alone would say that the exponent is known to the third digit."""
+    values = [1.0, 1.05, 1.3, 3.0]
+    law = fit(line(values, rounds=3, drift=(1.0, 1.001, 0.999)))
+    assert law.power.bent and law.exponent.interval.high - law.exponent.interval.low > 0.5
+    exact = fit(line(values))
+    assert exact.power.bent is None
+    found = (law.exponent.interval, exact.exponent.interval)
+    assert found[0].low == pytest.approx(found[1].low, abs=0.01)  # a time and exact memory have one meaning of 95 %
+    assert found[0].high == pytest.approx(found[1].high, abs=0.01)
+
+
+def test_the_interval_of_one_round_holds_the_noise_floor():
+    noise = Spread(0.05, 9.0)
+    two = fit({0: {1.0: 2.0, 4.0: 8.0}}, noise)
+    # the slope is the difference over ln 4: t(9) = 2.26216, times 0.05 √2 / 1.38629
+    assert two.exponent.interval.high - two.exponent.value == pytest.approx(
+        2.26216 * 0.05 * math.sqrt(2) / math.log(4), rel=1e-4
+    )
+    calm = fit(line([s**0.7 for s in SIZES], rounds=3, drift=(1.0, 1.0, 1.0)), noise)
+    gain = 1 / math.sqrt(np.sum((np.log(SIZES) - np.mean(np.log(SIZES))) ** 2))
+    half = 2.20099 * math.sqrt(9 / 11) * 0.05 * gain / math.sqrt(3)  # pooled with three rounds that agree: t(11)
+    assert calm.exponent.interval.high - calm.exponent.value == pytest.approx(half, rel=1e-4)
 
 
 def test_nothing_that_grows_is_exactly_nothing():
@@ -75,16 +120,19 @@ def test_a_round_that_lacks_a_size_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "rounds", "noise"), [(4, 3, 0.02), (4, 5, 0.1), (2, 3, 0.05), (4, 1, 0.05), (6, 2, 0.05)]
+    ("sizes", "rounds", "noise"),
+    [(4, 3, 0.02), (4, 5, 0.1), (2, 3, 0.05), (4, 1, 0.05), (6, 2, 0.05)],
 )
-def test_intervals_of_the_exponent_cover_the_truth_as_often_as_they_say(sizes, rounds, noise):
+@pytest.mark.parametrize("pairs", [0, 5])
+def test_intervals_of_the_exponent_cover_the_truth_as_often_as_they_say(sizes, rounds, noise, pairs):
     generator = np.random.default_rng(sizes * 10 + rounds)
     x = np.geomspace(1, 32, sizes)
     truth, runs, held = 0.8, 800, 0
     for _ in range(runs):
         drift = generator.normal(0, 0.3, (rounds, 1))
         y = 5e-3 * x**truth * np.exp(drift + generator.normal(0, noise, (rounds, sizes)))
-        law = fit({r: dict(zip(x.tolist(), y[r].tolist(), strict=True)) for r in range(rounds)})
+        known = spread_of_pairs(generator.normal(0, noise, (pairs, 2))) if pairs else None
+        law = fit({r: dict(zip(x.tolist(), y[r].tolist(), strict=True)) for r in range(rounds)}, known)
         held += law.exponent.interval.low <= truth <= law.exponent.interval.high
     assert 0.93 <= held / runs <= 0.97
 

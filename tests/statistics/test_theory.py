@@ -23,6 +23,11 @@ def test_verdicts_come_from_the_interval(values, exponent, said):
     assert verdict(law, Theory(exponent, "")) == said
 
 
+def test_what_does_not_grow_agrees_with_no_growth_alone():
+    flat = fit({0: {4.0: 1e6, 8.0: 1e6}})
+    assert (verdict(flat, Theory(0, "")), verdict(flat, Theory(1, ""))) == ("agrees", "differs")
+
+
 def test_two_sizes_in_one_round_cannot_tell():
     assert verdict(fit({0: {1.0: 1.0, 2.0: 2.0}}), Theory(1, "")) == "cannot tell"
 

@@ -5,12 +5,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from metabench.report.axes import TRAINING_AXES
-from metabench.report.bundles import Bundle, Quality, by_cost, gain, quality, status, status_and_reason, time_ratio_of
+from metabench.report.bundles import (
+    Bundle,
+    Quality,
+    by_cost,
+    gain,
+    grouped,
+    quality,
+    status,
+    status_and_reason,
+    time_ratio_of,
+)
 from metabench.report.claims.claim import Claim, Selection
 from metabench.report.claims.rules import (
     FAILS,
     HOLDS,
     OPEN,
+    PARTLY,
     ClaimVerdict,
     Measured,
     judge,
@@ -70,7 +81,8 @@ class Judged:
     @property
     def shown(self) -> Answer | None:
         """The answer with a figure that the verdict stands on."""
-        return _nearest([answer for answer in self.answers if answer.verdict == self.verdict]) or _nearest(self.answers)
+        stands_on = HOLDS if self.verdict == PARTLY else self.verdict
+        return _nearest([answer for answer in self.answers if answer.verdict == stands_on]) or _nearest(self.answers)
 
 
 def _nearest(answers: Sequence[Answer]) -> Answer | None:
@@ -111,7 +123,12 @@ def _claim_on(claim: Claim, run: Run) -> Judged:
 
 
 def _summed_up(claim: Claim, answers: Sequence[Answer]) -> Judged:
-    """One verdict: a claim is about every setting that it does not exclude, so one that refutes it is enough."""
+    """One verdict: a claim is about every setting that it does not exclude, so one that refutes it is enough.
+
+    Where engines differ, it says on which the claim holds.
+    """
+    if claim.figure != "quality" and (by_engine := _by_engine(answers)):
+        return Judged(claim, tuple(answers), PARTLY, by_engine)
     verdicts = [answer.verdict for answer in answers]
     verdict = next((each for each in (FAILS, HOLDS) if each in verdicts), OPEN)
     if verdict == OPEN:
@@ -119,6 +136,21 @@ def _summed_up(claim: Claim, answers: Sequence[Answer]) -> Judged:
     reasons = [next(answer.reason for answer in answers if answer.verdict == verdict)]
     reasons += [f"in {verdicts.count(verdict)} of {len(answers)} settings"] if len(answers) > 1 else []
     return Judged(claim, tuple(answers), verdict, ", ".join(reason for reason in reasons if reason))
+
+
+def _by_engine(answers: Sequence[Answer]) -> str:
+    """The engines on which a claim holds wherever that can be told, and those on which it fails; empty without both."""
+    found = grouped(answers, lambda answer: answer.bundle.cell.engine)
+    verdicts = {engine: {answer.verdict for answer in mine} for engine, mine in found.items()}
+    holding = [engine for engine, said in verdicts.items() if HOLDS in said and FAILS not in said]
+    failing = [engine for engine, said in verdicts.items() if FAILS in said]
+    if not holding or not failing:
+        return ""
+    return f"holds on {_listed(holding)}; not on {_listed(failing)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], run: Run) -> Answer:
@@ -225,7 +257,8 @@ def _growth(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | None
         share = per / against if per and against else math.nan
         return Measured(Interval(share, share, share), exact=True) if share > 0 else None
     at = {float(value(bundle, claim.along)): bundle for bundle in line}
-    return of_growth(figures_by_round(at, claim.figure), exact=claim.figure == "memory")
+    figures, exact = figures_by_round(at, claim.figure), claim.figure == "memory"
+    return of_growth(figures, exact, None if exact else line[0].noise)
 
 
 def _per_unit(claim: Claim, line: Sequence[Bundle]) -> float | None:

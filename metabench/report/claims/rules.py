@@ -9,10 +9,13 @@ from metabench.report.claims.claim import Claim
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.statistics.laws import POINTS_TO_JUDGE, fit
 from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio
+from metabench.statistics.spread import Spread
 from metabench.text import counted
 
-ClaimVerdict: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
+ClaimVerdict: TypeAlias = Literal["holds", "holds in part", "does not hold", "cannot tell"]
 HOLDS: ClaimVerdict = "holds"
+PARTLY: ClaimVerdict = "holds in part"
+"""Holds on one engine, and not on another."""
 FAILS: ClaimVerdict = "does not hold"
 OPEN: ClaimVerdict = "cannot tell"
 WIDE = "interval too wide"
@@ -93,15 +96,18 @@ def of_ratio(ratio: Ratio, noise_known: bool) -> Measured:
     return Measured(ratio)
 
 
-def of_growth(figures: Mapping[int, Mapping[float, float]], exact: bool) -> Measured | None:
+def of_growth(
+    figures: Mapping[int, Mapping[float, float]], exact: bool, noise: Spread | None = None
+) -> Measured | None:
     """The exponent of a power law, from figures by round and size; None without three sizes in a common round.
 
-    Peaks are exact, so that one round is enough for their exponent; times need three.
+    Two sizes are enough for exact figures that do not change. Peaks are exact, so that one round is enough for their
+    exponent; times need three, or the noise floor.
     """
-    law = fit(figures)
-    if law is None or len(law.sizes) < POINTS_TO_JUDGE:
+    law = fit(figures, noise)
+    if law is None or (len(law.sizes) < POINTS_TO_JUDGE and not (exact and law.form == "constant")):
         return None
-    few = f"only {counted(law.rounds, 'round')}"
+    few = f"only {counted(law.rounds, 'round')}, and no noise floor"
     interval = law.exponent.interval or Interval(*[law.exponent.value] * 3)
-    doubt = "" if exact or law.rounds >= ROUNDS_TO_TELL else few
+    doubt = "" if exact or noise or law.rounds >= ROUNDS_TO_TELL else few
     return Measured(interval, exact and interval.low == interval.high, doubt=doubt, straight=law.straight)

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from metabench.files import replace_file
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import Answer, Judged
-from metabench.report.claims.rules import OPEN
+from metabench.report.claims.rules import OPEN, PARTLY, ClaimVerdict
 from metabench.report.document import Document, as_markdown
 from metabench.report.numbers import NOTHING, quality_text, trim, with_interval
 from metabench.report.render.tables import Section, Table, axis_word, setting
@@ -60,14 +60,18 @@ def claims_table(found: Sequence[Judged]) -> Table:
 
 
 def _verdicts(found: Sequence[Judged]) -> list[str]:
-    return sorted({judged.verdict for judged in found}, key=("holds", "does not hold", "cannot tell").index)
+    return sorted({judged.verdict for judged in found}, key=get_args(ClaimVerdict).index)
 
 
 def verdict_text(judged: Judged) -> str:
     """The verdict with its reason."""
     if not judged.reason:
         return judged.verdict
-    return f"{judged.verdict}: {judged.reason}" if judged.verdict == OPEN else f"{judged.verdict} ({judged.reason})"
+    return (
+        f"{judged.verdict}: {judged.reason}"
+        if judged.verdict in (OPEN, PARTLY)
+        else f"{judged.verdict} ({judged.reason})"
+    )
 
 
 def claimed_text(claim: Claim) -> str:

@@ -1,4 +1,4 @@
-"""How time and memory grow with inner steps, model size and meta-batch, with the power laws fitted to them."""
+"""How time and memory grow with inner steps, model size and meta-batch, with the laws fitted to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,13 +14,23 @@ from metabench.report.figures.style import Look, Looks, looks_of
 from metabench.report.render.tables import techniques
 from metabench.report.results import Run
 from metabench.report.sections.growth import GROWING
-from metabench.report.sections.scaling import MEASURES, SYMBOLS, Measure, Scaling, exponent_text, laws_of, sizes_of
+from metabench.report.sections.scaling import (
+    MEASURES,
+    SYMBOLS,
+    Measure,
+    Scaling,
+    amount_text,
+    exponent_text,
+    laws_of,
+    sizes_of,
+)
 from metabench.statistics.laws import Estimate
 from metabench.statistics.ratios import Interval
 
 SAYS = (
     "Points: measured, bars are 95 % intervals (memory is exact). Lines: the power law fitted to each, its exponent "
-    "with its 95 % interval; band: 95 % interval of the law. Without brackets: two sizes, through which any law goes."
+    "with its 95 % interval; where it misses and a straight line does not, intercept and slope. Band: 95 % interval of "
+    "the law. Without brackets: two sizes, through which any law goes."
 )
 WIDTH = 220
 
@@ -67,6 +77,7 @@ def _rows(one: Scaling, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 "axis": one.axis,
                 "size": size,
                 **ends_of(figure),
+                "form": one.law.form,
                 **_estimate(law, "law"),
                 **_estimate(one.law.exponent, "exponent"),
                 "r_squared": one.law.r_squared,
@@ -77,6 +88,17 @@ def _rows(one: Scaling, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
 def _estimate(found: Estimate, name: str) -> dict[str, float | None]:
     """Columns of an estimate, whose interval may not be known where its value is."""
     return ends_of(found.interval, name, f"{name}_") | {name: found.value}
+
+
+def _law(one: Scaling) -> str:
+    """The law that is drawn, in a few letters."""
+    symbol = SYMBOLS[one.axis]
+    if one.law.form == "constant":
+        return one.law.form
+    if one.law.form == "line":
+        fixed, each = (amount_text(found, one.measure, alone=True) for found in (one.law.fixed, one.law.each))
+        return f"{fixed} + {each} · {symbol}"
+    return f"{symbol}^{exponent_text(one.law.exponent)}"
 
 
 def _panel(where: str, lines: Sequence[tuple[str, Look, Scaling]], sizes: Mapping[str, int]) -> Panel:
@@ -90,9 +112,8 @@ def _panel(where: str, lines: Sequence[tuple[str, Look, Scaling]], sizes: Mappin
     looks = {name: look for name, look, _ in lines}
     height = height_for(len(lines), 190)
     ends = [
-        End(name, one.law.sizes[-1], one.law.at(one.law.sizes[-1]).value, f"{name}: {SYMBOLS[axis]}^{said}")
+        End(name, one.law.sizes[-1], one.law.at(one.law.sizes[-1]).value, f"{name}: {_law(one)}")
         for name, _, one in lines
-        for said in [exponent_text(one.law.exponent)]
     ]
     at, band = x.at("size"), {"y": y.at("law_low"), "y2": {"field": "law_high"}}
     layers = [

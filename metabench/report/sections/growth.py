@@ -27,6 +27,8 @@ from metabench.report.sections.columns import (
     time_ratio,
 )
 
+CONSTANT = "constant"
+"""What exact figures do that do not change."""
 GROWING = {"inner_steps": "inner steps", "model": "model size", "meta_batch": "meta-batch size"}
 TITLE = in_title_order((*TASK, *SIZES, "precision", *MACHINE))
 
@@ -135,6 +137,8 @@ def _growth(line: GrowthLine, values: Sequence[AxisValue], measure: _Measure) ->
     ends = [value for value in values if value in line and measure.text(line[value]) != NOTHING]
     if len(ends) < 2:
         return NOTHING
+    if measure.name == "Memory" and len({peak.bytes for value in ends if (peak := line[value].peak)}) == 1:
+        return CONSTANT
     small, large = ends[0], ends[-1]
     ratio = measure.ratio(line[large], line[small])
     return ratio if (small, large) == (values[0], values[-1]) else ratio + f" ({small} to {large})"

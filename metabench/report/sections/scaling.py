@@ -11,7 +11,7 @@ from metabench.report.render.tables import Table
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of
 from metabench.report.sections.growth import AxisValue, GrowthLine, first, growing_lines, growing_setting, line_columns
-from metabench.statistics.laws import CLOSE, Estimate, Law, fit
+from metabench.statistics.laws import CLOSE, POINTS_TO_JUDGE, Estimate, Law, fit
 from metabench.statistics.theory import ALIKE, ANOTHER, Theory, TheoryVerdict, rises_straight, verdict
 
 Measure: TypeAlias = Literal["time", "memory"]
@@ -21,9 +21,14 @@ SIZES = {"inner_steps": "inner step", "model": "parameter", "meta_batch": "task"
 SYMBOLS = {"inner_steps": "K", "model": "P", "meta_batch": "B"}
 FLOAT_BYTES = {"float32": 4, "float64": 8, "tf32": 4, "bfloat16": 4}
 """Bytes of a parameter: bfloat16 keeps parameters in float32."""
+MISSED = " ≁"
+"""Marks the exponent of a power law that the figures do not follow."""
 NOTES = (
     "exponent: p of the power law c · size^p that fits best in logarithms; R²: the share of the growth that it "
-    "explains. Two sizes have an exponent, and no sign of whether a power law holds.",
+    "explains. Two sizes have an exponent, and no sign of whether a power law holds. constant: the same to the byte at "
+    "all sizes.",
+    f"{MISSED.strip()}: the power law misses a size by more than noise, or by more than {100 * CLOSE:.0f} %. Then last "
+    "two is the exponent between the two largest sizes, and the straight line may say more.",
     "fixed part and each …: a and b of the straight line a + b · size. Theory is of large sizes: at those measured, a "
     "fixed part makes an exponent smaller.",
     f"agrees: the exponent's interval holds the theory's and none {ANOTHER} away, or lies within {ALIKE} of it; or "
@@ -78,7 +83,10 @@ def laws_of(run: Run) -> Iterator[tuple[str, list[Scaling]]]:
 def scalings(axis: str, lines: Sequence[GrowthLine], measure: Measure, sizes: Mapping[str, int]) -> list[Scaling]:
     """The lines with two sizes or more that have figures, with their laws."""
     at = [{sizes_of(axis, value, sizes): bundle for value, bundle in line.items()} for line in lines]
-    laws = [(line, fit(figures_by_round(bundles, measure))) for line, bundles in zip(lines, at, strict=True)]
+    laws = [
+        (line, fit(figures_by_round(bundles, measure), first(line).noise if measure == "time" else None))
+        for line, bundles in zip(lines, at, strict=True)
+    ]
     return [Scaling(line, measure, axis, law, theory(first(line), axis, measure, sizes)) for line, law in laws if law]
 
 
@@ -137,6 +145,8 @@ def verdict_text(scaling: Scaling) -> str:
     if expected is None or said is None:
         return NOTHING
     found = law.exponent.interval
+    if law.form == "constant":
+        return f"{said}: constant"
     if said == "cannot tell":
         why = "a fixed part may explain it" if found and found.high < expected.exponent else "the interval is too wide"
         return f"{said}: {why if found else 'no interval'}"
@@ -153,6 +163,17 @@ def verdict_text(scaling: Scaling) -> str:
     return f"{said}: grows less; {part}" if known else f"{said}: grows less"
 
 
+def law_text(law: Law) -> str:
+    """The exponent with its interval, marked where the power law misses; or that nothing grows."""
+    if law.form == "constant":
+        return law.form
+    return exponent_text(law.exponent) + (MISSED if _is_missed(law) else "")
+
+
+def _is_missed(law: Law) -> bool:
+    return law.missed and len(law.sizes) >= POINTS_TO_JUDGE
+
+
 def exponent_text(found: Estimate) -> str:
     """The exponent with its interval, or alone; never more than two digits after the point."""
     if found.interval is None:
@@ -163,10 +184,10 @@ def exponent_text(found: Estimate) -> str:
     return f"{found.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _amount(found: Estimate, measure: Measure) -> str:
-    """Seconds or bytes in a unit that reads well, with the interval."""
+def amount_text(found: Estimate, measure: Measure, alone: bool = False) -> str:
+    """Seconds or bytes in a unit that reads well, with the interval unless `alone`."""
     scale, unit = in_unit(found.value, TIME_UNITS if measure == "time" else BYTE_UNITS)
-    if found.interval:
+    if found.interval and not alone:
         return with_interval(found.interval, scale, unit)
     return f"{trim(found.value / scale, 0, 0)} {unit}"
 
@@ -177,10 +198,11 @@ def _table(found: Sequence[Scaling], where: str, notes: Sequence[str]) -> Table:
     columns: list[Column[Scaling]] = [
         *line_columns(found),
         Column(f"{unit}s", lambda one: ", ".join(f"{size:,.0f}" for size in one.law.sizes)),
-        Column("exponent", lambda one: exponent_text(one.law.exponent)),
+        Column("exponent", lambda one: law_text(one.law)),
+        Column("last two", lambda one: f"{one.law.local:.2f}" if _is_missed(one.law) else "", droppable=True),
         Column("R²", lambda one: NOTHING if one.law.r_squared is None else f"{one.law.r_squared:.3f}"),
-        Column("fixed part", lambda one: _amount(one.law.fixed, measure)),
-        Column(f"each {unit}", lambda one: _amount(one.law.each, measure)),
+        Column("fixed part", lambda one: amount_text(one.law.fixed, measure)),
+        Column(f"each {unit}", lambda one: amount_text(one.law.each, measure)),
         Column("theory", lambda one: one.theory.words if one.theory else NOTHING),
         Column("verdict", verdict_text),
     ]
@@ -195,7 +217,8 @@ def _table(found: Sequence[Scaling], where: str, notes: Sequence[str]) -> Table:
 
 
 def _how(found: Sequence[Scaling]) -> str:
-    rounds = {one.law.rounds for one in found}
-    if min(rounds) >= 3:
-        return "Student's, of the fits to each round"
-    return "Student's, of how far each law misses the points, where there are three or more"
+    """What the intervals hold, in words."""
+    if found[0].measure == "memory":
+        return "of exact figures, they hold how far a law misses them"
+    noise = "how processes differ" if found[0].bundle.noise else "how rounds differ, where there are three"
+    return f"they hold {noise}, and how far a law misses the figures, where that is more"

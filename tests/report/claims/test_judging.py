@@ -105,6 +105,25 @@ def test_exponents(held, row):
     assert two.verdict == "cannot tell" and two.reason.startswith("not measured")
 
 
+def test_a_growth_that_holds_on_one_engine_and_not_on_another_says_so(held, row):
+    def grown(engine, size, peak):
+        made = row(0, engine=engine, meta_batch=size)
+        made["memory"] = made["memory"] | {"tracked_bytes": peak}
+        return made
+
+    made = [grown("vmap", size, 1000 * size) for size in (5, 25, 100)]
+    made += [grown("loop", size, 7000) for size in (5, 25)]  # two sizes are enough for what does not change
+    claim = {"rule": "exponent", "figure": "memory", "along": "meta_batch", "of": {"algorithm": "maml"}, "claimed": 1}
+    found = held([runs.run(made)], **claim)
+    assert (found.verdict, found.reason) == ("holds in part", "holds on vmap; not on loop")
+    assert claims_table([found]).rows[0][-1] == "holds in part: holds on vmap; not on loop"
+    assert claims_table([found]).rows[0][4] == "1.00 (exact; 0.00 to 1.00)"
+    only = held([runs.run(made)], **claim | {"of": {"algorithm": "maml", "engine": "loop"}})
+    assert (only.verdict, only.shown.measured.figure.value) == ("does not hold", 0)
+    flat = held([runs.run(made[-2:])], **claim | {"claimed": 0})
+    assert flat.verdict == "holds"
+
+
 def test_growth_with_a_size_that_is_not_known(held, row):
     refused = runs.run([row(0, "unsupported", "no images")])
     found = held([refused], rule="exponent", figure="time", along="parameters", of={"algorithm": "maml"}, claimed=1)
