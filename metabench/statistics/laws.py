@@ -94,9 +94,9 @@ class Law:
     fixed: Estimate
     """a of value = a + b · size."""
     power: Fit = field(repr=False, compare=False)
-    """Of log c and p."""
+    """Fit of log c and p."""
     line: Fit = field(repr=False, compare=False)
-    """Of a and b."""
+    """Fit of a and b."""
 
     @property
     def bent(self) -> bool:
@@ -115,13 +115,23 @@ class Law:
         return judged and max(misses) <= CLOSE * rise
 
     @property
+    def may_be_straight(self) -> bool:
+        """Whether a straight line that rises may pass the figures: it does, or misses them by no more than noise."""
+        if self.form == "constant":
+            return False
+        rises = self.each.interval is not None and self.each.interval.high > 0
+        return self.straight or len(self.sizes) < POINTS_TO_JUDGE or (rises and not self.bent)
+
+    @property
     def missed(self) -> bool:
-        """Whether the power law misses a point by more than noise, or by more than `CLOSE` of it."""
+        """Whether the power law misses a point by more than noise; where none is known, by more than `CLOSE` of it."""
+        if self.power.bent is not None:
+            return self.power.bent
         misses = [
             abs(math.log(value) - float(self.power.answers.mean(0) @ (1.0, math.log(size))))
             for size, value in zip(self.sizes, self.values, strict=True)
         ]
-        return bool(self.power.bent) or max(misses) > CLOSE
+        return max(misses) > CLOSE
 
     @property
     def form(self) -> Form:

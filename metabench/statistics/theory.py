@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from metabench.statistics.laws import POINTS_TO_JUDGE, Law
+from metabench.statistics.laws import Law
 
 TheoryVerdict: TypeAlias = Literal["agrees", "differs", "cannot tell"]
 ALIKE, ANOTHER = 0.1, 0.5
@@ -50,8 +50,7 @@ def _of_less_than_linear(law: Law) -> TheoryVerdict:
     """A linear law beside a fixed part has an exponent below 1, and so may look like no linear law."""
     if law.straight:
         return "agrees"
-    rises = law.each.interval is not None and law.each.interval.high > 0
-    return "cannot tell" if len(law.sizes) < POINTS_TO_JUDGE or (rises and not law.bent) else "differs"
+    return "cannot tell" if law.may_be_straight else "differs"
 
 
 def rises_straight(law: Law, expected: Theory) -> bool:

@@ -27,8 +27,8 @@ NOTES = (
     "exponent: p of the power law c · size^p that fits best in logarithms; R²: the share of the growth that it "
     "explains. Two sizes have an exponent, and no sign of whether a power law holds. constant: the same to the byte at "
     "all sizes.",
-    f"{MISSED.strip()}: the power law misses a size by more than noise, or by more than {100 * CLOSE:.0f} %. Then last "
-    "two is the exponent between the two largest sizes, and the straight line may say more.",
+    f"{MISSED.strip()}: the power law misses a size by more than noise; of memory, by more than {100 * CLOSE:.0f} %. "
+    "Then last two is the exponent between the two largest sizes, and the straight line may say more.",
     "fixed part and each …: a and b of the straight line a + b · size. Theory is of large sizes: at those measured, a "
     "fixed part makes an exponent smaller.",
     f"agrees: the exponent's interval holds the theory's and none {ANOTHER} away, or lies within {ALIKE} of it; or "

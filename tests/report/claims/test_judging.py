@@ -124,6 +124,17 @@ def test_a_growth_that_holds_on_one_engine_and_not_on_another_says_so(held, row)
     assert flat.verdict == "holds"
 
 
+def test_a_fixed_part_may_explain_what_grows_less_than_linearly(claim_of):
+    """What the laws of growth cannot tell, the claim cannot tell either."""
+    claim = claim_of(rule="exponent", figure="time", along="meta_batch", of={"algorithm": "maml"}, claimed=1)
+    for figure, may_be_straight, said in (
+        (Interval(0.6, 0.45, 0.79), True, ("cannot tell", "a fixed part may explain it")),
+        (Interval(0.6, 0.45, 0.79), False, ("does not hold", "")),
+        (Interval(1.6, 1.45, 1.79), True, ("does not hold", "")),
+    ):
+        assert judge(claim, Measured(figure, may_be_straight=may_be_straight), range_of(claim), []) == said
+
+
 def test_growth_with_a_size_that_is_not_known(held, row):
     refused = runs.run([row(0, "unsupported", "no images")])
     found = held([refused], rule="exponent", figure="time", along="parameters", of={"algorithm": "maml"}, claimed=1)
