@@ -11,11 +11,14 @@ from metabench.report.bundles import LOOP, Bundle, Peak, bundles, status, time_k
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, trim, with_interval
 from metabench.report.render.tables import Table, setting
 from metabench.report.sections.base import Column, table_of
-from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio, ratio_interval
+from metabench.statistics.ratios import Interval, Ratio, ratio_interval
+from metabench.statistics.spread import Spread, student
 
-PROCESS_NOISE = 0.1
-"""Two processes with the same work differ by that much on a shared machine (the median in results/epyc-2core/default):
-without the three rounds that would tell, engines that are closer are a tie."""
+PAIRS_WORTH = 9
+"""Degrees of freedom of an assumption: it counts as much as five noise pairs would."""
+PROCESSES = Spread(math.log(1.1) / (math.sqrt(2) * student(PAIRS_WORTH)), PAIRS_WORTH)
+"""How processes differ on a shared machine: two with the same work by up to a tenth. Intervals hold it, since advice
+takes no time for noise pairs."""
 PEAKS = {
     "cuda_allocated_bytes": ("allocated", "what CUDA tensors held, weights and tasks included"),
     "tracked_bytes": ("tracked", "tensors' live bytes, above those from before the meta-iteration"),
@@ -72,10 +75,10 @@ class Advice:
 
 def judge(rows: Sequence[Measurement], memory_limit: int | None = None) -> Advice:
     """What follows from at least one row of one setting; the limit is of peak memory, in bytes."""
-    engines = sorted(map(_candidate, bundles(rows, time_key)), key=lambda c: c.seconds)
+    engines = sorted(map(_candidate, bundles(rows, time_key, PROCESSES)), key=lambda c: c.seconds)
     timed = [c for c in engines if c.seconds < math.inf]
     baseline = next((c for c in timed if c.engine == LOOP), timed[-1] if timed else engines[0])
-    engines = [replace(c, times_as_fast=ratio_interval(baseline.samples, c.samples)) for c in engines]
+    engines = [replace(c, times_as_fast=_ratio(baseline, c)) for c in engines]
     within = [c for c in timed if memory_limit is not None and c.peak and c.peak.bytes <= memory_limit]
     cell = rows[0].cell
     return Advice(cell, tuple(engines), baseline.engine, _choice(timed), memory_limit, _choice(within))
@@ -92,14 +95,16 @@ def _candidate(bundle: Bundle) -> Candidate:
     return Candidate(engine, status(bundle), reason, bundle.step, bundle.noisy, bundle.samples, peak, *compiling)
 
 
+def _ratio(candidate: Candidate, other: Candidate) -> Ratio | None:
+    return ratio_interval(candidate.samples, other.samples, noise=PROCESSES)
+
+
 def _choice(timed: Sequence[Candidate]) -> Choice | None:
     if not timed:
         return None
     best, *others = timed
-    # The interval of three rounds has in it how processes differ.
-    unseen = PROCESS_NOISE if len(best.samples) < ROUNDS_TO_TELL else 0.0
-    ratios = {c.engine: ratio_interval(c.samples, best.samples) for c in others}
-    tied = tuple(engine for engine, ratio in ratios.items() if ratio is None or ratio.low <= 1 + unseen)
+    ratios = {c.engine: _ratio(c, best) for c in others}
+    tied = tuple(engine for engine, ratio in ratios.items() if ratio is None or not ratio.differs)
     plain = next((c for c in others if c.compile_s is None), None) if best.compile_s else None
     saved = plain.seconds - best.seconds if plain and plain.engine not in tied else 0.0
     repaid_after = math.ceil((best.compile_s or 0) / saved) if saved > 0 else None

@@ -84,7 +84,7 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         "cells": f"{cells} in {counted(rounds, 'round')}; rows by status: {counts or 'none'}",
     }
     if any("time" in row.cell.measure for row in rows):
-        facts["noise floor"] = floor_text(run.noise_rows)
+        facts["noise floor"] = floor_text(run.noise_rows, run.noise)
     return tuple(facts.items())
 
 

@@ -1,7 +1,7 @@
 """What measurements of the same thing differ by: the noise floor of a run, and how its machine drifted."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from metabench.record.measurement import Measurement
@@ -126,26 +126,21 @@ def ratio_mark(ratio: Ratio, drift: float = 1.0) -> str:
     return DRIFTING if ratio.low / drift <= 1 <= ratio.high * drift else ""
 
 
-def floor_text(rows: Sequence[Measurement]) -> str:
-    """The noise of a run in words, for the header of its tables."""
-    floors = {cell.id: (cell, floor, spread) for same in by_cell(rows) for cell, floor, spread in _noise_of(same)}
-    if not floors:
+def floor_text(rows: Sequence[Measurement], noise: Spread | None) -> str:
+    """The noise of a run in words, for the header of its tables; `noise` is what its intervals hold."""
+    found = [(floor, same[0].cell) for same in by_cell(rows) if (floor := _floor(same))]
+    if not found or noise is None:
         why = next((row.reason for row in rows if row.reason), "")
         return f"not measured{f': {why}' if why else ''}; intervals hold no noise floor"
-    cell, floor, spread = max(floors.values(), key=lambda found: found[2].half)
-    apart = math.exp(math.sqrt(2) * spread.half)
+    floor, cell = max(found, key=lambda one: one[0].ratio)
+    apart = math.exp(math.sqrt(2) * noise.half)
     words = (
         f"two processes that time the same cell differ by up to a factor of {_factor(floor.ratio)} right after each "
-        f"other, and of {_factor(apart)} anywhere in the run (95 %; from {floor.pairs} pairs of "
-        f"{cell.cell.implementation}); every interval of a time holds this"
+        f"other (from {floor.pairs} pairs of {cell.implementation}), and of {_factor(apart)} anywhere in the run "
+        f"({'by the pairs' if noise == noise_spread(rows) else 'by the rounds of all cells'}); 95 %, and every "
+        "interval of a time holds the latter"
     )
     return "; ".join([words, *(said for same in by_cell(rows) if (said := _drift_text(same)))])
-
-
-def _noise_of(rows: Sequence[Measurement]) -> Iterator[tuple[Measurement, NoiseFloor, Spread]]:
-    floor, spread = _floor(rows), _spread(rows)
-    if floor and spread:
-        yield rows[0], floor, spread
 
 
 def _factor(ratio: float) -> str:

@@ -1,5 +1,6 @@
 """A run folder, read and checked, and as flat data frames."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +16,10 @@ from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement, Memory
 from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_environment, read_rows
 from metabench.record.timing import PHASES
-from metabench.report.bundles import Bundle, bundles, drift_of, time_key, training_key
+from metabench.report.bundles import Bundle, bundles, drift_of, grouped, time_key, training_key
 from metabench.report.noise import noise_spread
 from metabench.statistics.ratios import step_interval
-from metabench.statistics.spread import Spread
+from metabench.statistics.spread import Spread, noise_of, typical_spread
 
 MEMORY_COLUMNS = Memory.__struct_fields__
 ENERGY_COLUMNS = ("joules", "watts", "method")
@@ -79,8 +80,11 @@ class Run:
 
     @cached_property
     def noise(self) -> Spread | None:
-        """How one process of the run differs from another; None where it was not measured."""
-        return noise_spread(self.noise_rows)
+        """How one process of the run differs from another; None where no noise pair tells."""
+        pairs = noise_spread(self.noise_rows)
+        cells = grouped([row for row in self.measurements if row.status == "ok" and row.time], lambda row: row.id)
+        logs = [[math.log(row.time.step.median) for row in rows if row.time] for rows in cells.values()]
+        return pairs and noise_of(pairs, typical_spread(logs))
 
 
 def read_run(folder: Path) -> Run:

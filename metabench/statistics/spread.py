@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import fdtri, stdtrit
+from scipy.special import chdtri, fdtri, stdtrit
 
 from metabench.statistics.intervals import CONFIDENCE
 
+FEWEST_CELLS = 5
+"""Cells without which nothing is said of a typical one."""
 SURE = 0.95
 """Confidence of the test that tells whether one spread is larger than another."""
 
@@ -54,7 +56,7 @@ def spread_of_rounds(logs: Sequence[float] | np.ndarray) -> Spread:
     return Spread(float(np.std(logs, ddof=1)), len(logs) - 1)
 
 
-def spread_of_pairs(logs: Sequence[tuple[float, float]]) -> Spread:
+def spread_of_pairs(logs: Sequence[tuple[float, float]] | np.ndarray) -> Spread:
     """How one process differs from another anywhere in a run, from at least two pairs of processes across it.
 
     Two processes of a pair ran one right after the other. Their difference holds what processes differ by; the
@@ -69,3 +71,21 @@ def spread_of_pairs(logs: Sequence[tuple[float, float]]) -> Spread:
     if total == 0:
         return Spread(0.0, 2 * pairs - 1)
     return Spread(math.sqrt(total / 2), total**2 / (between**2 / (pairs - 1) + within**2 / pairs))
+
+
+def typical_spread(cells: Sequence[Sequence[float] | np.ndarray]) -> Spread | None:
+    """How the rounds of a typical cell differ, from each cell's values by round; None for too few cells of two rounds.
+
+    The variances are put on one scale by the median of their law, and the median of the cells counts: a disturbed cell
+    moves it little. It stands on about half of the degrees of freedom that the mean would have.
+    """
+    own = [spread_of_rounds(values) for values in cells if len(values) > 1]
+    if len(own) < FEWEST_CELLS:
+        return None
+    scaled = [found.deviation**2 * found.freedom / float(chdtri(found.freedom, 0.5)) for found in own]
+    return Spread(math.sqrt(float(np.median(scaled))), sum(found.freedom for found in own) / 2)
+
+
+def noise_of(pairs: Spread, cells: Spread | None) -> Spread:
+    """How processes differ: as the noise pairs say, or as those of a typical cell where they surely differ by more."""
+    return cells if cells and cells.surely_above(pairs) else pairs

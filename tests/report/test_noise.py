@@ -13,6 +13,7 @@ from metabench.report.noise import NoiseFloor, drift, floor_text, noise_floor, n
 from metabench.report.render.tables import Table
 from metabench.report.results import read_run
 from metabench.statistics.ratios import Ratio
+from metabench.statistics.spread import Spread
 from runs import records
 
 CALM = ((1.0, 1.01), (1.02, 1.0), (1.0, 1.01), (1.01, 1.0), (1.0, 1.02))
@@ -100,28 +101,32 @@ def test_the_spread_of_processes_by_hand(pairs):
     assert noise_spread(records(pairs((1.0, 1.0), (1.0, 1.0)))).half == 0
 
 
+def floor_of(rows):
+    return floor_text(rows, noise_spread(rows))
+
+
 def test_the_floor_in_words(pairs):
-    assert floor_text([]) == "not measured; intervals hold no noise floor"
-    text = floor_text(records(pairs((1.0, 1.0), (1.0, 1.02))))
-    assert text.startswith(
-        "two processes that time the same cell differ by up to a factor of 1.062 right after each other, and of 1.0"
-    )
-    assert "anywhere in the run (95 %; from 2 pairs of maml/vmap); every interval of a time holds this" in text
-    assert "a factor of 1.0062 " in floor_text(records(pairs((1.0, 1.0), (1.0, 1.00203))))
-    assert "a factor of more than 10 " in floor_text(records(pairs((1.0, 5.0), (1.0, 1.0))))
-    assert "a factor of 1 " in floor_text(records(pairs((1.0, 1.0), (1.0, 1.0))))
+    assert floor_of([]) == "not measured; intervals hold no noise floor"
+    rows = records(pairs((1.0, 1.0), (1.0, 1.02)))
+    assert floor_of(rows).startswith("two processes that time the same cell differ by up to a factor of 1.062 right")
+    assert " after each other (from 2 pairs of maml/vmap), and of 1.0" in floor_of(rows)
+    assert " anywhere in the run (by the pairs); 95 %, and every interval of a time holds the latter" in floor_of(rows)
+    assert "and of 2.00 anywhere in the run (by the rounds of all cells)" in floor_text(rows, Spread(0.25, 1e6))
+    assert "a factor of 1.0062 " in floor_of(records(pairs((1.0, 1.0), (1.0, 1.00203))))
+    assert "a factor of more than 10 " in floor_of(records(pairs((1.0, 5.0), (1.0, 1.0))))
+    assert "a factor of 1 " in floor_of(records(pairs((1.0, 1.0), (1.0, 1.0))))
     failed = pairs((1.0, 1.0))[0] | {"status": "crashed", "time": None, "reason": "it fell"}
-    assert floor_text(records([failed])) == "not measured: it fell; intervals hold no noise floor"
+    assert floor_of(records([failed])) == "not measured: it fell; intervals hold no noise floor"
 
 
 def test_a_machine_that_gets_slower_or_faster_is_told_beside_the_floor(pairs):
     slower = [(1 + 0.05 * i, 1 + 0.05 * i + 0.01) for i in range(5)]
     assert drift(records(pairs(*slower))).change == pytest.approx(1.21, abs=0.03)
-    assert "; the machine got slower by 2" in floor_text(records(pairs(*slower)))
-    assert "; the machine got faster by 2" in floor_text(records(pairs(*reversed(slower))))
-    assert "machine got" not in floor_text(records(pairs(*CALM)))
+    assert "; the machine got slower by 2" in floor_of(records(pairs(*slower)))
+    assert "; the machine got faster by 2" in floor_of(records(pairs(*reversed(slower))))
+    assert "machine got" not in floor_of(records(pairs(*CALM)))
     drifting = [(a * (1 + 0.002 * i), b) for i, (a, b) in enumerate(CALM)]
-    assert "machine got" not in floor_text(records(pairs(*drifting)))  # within the noise
+    assert "machine got" not in floor_of(records(pairs(*drifting)))  # within the noise
 
 
 def test_the_tables_bear_the_floor_and_mark_what_is_below_it(run_of, row, pairs):

@@ -13,6 +13,7 @@ from metabench.report.figures.style import INK, PAPER
 from metabench.report.numbers import duration_text
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
+from metabench.statistics.ratios import Interval, with_noise
 
 COLOURS: Mapping[str, str] = {
     "inner forward": "#56b4e9",
@@ -62,11 +63,14 @@ def _rows(run: Run) -> list[list[dict[str, Any]]]:
         if found is None:
             continue
         parts = {n: found.seconds[n] for n in COLOURS if n in found.seconds and n != SAMPLING}
-        total, step = sum(part.value for part in parts.values()), found.step
+        total, step = (
+            sum(part.value for part in parts.values()),
+            with_noise(Interval(found.step.median, found.step.low, found.step.high), run.noise),
+        )
         if total > 0:
             where = setting(bundle.cell, axes, run.data_names)
             head = {"setting": where, "implementation": bundle.cell.implementation}
-            tail: dict[str, Any] = {"step_s": step.median, "step_low_s": step.low, "step_high_s": step.high}
+            tail: dict[str, Any] = {"step_s": step.value, "step_low_s": step.low, "step_high_s": step.high}
             tail |= {"total": duration_text(total), "cells": " ".join(bundle.ids)}
             bar = [
                 {**head, "phase": phase, "seconds": part.value, "low": part.low, "high": part.high, **tail}
