@@ -54,6 +54,7 @@ docs: $(READY) ## hold the claims against the committed runs, and write the tabl
 	$(BIN)/metabench compare $(RESULTS)/epyc-2core/default $(RESULTS)/epyc-2core/default-again --markdown \
 		> $(RESULTS)/epyc-2core/default-against-default-again.md
 	$(BIN)/python tools/write_reference.py
+	$(BIN)/python tools/simulate_intervals.py docs/method.md
 	$(BIN)/python tools/draw_figures.py README.md docs/*.md
 	$(BIN)/python tools/quote_tables.py README.md docs/*.md
 

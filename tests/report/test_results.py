@@ -148,3 +148,22 @@ def test_samples_and_curves(run_of, row):
     assert list(curves.columns) == [
         *("id", "algorithm", "engine", "task", "seed", "iteration", "seconds", "loss", "value")
     ]
+
+
+def test_the_intervals_of_the_csv_hold_the_noise_floor(run_of, row, pairs):
+    alone, loud = (
+        to_frame(read_run(run_of(rows))).iloc[0]
+        for rows in ([row()], [row(), *pairs((1.0, 1.2), (1.3, 1.0), (1.0, 1.1))])
+    )
+    assert alone.step_median_s == loud.step_median_s
+    assert loud.step_low_s < alone.step_low_s / 1.05 and loud.step_high_s > alone.step_high_s * 1.05
+    assert (bool(alone.noisy), bool(loud.noisy)) == (False, True)
+
+
+def test_the_csv_says_by_how_much_a_time_drifted(run_of, row):
+    made = row()
+    step = made["time"]["step"]
+    rising = [1.0 + 0.02 * i for i in range(21)]
+    made["time"]["step"] = step | {"samples": rising, "low": 1.0, "median": rising[10], "high": 1.4}
+    assert to_frame(read_run(run_of([made]))).drift[0] == pytest.approx(1.4, rel=0.05)
+    assert to_frame(read_run(run_of([row()]))).drift[0] == 1
