@@ -24,6 +24,8 @@ EVALUATION_CHUNK = 50  # tasks sampled at once: bounds memory, whatever the numb
 
 STAGES = 100
 """How many times in a meta-training an algorithm can change (`Algorithm.at`)."""
+LOOKS = 20
+"""How many times in a meta-training its loss is looked at, at even intervals. A GPU has to be waited for at each."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,11 @@ def train(
     """Meta-train for `iterations`, sampling included in the seconds; raises `Diverged`.
 
     `enter` is called with the share in [0, 1) of the training done, at each of its hundred stages, and may change what
-    an iteration does. The curve has `curve_points` evenly spaced points and one before the first iteration.
+    an iteration does. The curve has `curve_points` evenly spaced points and one before the first iteration. Neither
+    the seconds nor the looks at the loss depend on how many points there are, which may be none.
     """
-    marks = {round(i * iterations / curve_points) for i in range(1, curve_points + 1)}
+    marks = _evenly(iterations, curve_points)
+    looks = marks | _evenly(iterations, LOOKS)
     curve = [CurvePoint(0, 0.0, None, _finite(evaluate_now(iteration.meta)))]
     seconds = 0.0
     start = time.perf_counter()
@@ -58,15 +62,20 @@ def train(
             stage = (done - 1) * STAGES // iterations
             enter(stage / STAGES)
         metrics = iteration.run(iteration.take(sample()))
-        if done in marks:
-            loss = float(metrics["loss"])
+        if done in looks and not isfinite(loss := float(metrics["loss"])):
+            raise Diverged(f"the training loss is {loss} by iteration {done}")
+        if done in marks or done == iterations:
             iteration.wait()
             seconds += time.perf_counter() - start
-            if not isfinite(loss):
-                raise Diverged(f"the training loss is {loss} by iteration {done}")
-            curve.append(CurvePoint(done, seconds, _finite(loss), _finite(evaluate_now(iteration.meta))))
+            if done in marks:
+                curve.append(CurvePoint(done, seconds, loss, _finite(evaluate_now(iteration.meta))))
             start = time.perf_counter()
     return Trained(iteration.meta, seconds, curve)
+
+
+def _evenly(iterations: int, times: int) -> set[int]:
+    """Iterations at even intervals, the last one among them."""
+    return {round(i * iterations / times) for i in range(1, times + 1)}
 
 
 def evaluate(
@@ -98,6 +107,7 @@ def evaluate(
 
 def _scores(algorithm: Algorithm, meta: Params, task: Task, one_query: bool, population: Params) -> Tensor:
     (support, _), (x, y), _ = task
+    dtype = next(iter(meta.values())).dtype
     scores = []
     with torch.no_grad():
         for adapted in algorithm.trajectory(meta, task.support):
@@ -106,8 +116,8 @@ def _scores(algorithm: Algorithm, meta: Params, task: Task, one_query: bool, pop
                 outputs = torch.cat([algorithm.predict(adapted, torch.cat([support, q[None]]))[-1:] for q in x])
             else:
                 outputs = algorithm.predict(adapted, x)
-            # autocast may give bfloat16, in which a share of right answers has two digits
-            scores.append(algorithm.learner.score_of(outputs.to(x.dtype), y))
+            # autocast may give bfloat16, in which a share of right answers has two digits; x may be whole numbers
+            scores.append(algorithm.learner.score_of(outputs.to(dtype), y))
     return torch.stack(scores)
 
 

@@ -26,7 +26,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def run(iterations, seed=0):
+def run(iterations, seed=0, curve_points=4):
     made = algorithm()
     draw = generator(seed)
     return train(
@@ -34,7 +34,7 @@ def run(iterations, seed=0):
         lambda: SINUSOID.sample("train", 4, draw),
         iterations,
         lambda meta: float(evaluate(made, meta, SINUSOID, "validation", 20, 1, generator(9))[:, -1].mean()),
-        curve_points=4,
+        curve_points,
     )
 
 
@@ -52,21 +52,45 @@ def test_same_seed_same_training():
     assert relative_error(other.meta, one.meta) > 1e-2
 
 
-def test_a_loss_that_is_not_finite_ends_training():
-    made = algorithm()
+class Clock:
+    """Stands in for the clock: each iteration takes two seconds, each evaluation a thousand."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("metabench.training.time.perf_counter", lambda: self.now)
+
+    def evaluate(self, meta):
+        self.now += 1000
+        return 0.0
+
+    def step(self, meta, episodes):
+        self.now += 2
+        return {"a": torch.zeros(1)}, {"loss": torch.tensor(1.5)}
+
+
+@pytest.mark.parametrize("curve_points", [0, 1, 3, 7])
+def test_the_seconds_are_those_of_all_iterations_however_many_points_the_curve_has(curve_points, monkeypatch):
+    clock = Clock(monkeypatch)
+    iteration = Stepwise(clock.step, {"a": torch.zeros(1)}, Outer("sgd", 0.0, "none", 7))
+    trained = train(iteration, lambda: None, 7, clock.evaluate, curve_points)
+    assert trained.seconds == 14.0
+    assert [point.seconds for point in trained.curve] == [2.0 * point.iteration for point in trained.curve]
+    assert len(trained.curve) == 1 + curve_points and {point.loss for point in trained.curve[1:]} <= {1.5}
+
+
+@pytest.mark.parametrize("curve_points", [0, 1, 3])
+@pytest.mark.parametrize(("first", "found"), [(1, 10), (11, 20), (195, 200), (200, 200)])
+def test_a_loss_that_is_not_finite_ends_training_at_the_next_look(first, found, curve_points):
+    taken = []
 
     def step(meta, episodes):
-        direction, _ = ENGINES.get("vmap").build(made)(meta, episodes)
-        return direction, {"loss": torch.tensor(float("nan"))}
+        taken.append(None)
+        return {"a": torch.zeros(1)}, {"loss": torch.tensor(math.nan if len(taken) >= first else 1.0)}
 
-    with pytest.raises(Diverged, match="by iteration 5"):
-        train(
-            Stepwise(step, made.init(generator()), Outer("adam", 1e-3, "none", 20)),
-            lambda: SINUSOID.sample("train", 2, generator()),
-            20,
-            lambda meta: 0.0,
-            curve_points=4,
-        )
+    iteration = Stepwise(step, {"a": torch.zeros(1)}, Outer("sgd", 0.0, "none", 200))
+    with pytest.raises(Diverged, match=f"the training loss is nan by iteration {found}$"):
+        train(iteration, lambda: None, 200, lambda meta: 0.0, curve_points)
+    assert len(taken) == found
 
 
 @pytest.mark.parametrize(
@@ -125,6 +149,51 @@ class Images:
         x, y = torch.rand(tasks, 8, 1, 28, 28, generator=generator), torch.rand(tasks, 8, 1, generator=generator)
         query = Batch(x[:, 5:][:, self.kept], y[:, 5:][:, self.kept])
         return Task(Batch(x[:, :5], y[:, :5]), query, torch.zeros(tasks, 1, dtype=torch.int64))
+
+
+class Sentences:
+    """Tasks of three classes whose inputs are whole numbers, as an embedding needs them."""
+
+    kind = "classification"
+    input_shape = (6,)
+
+    def sample(self, split, tasks, generator):
+        x = torch.randint(0, 16, (tasks, 9, 6), generator=generator)
+        y = torch.arange(3).repeat(tasks, 3)
+        return Task(Batch(x[:, :3], y[:, :3]), Batch(x[:, 3:], y[:, 3:]), y[:, :3])
+
+
+class Embedding:
+    """A model of whole numbers: the mean of their embeddings, and a linear head."""
+
+    head_names = frozenset({"head.weight"})
+    modulated = ()
+    batch_statistics = False
+    outputs = 3
+
+    def init(self, generator):
+        weight = torch.randn(16, 4, generator=generator)
+        return {"embedding.weight": weight, "head.weight": torch.randn(3, 4, generator=generator)}
+
+    def features(self, params, x):
+        return F.embedding(x, params["embedding.weight"]).mean(1)
+
+    def head(self, params, features):
+        return F.linear(features, params["head.weight"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mode", ["transductive", "one-query"])
+def test_inputs_of_whole_numbers_are_scored_in_the_precision_of_the_parameters(mode, dtype):
+    made = ALGORITHMS.get("maml")(Learner(Embedding(), "classification", 3), 0.1, 1)
+    meta = {name: p.to(dtype) for name, p in made.init(generator()).items()}
+    scores = evaluate(made, meta, Sentences(), "test", 20, 1, generator(5), mode)
+    task = task_at(Sentences().sample("test", 20, generator(5)), 7)
+    assert task.query.x.dtype == torch.int64
+    adapted = made.adapt(meta, task.support)
+    right = (made.predict(adapted, task.query.x).argmax(-1) == task.query.y).double().mean()
+    assert float(scores[7, -1]) == pytest.approx(float(right), rel=1e-6)
+    assert 0 < scores.mean() < 1
 
 
 def image_learner(name="maml", steps=2):

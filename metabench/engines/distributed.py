@@ -112,7 +112,7 @@ def distributed(step: Step, group: Group) -> Step:
     def shared(meta: Params, episodes: Task) -> tuple[Params, dict[str, Tensor]]:
         direction, metrics = step(meta, episodes)
         parts = direction | {f"{METRIC}{name}": value for name, value in metrics.items()}
-        own = episodes.support.x.new_full((), len(episodes.support.x))
+        own = next(iter(direction.values())).new_full((), len(episodes.support.x))
         sums = group.total({name: own * part for name, part in parts.items()} | {TASKS: own})
         means = {name: sums[name] / sums[TASKS] for name in parts}
         return {name: means[name] for name in direction}, {name: means[f"{METRIC}{name}"] for name in metrics}
