@@ -1,7 +1,7 @@
 """Performance profiles of Dolan and Moré (2002): in what share of the settings each is within a factor of the best."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeAlias, TypeVar
@@ -19,32 +19,54 @@ Setting = TypeVar("Setting", bound=Hashable)
 
 @dataclass(frozen=True)
 class Curve:
-    """One name's ratios to the best: one for each setting and replicate, in the order of the profile's replicates."""
+    """One name's ratios to the best, for each setting and replicate."""
 
     name: str
-    ratios: Mapping[int, tuple[float, ...]]
-    """Ratios by replicate; `NEVER` where the name failed."""
+    ratios: tuple[Mapping[int, float], ...]
+    """Ratios by replicate, one mapping for each setting; `NEVER` where the name failed."""
 
     @property
     def every(self) -> list[float]:
         """All ratios, the smallest first."""
-        return sorted(ratio for ratios in self.ratios.values() for ratio in ratios)
+        return sorted(ratio for ratios in self.ratios for ratio in ratios.values())
+
+    @property
+    def replicates(self) -> list[int]:
+        """The replicates, where all settings have the same ones; else none."""
+        first, *others = (ratios.keys() for ratios in self.ratios)
+        return sorted(first) if all(other == first for other in others) else []
 
     def within(self, factor: float) -> float:
-        """The share of settings in which it takes at most so many times as long as the best."""
-        return sum(ratio <= factor for ratio in self.every) / len(self.every)
+        """The share of settings in which it takes at most so many times as long as the best.
+
+        A setting counts as much as any other, however many replicates it has: by the share of them.
+        """
+        return self._mean(lambda ratio: float(ratio <= factor))
+
+    @property
+    def never(self) -> float:
+        """The share in which it failed, counted in the same way."""
+        return self._mean(lambda ratio: float(ratio == NEVER))
 
     def area(self, most: float) -> Interval:
         """The area under the profile from 1 to `most` on a logarithmic axis; 1 for a name that is always the best.
 
-        Formed in each replicate and averaged; from three on with Student's interval over them, cut off at 0 and 1.
+        Where all settings have the same replicates, three at least, with Student's interval over the replicates' areas,
+        cut off at 0 and 1.
         """
-        areas = [fmean(max(0.0, 1 - math.log(r) / math.log(most)) for r in ratios) for ratios in self.ratios.values()]
-        centre = fmean(areas)
-        if len(areas) < ROUNDS_TO_TELL:
+
+        def under(ratio: float) -> float:
+            return max(0.0, 1 - math.log(ratio) / math.log(most))
+
+        centre, numbers = self._mean(under), self.replicates
+        if len(numbers) < ROUNDS_TO_TELL:
             return Interval(centre, centre, centre)
+        areas = [fmean(under(ratios[number]) for ratios in self.ratios) for number in numbers]
         half = student(len(areas) - 1) * stdev(areas) / math.sqrt(len(areas))
         return Interval(centre, max(0.0, centre - half), min(1.0, centre + half))
+
+    def _mean(self, worth: Callable[[float], float]) -> float:
+        return fmean(fmean(map(worth, ratios.values())) for ratios in self.ratios)
 
 
 def in_common(costs: Mapping[Setting, Costs]) -> tuple[list[str], list[Setting]]:
@@ -61,18 +83,18 @@ def in_common(costs: Mapping[Setting, Costs]) -> tuple[list[str], list[Setting]]
 def curves_of(settings: Sequence[Costs], names: Sequence[str]) -> list[Curve]:
     """The curve of each name; none where all failed everywhere.
 
-    Ratios are formed within a replicate, of those in which all names were tried in every setting.
+    Ratios are formed within a setting's replicate, of those that all names have there.
     """
-    common = sorted(set.intersection(*(set(at[name]) for at in settings for name in names)))
-    found: dict[str, dict[int, list[float]]] = {name: {} for name in names}
-    for number in common:
-        for at in settings:
-            best = min(at[name][number] for name in names)
+    found: dict[str, list[dict[int, float]]] = {name: [] for name in names}
+    for at in settings:
+        common = sorted(set.intersection(*(set(at[name]) for name in names)))
+        best = {number: min(at[name][number] for name in names) for number in common}
+        if common:
             for name in names:
-                found[name].setdefault(number, []).append(_ratio(at[name][number], best))
-    if not any(ratio < NEVER for ratios in found.values() for each in ratios.values() for ratio in each):
+                found[name].append({number: _ratio(at[name][number], best[number]) for number in common})
+    if not any(ratio < NEVER for ratios in found.values() for each in ratios for ratio in each.values()):
         return []
-    return [Curve(name, {number: tuple(each) for number, each in found[name].items()}) for name in names]
+    return [Curve(name, tuple(found[name])) for name in names]
 
 
 def _ratio(seconds: float, best: float) -> float:

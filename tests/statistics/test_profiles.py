@@ -9,7 +9,7 @@ from metabench.statistics.profiles import NEVER, Curve, curves_of, in_common
 
 
 def test_the_area_is_that_under_the_drawn_line():
-    curve = Curve("x", {0: (1.0, 3.0, NEVER), 1: (2.0, 20.0, 1.0)})
+    curve = Curve("x", ({0: 1.0, 1: 2.0}, {0: 3.0, 1: 20.0}, {0: NEVER, 1: 1.0}))
     steps, area = [1.0, 2.0, 3.0, 10.0], 0.0
     for left, right in pairwise(steps):
         area += curve.within(left) * math.log(right / left)
@@ -17,7 +17,7 @@ def test_the_area_is_that_under_the_drawn_line():
 
 
 def test_the_interval_is_students_over_replicates():
-    curve = Curve("x", {0: (1.0,), 1: (10.0,), 2: (math.sqrt(10),)})  # areas of 1, 0 and a half up to 10
+    curve = Curve("x", ({0: 1.0, 1: 10.0, 2: math.sqrt(10)},))  # areas of 1, 0 and a half up to 10
     area = curve.area(10)
     half = 4.302653 * 0.5 / math.sqrt(3)
     assert area.value == pytest.approx(0.5)
@@ -35,5 +35,17 @@ def test_ratios_are_formed_within_a_replicate():
     """What fails has no ratio; where all fail there is no curve."""
     settings = [{"a": {0: 1.0, 1: 4.0}, "b": {0: 3.0, 1: 2.0}}, {"a": {0: 1.0, 1: 1.0}, "b": {0: NEVER, 1: 1.0}}]
     a, b = curves_of(settings, ["a", "b"])
-    assert a.ratios == {0: (1.0, 1.0), 1: (2.0, 1.0)} and b.ratios == {0: (3.0, NEVER), 1: (1.0, 1.0)}
+    assert a.ratios == ({0: 1.0, 1: 2.0}, {0: 1.0, 1: 1.0}) and b.ratios == ({0: 3.0, 1: 1.0}, {0: NEVER, 1: 1.0})
     assert curves_of([{"a": {0: NEVER}, "b": {0: NEVER}}] * 2, ["a", "b"]) == []
+
+
+def test_every_replicate_of_a_setting_counts_and_every_setting_as_much():
+    """One setting has one replicate, the other three: no replicate is dropped, and no setting outweighs the other."""
+    settings = [
+        {"a": {0: 1.0}, "b": {0: 2.0}},
+        {"a": {0: 1.0, 1: NEVER, 2: NEVER}, "b": {0: 4.0, 1: 1.0, 2: 1.0}},
+    ]
+    a, b = curves_of(settings, ["a", "b"])
+    assert a.within(1.0) == pytest.approx((1 + 1 / 3) / 2) and a.never == pytest.approx((0 + 2 / 3) / 2)
+    assert b.within(1.0) == pytest.approx((0 + 2 / 3) / 2) and b.never == 0
+    assert a.replicates == [] and a.area(10).low == a.area(10).high == pytest.approx((1 + 1 / 3) / 2)

@@ -40,19 +40,27 @@ class Profile:
     """The settings in words."""
     curves: tuple[Curve, ...]
     left_out: tuple[str, ...]
-    """Names that were tried in too few of the settings."""
+    """Names that were tried in too few of the settings, or with too few replicates of them."""
+    not_shared: tuple[str, ...]
+    """The other settings, in words: not all names were tried there."""
     cells: Mapping[str, tuple[str, ...]]
     """Ids of what was measured, by name."""
 
     @property
-    def replicates(self) -> int:
-        """How many rounds or seeds all of them have."""
-        return len(self.curves[0].ratios)
+    def told(self) -> bool:
+        """Whether there are enough rounds or seeds, the same ones in all settings, for an interval over them."""
+        return len(self.curves[0].replicates) >= ROUNDS_TO_TELL
+
+    @property
+    def counts(self) -> list[int]:
+        """How many rounds or seeds each setting has."""
+        return [len(ratios) for ratios in self.curves[0].ratios]
 
     @property
     def many(self) -> str:
-        """How many rounds or seeds all of them have, in words."""
-        return counted(self.replicates, self.replicate)
+        """How many rounds or seeds a setting has, in words."""
+        least, most = min(self.counts), max(self.counts)
+        return counted(most, self.replicate) if least == most else f"{least} to {counted(most, self.replicate)}"
 
 
 @section("Performance profiles", place=100)
@@ -87,20 +95,30 @@ def _algorithms(run: Run) -> Profile | None:
     costs: dict[_Setting, dict[str, dict[int, float]]] = {}
     cells: dict[str, dict[str, None]] = {}
     for number, target in enumerate(targets(run)):
-        at = costs.setdefault((setting(target.lines[0].bundle.cell, GROUP, {}), number), {})
+        key: _Setting = (setting(target.lines[0].bundle.cell, GROUP, {}), number)
+        at: dict[str, dict[int, float]] = {}
         for line in target.lines:
             cell, name = line.bundle.cell, line.bundle.algorithm
             name += f", {technique_text(cell)}" if techniques(cell) else ""
             found = _to_target(line)
-            # the same algorithm in two sizes: the faster one stands for it
-            at[name] = min(at.get(name, found), found, key=lambda seconds: sum(seconds.values()))
+            # the same algorithm in two sizes: the one that more seeds reach the target with, or else the faster one
+            at[name] = min(at.get(name, found), found, key=_failures_and_seconds)
             cells.setdefault(name, {}).update(dict.fromkeys(line.bundle.ids))
+        # Of fewer seeds than others have, a share would not be that of the table of times to target.
+        seeds = {seed for found in at.values() for seed in found}
+        costs[key] = {name: found for name, found in at.items() if found.keys() == seeds}
     return _profile("algorithm", "time to target", "seed", ALGORITHMS_MOST, costs, cells)
 
 
 def _to_target(line: ToTarget) -> dict[int, float]:
     seeds = sorted(line.bundle.seeds())
     return {seed: line.crossings[seed].seconds if seed in line.crossings else NEVER for seed in seeds}
+
+
+def _failures_and_seconds(seconds: Mapping[int, float]) -> tuple[int, float, float]:
+    """A key by which a training that was tried with more seeds is the least, then one that fails less, then faster."""
+    reached = [found for found in seconds.values() if found < NEVER]
+    return -len(seconds), len(seconds) - len(reached), sum(reached)
 
 
 def _profile(
@@ -112,13 +130,15 @@ def _profile(
     cells: Mapping[str, Mapping[str, None]],
 ) -> Profile | None:
     names, shared = in_common(costs)
-    curves = curves_of([costs[key] for key in shared], names) if len(names) > 1 else []
+    shared = [key for key in shared if set.intersection(*(set(costs[key][name]) for name in names))]
+    curves = curves_of([costs[key] for key in shared], names) if len(names) > 1 and len(shared) > 1 else []
     if not curves:
         return None
     ordered = tuple(sorted(curves, key=lambda curve: (-curve.area(most).value, curve.name)))
-    left_out = tuple(sorted({name for at in costs.values() for name in at} - set(names)))
+    left_out = tuple(sorted(cells.keys() - set(names)))
+    lost = tuple(key[0] for key in costs if key not in shared)
     ids = {name: tuple(cells[name]) for name in names}
-    return Profile(kind, what, replicate, most, tuple(words for words, _ in shared), ordered, left_out, ids)
+    return Profile(kind, what, replicate, most, tuple(words for words, _ in shared), ordered, left_out, lost, ids)
 
 
 def _table(profile: Profile) -> Table:
@@ -128,23 +148,31 @@ def _table(profile: Profile) -> Table:
         Column("the best", lambda curve: percent(curve.within(1.0))),
         Column("within 2 times", lambda curve: percent(curve.within(2.0))),
         Column("within 10 times", lambda curve: percent(curve.within(10.0))),
-        Column("never", lambda curve: percent(curve.every.count(NEVER) / len(curve.every))),
+        Column("never", lambda curve: percent(curve.never)),
     ]
     notes = [f"area: under that share, from 1 to {profile.most:g} times on a logarithmic axis; 1 is always the best."]
-    if profile.replicates < ROUNDS_TO_TELL:
+    if profile.told:
+        notes.append(f"Intervals (95 %) are over {profile.replicate}s: of these settings, not of others.")
+    elif min(profile.counts) < ROUNDS_TO_TELL:
         notes.append(f"No intervals: of {profile.many} nothing is known of how {profile.replicate}s differ.")
     else:
-        notes.append(f"Intervals (95 %) are over {profile.replicate}s: of these settings, not of others.")
+        notes.append(f"No intervals: not all settings have the same {profile.replicate}s.")
     notes.append("never: failed, or did not reach the target.")
-    notes += [f"setting: {words}" for words in profile.settings[:MOST_NAMED]]
+    settings = list(zip(profile.settings, profile.counts, strict=True))
+    notes += [f"setting: {words} ({counted(many, profile.replicate)})" for words, many in settings[:MOST_NAMED]]
     if len(profile.settings) > MOST_NAMED:
         notes.append(f"and {len(profile.settings) - MOST_NAMED} settings more")
     if profile.left_out:
-        notes.append(f"Tried in too few of the settings, and left out: {', '.join(profile.left_out)}.")
+        few = f"settings, or with too few {profile.replicate}s of them"
+        notes.append(f"Tried in too few of the {few}, and left out: {', '.join(profile.left_out)}.")
+    if profile.not_shared:
+        many, words = len(profile.not_shared), profile.not_shared[0] if len(profile.not_shared) == 1 else ""
+        notes.append(f"Not tried by all of these, and left out: {words or counted(many, 'setting')}.")
     return table_of(
         f"{profile.kind.capitalize()}s over settings: {profile.what}",
         f"{profile.what.capitalize()} against the best, in {len(profile.settings)} settings that all share and "
-        f"{profile.many}: the share of them in which each is within so many times of the best.",
+        f"{profile.many} of each: the share of settings in which each is within so many times of the best, "
+        f"where a setting counts by the share of its {profile.replicate}s.",
         columns,
         profile.curves,
         lambda curve: profile.cells[curve.name],
@@ -155,7 +183,7 @@ def _table(profile: Profile) -> Table:
 def area_text(curve: Curve, most: float) -> str:
     """The area with its interval, where there is one."""
     area = curve.area(most)
-    if len(curve.ratios) < ROUNDS_TO_TELL:
+    if len(curve.replicates) < ROUNDS_TO_TELL:
         return trim(area.value, 0, 0)
     return with_interval(area) if area.low < area.high else f"{trim(area.value, 0, 0)} in every one"
 

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from metabench.report.sections.performance import profiles, profiles_tables
+from metabench.report.sections.target import target_tables
 from metabench.statistics.profiles import NEVER
 from runs import run
 
@@ -53,7 +54,7 @@ def test_only_what_all_were_tried_in_is_compared(row):
     (profile,) = profiles(run(rows))
     assert {curve.name for curve in profile.curves} == {"vmap", "loop"} and profile.left_out == ("jax",)
     (table,) = profiles_tables(run(rows)).tables
-    assert "Tried in too few of the settings, and left out: jax." in table.notes
+    assert "Tried in too few of the settings, or with too few rounds of them, and left out: jax." in table.notes
 
 
 def test_one_setting_is_no_profile(row):
@@ -67,15 +68,68 @@ def test_few_rounds_have_no_interval(row):
     assert any(note.startswith("No intervals") for note in table.notes)
 
 
-def test_algorithms_by_their_time_to_target(row):
+def trained(row, name, seed, seconds, end, **axes):
+    """The row of a training whose error falls from 4 to `end`; MAML's end at 1 is what sets the target."""
+    made = row(algorithm=name, seed=seed, measure=["quality"], **axes)
+    points = [(0, 0.0, 4.0), (100, seconds, end)]
+    made["quality"]["curve"] = [{"iteration": i, "seconds": s, "value": v} for i, s, v in points]
+    return made
+
+
+def test_the_profile_and_the_times_to_target_say_the_same(row):
+    """One setting has one training seed, the other three, of which one of FOMAML reaches the target."""
+    rows = [trained(row, name, 0, 5.0, 1.0, shots=5) for name in ("maml", "fomaml")]
+    rows += [trained(row, "maml", seed, 10.0, 1.0, shots=10) for seed in range(3)]
+    rows += [trained(row, "fomaml", seed, 5.0, 3.0 if seed else 1.0, shots=10) for seed in range(3)]
+    found = run(rows)
+    reached = {
+        (line[0], table.title.split(",")[1]): line[3] for table in target_tables(found).tables for line in table.rows
+    }
+    assert reached == {
+        ("maml", " 5 points"): "1 of 1",
+        ("fomaml", " 5 points"): "1 of 1",
+        ("maml", " 10 points"): "3 of 3",
+        ("fomaml", " 10 points"): "1 of 3",
+    }
+    (profile,) = profiles(found)
+    curves = {curve.name: curve for curve in profile.curves}
+    assert curves["maml"].never == 0
+    assert curves["fomaml"].never == pytest.approx((0 + 2 / 3) / 2)
+    assert (profile.many, profile.told) == ("1 to 3 seeds", False)
+    (table,) = profiles_tables(found).tables
+    assert {line[0]: line[-1] for line in table.rows} == {"maml": "0 %", "fomaml": "33 %"}
+    assert [note[-9:] for note in table.notes if note.startswith("setting")] == [" (1 seed)", "(3 seeds)"]
+
+
+def test_an_algorithm_of_fewer_seeds_than_others_is_left_out_and_named(row):
+    rows = [
+        trained(row, name, seed, 5.0, 1.0, shots=shots)
+        for shots in (5, 10)
+        for name in ("maml", "fomaml", "anil")
+        for seed in range(1 if name == "anil" else 3)
+    ]
+    (table,) = profiles_tables(run(rows)).tables
+    assert {line[0] for line in table.rows} == {"maml", "fomaml"}
+    assert "Tried in too few of the settings, or with too few seeds of them, and left out: anil." in table.notes
+
+
+def test_of_two_trainings_of_an_algorithm_the_one_that_more_seeds_reach_the_target_with_counts(row):
     rows = []
     for shots in (5, 10):
-        for name, seconds, end in (("maml", 10.0, 1.0), ("anil", 5.0, 1.0), ("reptile", 5.0, 3.0)):
-            for seed in range(3):
-                made = row(algorithm=name, shots=shots, seed=seed, measure=["quality"])
-                points = [(0, 0.0, 4.0), (100, seconds, end)]
-                made["quality"]["curve"] = [{"iteration": i, "seconds": s, "value": v} for i, s, v in points]
-                rows.append(made)
+        rows += [trained(row, "maml", seed, 10.0, 1.0, shots=shots) for seed in range(3)]
+        rows += [trained(row, "anil", seed, 5.0, 3.0 if seed else 1.0, shots=shots) for seed in range(3)]
+        rows += [trained(row, "anil", seed, 8.0, 1.0, shots=shots, meta_batch=5) for seed in range(3)]
+    (profile,) = profiles(run(rows))
+    assert {curve.name: curve.never for curve in profile.curves} == {"anil": 0, "maml": 0}
+
+
+def test_algorithms_by_their_time_to_target(row):
+    rows = [
+        trained(row, name, seed, seconds, end, shots=shots)
+        for shots in (5, 10)
+        for name, seconds, end in (("maml", 10.0, 1.0), ("anil", 5.0, 1.0), ("reptile", 5.0, 3.0))
+        for seed in range(3)
+    ]
     (profile,) = profiles(run(rows))
     assert [curve.name for curve in profile.curves] == ["anil", "maml", "reptile"]
     assert (profile.kind, len(profile.settings)) == ("algorithm", 2)
