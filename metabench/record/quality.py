@@ -4,11 +4,14 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from metabench.record.axes import LARGEST
 from metabench.record.cell import Amount, Name, Whole
 from metabench.record.timing import Mean, Number, Record
 
 MOST_FITTED = 1000
 """Points of a curve that is drawn; there are some hundred."""
+MOST_SCORES = 1_000_000
+"""Test tasks whose scores a row holds; there are some hundred."""
 Points: TypeAlias = Annotated[list[Number], msgspec.Meta(max_length=MOST_FITTED)]
 
 
@@ -57,6 +60,19 @@ class Fits(Record, frozen=True):
                 raise ValueError("a curve has not as many x as y")
 
 
+class TaskScores(Record, frozen=True):
+    """The score of each test task after the last inner step, in the order in which the tasks are drawn."""
+
+    unit: Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
+    """What the numbers count: a task's score is its number times this. The unit of an accuracy is one right answer."""
+    numbers: Annotated[list[Whole | Number], msgspec.Meta(max_length=MOST_SCORES)]
+
+    @property
+    def values(self) -> list[float]:
+        """The scores, in the unit of the mean."""
+        return [self.unit * number for number in self.numbers]
+
+
 class Quality(Mean, frozen=True, kw_only=True):
     """How well an algorithm does on held-out tasks after meta-training."""
 
@@ -69,3 +85,10 @@ class Quality(Mean, frozen=True, kw_only=True):
     by_step: list[Score] = []
     curve: list[CurvePoint] = []
     fits: Fits | None = None
+    task_scores: TaskScores | None = None
+    """None in rows of earlier versions, whose intervals are the mean ± 1.96 σ/√n, whatever the mean."""
+
+    @property
+    def steps(self) -> int | None:
+        """The inner steps on a test task after which the score was taken; None where the row does not say."""
+        return self.by_step[-1].step if self.by_step else None

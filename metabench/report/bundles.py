@@ -3,25 +3,16 @@
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, TypeAlias, TypeVar
 
 from metabench.record.cell import Cell, varying
 from metabench.record.measurement import STATUSES, Measurement, Memory
-from metabench.record.quality import Quality as Trained
-from metabench.record.timing import Mean, Summary
+from metabench.record.timing import Summary
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.render.tables import techniques
 from metabench.statistics.intervals import NOISY_WIDTH
-from metabench.statistics.ratios import (
-    Interval,
-    Ratio,
-    difference,
-    over_seeds,
-    ratio_interval,
-    step_interval,
-    time_interval,
-)
+from metabench.statistics.ratios import Interval, Ratio, ratio_interval, step_interval, time_interval
 from metabench.statistics.spread import Spread
 from metabench.statistics.trend import trend
 
@@ -92,11 +83,6 @@ class Bundle:
         """Ids of the cells."""
         return tuple(sorted({row.id for row in self.rows}))
 
-    @property
-    def scores(self) -> dict[int, Interval]:
-        """The final score of each training seed that has one, with its interval over held-out tasks."""
-        return {seed: _score(part) for seed, part in _quality_by_seed(self).items()}
-
     def asked_for(self, measure: str) -> bool:
         """Whether any row was to measure `time`, `memory` or `quality`."""
         return any(measure in row.cell.measure for row in self.rows)
@@ -104,20 +90,6 @@ class Bundle:
     def seeds(self) -> set[int]:
         """The seeds that were to be trained."""
         return {row.cell.seed for row in self.rows if "quality" in row.cell.measure}
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How well an implementation does after meta-training, over seeds."""
-
-    metric: str
-    score: Interval
-    by_step: Mapping[int, Interval]
-    seeds: int
-    iterations: int
-    train_s: float
-    """Median over the seeds."""
-    batch_norm: str
 
 
 def time_key(cell: Cell, *but: str) -> Key:
@@ -249,44 +221,6 @@ def status_and_reason(bundle: Bundle, longest: int = REASON_LENGTH) -> str:
 def is_partial(bundle: Bundle) -> bool:
     """Whether some rows gave figures and others failed."""
     return status(bundle) != "ok" and (bundle.step is not None or bundle.peak is not None)
-
-
-def quality(bundle: Bundle) -> Quality | None:
-    """The quality over the seeds of a bundle of one training setting; None where none was measured."""
-    parts = list(_quality_by_seed(bundle).values())
-    if not parts:
-        return None
-    steps = set.intersection(*({point.step for point in part.by_step} for part in parts))
-    return Quality(
-        metric=parts[0].metric,
-        score=over_seeds([_score(part) for part in parts]),
-        by_step={
-            step: over_seeds([_score(point) for part in parts for point in part.by_step if point.step == step])
-            for step in sorted(steps)
-        },
-        seeds=len(parts),
-        iterations=parts[0].iterations,
-        train_s=median(part.train_s for part in parts),
-        batch_norm=", ".join(sorted({part.batch_norm for part in parts})),
-    )
-
-
-def gain(new: Bundle, base: Bundle) -> Interval | None:
-    """The mean over common training seeds of the difference in quality; None without a common seed.
-
-    Held-out tasks are the same, but scores are not recorded task by task: the intervals are added as if they were not.
-    """
-    scores, against = new.scores, base.scores
-    found = [difference(scores[seed], against[seed]) for seed in sorted(scores.keys() & against.keys())]
-    return over_seeds(found) if found else None
-
-
-def _quality_by_seed(bundle: Bundle) -> dict[int, Trained]:
-    return {row.cell.seed: row.quality for row in bundle.sound if row.quality}
-
-
-def _score(point: Mean) -> Interval:
-    return Interval(point.value, point.low, point.high)
 
 
 def ids_of(found: Iterable[Bundle | None]) -> tuple[str, ...]:

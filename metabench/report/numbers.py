@@ -9,6 +9,7 @@ from metabench.statistics.ratios import Interval
 
 MOST_DIGITS = 4  # significant ones; more are never read
 EXACT_DIGITS = 3  # for a figure without an interval
+SCORE_DIGITS = 2  # of an error at least, though its interval may support fewer: two means are told apart by them
 NOTHING = "–"
 """What stands where nothing was measured."""
 UNKNOWN = "?"
@@ -17,6 +18,7 @@ UNKNOWN = "?"
 TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 BYTE_UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B"))
 HUGE = 1e6
+SMALLEST = 1e-4  # below, an end of an interval stands as a power of ten
 PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
 
 
@@ -64,15 +66,18 @@ def trim(value: float, low: float, high: float) -> str:
     return _fixed(value, _decimals(value, low, high))
 
 
-def _decimals(value: float, low: float, high: float) -> int:
-    """How many decimals are shown; negative: that many zeros before the point."""
+def _decimals(value: float, low: float, high: float, least: int = 1) -> int:
+    """How many decimals are shown; negative: that many zeros before the point.
+
+    `least` digits at least of what is above 0, though the interval may support fewer: no time reads as 0.
+    """
     half = (high - low) / 2
     leading = math.floor(math.log10(abs(value))) if value else 0
     if not 0 < half < math.inf:
         return EXACT_DIGITS - 1 - leading
     supported = _first_decimal(half)
-    if low > 0:  # at least one digit, though the interval supports none: no time reads as 0
-        supported = max(supported, -leading)
+    if low > 0:
+        supported = max(supported, least - 1 - leading)
     return min(supported, MOST_DIGITS - 1 - leading) if value else supported
 
 
@@ -88,13 +93,23 @@ def _fixed(value: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def with_interval(figure: Interval, scale: float = 1.0, unit: str = "") -> Valued:
-    """`1.23 [1.21, 1.26]`, or with a unit `1.23 ms [1.21, 1.26]`, after division by `scale`; `[?]` if not known."""
+def with_interval(figure: Interval, scale: float = 1.0, unit: str = "", least: int = 1) -> Valued:
+    """`1.23 [1.21, 1.26]`, or with a unit `1.23 ms [1.21, 1.26]`, after division by `scale`; `[?]` if not known.
+
+    The figure has `least` digits at least, if all of it is above 0.
+    """
     value, low, high = figure.value / scale, figure.low / scale, figure.high / scale
-    decimals = _decimals(value, low, high)
+    decimals = _decimals(value, low, high, least)
     shown = _fixed(value, decimals) + (f" {unit}" if unit else "")
-    ends = f"{_fixed(low, decimals)}, {_fixed(high, decimals)}" if figure.known else UNKNOWN
+    ends = f"{_least_end(low, decimals)}, {_fixed(high, decimals)}" if figure.known else UNKNOWN
     return Valued(f"{shown} [{ends}]", figure.value)
+
+
+def _least_end(low: float, decimals: int) -> str:
+    """The lower end of an interval; with one digit of its own where it is above 0 and would read as 0."""
+    if low > 0 and float(_fixed(low, decimals)) == 0:
+        return f"{low:.0e}" if low < SMALLEST else _fixed(low, -math.floor(math.log10(low)))
+    return _fixed(low, decimals)
 
 
 def in_unit(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
@@ -122,22 +137,23 @@ def bytes_text(count: int) -> Valued:
 
 
 def quality_text(score: Interval, metric: str) -> Valued:
-    """A score ± half the width of its interval: accuracy in %, anything else as it is."""
-    scale, unit = (0.01, " %") if metric == "accuracy" else (1.0, "")
-    value, low, high = score.value / scale, score.low / scale, score.high / scale
-    half = (high - low) / 2
-    if abs(value) >= HUGE:  # an adaptation that overshot: its order of magnitude says all
-        return Valued(f"{value:.0e} ± {half:.0e}{unit}", score.value)
-    decimals = _decimals(value, low, high)
-    # of a very narrow interval one digit at least, so that it does not read as none
-    own = max(decimals, _first_decimal(half)) if half > 0 else decimals
-    return Valued(f"{_fixed(value, decimals)} ± {_fixed(half, own)}{unit}", score.value)
+    """A score with its interval: accuracy in %, anything else as it is."""
+    if metric == "accuracy":
+        return with_interval(score, 0.01, "%")
+    if max(abs(score.value), abs(score.high)) >= HUGE:  # an adaptation that overshot: orders of magnitude say all
+        return Valued(f"{score.value:.1g} [{score.low:.1g}, {score.high:.1g}]", score.value)
+    return with_interval(score, least=SCORE_DIGITS)
 
 
 def signed_quality_text(difference: Interval, metric: str) -> Valued:
-    """A difference of scores, with its sign."""
-    text = quality_text(difference, metric)
+    """A difference of scores with its interval and its sign: of accuracies in percentage points."""
+    text = with_interval(difference, 0.01, "pp") if metric == "accuracy" else quality_text(difference, metric)
     return text if difference.value < 0 else Valued(f"+{text}", text.value)
+
+
+def contrast_text(figure: Interval, metric: str) -> Valued:
+    """What two scores differ by: accuracies by their difference, errors by their quotient."""
+    return signed_quality_text(figure, metric) if metric == "accuracy" else with_interval(figure, least=SCORE_DIGITS)
 
 
 def error_text(error: float | None) -> str:

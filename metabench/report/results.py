@@ -18,6 +18,7 @@ from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_e
 from metabench.record.timing import PHASES
 from metabench.report.bundles import Bundle, bundles, drift_of, grouped, time_key, training_key
 from metabench.report.noise import noise_spread
+from metabench.report.scores import score_of
 from metabench.statistics.ratios import step_interval
 from metabench.statistics.spread import Spread, noise_of, typical_spread
 
@@ -27,9 +28,10 @@ LAUNCH_COLUMNS = ("launches", "kernels", "busy_s", "busy_share", "note")
 GPU_COLUMNS = ("sm_mhz", "memory_mhz", "celsius", "watts")
 """State of the GPU right after the timing."""
 PHASE_COLUMNS = {phase: f"phase_{phase.replace(' ', '_').replace('-', '_')}" for phase in PHASES}
-QUALITY_COLUMNS = ("metric", "value", "low", "high", "tasks", "batch_norm", "iterations", "train_s")
+SCORE_COLUMNS = ("value", "low", "high")
+QUALITY_COLUMNS = ("tasks", "steps", "batch_norm", "iterations", "train_s")
 WHOLE = (
-    *("parameters", "samples", "block", "quality_tasks", "quality_iterations"),
+    *("parameters", "samples", "block", "quality_tasks", "quality_steps", "quality_iterations"),
     *(name for name in MEMORY_COLUMNS if name.endswith("_bytes")),
     *("gpu_after_sm_mhz", "gpu_after_memory_mhz", "gpu_after_celsius"),
 )
@@ -173,6 +175,8 @@ def _record(row: Measurement, noise: Spread | None) -> dict[str, Any]:
         **{f"gpu_{name}": _of(row.launches, name) for name in LAUNCH_COLUMNS},
         **{f"gpu_after_{name}": _of(gpu, name) for name in GPU_COLUMNS},
         "gpu_after_reasons": ", ".join(gpu.reasons) if gpu and gpu.reasons else None,
+        "quality_metric": _of(quality, "metric"),
+        **{f"quality_{name}": _of(quality and score_of(quality), name) for name in SCORE_COLUMNS},
         **{f"quality_{name}": _of(quality, name) for name in QUALITY_COLUMNS},
         "started": row.started,
         "seconds": row.seconds,

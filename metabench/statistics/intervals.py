@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,12 @@ drifts. Differences between implementations that matter to a choice are mostly l
 RESAMPLES = 1000
 """How often a bootstrap draws."""
 STOPPING_CONFIDENCE = 0.99
+NORMAL = 1.96
+"""How many deviations half a 95 % interval of a mean over many tasks is wide, as few-shot results are published."""
+LARGEST_LOGARITHM = 500.0
+"""The largest logarithm of a factor that is raised again."""
+Scale: TypeAlias = Literal["share", "positive", "any"]
+"""What a figure may be: between 0 and 1, above 0, or any number."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,11 @@ class Interval:
     def drawn(self) -> "Interval":
         """The interval as it can be drawn: the value alone where the interval is not known."""
         return self if self.known else Interval(self.value, self.value, self.value)
+
+
+def scale_of(metric: str) -> Scale:
+    """What a score may be: an accuracy is a share, and errors are positive."""
+    return "share" if metric == "accuracy" else "positive"
 
 
 def summarise(samples: Sequence[float], block: int = 1) -> Summary:
@@ -90,9 +102,29 @@ def known_within(samples: Sequence[float], share: float) -> bool:
     return scale * (high - low) / 2 < share * float(np.median(ordered))
 
 
-def mean_interval(values: Sequence[float] | np.ndarray) -> Mean:
-    """Mean ± 1.96 σ/√n, as few-shot results are published; with one value the interval is that value."""
+def mean_interval(values: Sequence[float] | np.ndarray, metric: str) -> Mean:
+    """The mean of the scores of tasks, with its interval; with one value the interval is that value."""
     array = np.asarray(values, dtype=float)
     centre = float(array.mean())
-    half = 1.96 * float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else 0.0
-    return Mean(centre, centre - half, centre + half, len(array))
+    half = NORMAL * float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else 0.0
+    low, high = ends(centre, half, len(array), metric) if len(array) > 1 else (centre, centre)
+    return Mean(centre, low, high, len(array))
+
+
+def ends(mean: float, half: float, tasks: int, metric: str) -> tuple[float, float]:
+    """The ends of the interval of a mean score over so many tasks, where `half` is 1.96 σ/√n.
+
+    An accuracy has Wilson's interval, which lies in [0, 1], for as many independent answers as have the same deviation
+    of the mean. Of tasks that are all right or all wrong there are no more answers than tasks. An error has the
+    interval of its logarithm, by the delta method, which lies above 0.
+    """
+    if scale_of(metric) == "positive":
+        factor = math.exp(min(half / mean, LARGEST_LOGARITHM)) if mean > 0 else 1.0
+        return mean / factor, mean * factor
+    mixed = mean * (1 - mean)
+    if mixed > 0 and half == 0:
+        return mean, mean
+    answers = mixed * (NORMAL / half) ** 2 if mixed > 0 else tasks
+    centre, share = mean + NORMAL**2 / (2 * answers), 1 + NORMAL**2 / answers
+    width = NORMAL * math.sqrt(max(mixed, 0.0) / answers + (NORMAL / (2 * answers)) ** 2)
+    return max(0.0, min(mean, (centre - width) / share)), min(1.0, max(mean, (centre + width) / share))

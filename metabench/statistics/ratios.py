@@ -1,4 +1,4 @@
-"""Estimates with their 95 % intervals: times over rounds, ratios formed within a round, quality over seeds."""
+"""Estimates with their 95 % intervals: times over rounds, ratios formed within a round."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from metabench.record.timing import MIN_SAMPLES, Summary
 from metabench.statistics.intervals import CONFIDENCE, RESAMPLES
 from metabench.statistics.intervals import Interval as Interval
-from metabench.statistics.spread import Spread, spread_of_rounds, student
+from metabench.statistics.spread import Spread, spread_of_rounds
 
 LARGEST_LOG = 700.0
 ROUNDS_TO_TELL = 3  # two rounds say too little about how rounds vary
@@ -123,26 +123,3 @@ def with_noise(figure: Interval, noise: Spread | None) -> Interval:
     centre, half = math.log(figure.value), noise.half
     low, high = (math.hypot(math.log(end) - centre, half) for end in (figure.low, figure.high))
     return Interval(figure.value, math.exp(centre - low), exp_of(centre + high))
-
-
-def difference(score: Interval, other: Interval) -> Interval:
-    """A score minus another. Their intervals are added as those of independent scores."""
-    half = math.hypot((score.high - score.low) / 2, (other.high - other.low) / 2)
-    centre = score.value - other.value
-    return Interval(centre, centre - half, centre + half)
-
-
-def over_seeds(scores: Sequence[Interval]) -> Interval:
-    """The mean of the scores of training seeds, each with its interval over held-out tasks; at least one score.
-
-    One seed has its own interval, over tasks alone. Of several, half the width is √(a² + b²), where a is half of
-    Student's interval of the mean over seeds, and b² the mean of the squared half-widths over tasks. b does not shrink
-    with more seeds, because all of them are judged on the same tasks.
-    """
-    if len(scores) == 1:
-        return scores[0]
-    values = np.array([score.value for score in scores])
-    tasks = float(np.mean([((score.high - score.low) / 2) ** 2 for score in scores]))
-    seeds = student(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    half, centre = math.sqrt(seeds**2 + tasks), float(values.mean())
-    return Interval(centre, centre - half, centre + half)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -27,7 +27,7 @@ from metabench.measure.roofline import iteration_calls, measure_peaks, step_byte
 from metabench.record.axes import LARGEST
 from metabench.record.cell import Cell
 from metabench.record.measurement import Energy, Gate, Launches, Memory, Theory, Work
-from metabench.record.quality import Quality, Score
+from metabench.record.quality import Quality, Score, TaskScores
 from metabench.record.timing import GpuState, Phases, StepTime, Time
 from metabench.statistics.intervals import mean_interval
 from metabench.sweep.fits import recorded_fits
@@ -259,7 +259,8 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
     scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
     if not bool(torch.isfinite(scores).all()):
         raise Diverged("the score of a held-out task is not finite")
-    by_step = [mean_interval(column.numpy()) for column in scores.T]
+    metric = "accuracy" if distribution.kind == "classification" else "mse"
+    by_step = [mean_interval(column.numpy(), metric) for column in scores.T]
     final = by_step[-1]
     if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
         raise Diverged("the scores of held-out tasks are too large for an interval")
@@ -268,7 +269,7 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
         value=final.value,
         low=final.low,
         high=final.high,
-        metric="accuracy" if distribution.kind == "classification" else "mse",
+        metric=metric,
         tasks=final.n or 0,
         iterations=cell.iterations,
         train_s=trained.seconds,
@@ -276,7 +277,19 @@ def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve
         by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
         curve=trained.curve,
         fits=fits,
+        task_scores=_task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
     )
+
+
+def _task_scores(scores: Sequence[float], answers: int) -> TaskScores:
+    """The score of each test task, for a file: as its number of right answers, or else with four digits.
+
+    `answers` is how many a task has, 0 where the score is no share of them. A task distribution of other packages may
+    have another number of them than it is asked for.
+    """
+    if answers and all(math.isclose(round(n), n, abs_tol=1e-3) for n in (score * answers for score in scores)):
+        return TaskScores(1 / answers, [round(score * answers) for score in scores])
+    return TaskScores(1.0, [float(f"{score:.4g}") for score in scores])
 
 
 def _finite(value: float) -> float | None:

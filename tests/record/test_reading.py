@@ -87,6 +87,12 @@ def test_every_row_of_every_committed_run_is_one(file):
             0.7,
             "'quality.by_step[...]': a figure lies outside of its interval",
         ),
+        ("quality.task_scores", {"unit": 0.0, "numbers": [1]}, "'quality.task_scores.unit': expected a number > 0.0"),
+        (
+            "quality.task_scores",
+            {"unit": 0.2, "numbers": [True]},
+            "'quality.task_scores.numbers[...]': expected a whole number or a number, got true or false",
+        ),
         ("warnings", "one", "'warnings': expected a list, got a text"),
     ],
 )
@@ -94,6 +100,14 @@ def test_a_row_of_wrong_types_is_named_by_what_is_wrong(path, value, says):
     with pytest.raises(ValueError) as raised:
         measurement_of(with_part(path, value))
     assert re.sub(r"\[\d+\]", "[...]", str(raised.value)) == says
+
+
+def test_scores_of_tasks_are_read_as_they_were_written():
+    row = with_part("quality.task_scores", {"unit": 0.2, "numbers": [5, 3, 0]})
+    assert measurement_of(row).quality.task_scores.values == pytest.approx([1.0, 0.6, 0.0])
+    written = json.dumps(measurement_of(row).to_json()["quality"]["task_scores"]["numbers"])
+    assert written == "[5, 3, 0]"  # a whole number stays as short
+    assert measurement_of(a_row()).quality.task_scores is None  # as earlier versions wrote it
 
 
 def test_what_is_lacking_is_named():

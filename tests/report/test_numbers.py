@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from metabench.report.numbers import bytes_text, duration_text, error_text, quality_text, time_text, trim, with_interval
+from metabench.report.numbers import (
+    bytes_text,
+    contrast_text,
+    duration_text,
+    error_text,
+    quality_text,
+    time_text,
+    trim,
+    with_interval,
+)
 from metabench.statistics.ratios import Interval
 
 
@@ -80,11 +89,15 @@ def test_durations():
 
 
 def test_quality():
-    assert quality_text(Interval(0.9876, 0.9846, 0.9906), "accuracy") == "98.8 ± 0.3 %"
-    assert quality_text(Interval(0.9876, 0.9862, 0.9890), "accuracy") == "98.76 ± 0.14 %"
-    assert quality_text(Interval(0.99987, 0.99983, 0.99991), "accuracy") == "99.99 ± 0.004 %"
-    assert quality_text(Interval(0.674, 0.60, 0.748), "mse") == "0.67 ± 0.07"
-    assert quality_text(Interval(1.0, 1.0, 1.0), "accuracy") == "100 ± 0 %"
+    assert quality_text(Interval(0.9876, 0.9846, 0.9906), "accuracy") == "98.8 % [98.5, 99.1]"
+    assert quality_text(Interval(0.9876, 0.9862, 0.9890), "accuracy") == "98.76 % [98.62, 98.90]"
+    assert quality_text(Interval(0.99987, 0.99983, 0.99991), "accuracy") == "99.99 % [99.98, 99.99]"
+    assert quality_text(Interval(0.674, 0.60, 0.748), "mse") == "0.67 [0.60, 0.75]"
+    assert quality_text(Interval(0.37, 0.15, 0.90), "mse") == "0.37 [0.15, 0.90]"  # two digits: 0.38 is another mean
+    assert quality_text(Interval(0.37, 0.004, 30.0), "mse") == "0.37 [0.004, 30.00]"  # no end above 0 reads as 0
+    assert with_interval(Interval(400.0, 20.0, 900.0)) == "400 [20, 900]"
+    assert quality_text(Interval(1.0, 0.9936, 1.0), "accuracy") == "100.0 % [99.4, 100.0]"
+    assert quality_text(Interval(1.0, 1.0, 1.0), "accuracy") == "100 % [100, 100]"
 
 
 def test_errors():
@@ -93,5 +106,12 @@ def test_errors():
 
 
 def test_a_score_of_an_adaptation_that_overshot_is_an_order_of_magnitude():
-    assert quality_text(Interval(1.9e25, -9e25, 13e25), "mse") == "2e+25 ± 1e+26"
-    assert quality_text(Interval(1234.5, 1200.0, 1269.0), "mse") == "1230 ± 30"
+    assert quality_text(Interval(1.9e25, -9e25, 13e25), "mse") == "2e+25 [-9e+25, 1e+26]"
+    assert quality_text(Interval(29.0, 8e-8, 1e10), "mse") == "3e+01 [8e-08, 1e+10]"
+    assert quality_text(Interval(1234.5, 1200.0, 1269.0), "mse") == "1230 [1200, 1270]"
+
+
+def test_what_two_scores_differ_by():
+    assert contrast_text(Interval(0.023, 0.009, 0.037), "accuracy") == "+2.3 pp [0.9, 3.7]"
+    assert contrast_text(Interval(-0.023, -0.037, -0.009), "accuracy") == "-2.3 pp [-3.7, -0.9]"
+    assert contrast_text(Interval(1.04, 0.98, 1.10), "mse") == "1.04 [0.98, 1.10]"

@@ -1,6 +1,7 @@
 """Reading run folders, and the flat frames made of them."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -113,8 +114,13 @@ def test_every_figure_of_a_row_has_its_column(run_of, row):
     assert pd.isna(found["nvml_bytes"])
     assert (found["data_name"], found["data_hash"], found["parameters"]) == ("sinusoid", "ab" * 32, 1761)
     assert (found["gate_engine_error"], found["gate_definition_error"]) == (3e-15, 2e-10)
-    names = ("metric", "value", "low", "high", "tasks", "batch_norm", "iterations", "train_s")
+    names = ("metric", "value", "tasks", "batch_norm", "iterations", "train_s")
     assert [found[f"quality_{name}"] for name in names] == [quality[name] for name in names]
+    # a row without task scores has ± 0.03: its logarithm's interval
+    assert (found["quality_low"], found["quality_high"]) == pytest.approx(
+        (0.48 * math.exp(-0.03 / 0.48), 0.48 * math.exp(0.03 / 0.48))
+    )
+    assert found["quality_steps"] == 2
     assert (found["started"], found["seconds"]) == (made["started"], made["seconds"])
 
 

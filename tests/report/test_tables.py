@@ -132,7 +132,7 @@ def test_algorithms_that_are_not_matched_stand_in_one_table_and_are_marked(synth
     assert [r["algorithm"] for r in records(table)] == ["maml", "fomaml", "anil", "reptile"]
     marked = {r["algorithm"] for r in records(table) if "†" in r["time ÷ maml"]}
     assert marked == {r["algorithm"] for r in records(table) if "†" in r["memory ÷ maml"]} == {"reptile"}
-    assert "† not matched: divided by maml at inner steps 1, meta-batch 25, query 10." in table.notes
+    assert "† not matched: compared with maml at inner steps 1, meta-batch 25, query 10." in table.notes
     assert "Not the same in all rows (see results.csv): outer, outer lr." in table.notes
 
 
@@ -141,14 +141,16 @@ def test_quality_is_the_mean_over_the_seeds_that_ended_well(synthetic):
     table = only(tables_of(synthetic, "Cost and quality"))
     for record in records(table):
         scores = csv.ok[(csv.ok["algorithm"] == record["algorithm"]) & csv.ok["quality_value"].notna()]
-        assert_shows(record["MSE"], scores["quality_value"].mean())
+        assert_shows(record["MSE"], statistics.geometric_mean(scores["quality_value"]))
         assert record["training"] == f"{statistics.median(scores['quality_train_s']):.1f} s"
     lines = {r["algorithm"]: r for r in records(table)}
-    # three seeds 0.40, 0.41, 0.42: t(2) = 4.3027, √((4.3027 · 0.01 / √3)² + 0.03²) = 0.0389
-    assert (lines["maml"]["MSE"], lines["maml"]["seeds"]) == ("0.41 ± 0.04", "3")
+    # logarithms of three seeds 0.40, 0.41, 0.42: t(2) = 4.3027, √((4.3027 · 0.0244 / √3)² + (0.03 / 0.41)²) = 0.0950
+    assert (lines["maml"]["MSE"], lines["maml"]["seeds"]) == ("0.41 [0.37, 0.45]", "3")
     assert lines["fomaml"]["seeds"] == "2 of 3"
     assert lines["fomaml"]["status"].startswith("diverged (1 of 9 rows): the training loss is nan")
-    assert {(r["iterations"], r["batch norm"]) for r in lines.values()} == {("1000", "none")}
+    assert {(r["iterations"], r["test steps"]) for r in lines.values()} == {("1000", "2")}
+    assert "batch norm" not in table.columns  # no network here normalises
+    assert "Tested on 600 tasks, with 100 query examples." in table.notes
 
 
 def test_quality_by_adaptation_step(synthetic):
@@ -369,7 +371,7 @@ def test_a_time_is_shared_by_cells_whose_iterations_cost_the_same(run_of, row):
     rows = [timed, row(iterations=9000, measure=["quality"], inner_lr=0.1)]
     line = only(records(only(tables_of(run_of(rows), "Cost"))))
     assert_shows(line["step time"], timed["time"]["step"]["median"])
-    assert (line["iterations"], line["MSE"]) == ("9000", "0.40 ± 0.03")
+    assert (line["iterations"], line["MSE"]) == ("9000", "0.40 [0.37, 0.43]")
 
 
 def test_accuracy_is_in_percent_and_the_title_names_the_data(run_of, row):
@@ -378,7 +380,8 @@ def test_accuracy_is_in_percent_and_the_title_names_the_data(run_of, row):
     made["quality"] |= {"metric": "accuracy", "value": 0.9712, "low": 0.9678, "high": 0.9746, "by_step": []}
     table = only(tables_of(run_of([made]), "Cost and quality"))
     assert table.title.startswith("Cost and quality: glyphs (task omniglot), 5-way 1-shot, conv4-64, engine vmap")
-    assert only(records(table))["accuracy"] == "97.1 ± 0.3 %"
+    assert only(records(table))["accuracy"] == "97.1 % [96.8, 97.4]"
+    assert only(records(table))["seeds"] == "1 seed"
     assert any("one training seed" in note for note in table.notes)
 
 
@@ -456,3 +459,53 @@ def test_the_terminal_shows_the_same_tables(synthetic):
             assert table.title in text
             assert all(figure in text for row in table.rows for figure in row if len(figure) < 40)
     assert max(len(line) for line in text.splitlines()) < 260
+
+
+def judged(row, algorithm, seed, scores, **axes):
+    """The row of a training with the score of each of its test tasks."""
+    made = row(algorithm=algorithm, seed=seed, eval_tasks=len(scores), **axes)
+    mean = statistics.fmean(scores)
+    low, high = mean * math.exp(-0.1), mean * math.exp(0.1)
+    made["quality"] |= {"value": mean, "low": low, "high": high, "tasks": len(scores), "by_step": []}
+    made["quality"]["task_scores"] = {"unit": 1.0, "numbers": list(scores)}
+    return made
+
+
+def test_quality_is_compared_on_the_same_test_tasks(run_of, row):
+    """The tasks differ tenfold in difficulty, and both algorithms alike: a sixth of the error less shows."""
+    tasks = [10 ** (number / 20) for number in range(21)]
+    rows = [judged(row, "maml", seed, [(1 + 0.01 * seed) * score for score in tasks]) for seed in range(3)]
+    rows += [judged(row, "anil", seed, [1.2 * (1 + 0.01 * seed) * score for score in tasks]) for seed in range(3)]
+    table = only(tables_of(run_of(rows), "Cost and quality"))
+    lines = {r["algorithm"]: r["MSE ÷ maml"] for r in records(table)}
+    assert lines == {"maml": "1", "anil": "1.200 [1.200, 1.200]"}
+    assert any(note.startswith("MSE ÷ maml: a quotient") and "task by task" in note for note in table.notes)
+
+
+def test_accuracies_are_compared_by_their_difference(run_of, row):
+    rows = [
+        judged(row, name, 0, scores, ways=5, shots=1, query=1)
+        for name, scores in (
+            ("maml", [4, 5, 3, 4]),
+            ("anil", [3, 5, 2, 3]),
+        )
+    ]
+    for made in rows:
+        made["quality"] |= {"metric": "accuracy", "value": made["quality"]["value"] / 5, "low": 0.0, "high": 1.0}
+        made["quality"]["task_scores"]["unit"] = 0.2
+    lines = {r["algorithm"]: r["accuracy - maml"] for r in records(only(tables_of(run_of(rows), "Cost and quality")))}
+    # differences of 1, 0, 1 and 1 of 5: 0.15 ± 1.96 · 0.1 / √4
+    assert lines == {"maml": "0", "anil": "-15 pp [-25, -5]"}
+
+
+@pytest.mark.parametrize("changes", [{"eval_query": 50}, {"batch_norm": "running"}])
+def test_quality_is_not_compared_with_what_was_tested_otherwise(run_of, row, changes):
+    rows = [judged(row, "maml", 0, [1.0, 2.0]), judged(row, "anil", 0, [1.0, 2.5], **changes)]
+    assert "MSE ÷ maml" not in only(tables_of(run_of(rows), "Cost and quality")).columns
+
+
+def test_without_the_scores_of_tasks_quality_is_not_compared(synthetic, run_of, row):
+    assert "MSE ÷ maml" not in only(tables_of(synthetic, "Cost and quality")).columns
+    rows = [judged(row, "maml", 0, [1.0, 2.0]), judged(row, "anil", 0, [1.0, 2.5])]
+    rows[1]["data"]["content_hash"] = "cd" * 32  # the data behind the tasks is another
+    assert "MSE ÷ maml" not in only(tables_of(run_of(rows), "Cost and quality")).columns

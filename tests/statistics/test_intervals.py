@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
-from scipy.stats import binom, quantile_test
+from scipy.stats import binom, binomtest, quantile_test
 
-from metabench.statistics.intervals import known_within, mean_interval, median_interval, summarise
+from metabench.statistics.intervals import ends, known_within, mean_interval, median_interval, summarise
 
 
 def test_summary_of_a_known_sample():
@@ -85,10 +85,25 @@ def test_one_outlier_moves_neither_median_nor_interval():
 
 
 def test_mean_interval_is_the_published_one():
-    values = [0.8, 1.0, 0.6, 1.0]
-    mean = mean_interval(values)
-    sigma = math.sqrt(sum((v - 0.85) ** 2 for v in values) / 3)
-    assert mean.value == pytest.approx(0.85)
-    assert mean.high - mean.value == pytest.approx(1.96 * sigma / 2)
-    assert mean.n == 4
-    assert mean_interval([0.5]).low == 0.5
+    """Few-shot results are published as the mean ± 1.96 σ/√n: of many tasks, far from 0 and 1, it is hardly another."""
+    values = np.random.default_rng(1).integers(0, 6, 600) / 5
+    half = 1.96 * values.std(ddof=1) / math.sqrt(600)
+    mean = mean_interval(values, "accuracy")
+    assert (mean.value, mean.n) == (pytest.approx(values.mean()), 600)
+    assert (mean.low, mean.high) == pytest.approx((mean.value - half, mean.value + half), abs=0.03 * half)
+    assert mean_interval([0.5], "accuracy").low == mean_interval([0.5], "mse").high == 0.5
+
+
+@pytest.mark.parametrize(("right", "answers"), [(600, 600), (0, 600), (45, 50), (599, 600)])
+def test_an_accuracy_of_one_answer_a_task_has_wilsons_interval(right, answers):
+    expected = binomtest(right, answers).proportion_ci(0.95, "wilson")
+    found = mean_interval([1.0] * right + [0.0] * (answers - right), "accuracy")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=2e-3)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_the_interval_of_an_error_is_that_of_its_logarithm():
+    low, high = ends(0.4, 0.4, 600, "mse")
+    assert (low, high) == pytest.approx((0.4 / math.e, 0.4 * math.e))
+    assert ends(0.0, 0.0, 600, "mse") == (0.0, 0.0)
+    assert ends(1e-100, 1e100, 600, "mse")[0] >= 0  # as a damaged row may have it

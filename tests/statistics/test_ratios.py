@@ -9,7 +9,7 @@ from recorded import RUNS, TARGET, recorded
 
 from metabench.report.numbers import time_text, with_interval
 from metabench.statistics.intervals import Interval, summarise
-from metabench.statistics.ratios import over_seeds, ratio_interval, step_interval, time_interval
+from metabench.statistics.ratios import ratio_interval, step_interval, time_interval
 
 RECORDED = {
     # The same work in two processes a round, µs per call: an A/A comparison.
@@ -144,21 +144,3 @@ def test_times_agree_with_their_ratio_and_lie_in_their_interval():
     assert jumpy.value == pytest.approx(2)
     assert jumpy.low <= jumpy.value <= jumpy.high
     assert time_interval({}) is None
-
-
-def test_one_seed_keeps_its_interval():
-    score = Interval(0.9, 0.88, 0.92)
-    assert over_seeds([score]) == score
-
-
-def test_several_seeds_by_hand():
-    # Over seeds: t(1) = 12.7062, standard deviation 0.141421, so a = 12.7062 · 0.141421 / √2 = 1.27062; b = 0.1.
-    mean = over_seeds([Interval(0.4, 0.3, 0.5), Interval(0.6, 0.5, 0.7)])
-    assert mean.value == pytest.approx(0.5)
-    assert mean.high - mean.value == pytest.approx(math.sqrt(1.27062**2 + 0.1**2), rel=1e-5)
-    assert mean.value - mean.low == pytest.approx(mean.high - mean.value)
-
-
-def test_seeds_that_agree_do_not_narrow_the_interval_over_tasks():
-    mean = over_seeds([Interval(0.5, 0.4, 0.6)] * 5)
-    assert (mean.low, mean.high) == (pytest.approx(0.4), pytest.approx(0.6))

@@ -4,6 +4,7 @@ import json
 import tomllib
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from msgspec import to_builtins
@@ -18,7 +19,9 @@ from metabench.errors import Incorrect, Unsupported
 from metabench.measure import energy
 from metabench.measure.roofline import step_flops
 from metabench.record.measurement import Energy, Launches, Memory, Peaks
+from metabench.record.quality import TaskScores
 from metabench.record.timing import GpuState
+from metabench.statistics.intervals import mean_interval
 from metabench.sweep import measuring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
@@ -306,6 +309,27 @@ def measured(cell, **settings):
     found = {}
     measure_cell(cell, {**SETTINGS, "time_budget_s": 0.05, **settings}, None, found.update)
     return found
+
+
+def test_the_score_of_each_test_task_is_kept(monkeypatch):
+    """Its mean is the value of the row, and its interval is formed of it."""
+    found = measured(cell_of(measure=["quality"], iterations=2, eval_tasks=30, eval_query=10), curve_points=0)[
+        "quality"
+    ]
+    scores = found.task_scores.values
+    assert (len(scores), found.task_scores.unit, found.steps) == (30, 1.0, 10)
+    assert np.mean(scores) == pytest.approx(found.value, rel=1e-4)
+    expected = mean_interval(scores, "mse")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-3)
+    assert 0 < found.low < found.value < found.high
+    assert found.train_s > 0 and len(found.curve) == 1
+
+
+def test_accuracies_are_kept_as_numbers_of_right_answers():
+    kept = measuring._task_scores([float(np.float32(0.2)), 1.0, float(np.float32(0.6))], 5)
+    assert (kept.unit, kept.numbers, json.dumps(kept.numbers)) == (0.2, [1, 5, 3], "[1, 5, 3]")
+    # another task distribution gave three answers, not five
+    assert measuring._task_scores([1 / 3, 1.0], 5) == TaskScores(1.0, [0.3333, 1.0])
 
 
 def test_energy_is_measured_where_it_is_asked_for_and_its_absence_has_a_reason(monkeypatch, tmp_path):

@@ -5,17 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from metabench.report.axes import TRAINING_AXES
-from metabench.report.bundles import (
-    Bundle,
-    Quality,
-    by_cost,
-    gain,
-    grouped,
-    quality,
-    status,
-    status_and_reason,
-    time_ratio_of,
-)
+from metabench.report.bundles import Bundle, by_cost, grouped, status, status_and_reason, time_ratio_of
 from metabench.report.claims.claim import Claim, Selection
 from metabench.report.claims.rules import (
     FAILS,
@@ -42,8 +32,10 @@ from metabench.report.claims.selection import (
 )
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.results import Run
+from metabench.report.scores import Quality, gain, quality
 from metabench.report.sections.scaling import figures_by_round
-from metabench.statistics.ratios import Interval, difference
+from metabench.statistics.ratios import Interval
+from metabench.statistics.scores import difference
 
 ALIKE = (
     *("task", "ways", "shots", "train_ways", "train_shots", "model", "preset", "batch_norm", "eval_query"),
@@ -218,11 +210,12 @@ def _gain(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
     if not mine or not theirs or mine.metric != claim.metric or theirs.metric != claim.metric:
         return None
     better = -1 if claim.metric in LOWER_IS_BETTER else 1
+    found: Interval | None = None
     if claim.after is None:
-        found, seeds = gain(bundle, other), len(bundle.scores.keys() & other.scores.keys())
-    else:
-        a, b = _read(claim, mine), _read(claim, theirs)
-        found, seeds = difference(a, b) if a and b else None, min(mine.seeds, theirs.seeds)
+        if gained := gain(bundle, other):
+            found, seeds = gained.figure, gained.seeds
+    elif (a := _read(claim, mine)) and (b := _read(claim, theirs)):
+        found, seeds = difference(a, b), min(mine.seeds, theirs.seeds)
     if found is None:
         return None
     ends = sorted((better * found.low, better * found.high))

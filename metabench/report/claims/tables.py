@@ -12,7 +12,7 @@ from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import Answer, Judged
 from metabench.report.claims.rules import OPEN, PARTLY, ClaimVerdict
 from metabench.report.document import Document, as_markdown
-from metabench.report.numbers import NOTHING, quality_text, trim, with_interval
+from metabench.report.numbers import NOTHING, quality_text, signed_quality_text, trim, with_interval
 from metabench.report.render.tables import Section, Table, axis_word, setting
 from metabench.report.sections.base import Column, table_of
 from metabench.statistics.ratios import Interval
@@ -102,8 +102,7 @@ def measured_text(claim: Claim, answer: Answer | None) -> str:
     measured = answer.measured
     figure = measured.figure
     if claim.figure == "quality":
-        text = quality_text(figure, claim.metric)
-        return f"+{text}" if claim.rule == "order" and figure.value > 0 else text
+        return (signed_quality_text if claim.rule == "order" else quality_text)(figure, claim.metric)
     if measured.exact:
         return f"{trim(figure.value, 0, 0)} (exact)"
     if figure.low == figure.high:

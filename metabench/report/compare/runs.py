@@ -9,11 +9,12 @@ from scipy.special import ndtr, ndtri
 
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle, Peak, axes_but, bundles, gain, order, status, training_key
+from metabench.report.bundles import Bundle, Peak, axes_but, bundles, order, status, training_key
 from metabench.report.compare.times import GroupChange, TimeChange, floor_of, group_changes, time_changes
 from metabench.report.noise import NoiseFloor
 from metabench.report.provenance import differing_conditions
 from metabench.report.results import Run
+from metabench.report.scores import gain, scores_of
 from metabench.statistics.intervals import CONFIDENCE, Interval
 from metabench.statistics.ranks import LEVEL, adjusted
 
@@ -138,14 +139,14 @@ def quality_changes(base: Iterable[Measurement], new: Iterable[Measurement]) -> 
 
 
 def _quality(base: Bundle, new: Bundle) -> tuple[Cell, str, Interval, int, float] | None:
-    found, before, after = gain(new, base), base.scores, new.scores
-    if not found:
+    gained, before, after = gain(new, base), scores_of(base), scores_of(new)
+    if not gained:
         return None
-    seeds = before.keys() & after.keys()
+    found, seeds = gained.figure, before.keys() & after.keys()
     metric = next(row.quality.metric for row in new.rows if row.quality)
     if all(after[seed] == before[seed] for seed in seeds):
         return new.cell, metric, Interval(0.0, 0.0, 0.0), len(seeds), 1.0
-    half = (found.high - found.low) / 2
+    half = found.value - found.low if found.value > 0 else found.high - found.value
     deviations = abs(found.value) / half * float(ndtri((1 + CONFIDENCE) / 2)) if half else math.inf
     return new.cell, metric, found, len(seeds), float(2 * ndtr(-deviations))
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from metabench.record.cell import Cell, varying
 from metabench.report.axes import LINE_TECHNIQUES, TRAINING_AXES
-from metabench.report.bundles import Bundle, Quality, by_axes, quality, status, telling_apart, time_key
+from metabench.report.bundles import Bundle, by_axes, status, telling_apart, time_key
 from metabench.report.figures.style import Look, looks_of
 from metabench.report.render.tables import axis_word, setting
 from metabench.report.results import Run
+from metabench.report.scores import Quality, quality
 
 GROUP_AXES = ("task", "ways", "shots", "device", "precision", "world_size", "machine")
 """Axes of which each combination of values has a panel of its own."""

@@ -8,9 +8,10 @@ from metabench.report.bundles import order
 from metabench.report.numbers import NOTHING, bytes_text, quality_text, time_text
 from metabench.report.render.tables import Table, axis_word
 from metabench.report.results import Run
+from metabench.report.scores import score_of
 from metabench.report.sections.base import Column, table_of
 from metabench.report.sections.device import busy_text, device_work, energy_text, joules, launches_text
-from metabench.statistics.ratios import Interval, step_interval
+from metabench.statistics.ratios import step_interval
 from metabench.statistics.spread import Spread
 
 FIRST = ("algorithm", "engine")
@@ -59,8 +60,7 @@ def _peak(row: Measurement) -> str:
 
 
 def _quality(row: Measurement) -> str:
-    found = row.quality
-    return quality_text(Interval(found.value, found.low, found.high), found.metric) if found else NOTHING
+    return quality_text(score_of(row.quality), row.quality.metric) if row.quality else NOTHING
 
 
 def _fixed(rows: Sequence[Measurement], axes: Sequence[str]) -> list[str]:

@@ -1,13 +1,14 @@
 """Columns that several tables have: status, time, memory, quality, and the ratios to a baseline."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle, Quality, ids_of, quality, status, status_and_reason, time_ratio_of
+from metabench.report.bundles import Bundle, ids_of, status, status_and_reason, time_ratio_of
 from metabench.report.noise import DRIFTING, ratio_text
-from metabench.report.numbers import NOTHING, bytes_text, exact, quality_text, time_text
+from metabench.report.numbers import NOTHING, Valued, bytes_text, contrast_text, exact, quality_text, time_text
+from metabench.report.scores import Contrast, Quality, contrast, quality
 from metabench.report.sections.base import Column, HasBundle
 from metabench.report.sections.device import (
     busy_text,
@@ -76,8 +77,8 @@ class Line:
     """The bundle whose time and memory they are divided by."""
     mark: str = ""
     """The mark of ratios to a baseline that is not matched."""
-    untrained: Bundle | None = None
-    """The bundle whose quality is subtracted: that of equal training without a technique."""
+    rival: Bundle | None = None
+    """The bundle whose quality it is held against."""
 
     @cached_property
     def quality(self) -> Quality | None:
@@ -87,7 +88,7 @@ class Line:
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of all cells that its figures stand on."""
-        return ids_of((self.bundle, self.cost, self.baseline, self.untrained))
+        return ids_of((self.bundle, self.cost, self.baseline, self.rival))
 
 
 def _rows(lines: Iterable[Line]) -> list[Measurement]:
@@ -140,5 +141,40 @@ def metric_word(lines: Iterable[Line]) -> str:
 
 
 def score_text(line: Line) -> str:
-    """The score ± half its interval."""
+    """The score with its interval."""
     return quality_text(line.quality.score, line.quality.metric) if line.quality else NOTHING
+
+
+def contrast_column(name: str, lines: Sequence[Line], paired: bool) -> Column[Line]:
+    """What each line's quality differs by from that of its rival; where `paired`, on the same test tasks alone."""
+    word = metric_word(lines)
+    shares = {line.quality.metric for line in lines if line.quality} == {"accuracy"}
+    title = f"{word} {'-' if shares else '÷'} {name}"
+
+    def found(line: Line) -> Contrast | None:
+        one = contrast(line.bundle, line.rival) if line.rival and line.rival is not line.bundle else None
+        return one if one and (one.paired or not paired) else None
+
+    def text(line: Line) -> str:
+        if line.rival is line.bundle and line.quality and any(map(found, lines)):
+            return Valued("0", 0.0) if shares else Valued("1", 1.0)
+        one = found(line)
+        return contrast_text(one.figure, line.quality.metric) + line.mark if one and line.quality else NOTHING
+
+    def notes(lines: Sequence[Line]) -> list[str]:
+        shown = [one for one in map(found, lines) if one]
+        if not shown:
+            return []
+        what = "in percentage points (pp)" if shares else "a quotient, whose mean over seeds is geometric"
+        how = "on the same test tasks, task by task" if all(one.paired for one in shown) else "as of independent tasks"
+        return [f"{title}: {what}; of the same training seeds, {how}, with its 95 % interval."]
+
+    return Column(title, text, droppable=True, notes=notes)
+
+
+def seeds_text(line: Line) -> str:
+    """How many training seeds the score is of, and how many there should be."""
+    wanted, found = len(line.bundle.seeds()), line.quality.seeds if line.quality else 0
+    if found != wanted:
+        return f"{found} of {wanted}"
+    return "1 seed" if found == 1 else str(found)

@@ -3,17 +3,29 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from metabench.record.cell import Cell
-from metabench.report.axes import LINE_TECHNIQUES, MACHINE, OWN_AXES, TASK, in_title_order
+from metabench.record.cell import Cell, varying
+from metabench.report.axes import LINE_TECHNIQUES, MACHINE, OWN_AXES, TASK, TRAINING_AXES, in_title_order
 from metabench.report.bundles import BASELINE, LOOP, Bundle, by_axes, time_key, values_of
 from metabench.report.numbers import NOTHING, duration_text, quality_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.sections.base import MARKS, Column, differing_notes, labels, matched_axes, section, table_of
-from metabench.report.sections.columns import Line, compared_columns, metric_word, score_text
+from metabench.report.sections.columns import (
+    Line,
+    compared_columns,
+    contrast_column,
+    metric_word,
+    score_text,
+    seeds_text,
+)
+from metabench.text import counted
 
 GROUP = in_title_order((*TASK, "model", "engine", "precision", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
+JUDGED = ("batch_norm", "eval_query", "eval_tasks")
+"""The axes that say on what, and how, a training is tested."""
+TOLD_STEPS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Steps whose scores a table has beside the last one: with all it would be too wide to read."""
 UNMATCHED = " †"
 
 
@@ -44,7 +56,11 @@ def _tables(kind: str, shown: list[tuple[Bundle, Bundle]], baselines: list[Bundl
     # a line without a match is rather divided by what stands in the same table
     costs = [cost for _, cost in shown]
     baselines = sorted(baselines, key=lambda other: all(cost is not other for cost in costs))
-    lines = [Line(own, cost, *_baseline(cost, baselines)) for own, cost in shown]
+    trained = [own for own, _ in shown if own.asked_for("quality")]
+    lines = []
+    for own, cost in shown:
+        baseline, mark = _baseline(cost, baselines)
+        lines.append(Line(own, cost, baseline, mark, _rival(own, baseline, trained)))
     yield _table(kind, lines, _unmatched(baselines), run)
     if kind == "Cost and quality":
         yield from _by_step(lines, run)
@@ -60,6 +76,21 @@ def _baseline(bundle: Bundle, baselines: Sequence[Bundle]) -> tuple[Bundle | Non
     # of several, rather that with the same outer optimiser
     matched.sort(key=lambda other: values_of(other.cell, ("outer",)) != values_of(cell, ("outer",)))
     return (matched[0], "") if matched else (_unmatched(baselines), UNMATCHED)
+
+
+def _rival(own: Bundle, baseline: Bundle | None, trained: Sequence[Bundle]) -> Bundle | None:
+    """The training of the baseline that was judged alike; of several the one that is most like the line's own."""
+    if baseline is None or not own.asked_for("quality"):
+        return None
+    others = [
+        other
+        for other in trained
+        if time_key(other.cell) == time_key(baseline.cell)
+        and values_of(other.cell, JUDGED) == values_of(own.cell, JUDGED)
+    ]
+    if own in others:
+        return own
+    return min(others, key=lambda other: len(varying((own.cell, other.cell), TRAINING_AXES)), default=None)
 
 
 def _plain(baselines: Sequence[Bundle]) -> Sequence[Bundle]:
@@ -79,7 +110,7 @@ def _matched_axes(cell: Cell) -> list[str]:
 def _table(kind: str, lines: Sequence[Line], unmatched: Bundle | None, run: Run) -> Table:
     cells = [line.bundle.cell for line in lines]
     scored = kind == "Cost and quality"
-    told = ("iterations", "batch_norm") if scored else ("iterations",)
+    told = ("iterations", "batch_norm", "eval_steps") if scored else ("iterations",)
     own = [axis for axis in OWN_AXES if axis not in told]
     named, fixed = labels(cells, GROUP, ("algorithm",), LINE_TECHNIQUES, own)
     says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round."
@@ -91,7 +122,7 @@ def _table(kind: str, lines: Sequence[Line], unmatched: Bundle | None, run: Run)
         lines,
         lambda line: line.ids,
         differing_notes(cells, OWN_AXES),
-        marks={UNMATCHED: f"† not matched: divided by {BASELINE} at {at}.", **MARKS},
+        marks={UNMATCHED: f"† not matched: compared with {BASELINE} at {at}.", **MARKS},
     )
 
 
@@ -101,23 +132,44 @@ def _quality_columns(lines: Sequence[Line]) -> list[Column[Line]]:
 
     return [
         Column(metric_word(lines), score_text, notes=_seeds_notes),
-        Column("seeds", _seeds),
+        contrast_column(BASELINE, lines, paired=True),
+        Column("seeds", seeds_text),
+        Column("test steps", _steps, notes=_steps_notes),
         Column("iterations", lambda line: trained(line, "iterations")),
-        Column("training", lambda line: duration_text(line.quality.train_s) if line.quality else NOTHING),
-        Column("batch norm", lambda line: trained(line, "batch_norm"), droppable=True),
+        Column("training", _training),
+        Column("batch norm", lambda line: trained(line, "batch_norm").replace("none", NOTHING), droppable=True),
     ]
 
 
-def _seeds(line: Line) -> str:
-    wanted, found = len(line.bundle.seeds()), line.quality.seeds if line.quality else 0
-    return str(found) if found == wanted else f"{found} of {wanted}"
+def _training(line: Line) -> str:
+    """Seconds of training; nothing where there was none."""
+    return duration_text(line.quality.train_s) if line.quality and line.quality.train_s else NOTHING
+
+
+def _steps(line: Line) -> str:
+    """After how many inner steps on a test task the score was taken."""
+    return str(max(line.quality.by_step)) if line.quality and line.quality.by_step else str(line.bundle.cell.eval_steps)
+
+
+def _steps_notes(lines: Sequence[Line]) -> list[str]:
+    shapes = {(line.bundle.cell.eval_tasks, line.bundle.cell.eval_query, line.bundle.cell.ways > 1) for line in lines}
+    notes = ["test steps: the inner steps on a test task after which the score was taken."]
+    if len(shapes) == 1 and any(line.quality for line in lines):
+        (tasks, query, classes) = shapes.pop()
+        notes.append(f"Tested on {tasks} tasks, with {counted(query, 'query example')}{' of each class' * classes}.")
+    return notes
 
 
 def _seeds_notes(lines: Sequence[Line]) -> list[str]:
     seeds = max((line.quality.seeds for line in lines if line.quality), default=0)
     if seeds > 1:
-        return ["Quality: the mean over training seeds; ± holds how seeds differ and that tasks are a sample."]
-    return ["Quality: of one training seed; ± holds that held-out tasks are a sample, not how seeds differ."][:seeds]
+        mean = "geometric mean" if any(line.quality.metric != "accuracy" for line in lines if line.quality) else "mean"
+        return [
+            f"Quality: the {mean} over training seeds; its interval holds how seeds differ and that tasks are a sample."
+        ]
+    return ["Quality: of one training seed; its interval holds that test tasks are a sample, not how seeds differ."][
+        :seeds
+    ]
 
 
 def _by_step(lines: Sequence[Line], run: Run) -> Iterator[Table]:
@@ -133,13 +185,13 @@ def _by_step(lines: Sequence[Line], run: Run) -> Iterator[Table]:
 
         return Column(str(step), text)
 
-    # after ten steps every tenth: a table of all would be too wide to read
-    steps = sorted({step for line in found if line.quality for step in line.quality.by_step})
+    scores = [line.quality.by_step for line in found if line.quality]
+    steps = sorted({step for by_step in scores for step in by_step if step in TOLD_STEPS or step == max(by_step)})
     named, _ = labels([line.bundle.cell for line in found], GROUP, ("algorithm",), LINE_TECHNIQUES)
     yield table_of(
         f"Quality by adaptation step: {setting(found[0].bundle.cell, GROUP, run.data_names)}",
-        f"{metric_word(found)} on held-out tasks after 0, 1, … inner steps.",
-        [*named, *(at(step) for step in steps if step <= 10 or step % 10 == 0)],
+        f"{metric_word(found)} on test tasks after so many inner steps.",
+        [*named, *map(at, steps)],
         found,
         lambda line: line.bundle.ids,
     )

@@ -135,8 +135,7 @@ def _table(target: Target, run: Run) -> Table:
         Column("trained for", lambda line: str(line.bundle.cell.iterations)),
         Column("points", lambda line: str(line.points)),
     ]
-    shown = quality_text(Interval(target.value, target.value, target.value), target.metric).split(" ± ")[0]
-    shown += " %" if target.metric == "accuracy" else ""
+    shown = quality_text(Interval(target.value, target.value, target.value), target.metric).split(" [")[0]
     how = f"{100 * SHARE:g} % of what" if target.metric not in LOWER_IS_BETTER else f"1 ÷ {SHARE:g} of what"
     return table_of(
         f"Time to target: {setting(cells[0], GROUP, run.data_names)}",

@@ -5,12 +5,19 @@ from typing import Any
 
 from metabench.record.cell import Cell
 from metabench.report.axes import MACHINE, OWN_AXES, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import Bundle, axes_but, gain, grouped, order, time_key, values_of
-from metabench.report.numbers import NOTHING, signed_quality_text
+from metabench.report.bundles import Bundle, axes_but, grouped, order, time_key, values_of
+from metabench.report.numbers import NOTHING
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, differing_notes, labels, section, table_of
-from metabench.report.sections.columns import Line, compared_columns, metric_word, score_text
+from metabench.report.sections.columns import (
+    Line,
+    compared_columns,
+    contrast_column,
+    metric_word,
+    score_text,
+    seeds_text,
+)
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
@@ -27,7 +34,7 @@ def techniques_tables(run: Run) -> Iterator[Table]:
         if techniques(bundle.cell):
             for own in judged.get(time_key(bundle.cell), [bundle]):
                 plain = without.get(time_key(bundle.cell, *TECHNIQUES))
-                lines.append(Line(own, bundle, plain, untrained=_same_without(own, trained)))
+                lines.append(Line(own, bundle, plain, rival=_same_without(own, trained)))
     for group in grouped(lines, lambda line: values_of(line.bundle.cell, GROUP)).values():
         if any(line.baseline for line in group):
             yield _table(sorted(group, key=_order), run)
@@ -58,13 +65,12 @@ def _same_without(own: Bundle, trained: Sequence[Bundle]) -> Bundle | None:
 def _table(lines: Sequence[Line], run: Run) -> Table:
     cells = [line.bundle.cell for line in lines]
     named, fixed = labels(cells, GROUP, ("algorithm", "engine"), TECHNIQUES)
-    word = metric_word(lines)
     columns: list[Column[Line]] = [
         *named,
         *compared_columns("without"),
-        Column(word, score_text, droppable=True),
-        Column(f"{word} - without", _gain_text, droppable=True, notes=_gain_notes),
-        Column("seeds", lambda line: str(line.quality.seeds) if line.quality else NOTHING, droppable=True),
+        Column(metric_word(lines), score_text, droppable=True),
+        contrast_column("without", lines, paired=False),
+        Column("seeds", lambda line: seeds_text(line) if line.quality else NOTHING, droppable=True),
     ]
     notes = differing_notes(cells, OWN_AXES)
     if any(0 < cell.first_order < 1 for cell in cells):
@@ -77,13 +83,3 @@ def _table(lines: Sequence[Line], run: Run) -> Table:
         lambda line: line.ids,
         notes,
     )
-
-
-def _gain_text(line: Line) -> str:
-    found = gain(line.bundle, line.untrained) if line.untrained else None
-    return signed_quality_text(found, line.quality.metric) if found and line.quality else NOTHING
-
-
-def _gain_notes(lines: Sequence[Line]) -> list[str]:
-    said = "Differences of quality: of the same training seeds; in accuracy, in percentage points."
-    return [said] if any(_gain_text(line) != NOTHING for line in lines) else []

@@ -142,9 +142,9 @@ def test_growth_with_a_size_that_is_not_known(held, row):
 
 
 def test_a_published_score_is_reached_or_not(held, row):
-    """MAML's error is 0.41 ± 0.03 in the mean of three seeds."""
+    """MAML's error is 0.41 in the mean of three seeds, ± 0.03 over tasks."""
     run = runs.run([row(seed=seed) for seed in range(3)])
-    assert held([run], **MSE, claimed=0.45).verdict == "holds"
+    assert held([run], **MSE, claimed=0.46).verdict == "holds"
     assert held([run], **MSE, claimed=2.0).verdict == "holds"  # better is reached, too
     assert held([run], **MSE, claimed=0.2).verdict == "does not hold"
     assert held([run], **MSE, claimed=0.2, allowance=0.3).verdict == "holds"
@@ -153,15 +153,15 @@ def test_a_published_score_is_reached_or_not(held, row):
     assert held([run], **{**MSE, "rule": "one-sided"}, at_most=0.5).verdict == "holds"
     assert held([run], **{**MSE, "rule": "one-sided"}, at_least=0.5).verdict == "does not hold"
     after = held([run], **MSE, claimed=0.82, allowance=0.1, after=1)  # twice the final error
-    assert after.verdict == "holds" and after.shown.measured.figure.value == pytest.approx(0.82)
+    assert after.verdict == "holds" and after.shown.measured.figure.value == pytest.approx(0.82, rel=1e-3)
 
 
 def test_a_shorter_training_refutes_nothing(held, row):
     run = runs.run([row(seed=seed) for seed in range(3)])  # 1000 iterations
     found = held([run], **MSE, claimed=0.2, setting={"iterations": 60_000})
     assert (found.verdict, found.reason) == ("cannot tell", "trained for 1 000 of 60 000 iterations")
-    assert found.shown.measured.figure.value == pytest.approx(0.41)
-    assert held([run], **MSE, claimed=0.45, setting={"iterations": 60_000}).verdict == "holds"
+    assert found.shown.measured.figure.value == pytest.approx(0.41, rel=1e-3)
+    assert held([run], **MSE, claimed=0.46, setting={"iterations": 60_000}).verdict == "holds"
     assert held([run], **MSE, claimed=0.2, setting={"iterations": 1000}).verdict == "does not hold"
     other = held([run], **MSE, claimed=0.2, setting={"model": "mlp-80x2", "meta_batch": 4})
     assert other.reason == "another model (mlp-40x2, not mlp-80x2); meta-batch 25, not 4"
@@ -294,7 +294,7 @@ def test_the_files_say_what_was_found(held, row):
     assert line["verdict"] == "does not hold" and line["cells"].split() == [row(seed=seed)["id"] for seed in range(3)]
     (told,) = claims_json([found])
     assert told["claimed"] == "0.2 ± 0.1 (0.05)" and told["settings"][0]["measured_value"] == figure.value
-    assert claims_table([found]).rows[0][3:5] == ("0.2 ± 0.1 (0.05)", "0.41 ± 0.04")
+    assert claims_table([found]).rows[0][3:5] == ("0.2 ± 0.1 (0.05)", "0.41 [0.37, 0.45]")
 
 
 def test_no_difference_is_no_order():

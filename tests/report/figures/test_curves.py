@@ -2,9 +2,10 @@
 
 import pytest
 
-from metabench.report.bundles import bundles, quality, training_key
+from metabench.report.bundles import bundles, training_key
 from metabench.report.figures.pareto import STEP, TRAINING
 from metabench.report.results import curves_frame, read_run, to_frame
+from metabench.report.scores import quality
 from places import EPYC
 
 QUALITY = ("training", "adaptation", "pareto")

@@ -130,14 +130,16 @@ def test_the_difference_of_quality_is_that_of_the_same_seeds(run_of, row):
     plain = [scored(seed, value) for seed, value in enumerate((0.40, 0.42, 0.47))]
     first = [scored(seed, value, first_order=1.0) for seed, value in enumerate((0.50, 0.53, 0.56))]
     line = only(records(only(tables_of(run_of([*plain, *first]), "Techniques"))))
-    # differences 0.10, 0.11, 0.09: t(2) = 4.3027, √((4.3027 · 0.01 / √3)² + 2 · 0.03²) = 0.0492
-    assert line["MSE - without"] == "+0.10 ± 0.05"
+    # logarithms of the quotients 1.25, 1.262, 1.191: t(2) = 4.3027, √((4.3027 · 0.0308 / √3)² + 0.0903²) = 0.1184
+    assert line["MSE ÷ without"] == "1.23 [1.10, 1.39]"
     assert (line["MSE"].split()[0], line["seeds"]) == ("0.53", "3")
-    # only the common seeds count: 0.11
+    # only the common seeds count: 0.53 / 0.42
     line = only(records(only(tables_of(run_of([plain[1], *first]), "Techniques"))))
-    assert line["MSE - without"] == "+0.11 ± 0.04"
+    assert line["MSE ÷ without"] == "1.26 [1.15, 1.38]"
     better = [scored(0, 0.30, first_order=1.0)]
-    assert only(records(only(tables_of(run_of([*plain, *better]), "Techniques"))))["MSE - without"] == "-0.10 ± 0.04"
+    assert (
+        only(records(only(tables_of(run_of([*plain, *better]), "Techniques"))))["MSE ÷ without"] == "0.75 [0.66, 0.85]"
+    )
 
 
 def test_quality_is_compared_with_the_same_training_alone(run_of, row):
@@ -145,7 +147,7 @@ def test_quality_is_compared_with_the_same_training_alone(run_of, row):
 
     def gain(**axes):
         line = only(records(only(tables_of(run_of([row(), row(**axes)]), "Techniques"))))
-        return line.get("MSE - without", "–")
+        return line.get("MSE ÷ without", "–")
 
     assert gain(first_order=1.0) != "–"
     assert gain(inner_optimizer="adam", inner_lr=0.001) != "–"
@@ -155,7 +157,7 @@ def test_quality_is_compared_with_the_same_training_alone(run_of, row):
     # of two plain ones, that of the same rate
     rows = [row(), row(inner_lr=0.5), row(inner_optimizer="adam", inner_lr=0.5)]
     rows[0]["quality"] |= {"value": 9.0, "low": 8.0, "high": 10.0}
-    assert only(records(only(tables_of(run_of(rows), "Techniques"))))["MSE - without"].startswith("+0.00")
+    assert only(records(only(tables_of(run_of(rows), "Techniques"))))["MSE ÷ without"].startswith("1.00 [")
 
 
 def test_maml_with_a_technique_is_divided_by_maml_without(run_of, row):
@@ -192,7 +194,7 @@ def test_a_technique_without_a_matched_plain_maml_is_marked(run_of, row):
     table = only(tables_of(run_of(rows), "Cost:"))
     line = only(r for r in records(table) if r["technique"] != "none")
     assert line["memory ÷ maml"] == "0.750 †"  # (1 + 5) · 0.25 / (1 + 1)
-    assert "† not matched: divided by maml at inner steps 1, meta-batch 25, query 10." in table.notes
+    assert "† not matched: compared with maml at inner steps 1, meta-batch 25, query 10." in table.notes
 
 
 def test_batch_norm_modes_are_told_apart(run_of, row):
