@@ -1,16 +1,20 @@
 """Quality along something, a line for each algorithm: seconds of meta-training, and inner steps on a held-out task."""
 
 from collections.abc import Callable, Sequence
-from statistics import fmean, median
+from dataclasses import replace
+from statistics import median
 from typing import Any, TypeAlias
 
 from metabench.record.measurement import Measurement
 from metabench.report.figures import shown
-from metabench.report.figures.axes import Axis, log_axis, score_axis, widened
+from metabench.report.figures.axes import Axis, log_axis, score_axis, size_ticks, widened, within
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
-from metabench.report.figures.marks import End, coloured, dashed, end_labels, height_for, layer, marked, only
+from metabench.report.figures.marks import DOT, End, coloured, dashed, end_labels, height_for, layer, marked, only
 from metabench.report.figures.trained import Trained, TrainedSetting, trained_looks, trained_settings
 from metabench.report.results import Run
+from metabench.statistics.intervals import scale_of
+from metabench.statistics.ratios import Interval
+from metabench.statistics.scores import mean_of
 
 WIDTH = 270
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -19,17 +23,19 @@ MOST_MARKS = 8  # on a line
 
 Points: TypeAlias = Sequence[tuple[float, float, float, float]]
 """(x, value, low, high) of each."""
-Line: TypeAlias = tuple[Trained, Points, bool]
-"""Last: whether it does not depend on x, and is drawn all across."""
+Dots: TypeAlias = Sequence[tuple[int, float, float]]
+"""(seed, x, value) of each."""
+Line: TypeAlias = tuple[Trained, Points, bool, Dots]
+"""Training, points, whether it does not depend on x and is drawn all across, and the dots of its training seeds."""
 
 
 @shown(30)
 def training(run: Run) -> Figure | None:
     """Quality against the seconds spent on meta-training."""
     says = (
-        "Mean over training seeds, at the median of their seconds (training and sampling, not evaluation); band: "
-        "lowest to highest seed, which is no interval. Dotted lines across: no meta-training. Left out: the start, "
-        "at 0 s."
+        "Mean over training seeds (of errors the geometric one), at the median of their times (training and "
+        "sampling, not evaluation). Small dots: the seeds, where there are few; band: lowest to highest seed, which is "
+        "no interval. Dotted lines across: no meta-training. Left out: the start, at 0 s."
     )
     title = "How good after how long: quality on validation tasks while meta-training"
     return figure_of(run, "training", title, says, _groups(run, "seconds", _trained, _seconds_axis))
@@ -39,8 +45,8 @@ def training(run: Run) -> Figure | None:
 def adaptation(run: Run) -> Figure | None:
     """Quality on held-out tasks against the number of inner steps taken on them."""
     says = (
-        "Band: 95 % interval, over training seeds and held-out tasks (one seed: over tasks alone). Dotted lines "
-        "across: no inner loop."
+        "Band: 95 % interval, over training seeds and held-out tasks (one seed: over tasks alone). Small dots: the "
+        "training seeds, where there are few. Dotted lines across: no inner loop."
     )
     title = "How fast they adapt: quality on held-out tasks, step by step"
     return figure_of(run, "adaptation", title, says, _groups(run, "step", _adapted, _steps_axis))
@@ -51,7 +57,7 @@ def _groups(
 ) -> list[Group]:
     """A panel for each setting in which a line has a point."""
     found = [(one, [line for trained in one.trained if (line := line_of(trained))]) for one in trained_settings(run)]
-    found = [(one, lines) for one, lines in found if not all(level for _, _, level in lines)]
+    found = [(one, lines) for one, lines in found if not all(level for _, _, level, _ in lines)]
     height = height_for(max((len(lines) for _, lines in found), default=0))
     return [Group("", [_panel(run, one, lines, along, x_axis(lines), height) for one, lines in found])]
 
@@ -68,25 +74,32 @@ def _panel(run: Run, one: TrainedSetting, lines: Sequence[Line], along: str, x: 
             "low": low,
             "high": high,
             "level": level,
+            "seed": seed,
             "cells": trained.cells,
         }
-        for trained, points, level in lines
-        for at, value, low, high in points
+        for trained, points, level, dots in lines
+        for seed, at, value, low, high in (
+            *((None, *point) for point in points),
+            *((*dot, None, None) for dot in dots if not level),
+        )
     ]
-    y = score_axis(one.metric, [row["value"] for row in rows])
+    bands = [Interval(row["value"], row["low"], row["high"]) for row in rows if row["seed"] is None]
+    log = one.metric != "accuracy" and min(row["value"] for row in rows) > 0
+    y = score_axis(one.metric, [*within(bands, log), *(row["value"] for row in rows)])
     looks = trained_looks(run, one.trained)
     ends = [
         End(trained.name, points[-1][0], points[-1][1], y.named(trained.name, points[-1][1]), across=level)
-        for trained, points, level in lines
+        for trained, points, level, _ in lines
     ]
     count = [{"op": "row_number", "as": "number"}, {"op": "count", "as": "points"}]
     counted = {"window": count, "frame": [None, None], "groupby": ["name"]}
     some = only(f"(datum.points - datum.number) % ceil(datum.points / {MOST_MARKS}) == 0")
-    moves, at_y, at_x = only("!datum.level"), y.at("value"), x.at(along)
+    moves, at_y, at_x = only("!datum.level && !isValid(datum.seed)"), y.at("value"), x.at(along)
     band = {"y": y.at("low"), "y2": {"field": y.field("high")}}
     layers = [
         layer({"type": "rule", "strokeDash": [1.5, 2.5]}, only("datum.level"), y=at_y, **coloured(looks)),
         layer({"type": "area", "opacity": 0.12}, moves, x=at_x, **band, **coloured(looks)),
+        layer({"type": "point", "size": DOT}, only("isValid(datum.seed)"), x=at_x, y=at_y, **marked(looks)),
         layer("line", moves, x=at_x, y=at_y, **dashed(looks)),
         layer("point", moves, counted, some, x=at_x, y=at_y, **marked(looks)),
         *end_labels(ends, looks, x, y, WIDTH, height),
@@ -97,7 +110,13 @@ def _panel(run: Run, one: TrainedSetting, lines: Sequence[Line], along: str, x: 
 def _adapted(trained: Trained) -> Line | None:
     steps = trained.quality.by_step
     points = tuple((float(step), score.value, score.low, score.high) for step, score in steps.items())
-    return (trained, points, len(points) == 1) if points else None
+    dots = [
+        (seed, float(point.step), point.value)
+        for seed, part in trained.dots.items()
+        for point in part.by_step
+        if point.step in steps
+    ]
+    return (trained, points, len(points) == 1, dots) if points else None
 
 
 def _trained(trained: Trained) -> Line | None:
@@ -109,8 +128,15 @@ def _trained(trained: Trained) -> Line | None:
     line = []
     for seeds in later or at[-1:]:
         values = [value for _, value in seeds]
-        line.append((median(seconds for seconds, _ in seeds), fmean(values), min(values), max(values)))
-    return (trained, line, not later) if line else None
+        mean = mean_of(values, scale_of(trained.quality.metric))
+        line.append((median(seconds for seconds, _ in seeds), mean, min(values), max(values)))
+    dots = [
+        (seed, point.seconds, point.value)
+        for seed, part in trained.dots.items()
+        for point in part.curve
+        if point.iteration in common and point.seconds > 0 and point.value is not None
+    ]
+    return (trained, line, not later, dots) if line else None
 
 
 def _points(row: Measurement) -> dict[int, tuple[float, float]]:
@@ -120,11 +146,17 @@ def _points(row: Measurement) -> dict[int, tuple[float, float]]:
 
 
 def _seconds_axis(lines: Sequence[Line]) -> Axis:
-    return log_axis("seconds of meta-training", [at for _, points, level in lines if not level for at, *_ in points])
+    return log_axis("time of meta-training", [at for one in lines if not one[2] for at in _places(one)], "time")
 
 
 def _steps_axis(lines: Sequence[Line]) -> Axis:
     """Even up to 1 and logarithmic beyond."""
-    last = max(at for _, points, _ in lines for at, *_ in points)
-    ticks = tuple(float(step) for step in STEPS if step <= last)
-    return Axis("inner steps on a held-out task", "symlog", (-0.1, widened([last, 1.0])[1]), ticks)
+    last = max(at for one in lines for at in _places(one))
+    axis = Axis("inner steps on a held-out task", "symlog", (-0.1, widened([last, 1.0])[1]))
+    return replace(axis, ticks=size_ticks(axis, [*(float(step) for step in STEPS if step <= last), last]))
+
+
+def _places(line: Line) -> list[float]:
+    """Where a line has points and dots, along x."""
+    _, points, _, dots = line
+    return [*(at for at, *_ in points), *(at for _, at, _ in dots)]

@@ -14,6 +14,8 @@ LEADER, MARK, TEXT = 4.0, 18.0, 26.0
 """Pixels right of the axes: where a leader turns, where the mark and where the name stand."""
 EDGE = 5.0
 """Pixels between the first and last name and the ends of the axes."""
+DOT = 5.0
+"""Square pixels of the mark of one training seed."""
 LONGEST_END = 400
 """Pixels of a name at a line's end."""
 

@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis, score_axis, within
 from metabench.report.figures.base import Figure, Group, Panel, ends_of, figure_of, frame_of
-from metabench.report.figures.marks import End, coloured, end_labels, height_for, layer, marked, only, with_interval
+from metabench.report.figures.marks import (
+    DOT,
+    End,
+    coloured,
+    end_labels,
+    height_for,
+    layer,
+    marked,
+    only,
+    with_interval,
+)
 from metabench.report.figures.style import INK
 from metabench.report.figures.trained import Trained, TrainedSetting, trained_looks, trained_settings
 from metabench.report.results import Run
@@ -13,10 +23,10 @@ from metabench.statistics.ratios import Interval
 
 SAYS = (
     "Bold, on the line: the Pareto front, nothing else measured here is both cheaper and better; the bars say how sure "
-    "that is. Up and down: 95 % intervals. Seconds of training: median of the seeds, bar from the shortest to the "
-    "longest; time of a meta-iteration: with its 95 % interval."
+    "that is. Up and down: 95 % intervals. Small dots: the training seeds, where there are few. Time of training: "
+    "median of the seeds, bar from the shortest to the longest; time of a meta-iteration: with its 95 % interval."
 )
-TRAINING, STEP = "seconds of meta-training", "seconds of a meta-iteration"
+TRAINING, STEP = "time of meta-training", "time of a meta-iteration"
 FEWEST = 2  # points that make a figure
 WIDTH = 260
 
@@ -53,14 +63,29 @@ def _panel(run: Run, one: TrainedSetting, along: str, height: int) -> Panel | No
             "metric": one.metric,
             **ends_of(trained.quality.score),
             "front": trained.name in front,
+            "seed": None,
             "cells": trained.cells,
         }
         for trained, cost in known
     ]
+    dots = [
+        {
+            **head,
+            **ends_of(None, "seconds", "seconds_"),
+            "seconds": part.train_s if along == TRAINING else head["seconds"],
+            **ends_of(None),
+            "value": part.value,
+            "front": False,
+            "seed": seed,
+        }
+        for (trained, _), head in zip(known, rows, strict=True)
+        for seed, part in trained.dots.items()
+    ]
     scores = [trained.quality.score for trained, _ in known]
     positive = min(score.value for score in scores) > 0
-    x = log_axis(along, within([cost for _, cost in known]), grid=True)
-    y = score_axis(one.metric, within(scores, log=positive and one.metric != "accuracy"))
+    x = log_axis(along, within([cost for _, cost in known]), "time", grid=True)
+    seen = within(scores, log=positive and one.metric != "accuracy")
+    y = score_axis(one.metric, [*seen, *(part.value for trained, _ in known for part in trained.dots.values())])
     looks = trained_looks(run, one.trained)
     ends = [
         End(trained.name, cost.value, score, y.named(trained.name, score), bold=trained.name in front)
@@ -74,11 +99,12 @@ def _panel(run: Run, one: TrainedSetting, along: str, height: int) -> Panel | No
         layer("rule", with_interval(), x=at_x, y=y.at("low"), y2={"field": y.field("high")}, **colours),
         layer("rule", with_interval("seconds_high"), **across, y=at_y, **colours),
         layer({"type": "line", "interpolate": "step-after", **ink}, only("datum.front"), x=at_x, y=at_y),
-        layer({"type": "point", "size": 36}, only("!datum.front"), x=at_x, y=at_y, **marks),
+        layer({"type": "point", "size": DOT}, only("isValid(datum.seed)"), x=at_x, y=at_y, **marks),
+        layer({"type": "point", "size": 36}, only("!datum.front && !isValid(datum.seed)"), x=at_x, y=at_y, **marks),
         layer({"type": "point", "size": 75}, only("datum.front"), x=at_x, y=at_y, **marks | {"stroke": {"value": INK}}),
         *end_labels(ends, looks, x, y, WIDTH, height),
     ]
-    return Panel(title, frame_of(rows), layers, WIDTH, height, y.transform)
+    return Panel(title, frame_of([*rows, *dots]), layers, WIDTH, height, y.transform)
 
 
 def _seconds(trained: Trained) -> Interval:

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metabench.record.cell import Cell, varying
+from metabench.record.quality import Quality as Judged
 from metabench.report.axes import LINE_TECHNIQUES, TRAINING_AXES
 from metabench.report.bundles import Bundle, by_axes, status, telling_apart, time_key
 from metabench.report.figures.style import Look, looks_of
 from metabench.report.render.tables import axis_word, setting
 from metabench.report.results import Run
-from metabench.report.scores import Quality, quality
+from metabench.report.scores import Quality, judged, quality
 
+MOST_DOTS = 5
+"""Training seeds that a figure shows one by one."""
 GROUP_AXES = ("task", "ways", "shots", "device", "precision", "world_size", "machine")
 """Axes of which each combination of values has a panel of its own."""
 SIZES = ("model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots", "threads")
@@ -32,6 +35,12 @@ class Trained:
     @property
     def algorithm(self) -> str:
         return self.bundle.algorithm
+
+    @property
+    def dots(self) -> Mapping[int, Judged]:
+        """What each training seed gave, to be drawn as a dot; empty of one seed, and of more than can be told apart."""
+        found = {seed: row.quality for seed, row in sorted(judged(self.bundle).items()) if row.quality}
+        return found if 1 < len(found) <= MOST_DOTS else {}
 
     @property
     def cells(self) -> str:
@@ -62,11 +71,11 @@ def trained_settings(run: Run) -> list[TrainedSetting]:
     for group in by_axes([bundle for bundle in run.trained if bundle.asked_for("quality")], GROUP_AXES):
         group.sort(key=lambda bundle: bundle.rank)
         names = _names(group)
-        judged = [(name, bundle, quality(bundle)) for name, bundle in zip(names, group, strict=True)]
-        trained = tuple(Trained(name, b, cost[time_key(b.cell)], q) for name, b, q in judged if q)
+        scored = [(name, bundle, quality(bundle)) for name, bundle in zip(names, group, strict=True)]
+        trained = tuple(Trained(name, b, cost[time_key(b.cell)], q) for name, b, q in scored if q)
         metrics = {one.quality.metric for one in trained}
         if len(metrics) == 1:
-            failed = tuple(f"{name} ({status(bundle)})" for name, bundle, q in judged if not q)
+            failed = tuple(f"{name} ({status(bundle)})" for name, bundle, q in scored if not q)
             found.append(TrainedSetting(_title(trained, run.data_names), metrics.pop(), trained, failed))
     return found
 

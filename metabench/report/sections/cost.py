@@ -147,7 +147,7 @@ def _training(line: Line) -> str:
 
 
 def _steps(line: Line) -> str:
-    """After how many inner steps on a test task the score was taken."""
+    """Number of inner steps on a test task after which the score was taken."""
     return str(max(line.quality.by_step)) if line.quality and line.quality.by_step else str(line.bundle.cell.eval_steps)
 
 

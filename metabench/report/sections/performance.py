@@ -41,10 +41,10 @@ class Profile:
     curves: tuple[Curve, ...]
     left_out: tuple[str, ...]
     """Names that were tried in too few of the settings, or with too few replicates of them."""
-    not_shared: tuple[str, ...]
-    """The other settings, in words: not all names were tried there."""
     cells: Mapping[str, tuple[str, ...]]
     """Ids of what was measured, by name."""
+    not_shared: tuple[str, ...] = ()
+    """The other settings, in words: not all names were tried there."""
 
     @property
     def told(self) -> bool:
@@ -138,7 +138,7 @@ def _profile(
     left_out = tuple(sorted(cells.keys() - set(names)))
     lost = tuple(key[0] for key in costs if key not in shared)
     ids = {name: tuple(cells[name]) for name in names}
-    return Profile(kind, what, replicate, most, tuple(words for words, _ in shared), ordered, left_out, lost, ids)
+    return Profile(kind, what, replicate, most, tuple(words for words, _ in shared), ordered, left_out, ids, lost)
 
 
 def _table(profile: Profile) -> Table:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from metabench.record.quality import CurvePoint
@@ -17,7 +16,9 @@ from metabench.report.results import Run
 from metabench.report.sections.base import Column, axis_columns, section, table_of, technique_columns
 from metabench.report.sections.columns import METRIC_WORDS
 from metabench.statistics.crossing import Crossing, crossing
+from metabench.statistics.intervals import scale_of
 from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, time_interval
+from metabench.statistics.scores import mean_of
 
 SHARE = 0.95
 """Share of MAML's accuracy that is to be reached. An error must fall to MAML's error divided by this share."""
@@ -74,7 +75,11 @@ def targets(run: Run) -> list[Target]:
 
 def _target(group: Sequence[Bundle]) -> Target | None:
     ends = {
-        metric: [fmean(ends) for bundle in group if _is_baseline(bundle) and (ends := _ends(bundle, metric))]
+        metric: [
+            mean_of(ends, scale_of(metric))
+            for bundle in group
+            if _is_baseline(bundle) and (ends := _ends(bundle, metric))
+        ]
         for metric in METRIC_WORDS
     }
     metric = next((metric for metric, found in ends.items() if found), None)

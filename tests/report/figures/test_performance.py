@@ -8,7 +8,9 @@ from metabench.report.sections.performance import Curve, Profile, profiles
 
 
 def profile_of(count):
-    curves = [Curve(f"maml, technique {i}", {0: (1.0 + i / 10, 2.0), 1: (3.0, float("inf"))}) for i in range(count)]
+    curves = [
+        Curve(f"maml, technique {i}", ({0: 1.0 + i / 10, 1: 3.0}, {0: 2.0, 1: float("inf")})) for i in range(count)
+    ]
     cells = {curve.name: ("a",) for curve in curves}
     return Profile("algorithm", "time to target", "seed", 10.0, ("a", "b"), tuple(curves), (), cells)
 
