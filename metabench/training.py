@@ -102,12 +102,11 @@ def evaluate(
         episodes = sampled(distribution, split, min(EVALUATION_CHUNK, tasks - done), generator, like)
         for i in range(episodes.support.x.shape[0]):
             rows.append(_scores(algorithm, meta, task_at(episodes, i), batch_norm == "one-query", population or {}))
-    return torch.stack(rows).double().cpu()
+    return torch.stack(rows).cpu()
 
 
 def _scores(algorithm: Algorithm, meta: Params, task: Task, one_query: bool, population: Params) -> Tensor:
     (support, _), (x, y), _ = task
-    dtype = next(iter(meta.values())).dtype
     scores = []
     with torch.no_grad():
         for adapted in algorithm.trajectory(meta, task.support):
@@ -117,7 +116,7 @@ def _scores(algorithm: Algorithm, meta: Params, task: Task, one_query: bool, pop
             else:
                 outputs = algorithm.predict(adapted, x)
             # autocast may give bfloat16, in which a share of right answers has two digits; x may be whole numbers
-            scores.append(algorithm.learner.score_of(outputs.to(dtype), y))
+            scores.append(algorithm.learner.score_of(outputs.double(), y))
     return torch.stack(scores)
 
 

@@ -184,7 +184,7 @@ class Embedding:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("mode", ["transductive", "one-query"])
-def test_inputs_of_whole_numbers_are_scored_in_the_precision_of_the_parameters(mode, dtype):
+def test_inputs_of_whole_numbers_are_scored(mode, dtype):
     made = ALGORITHMS.get("maml")(Learner(Embedding(), "classification", 3), 0.1, 1)
     meta = {name: p.to(dtype) for name, p in made.init(generator()).items()}
     scores = evaluate(made, meta, Sentences(), "test", 20, 1, generator(5), mode)
@@ -192,7 +192,7 @@ def test_inputs_of_whole_numbers_are_scored_in_the_precision_of_the_parameters(m
     assert task.query.x.dtype == torch.int64
     adapted = made.adapt(meta, task.support)
     right = (made.predict(adapted, task.query.x).argmax(-1) == task.query.y).double().mean()
-    assert float(scores[7, -1]) == pytest.approx(float(right), rel=1e-6)
+    assert float(scores[7, -1]) == float(right)  # to the last digit: one of six is no third of float32
     assert 0 < scores.mean() < 1
 
 
