@@ -167,7 +167,10 @@ def contrast_column(name: str, lines: Sequence[Line], paired: bool) -> Column[Li
             return []
         what = "in percentage points (pp)" if shares else "a quotient, whose mean over seeds is geometric"
         how = "on the same test tasks, task by task" if all(one.paired for one in shown) else "as of independent tasks"
-        return [f"{title}: {what}; of the same training seeds, {how}, with its 95 % interval."]
+        held = (
+            "seeds differ and that tasks are a sample" if any(one.seeds > 1 for one in shown) else "tasks differ alone"
+        )
+        return [f"{title}: {what}, over the same training seeds, {how}. Its 95 % interval holds how {held}."]
 
     return Column(title, text, droppable=True, notes=notes)
 
