@@ -1,5 +1,6 @@
 """Scores, as a run records them: on held-out tasks after meta-training, on the way there, and drawn."""
 
+import math
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -12,6 +13,8 @@ MOST_FITTED = 1000
 """Points of a curve that is drawn; there are some hundred."""
 MOST_SCORES = 1_000_000
 """Test tasks whose scores a row holds; there are some hundred."""
+ROUNDING = 1e-3
+"""How far the mean of scores may lie from that of the same scores, whose digits are cut, as a share of it."""
 Points: TypeAlias = Annotated[list[Number], msgspec.Meta(max_length=MOST_FITTED)]
 
 
@@ -87,6 +90,14 @@ class Quality(Mean, frozen=True, kw_only=True):
     fits: Fits | None = None
     task_scores: TaskScores | None = None
     """None in rows of earlier versions, whose intervals are the mean ± 1.96 σ/√n, whatever the mean."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task_scores:
+            scores = self.task_scores.values
+            mean = math.fsum(scores) / max(len(scores), 1)
+            if len(scores) != self.tasks or not math.isclose(mean, self.value, rel_tol=ROUNDING):
+                raise ValueError("the value is not the mean of the scores of the tasks")
 
     @property
     def steps(self) -> int | None:

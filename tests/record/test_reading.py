@@ -93,6 +93,16 @@ def test_every_row_of_every_committed_run_is_one(file):
             {"unit": 0.2, "numbers": [True]},
             "'quality.task_scores.numbers[...]': expected a whole number or a number, got true or false",
         ),
+        (
+            "quality.task_scores",
+            {"unit": 1.0, "numbers": [0.5] * 8},
+            "'quality': the value is not the mean of the scores of the tasks",
+        ),
+        (
+            "quality.task_scores",
+            {"unit": 1.0, "numbers": [0.5] * 8 + [0.6]},
+            "'quality': the value is not the mean of the scores of the tasks",
+        ),
         ("warnings", "one", "'warnings': expected a list, got a text"),
     ],
 )
@@ -103,10 +113,10 @@ def test_a_row_of_wrong_types_is_named_by_what_is_wrong(path, value, says):
 
 
 def test_scores_of_tasks_are_read_as_they_were_written():
-    row = with_part("quality.task_scores", {"unit": 0.2, "numbers": [5, 3, 0]})
-    assert measurement_of(row).quality.task_scores.values == pytest.approx([1.0, 0.6, 0.0])
+    row = with_part("quality.task_scores", {"unit": 0.25, "numbers": [2, 4, 0] * 3})
+    assert measurement_of(row).quality.task_scores.values == [0.5, 1.0, 0.0] * 3
     written = json.dumps(measurement_of(row).to_json()["quality"]["task_scores"]["numbers"])
-    assert written == "[5, 3, 0]"  # a whole number stays as short
+    assert written.startswith("[2, 4, 0, 2")  # a whole number stays as short
     assert measurement_of(a_row()).quality.task_scores is None  # as earlier versions wrote it
 
 
