@@ -185,7 +185,11 @@ def test_every_figure_of_the_growth_tables_follows_from_the_csv_files(synthetic)
                         ends.append(value)
                 small, large = cell | {axis: ends[0]}, cell | {axis: ends[-1]}
                 ratio = csv.ratio(large, small) if what == "Time" else figure(**large) / figure(**small)
-                assert_shows(record["growth"], ratio)
+                peaks = {figure(**cell | {axis: value}) for value in ends} if what == "Memory" else ()
+                if len(peaks) == 1:
+                    assert record["growth"].startswith("constant")
+                else:
+                    assert_shows(record["growth"], ratio)
                 assert (f"({ends[0]} to {ends[-1]})" in record["growth"]) == (ends[-1] != values[-1])
                 factors += 1
     assert factors == 2 * (4 + 2 + 2)

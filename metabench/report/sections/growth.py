@@ -137,8 +137,8 @@ def _growth(line: GrowthLine, values: Sequence[AxisValue], measure: _Measure) ->
     ends = [value for value in values if value in line and measure.text(line[value]) != NOTHING]
     if len(ends) < 2:
         return NOTHING
-    if measure.name == "Memory" and len({peak.bytes for value in ends if (peak := line[value].peak)}) == 1:
-        return CONSTANT
     small, large = ends[0], ends[-1]
-    ratio = measure.ratio(line[large], line[small])
+    peaks = {peak.bytes for value in ends if (peak := line[value].peak)}
+    flat = measure.name == "Memory" and len(peaks) == 1
+    ratio = CONSTANT if flat else measure.ratio(line[large], line[small])
     return ratio if (small, large) == (values[0], values[-1]) else ratio + f" ({small} to {large})"
