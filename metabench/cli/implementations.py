@@ -13,6 +13,7 @@ import typer
 from metabench.cli.options import AsJson, DataDir, check_device, fail, with_cell_options
 from metabench.errors import UserError
 from metabench.record.measurement import Measurement
+from metabench.registry import Registry
 from metabench.text import printable, strict_json
 
 
@@ -97,31 +98,40 @@ def profile(
 
 
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Algorithms; all if left out.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Algorithms.")] = None,
     engines: Annotated[
         str, typer.Option(help="Engines, with commas between, or all; if left out, those that need no compiler.")
     ] = "",
+    model: Annotated[str, typer.Option(help="Models to hold to their contract, with commas between, or all.")] = "",
+    task: Annotated[str, typer.Option(help="Task distributions to hold to theirs, with commas between, or all.")] = "",
+    data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove every implementation right: its direction against finite differences, and the contract of algorithms."""
+    """Prove every implementation right: its direction against finite differences, and the contracts of plug-ins.
+
+    All algorithms, models and task distributions are tried, unless some are named. A model is tried on inputs of the
+    task distributions that are named with it, or of all.
+    """
     import torch
 
     from metabench.algorithms.base import ALGORITHMS
     from metabench.cli.progress import GrowingTable
-    from metabench.correctness.verification import HEADERS, show_checks, widths
+    from metabench.correctness.verification import HEADERS, show_checks, show_problems, widths
     from metabench.engines.base import ENGINES, in_process
+    from metabench.models.base import MODELS
     from metabench.report.render.tables import Table, table_json
+    from metabench.tasks.base import TASKS
 
     torch.set_num_threads(1)  # all is so small here that threads would wait for each other
 
-    algorithms = names or ALGORITHMS.names()
-    chosen = {"": in_process(), "all": ENGINES.names()}.get(engines, engines.split(","))
-    for name in algorithms:
-        ALGORITHMS.get(name)
-    for name in chosen:
-        ENGINES.get(name)
-    table = GrowingTable(HEADERS, widths(algorithms, chosen), as_json)
+    everything = not (names or model or task)
+    algorithms = ALGORITHMS.names() if everything else named(ALGORITHMS, ",".join(names or ()))
+    models = MODELS.names() if everything else named(MODELS, model)
+    tasks = TASKS.names() if everything else named(TASKS, task)
+    chosen = named(ENGINES, engines) or in_process()
+    table = GrowingTable(HEADERS, widths(algorithms, chosen, models, tasks), as_json)
     words = show_checks(algorithms, chosen, table)
+    words += show_problems(models, tasks, tasks or TASKS.names(), data_dir, table)
     checks, wrong = words["ok"] + words["incorrect"], words["incorrect"]
     if as_json:
         found = Table("Verification", "Relative errors, in float64.", HEADERS, tuple(table.rows))
@@ -130,3 +140,11 @@ def verify(
         fail(f"{wrong} of {checks} checks failed", 1)
     if not as_json:
         print(f"\nall {checks} checks passed (relative errors in float64)")
+
+
+def named(registry: Registry[Any], given: str) -> list[str]:
+    """The names with commas between, all for `all`, none for nothing; raises `UserError` for one that is not there."""
+    listed = registry.names() if given == "all" else [name for name in given.split(",") if name]
+    for name in listed:
+        registry.get(name)
+    return listed

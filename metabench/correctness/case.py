@@ -1,9 +1,9 @@
-"""What the clauses of the contract are tried on: an algorithm, a model and tasks, in float64 on the CPU."""
+"""What the clauses of the contracts are tried on: an algorithm, a model or a task distribution, on small inputs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import torch
 
@@ -13,13 +13,16 @@ from metabench.correctness.gate import DEFINITION_TOLERANCE, GATE_TASKS, definit
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Step
 from metabench.errors import Unsupported
-from metabench.tasks.base import TaskDistribution
+from metabench.models.base import Model, ModelFactory
+from metabench.tasks.base import DeviceTasks, EpisodeShape, Kind, Split, TaskDistribution
 from metabench.tasks.stream import sampled
 from metabench.tensors import Params, Task, task_at
 
 Found: TypeAlias = tuple[Params, dict[str, torch.Tensor]]
 """Direction and metrics."""
 STEPS = 3
+EXAMPLES = 6
+"""Most examples that a model is tried on."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,86 @@ class Case:
     def _episodes(self) -> Task:
         generator = torch.Generator().manual_seed(0)
         return sampled(self.distribution, "train", GATE_TASKS, generator, torch.zeros((), dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class TaskCase:
+    """A task distribution, and how large its tasks are to be."""
+
+    build: Callable[[], TaskDistribution]
+    shape: EpisodeShape
+    kind: Kind
+    """The kind of task that it is registered as."""
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  (a device is a value)
+    splits: tuple[Split, ...] = get_args(Split)
+
+    @cached_property
+    def distribution(self) -> TaskDistribution:
+        return self.build()
+
+    def drawn(self, split: Split, generator: torch.Generator, tasks: int = GATE_TASKS) -> Task:
+        """An episode batch just as the distribution makes it: nothing is cast, so that its types are seen."""
+        if isinstance(self.distribution, DeviceTasks):
+            like = torch.zeros((), dtype=torch.float32, device=self.device)
+            return sampled(self.distribution, split, tasks, generator, like)
+        return self.distribution.sample(split, tasks, generator)
+
+    @property
+    def inputs(self) -> torch.Tensor:
+        """A few examples, (examples, *input_shape): of two tasks at least four, so that half of them are a batch."""
+        batch = self.batches[self.splits[0]]
+        return torch.cat([batch.support.x.flatten(0, 1), batch.query.x.flatten(0, 1)])[:EXAMPLES]
+
+    @cached_property
+    def batches(self) -> dict[Split, Task]:
+        """An episode batch of each split, all of them from equal generators."""
+        return {split: self.drawn(split, torch.Generator().manual_seed(0)) for split in self.splits}
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """A model and inputs that it should take."""
+
+    build: ModelFactory
+    input_shape: tuple[int, ...]
+    outputs: int
+    inputs: torch.Tensor
+    """Some examples of a task distribution, as it gives them: (examples, *input_shape)."""
+
+    @cached_property
+    def model(self) -> Model:
+        return self.build(self.input_shape, self.outputs)
+
+    @property
+    def x(self) -> torch.Tensor:
+        """A copy of the inputs, in float64 unless they are indices."""
+        return self.inputs.double() if self.inputs.is_floating_point() else self.inputs.clone()
+
+    @property
+    def params(self) -> Params:
+        """Fresh copies of nudged parameters in float64, on the device of the inputs."""
+        return {name: p.clone() for name, p in self._params.items()}
+
+    def features_of(self, params: Params, x: torch.Tensor) -> torch.Tensor:
+        """What the model's head sees, without a graph."""
+        with torch.no_grad():
+            return self.model.features(params, x)
+
+    def outputs_of(self, params: Params, x: torch.Tensor) -> torch.Tensor:
+        """What the model predicts, without a graph."""
+        with torch.no_grad():
+            return self.model.head(params, self.model.features(params, x))
+
+    def outputs_in(self, dtype: torch.dtype) -> torch.Tensor:
+        """What the model predicts with parameters and inputs of that type; indices keep theirs."""
+        x = self.x.to(dtype) if self.inputs.is_floating_point() else self.x
+        return self.outputs_of({name: p.to(dtype) for name, p in self.params.items()}, x)
+
+    @cached_property
+    def _params(self) -> Params:
+        generator = torch.Generator().manual_seed(0)
+        nudged = nudge(self.model.init(generator), generator)
+        return {name: p.to(self.inputs.device) for name, p in nudged.items()}
 
 
 def initial(algorithm: Algorithm) -> Params:

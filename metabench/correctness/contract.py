@@ -1,55 +1,77 @@
-"""The contract: what every algorithm promises beside a right direction, a clause for each promise."""
+"""The contracts: what algorithms, models and task distributions promise, a clause for each promise."""
 
-from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
 
-from metabench.correctness import clauses
-from metabench.correctness.case import Case
-from metabench.correctness.clauses import Outcome
-from metabench.errors import Unsupported, in_short
+import torch
 
-Word: TypeAlias = Literal["ok", "incorrect", "unsupported"]
-Clause: TypeAlias = Callable[[Case], Outcome]
-CLAUSES: dict[str, Clause] = {
-    clause.__name__.replace("_", " "): clause
-    for clause in (
-        clauses.gradient,
-        clauses.checkpoint,
-        clauses.first_order,
-        clauses.inner_optimizer,
-        clauses.adapts,
-        clauses.frozen,
-        clauses.order_of_tasks,
-        clauses.one_task,
-        clauses.order_of_examples,
-        clauses.precision,
-        clauses.repeatable,
-        clauses.matched,
-        clauses.pure,
-        clauses.trajectory,
-        clauses.running_statistics,
+from metabench.correctness.case import Case, ModelCase, TaskCase
+from metabench.correctness.clauses import algorithms, models, tasks
+from metabench.correctness.outcome import Finding, Outcome, findings, named
+
+ALGORITHM_CLAUSES: Mapping[str, Callable[[Case], Outcome]] = named(
+    (
+        algorithms.gradient,
+        algorithms.checkpoint,
+        algorithms.first_order,
+        algorithms.inner_optimizer,
+        algorithms.adapts,
+        algorithms.frozen,
+        algorithms.order_of_tasks,
+        algorithms.one_task,
+        algorithms.order_of_examples,
+        algorithms.precision,
+        algorithms.repeatable,
+        algorithms.matched,
+        algorithms.pure,
+        algorithms.trajectory,
+        algorithms.running_statistics,
     )
-}
+)
+MODEL_CLAUSES: Mapping[str, Callable[[ModelCase], Outcome]] = named(
+    (
+        models.types,
+        models.shapes,
+        models.repeatable,
+        models.initial_parameters,
+        models.batch_statistics,
+        models.running_statistics,
+        models.names,
+        models.pure,
+        models.precision,
+        models.differentiable,
+        models.small_images,
+    )
+)
+TASK_CLAUSES: Mapping[str, Callable[[TaskCase], Outcome]] = named(
+    (
+        tasks.shapes,
+        tasks.types,
+        tasks.finite,
+        tasks.labels,
+        tasks.classes,
+        tasks.seeded,
+        tasks.splits,
+        tasks.description,
+        tasks.share,
+        tasks.devices,
+        tasks.curves,
+    )
+)
 
 
-class Finding(NamedTuple):
-    """A clause, and what came of it."""
-
-    clause: str
-    word: Word
-    figure: float
-    reason: str
-
-
-def check_contract(case: Case) -> Iterator[Finding]:
+def check_algorithm(case: Case) -> Iterator[Finding]:
     """Try all clauses; raises `Unsupported` for a case that the algorithm cannot be built for."""
     case.algorithm()
-    for name, clause in CLAUSES.items():
-        try:
-            figure, fault = clause(case)
-        except Unsupported as error:
-            yield Finding(name, "unsupported", float("nan"), str(error))
-        except Exception as error:  # whatever somebody else's code raises is the verdict on it
-            yield Finding(name, "incorrect", float("inf"), f"it raises {type(error).__name__}: {in_short(error)}")
-        else:
-            yield Finding(name, "incorrect" if fault else "ok", figure, fault)
+    yield from findings(ALGORITHM_CLAUSES, case)
+
+
+def check_model(case: ModelCase) -> Iterator[Finding]:
+    """Try all clauses; raises what the model raises on its inputs, such as `Unsupported` for their shape."""
+    case.outputs_in(torch.float32)
+    yield from findings(MODEL_CLAUSES, case)
+
+
+def check_tasks(case: TaskCase) -> Iterator[Finding]:
+    """Try all clauses; raises what building the distribution raises, such as `Unsupported` for the shape."""
+    _ = case.distribution
+    yield from findings(TASK_CLAUSES, case)

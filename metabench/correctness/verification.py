@@ -1,24 +1,26 @@
-"""`metabench verify`: the correctness gate and the contract, in settings small enough to take a minute for all.
+"""`metabench verify`: the correctness gate and the contracts, in settings small enough to take minutes for all.
 
 Engines that compile are left out of that: they take minutes for each algorithm.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
-from typing import Protocol, get_args
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias, get_args
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
-from metabench.correctness.case import Case, distance, nudged
-from metabench.correctness.contract import Finding, Word, check_contract
+from metabench.correctness.case import Case, ModelCase, TaskCase, distance, nudged
+from metabench.correctness.contract import check_algorithm, check_model, check_tasks
 from metabench.correctness.gate import Correctness
+from metabench.correctness.outcome import Finding, Word
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Engine
-from metabench.errors import Unsupported, in_short
-from metabench.models.base import MODELS
-from metabench.tasks.base import TASKS, EpisodeShape, TaskDistribution
+from metabench.errors import Unsupported, UserError, in_short
+from metabench.models.base import MODELS, ModelFactory
+from metabench.tasks.base import TASKS, EpisodeShape, Kind, TaskDistribution, TaskSource
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,15 @@ SETTINGS = (
 """Networks of two blocks: a compiler takes ten minutes for four, and two have every kind of layer."""
 CONTRACT_SETTINGS = (SETTINGS[0], SETTINGS[2])
 """One of each kind of task; the contract has inner steps of its own."""
-
+SHAPES: Mapping[Kind, Sequence[EpisodeShape]] = {
+    "classification": (EpisodeShape(5, 2, 3), EpisodeShape(2, 1, 1)),
+    "regression": (EpisodeShape(1, 10, 5),),
+}
+"""How large tasks are in the contracts of models and task distributions: the first shape that is not `Unsupported`."""
 
 CONTRACT = ": contract"
+CALL = "call"
+"""The clause that stands for all others where a plug-in raises before any can be tried."""
 HEADERS = ("implementation", "setting", "against loop", "loop against differences", "seconds", "verdict")
 
 
@@ -74,15 +82,27 @@ class Verdict:
     reason: str
 
 
+PluginKind: TypeAlias = Literal["algorithm", "model", "task"]
+
+
 @dataclass(frozen=True)
 class Compliance:
-    """One algorithm in one setting: what came of each clause of the contract."""
+    """One algorithm, model or task distribution: what came of each clause of its contract."""
 
-    algorithm: str
-    setting: Setting
+    kind: PluginKind
+    name: str
+    setting: str
+    """What it was tried on."""
     findings: tuple[Finding, ...]
     reason: str = ""
-    """Why the algorithm is not for the setting; then there are no findings."""
+    """Why it is not for the setting; then there are no findings."""
+
+    @property
+    def word(self) -> Word:
+        """`incorrect` if any clause is, `unsupported` without findings, else `ok`."""
+        if not self.findings:
+            return "unsupported"
+        return "incorrect" if any(finding.word == "incorrect" for finding in self.findings) else "ok"
 
     @property
     def summary(self) -> str:
@@ -128,22 +148,107 @@ def _definition_error(algorithm: type[Algorithm], setting: Setting) -> float:
 
 
 def comply(algorithms: Sequence[str], settings: Sequence[Setting] = CONTRACT_SETTINGS) -> Iterator[Compliance]:
-    """Check every algorithm against the contract."""
-    for algorithm in algorithms:
-        for setting in settings:
-            yield _comply(algorithm, setting)
+    """Check every algorithm against the contract of algorithms."""
+    for name, setting in product(algorithms, settings):
+        yield _comply(name, setting)
 
 
-def _comply(algorithm: str, setting: Setting) -> Compliance:
+def _comply(name: str, setting: Setting) -> Compliance:
+    case = case_of(ALGORITHMS.get(name), setting)
+    return _held("algorithm", name, f"{setting.task}, {setting.model}", lambda: check_algorithm(case))
+
+
+def comply_tasks(tasks: Sequence[str], data_dir: Path | None = None) -> Iterator[Compliance]:
+    """Check every task distribution against the contract of task distributions."""
+    for name in tasks:
+        yield _comply_tasks(name, data_dir)
+
+
+def _comply_tasks(name: str, data_dir: Path | None) -> Compliance:
+    source = TASKS.get(name)
+    return _held("task", name, source.kind, lambda: check_tasks(_task_case(source, data_dir)))
+
+
+def comply_models(
+    models: Sequence[str], tasks: Sequence[str] | None = None, data_dir: Path | None = None
+) -> Iterator[Compliance]:
+    """Check every model against the contract of models, on inputs of these task distributions, or of all.
+
+    Of distributions whose inputs look alike, the first counts. A model need not take all inputs: it is incorrect to
+    raise anything but `Unsupported` only if there are none that it takes.
+    """
+    inputs = distinct_inputs(TASKS.names() if tasks is None else tasks, data_dir)
+    for name, task in product(models, inputs):
+        yield _comply_model(name, task, inputs)
+
+
+def _comply_model(name: str, task: str, inputs: Mapping[str, TaskCase]) -> Compliance:
+    build = MODELS.get(name)
+    compliance = _held("model", name, task, lambda: check_model(_model_case(build, inputs[task])))
+    (first, *_) = (*compliance.findings, None)
+    if first and first.clause == CALL and any(_takes(build, inputs[other]) for other in inputs if other != task):
+        return Compliance("model", name, task, (), first.reason)
+    return compliance
+
+
+def _model_case(build: ModelFactory, tried: TaskCase) -> ModelCase:
+    return ModelCase(build, tried.distribution.input_shape, tried.distribution.outputs, tried.inputs)
+
+
+def _takes(build: ModelFactory, tried: TaskCase) -> bool:
     try:
-        return Compliance(algorithm, setting, tuple(check_contract(case_of(ALGORITHMS.get(algorithm), setting))))
-    except Unsupported as error:
-        return Compliance(algorithm, setting, (), str(error))
+        next(check_model(_model_case(build, tried)))
+    except Exception:
+        return False
+    return True
 
 
-def widths(algorithms: Sequence[str], engines: Sequence[str]) -> tuple[int, ...]:
+def distinct_inputs(tasks: Sequence[str], data_dir: Path | None = None) -> dict[str, TaskCase]:
+    """The first of the task distributions with inputs of each shape and type, for each number of outputs.
+
+    What cannot be sampled is left out: its own contract says why.
+    """
+    first: dict[object, tuple[str, TaskCase]] = {}
+    for name in tasks:
+        try:
+            case = _task_case(TASKS.get(name), data_dir)
+            key = case.distribution.input_shape, case.distribution.outputs, case.inputs.dtype
+        except Exception:  # whatever somebody else's code raises
+            continue
+        first.setdefault(key, (name, case))
+    return dict(first.values())
+
+
+@cache
+def _task_case(source: TaskSource, data_dir: Path | None) -> TaskCase:
+    """A task distribution of the first shape that it can serve; raises what building it raises."""
+    *others, least = SHAPES[source.kind]
+    for shape in others:
+        case = TaskCase(partial(source.build, shape, data_dir), shape, source.kind)
+        try:
+            _ = case.distribution
+        except Unsupported:
+            continue
+        return case
+    return TaskCase(partial(source.build, least, data_dir), least, source.kind)
+
+
+def _held(kind: PluginKind, name: str, setting: str, check: Callable[[], Iterator[Finding]]) -> Compliance:
+    try:
+        return Compliance(kind, name, setting, tuple(check()))
+    except (Unsupported, UserError) as error:
+        return Compliance(kind, name, setting, (), str(error))
+    except Exception as error:  # whatever somebody else's code raises is the verdict on it
+        reason = f"it raises {type(error).__name__}: {in_short(error)}"
+        return Compliance(kind, name, setting, (Finding(CALL, "incorrect", float("inf"), reason),))
+
+
+def widths(
+    algorithms: Sequence[str], engines: Sequence[str], models: Sequence[str] = (), tasks: Sequence[str] = ()
+) -> tuple[int, ...]:
     """The characters that the columns of `HEADERS` need, but for the last."""
     tried = [f"{name}{what}" for name in algorithms for what in (CONTRACT, *(f"/{engine}" for engine in engines))]
+    tried += [f"{kind} {name}{CONTRACT}" for kind, names in (("model", models), ("task", tasks)) for name in names]
     return max(map(len, tried)), max(len(str(setting)) for setting in SETTINGS), 0, 0, 0
 
 
@@ -161,15 +266,33 @@ def show_checks(algorithms: Sequence[str], engines: Sequence[str], table: Rows) 
             table.end(*errors, f"{table.seconds:.1f}", v.word if v.word == "ok" else f"{v.word}: {v.reason}")
             words[v.word] += 1
         for setting in CONTRACT_SETTINGS:
-            where = f"{setting.task}, {setting.model}"
-            table.begin(f"{name}{CONTRACT}", where)
-            c = _comply(name, setting)
-            table.end("", "", f"{table.seconds:.1f}", c.summary)
-            for f in c.findings:
-                if f.word == "incorrect":
-                    table.end(f"{name}: {f.clause}", where, "", "", "", f"incorrect: {f.reason}")
-            words.update(finding.word for finding in c.findings)
+            table.begin(f"{name}{CONTRACT}", f"{setting.task}, {setting.model}")
+            words += _show(name, _comply(name, setting), table)
     return words
+
+
+def show_problems(
+    models: Sequence[str], tasks: Sequence[str], inputs: Sequence[str], data_dir: Path | None, table: Rows
+) -> Counter[Word]:
+    """Hold task distributions, and models on the inputs of some, to their contracts; counts how the clauses ended."""
+    words: Counter[Word] = Counter()
+    for name in tasks:
+        table.begin(f"task {name}{CONTRACT}", TASKS.get(name).kind)
+        words += _show(f"task {name}", _comply_tasks(name, data_dir), table)
+    tried = distinct_inputs(inputs, data_dir) if models else {}
+    for name, task in product(models, tried):
+        table.begin(f"model {name}{CONTRACT}", task)
+        words += _show(f"model {name}", _comply_model(name, task, tried), table)
+    return words
+
+
+def _show(name: str, compliance: Compliance, table: Rows) -> Counter[Word]:
+    """End the row of a contract, and add one for each clause that is broken."""
+    table.end("", "", f"{table.seconds:.1f}", compliance.summary)
+    for f in compliance.findings:
+        if f.word == "incorrect":
+            table.end(f"{name}: {f.clause}", compliance.setting, "", "", "", f"incorrect: {f.reason}")
+    return Counter(finding.word for finding in compliance.findings)
 
 
 def case_of(algorithm: Callable[..., Algorithm], setting: Setting) -> Case:

@@ -14,7 +14,9 @@ from metabench.tensors import Params
 class Model(Protocol):
     """A network in two parts, so that what adapts the head alone need not recompute the body.
 
-    Any use of statistics over the batch (batch normalisation) is within one call of `features`.
+    Both are pure functions: they write to nothing, draw no random numbers (no dropout), keep no state, and compute in
+    the type of what they are given. Any use of statistics over the batch (batch normalisation) is within one call of
+    `features`. `metabench verify --model NAME` holds a model to all of this.
     """
 
     @property
@@ -49,7 +51,8 @@ class Model(Protocol):
     def statistics(self, params: Params, x: Tensor) -> Params:
         """Means and variances (units,) of the batch `x` where the network normalises; empty where it does not.
 
-        Put among the parameters, `features` normalises by them instead of by those of its batch.
+        Put among the parameters, under names of their own, `features` normalises by them instead of by those of its
+        batch: no example's features depend on the others any more.
         """
         ...
 

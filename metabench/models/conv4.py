@@ -135,6 +135,13 @@ def _build(
     if len(input_shape) != 3:
         raise Unsupported(f"conv4 needs images (channels, height, width), not inputs of shape {input_shape}")
     channels, height, breadth = input_shape
+    halvings = min(pooled, blocks) if max_pool else 0
+    if min(height, breadth) < 2**halvings:
+        least = f"{2**halvings}x{2**halvings}"
+        raise Unsupported(
+            f"conv4 with max-pooling halves an image {halvings} times: it needs at least {least} pixels, "
+            f"not {height}x{breadth}"
+        )
     return Conv4((channels, height, breadth), outputs, width, max_pool, normalise, pooled, blocks)
 
 

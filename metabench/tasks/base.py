@@ -66,13 +66,16 @@ class TaskDistribution(Protocol):
     def provenance(self) -> Provenance: ...
 
     def sample(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Task:
-        """An episode batch of `tasks` tasks on the CPU (float32 inputs), a function of the arguments alone.
+        """An episode batch of `tasks` tasks on the CPU, a function of the arguments alone: `generator` decides all.
+
+        Inputs are float32 and finite, or int64 if they are indices (tokens).
 
         Only the tasks in `share` are made: those that the whole batch has there, and the generator is left as by the
         whole. So processes that share a meta-batch agree on its tasks, and each makes only its own.
 
-        Classification: x (tasks, examples, channels, height, width), y (tasks, examples) int64, shot-major.
-        Regression: x (tasks, points, inputs), y (tasks, points, outputs).
+        x has the shape (tasks, examples, *input_shape). Classification: y (tasks, examples) int64, shot-major; images
+        are (channels, height, width). Regression: y (tasks, points, outputs) float32. `metabench verify --task NAME`
+        holds a distribution to all of this, and the quick part of it is checked before a cell is measured.
         """
         ...
 
@@ -123,6 +126,19 @@ class Drawable(Protocol):
 
         x (points, 1), in rising order; y (tasks, points, 1).
         """
+        ...
+
+
+@runtime_checkable
+class ClassSplits(Protocol):
+    """What a classification task distribution may offer beside: the identities of the classes of each split.
+
+    `metabench verify` then proves that splits share no class; of any other, it can only look for common examples.
+    """
+
+    @property
+    def classes(self) -> Mapping[Split, Tensor]:
+        """The classes of each split, int64 (classes of the split,), numbered over the whole data set."""
         ...
 
 

@@ -12,7 +12,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.maml import MAML
 from metabench.autodiff import FUNCTIONAL
-from metabench.correctness.contract import CLAUSES, check_contract
+from metabench.correctness.contract import ALGORITHM_CLAUSES, check_algorithm
 from metabench.correctness.verification import CONTRACT_SETTINGS, case_of, comply
 from metabench.errors import Unsupported
 
@@ -25,13 +25,13 @@ def test_every_algorithm_keeps_the_contract(name):
     assert [f for c in held for f in c.findings if f.word == "incorrect"] == []
     kinds = {"regression": POINTS, "classification": IMAGES}
     for kind, setting in kinds.items():
-        (compliance,) = [c for c in held if c.setting == setting]
+        (compliance,) = [c for c in held if c.setting == f"{setting.task}, {setting.model}"]
         assert bool(compliance.findings) == (kind in ALGORITHMS.get(name).kinds), compliance.reason
         assert bool(compliance.findings) != bool(compliance.reason)
 
 
 def test_all_clauses_apply_to_maml():
-    assert {finding.word for finding in check_contract(case_of(MAML, IMAGES))} == {"ok"}
+    assert {finding.word for finding in check_algorithm(case_of(MAML, IMAGES))} == {"ok"}
 
 
 def on(algorithm, points):
@@ -265,9 +265,9 @@ class DropsStatistics(MAML):
     ],
 )
 def test_what_breaks_one_promise_fails_its_clause_and_no_other(broken, clauses, sentence):
-    faults = {f.clause: f.reason for f in check_contract(case_of(broken, POINTS)) if f.word == "incorrect"}
+    faults = {f.clause: f.reason for f in check_algorithm(case_of(broken, POINTS)) if f.word == "incorrect"}
     assert faults.keys() == clauses, faults
-    assert sentence in faults[min(clauses, key=list(CLAUSES).index)]
+    assert sentence in faults[min(clauses, key=list(ALGORITHM_CLAUSES).index)]
 
 
 @dataclass(frozen=True)
@@ -297,8 +297,8 @@ class NeedsManySteps(MAML):
 )
 def test_what_breaks_several_promises_fails_that_clause_too(broken, clause, sentence):
     CALLS.clear()
-    findings = {f.clause: f for f in check_contract(case_of(broken, POINTS))}
-    assert findings.keys() == CLAUSES.keys()
+    findings = {f.clause: f for f in check_algorithm(case_of(broken, POINTS))}
+    assert findings.keys() == ALGORITHM_CLAUSES.keys()
     assert findings[clause].word == "incorrect"
     assert sentence in findings[clause].reason
     assert "\n" not in findings[clause].reason
@@ -309,19 +309,19 @@ def test_what_breaks_several_promises_fails_that_clause_too(broken, clause, sent
     [(DropsStatistics, "running statistics"), (FavoursTheFirst, "order of examples"), (MovesWhatItFreezes, "frozen")],
 )
 def test_promises_about_images(broken, clause):
-    findings = {f.clause: f for f in check_contract(case_of(broken, IMAGES))}
+    findings = {f.clause: f for f in check_algorithm(case_of(broken, IMAGES))}
     assert {name for name, f in findings.items() if f.word == "incorrect"} == {clause}
 
 
 def test_a_promise_that_is_not_made_is_unsupported_with_its_reason():
-    findings = {f.clause: f for f in check_contract(case_of(ALGORITHMS.get("fomaml"), POINTS))}
+    findings = {f.clause: f for f in check_algorithm(case_of(ALGORITHMS.get("fomaml"), POINTS))}
     assert findings["first order"].word == "unsupported"
     assert "FOMAML" in findings["first order"].reason
     assert findings["running statistics"].reason == "the model has no statistics of the batch"
     asymmetric = type("Asymmetric", (MAML,), {"symmetric": False})
-    findings = {f.clause: f for f in check_contract(case_of(asymmetric, POINTS))}
+    findings = {f.clause: f for f in check_algorithm(case_of(asymmetric, POINTS))}
     assert findings["order of examples"].word == "unsupported"
-    findings = {f.clause: f for f in check_contract(case_of(NeedsManySteps, POINTS))}
+    findings = {f.clause: f for f in check_algorithm(case_of(NeedsManySteps, POINTS))}
     assert findings["gradient"].reason == "one step is too few"
     assert {name for name, f in findings.items() if f.word == "unsupported"} == {"gradient", "running statistics"}
 
@@ -329,11 +329,11 @@ def test_a_promise_that_is_not_made_is_unsupported_with_its_reason():
 def test_a_case_that_an_algorithm_is_not_for_is_no_case():
     images_only = type("ImagesOnly", (MAML,), {"kinds": ("classification",)})
     with pytest.raises(Unsupported, match="for classification tasks, not for regression"):
-        list(check_contract(case_of(images_only, POINTS)))
+        list(check_algorithm(case_of(images_only, POINTS)))
 
 
 def test_figures_say_how_well_a_promise_is_kept():
-    figures = {f.clause: f.figure for f in check_contract(case_of(MAML, POINTS))}
+    figures = {f.clause: f.figure for f in check_algorithm(case_of(MAML, POINTS))}
     assert 0 < figures["gradient"] < 1e-7
     assert figures["one task"] < 1e-13
     assert figures["first order"] > 1e-3

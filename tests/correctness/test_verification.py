@@ -84,6 +84,7 @@ def test_what_an_algorithm_is_not_for_is_unsupported_with_the_reason(registered)
 def test_compliance_counts_its_clauses(registered):
     name = registered("restless", type("Restless", (MAML,), {"adapted_names": lambda self, meta: frozenset()}))
     (compliance,) = comply([name], CONTRACT_SETTINGS[:1])
-    assert (compliance.algorithm, compliance.setting) == (name, CONTRACT_SETTINGS[0])
+    assert (compliance.kind, compliance.name, compliance.setting) == ("algorithm", name, "sinusoid, mlp-40x2")
+    assert compliance.word == "incorrect"
     assert compliance.summary == "ok: 13, incorrect: 1, unsupported: 1 clauses"
-    assert Compliance("x", SETTINGS[0], (), "why").summary == "unsupported: why"
+    assert Compliance("model", "x", "y", (), "why").summary == "unsupported: why"

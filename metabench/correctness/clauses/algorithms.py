@@ -1,12 +1,10 @@
-"""The clauses of the contract: one function for each promise that an algorithm makes.
+"""The clauses of the contract of algorithms: one function for each promise that an algorithm makes.
 
 A clause tries a promise on a small `Case` and gives what it measured and, if the promise is broken, one sentence. It
 raises `Unsupported`, with the reason, where the promise is not made.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,28 +13,22 @@ from metabench.algorithms.inner_loop import INNER_OPTIMIZERS
 from metabench.autodiff import TAPE
 from metabench.correctness.case import STEPS, Case, distance, initial, nudged, steps_of
 from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, relative_error
+from metabench.correctness.outcome import (
+    KEPT,
+    PRECISION_TOLERANCE,
+    SAME,
+    SYMMETRY_TOLERANCE,
+    Outcome,
+    broken,
+    equal,
+    within,
+    worst,
+)
 from metabench.engines import loop
 from metabench.errors import Unsupported
 from metabench.tensors import Batch, Params, Task, cast, task_at, tensors_of
 
 GRADIENT_STEPS = (1, 5)
-SAME = 1e-12
-"""Largest relative difference of two results that are equal but for the order of sums in float64."""
-SYMMETRY_TOLERANCE = 1e-9
-PRECISION_TOLERANCE = 1e-2
-"""Relative error of a direction in float32: it reaches about 1e-5, and a ReLU that rounding switches adds its jump."""
-
-
-class Outcome(NamedTuple):
-    """What a clause found."""
-
-    figure: float
-    """A relative error, unless the clause says otherwise; infinite where it has no number."""
-    fault: str = ""
-    """One sentence; empty if the promise is kept."""
-
-
-KEPT = Outcome(0.0)
 
 
 def gradient(case: Case) -> Outcome:
@@ -51,15 +43,15 @@ def gradient(case: Case) -> Outcome:
             variants["with first_order, the direction"] = replace(full, first_order=True)
         for words, algorithm in variants.items():
             fault = f"{words} after {steps} inner steps differs from finite differences of the objective"
-            figures.append(_within(case.definition_error(algorithm), DEFINITION_TOLERANCE, fault))
-    return _worst(figures)
+            figures.append(within(case.definition_error(algorithm), DEFINITION_TOLERANCE, fault))
+    return worst(figures)
 
 
 def checkpoint(case: Case) -> Outcome:
     """`checkpoint` changes what is kept, and not the direction."""
     why = "changes the direction: hand what the inner loss closes over to `descend` in its batches"
-    return _worst(
-        _within(distance(step(case.meta, case.episodes), case.found[engine]), SAME, f"checkpoint on {engine} {why}")
+    return worst(
+        within(distance(step(case.meta, case.episodes), case.found[engine]), SAME, f"checkpoint on {engine} {why}")
         for engine, step in steps_of(case.algorithm(checkpoint=True))
     )
 
@@ -111,10 +103,10 @@ def frozen(case: Case) -> Outcome:
     start, adapted = points[0], points[-1]
     for name in sorted(names):
         if name not in meta or name not in adapted:
-            return _broken(f"adapted_names names {name}, which is not in both meta and adapted")
+            return broken(f"adapted_names names {name}, which is not in both meta and adapted")
     for name in sorted(meta.keys() & adapted.keys() - names):
         if not any(torch.equal(adapted[name], p) for p in meta.values()):
-            return _broken(f"the inner loop moves {name}, which adapted_names does not name")
+            return broken(f"the inner loop moves {name}, which adapted_names does not name")
 
     def loss(moving: Params) -> Tensor:
         return case.learner.loss_of(algorithm.predict(start | moving, x), y)
@@ -122,15 +114,15 @@ def frozen(case: Case) -> Outcome:
     pull, _ = TAPE.gradient_and_value(loss)({name: start[name] for name in sorted(names)}) if names else ({}, None)
     for name, slope in pull.items():
         if torch.equal(adapted[name], meta[name]) and float(slope.abs().max()) > SAME:
-            return _broken(f"the inner loop leaves {name} where it was, which adapted_names names")
+            return broken(f"the inner loop leaves {name} where it was, which adapted_names names")
     return KEPT
 
 
 def order_of_tasks(case: Case) -> Outcome:
     """The order of the tasks in the meta-batch makes no difference."""
     swapped = task_at(case.episodes, [1, 0])
-    return _worst(
-        _within(
+    return worst(
+        within(
             distance(step(case.meta, swapped), case.found[engine]),
             SAME,
             f"on {engine}, the order of the tasks changes the direction",
@@ -142,8 +134,8 @@ def order_of_tasks(case: Case) -> Outcome:
 def one_task(case: Case) -> Outcome:
     """A meta-batch of one task gives that task's own direction."""
     own = case.algorithm().task_direction(case.meta, case.task)
-    return _worst(
-        _within(
+    return worst(
+        within(
             distance(step(case.meta, task_at(case.episodes, [0])), own),
             ENGINE_TOLERANCE,
             f"on {engine}, a meta-batch of one task has not that task's direction",
@@ -183,7 +175,7 @@ def order_of_examples(case: Case) -> Outcome:
             moved = moved.index_select(axis, order)
         alike[name] = min(tensor, moved, key=lambda same: float((after[name] - same).norm()))
     error = distance((after, metrics), (alike, before_metrics))
-    return _within(error, SYMMETRY_TOLERANCE, "the order of the examples changes the direction")
+    return within(error, SYMMETRY_TOLERANCE, "the order of the examples changes the direction")
 
 
 def precision(case: Case) -> Outcome:
@@ -195,20 +187,20 @@ def precision(case: Case) -> Outcome:
         for dtype, (direction, metrics) in ((torch.float64, case.found[engine]), (torch.float32, found)):
             for name, tensor in (direction | metrics).items():
                 if tensor.dtype != dtype:
-                    return _broken(f"on {engine}, {name} comes out as {tensor.dtype} where all that went in is {dtype}")
+                    return broken(f"on {engine}, {name} comes out as {tensor.dtype} where all that went in is {dtype}")
         error = relative_error({name: p.double() for name, p in found[0].items()}, case.found[engine][0])
         fault = f"on {engine}, the direction in float32 differs from that in float64"
-        figures.append(_within(error, PRECISION_TOLERANCE, fault))
-    return _worst(figures)
+        figures.append(within(error, PRECISION_TOLERANCE, fault))
+    return worst(figures)
 
 
 def repeatable(case: Case) -> Outcome:
     """Equal generators give equal meta-parameters, and equal tasks give equal directions, bit for bit."""
-    if not _equal(initial(case.algorithm()), initial(case.algorithm())):
-        return _broken("init gives other meta-parameters from the same generator")
+    if not equal(initial(case.algorithm()), initial(case.algorithm())):
+        return broken("init gives other meta-parameters from the same generator")
     for engine, step in steps_of(case.algorithm()):
         found = step(case.meta, case.episodes)
-        if not all(_equal(again, once) for again, once in zip(found, case.found[engine], strict=True)):
+        if not all(equal(again, once) for again, once in zip(found, case.found[engine], strict=True)):
             return Outcome(distance(found, case.found[engine]), f"on {engine}, the same step gives another direction")
     return KEPT
 
@@ -218,10 +210,10 @@ def matched(case: Case) -> Outcome:
     meta = case.algorithm().init(torch.Generator().manual_seed(0))
     for name, own in case.learner.model.init(torch.Generator().manual_seed(0)).items():
         if name in meta and not torch.equal(meta[name], own):
-            return _broken(f"init gives another {name} than the model's from the same generator")
+            return broken(f"init gives another {name} than the model's from the same generator")
     for name, p in meta.items():
         if p.dtype != torch.float32 or p.device.type != "cpu" or p.requires_grad:
-            return _broken(f"init gives {name} as {p.dtype} on {p.device}, where plain float32 on the CPU is due")
+            return broken(f"init gives {name} as {p.dtype} on {p.device}, where plain float32 on the CPU is due")
     return KEPT
 
 
@@ -233,13 +225,13 @@ def pure(case: Case) -> Outcome:
         case.algorithm().adapt(meta, case.task.support)
         for name, tensor in (direction | metrics).items():
             if tensor.requires_grad:
-                return _broken(f"on {engine}, {name} of the direction keeps a graph")
+                return broken(f"on {engine}, {name} of the direction keeps a graph")
         for name, own in case.meta.items():
             if not torch.equal(meta[name], own) or meta[name].requires_grad:
-                return _broken(f"on {engine}, the meta-parameter {name} is written to")
+                return broken(f"on {engine}, the meta-parameter {name} is written to")
         for tensor, own in zip(tensors_of(episodes), tensors_of(case.episodes), strict=True):
             if not torch.equal(tensor, own):
-                return _broken(f"on {engine}, the tasks are written to")
+                return broken(f"on {engine}, the tasks are written to")
     return KEPT
 
 
@@ -252,10 +244,10 @@ def trajectory(case: Case) -> Outcome:
             outputs = [algorithm.predict(point, query.x) for point in algorithm.trajectory(case.meta, support)]
         due = 1 if algorithm.order == "none" else steps + 1
         if len(outputs) != due:
-            return _broken(f"evaluated with {steps} inner steps, the trajectory has {len(outputs)} points, not {due}")
+            return broken(f"evaluated with {steps} inner steps, the trajectory has {len(outputs)} points, not {due}")
         for i, output in enumerate(outputs):
             if output.shape != (len(query.x), case.learner.model.outputs) or not output.isfinite().all():
-                return _broken(f"at point {i} of {steps} inner steps, predictions are not finite or not of their shape")
+                return broken(f"at point {i} of {steps} inner steps, predictions are not finite or not of their shape")
     return KEPT
 
 
@@ -269,31 +261,12 @@ def running_statistics(case: Case) -> Outcome:
         adapted |= case.learner.model.statistics(algorithm.effective(adapted), x)
         alone = torch.cat([algorithm.predict(adapted, one[None]) for one in x])
         error = relative_error({"outputs": alone}, {"outputs": algorithm.predict(adapted, x)})
-    return _within(error, SYMMETRY_TOLERANCE, "with running statistics, what is predicted of a query depends on others")
+    return within(error, SYMMETRY_TOLERANCE, "with running statistics, what is predicted of a query depends on others")
 
 
 def _need_inner_loop(case: Case) -> None:
     if case.algorithm().order == "none":
         raise Unsupported("the algorithm has no inner loop")
-
-
-def _broken(fault: str) -> Outcome:
-    return Outcome(float("inf"), fault)
-
-
-def _within(error: float, allowed: float, fault: str) -> Outcome:
-    """The outcome of an error; NaN is never allowed."""
-    return Outcome(error, "" if error <= allowed else f"{fault} by {error:.1e} (allowed {allowed:.0e})")
-
-
-def _worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The first outcome that is broken, else the one with the largest figure."""
-    found = list(outcomes)
-    return next((outcome for outcome in found if outcome.fault), max(found))
-
-
-def _equal(some: Params, others: Params) -> bool:
-    return some.keys() == others.keys() and all(torch.equal(p, others[name]) for name, p in some.items())
 
 
 def _shuffled(count: int) -> Tensor:
