@@ -1,6 +1,7 @@
 """What trying a promise gives: the outcome of one clause, and the findings of a contract."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -14,6 +15,9 @@ SYMMETRY_TOLERANCE = 1e-9
 PRECISION_TOLERANCE = 1e-2
 """Relative error of what is computed in float32: it reaches about 1e-5, and a ReLU that rounding switches adds its
 jump."""
+
+UNLIKELY_SEED = 0x9E3779B97F4A7C15
+"""A seed that nobody's code sets by chance, so that setting one is seen."""
 
 Word: TypeAlias = Literal["ok", "incorrect", "unsupported"]
 Tried = TypeVar("Tried")
@@ -59,6 +63,15 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 def equal(some: Params, others: Params) -> bool:
     """Whether both have the same names and the same bits."""
     return some.keys() == others.keys() and all(torch.equal(p, others[name]) for name, p in some.items())
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether torch's global generator on the CPU was used meanwhile, and restores it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(UNLIKELY_SEED)
+        before = torch.get_rng_state()
+        yield lambda: not torch.equal(before, torch.get_rng_state())
 
 
 def named(clauses: Iterable[Callable[[Tried], Outcome]]) -> dict[str, Callable[[Tried], Outcome]]:

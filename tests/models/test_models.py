@@ -110,3 +110,16 @@ def test_weights_are_glorot_uniform(name, parameter, fans):
     weight = MODELS.get(name)((1, 28, 28), 5).init(torch.Generator().manual_seed(0))[parameter]
     assert float(weight.abs().max()) <= (6 / fans) ** 0.5
     assert float(weight.var()) == pytest.approx(2 / fans, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("conv4-32-maxpool", 16), ("conv4-64-halfpool", 4), ("conv2-8-maxpool", 4), ("conv4-16", 1)]
+)
+def test_images_that_pooling_would_halve_to_nothing_are_refused_with_both_sizes(name, least):
+    model = MODELS.get(name)((1, least, least), 5)
+    params = model.init(torch.Generator().manual_seed(0))
+    assert model.head(params, model.features(params, torch.rand(3, 1, least, least))).shape == (3, 5)
+    if least > 1:
+        sizes = f"at least {least}x{least} pixels, not {least}x{least - 1}"
+        with pytest.raises(Unsupported, match=sizes):
+            MODELS.get(name)((1, least, least - 1), 5)

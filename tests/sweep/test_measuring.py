@@ -23,10 +23,11 @@ from metabench.record.quality import TaskScores
 from metabench.record.timing import GpuState
 from metabench.statistics.intervals import mean_interval
 from metabench.sweep import measuring
-from metabench.sweep.measuring import measure_cell
+from metabench.sweep.measuring import Incorrect, measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, outer_of
-from metabench.tasks.base import TASKS, EpisodeShape
+from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
+from metabench.tasks.sinusoid import Sinusoid
 from metabench.tensors import Batch, Task, task_at
 from metabench.training import train
 
@@ -422,3 +423,43 @@ def test_what_an_engine_chooses_by_itself_stands_in_the_row(monkeypatch):
         "2×8×14×14 to 8 by 3×3, stride 2×2, padding 1×1": "matrix",
     }
     assert rows["vmap"]["time"].choices == {}
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Registers sinusoids of another class, under the name of sinusoids."""
+
+    def register(kind):
+        monkeypatch.setitem(TASKS._entries, "sinusoid", TaskSource("regression", lambda shape, folder: kind(shape)))
+
+    return register
+
+
+class Flat(Sinusoid):
+    def make(self, drawn, like):
+        support, query, classes = super().make(drawn, like)
+        return Task(Batch(support.x, support.y[..., 0]), Batch(query.x, query.y[..., 0]), classes)
+
+
+class FlatOnHeldOut(Sinusoid):
+    def make(self, drawn, like):
+        support, query, classes = super().make(drawn, like)
+        held_out = self.shape.query == 7
+        return Task(support, Batch(query.x, query.y[..., 0]) if held_out else query, classes)
+
+
+def test_tasks_that_break_a_promise_are_refused_before_the_gate(broken):
+    broken(Flat)
+    recorded = {}
+    with pytest.raises(Incorrect, match=r"y of the support set of 'train' has shape \(2, 10\), .* \(2, 10, 1\)"):
+        measure_cell(cell_of(measure=["time"]), SETTINGS, None, recorded.update)
+    assert recorded["phase"] == "correctness gate" and "gate" not in recorded
+
+
+def test_held_out_tasks_that_break_a_promise_are_refused_before_the_training(broken, monkeypatch):
+    broken(FlatOnHeldOut)
+    monkeypatch.setattr(measuring, "train", None)
+    recorded = {}
+    with pytest.raises(Incorrect, match=r"y of the query set of 'validation' has shape \(2, 7\), .* \(2, 7, 1\)"):
+        measure_cell(cell_of(measure=["time", "quality"], eval_query=7), SETTINGS, None, recorded.update)
+    assert recorded["time"].step.n > 0  # what was measured before stays

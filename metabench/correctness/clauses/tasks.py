@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metabench.correctness.case import TaskCase
-from metabench.correctness.outcome import KEPT, Outcome, broken
+from metabench.correctness.outcome import KEPT, Outcome, broken, watched
 from metabench.errors import Unsupported
 from metabench.tasks.base import ClassSplits, DeviceTasks, Drawable, Split, TaskDistribution
 from metabench.tasks.stream import sampled
@@ -143,12 +143,12 @@ def classes(case: TaskCase) -> Outcome:
 def seeded(case: TaskCase) -> Outcome:
     """Equal generators give equal tasks, bit for bit, others give others, and torch's global one is left alone."""
     split = case.splits[0]
-    before = torch.get_rng_state()
-    generator = torch.Generator().manual_seed(0)
-    first, second = case.drawn(split, generator), case.drawn(split, generator)
-    again = case.drawn(split, torch.Generator().manual_seed(0))
-    other = case.drawn(split, torch.Generator().manual_seed(1))
-    draws = not torch.equal(before, torch.get_rng_state())
+    with watched() as drawn_from:
+        generator = torch.Generator().manual_seed(0)
+        first, second = case.drawn(split, generator), case.drawn(split, generator)
+        again = case.drawn(split, torch.Generator().manual_seed(0))
+        other = case.drawn(split, torch.Generator().manual_seed(1))
+        draws = drawn_from()
     if not _alike(first, again, 0.0 if case.device.type == "cpu" else ROUNDING):
         whence = "torch's global one" if draws else "elsewhere"
         fault = "two samples with equal generators differ: the task distribution ignores its generator"
@@ -264,11 +264,12 @@ def _alike(some: Task, others: Task, tolerance: float) -> bool:
     for mine, its in zip(tensors_of(some), tensors_of(others), strict=True):
         if mine.shape != its.shape:
             return False
+        mine, its = mine.nan_to_num().cpu(), its.nan_to_num().cpu()
         if tolerance and mine.is_floating_point():
-            off = (mine.double().cpu() - its.double().cpu()).abs().max()
+            off = (mine.double() - its.double()).abs().max()
             if not float(off) <= tolerance * float(its.abs().max()):
                 return False
-        elif not torch.equal(mine.cpu(), its.cpu()):
+        elif not torch.equal(mine, its):
             return False
     return True
 
