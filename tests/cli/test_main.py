@@ -1,5 +1,6 @@
 """Bad input gets one clear sentence, the nearest valid choice and exit code 2; never a traceback."""
 
+import json
 import os
 import re
 import zipfile
@@ -139,6 +140,46 @@ def test_verify_names_what_is_wrong(metabench):
     assert verdicts["failing/loop"][0].startswith("incorrect: it raises ValueError: two lines")
     wrong = sum(verdict.startswith("incorrect: ") for of_name in verdicts.values() for verdict in of_name)
     assert re.search(rf"metabench: {wrong} of \d+ checks failed", result.stderr)
+
+
+def test_verify_holds_models_and_tasks_to_their_contracts(metabench):
+    result = metabench("verify", "--model", "mlp-40x2,dropout", "--task", "sinusoid,flat,unseeded")
+    assert result.returncode == 1
+    rows = [re.split(r"  +", line) for line in result.stdout.splitlines()]
+    found = {row[0]: (row[1], row[-1]) for row in rows if row[0].startswith(("task ", "model "))}
+    assert found["task sinusoid: contract"] == ("regression", "ok: 9, unsupported: 2 clauses")
+    assert found["model mlp-40x2: contract"] == ("sinusoid", "ok: 9, unsupported: 2 clauses")
+    faults = {name: verdict for name, (_, verdict) in found.items() if not name.endswith(": contract")}
+    assert "targets of another shape would broadcast" in faults["task flat: shapes"]
+    assert "the task distribution ignores its generator" in faults["task unseeded: seeded"]
+    assert "the model draws random numbers" in faults["model dropout: repeatable"]
+    assert all(verdict.startswith("incorrect: ") for verdict in faults.values())
+    assert re.search(rf"metabench: {len(faults)} of \d+ checks failed", result.stderr)
+    assert "did you mean 'mlp-40x2'" in refused(metabench("verify", "--model", "mlp-40x3"))
+    assert "did you mean 'sinusoid'" in refused(metabench("verify", "--task", "sinusoids"))
+
+
+def test_a_broken_promise_of_model_or_tasks_is_a_row_with_its_reason(metabench, tmp_path):
+    (tmp_path / "s.toml").write_text(
+        "[run]\nnoise_pairs = 0\ntime_budget_s = 0.02\n"
+        '[defaults]\nalgorithm = "maml"\nmeta_batch = 2\ninner_steps = 1\nmeasure = ["time"]\nmodel = "mlp-40x2"\n'
+        '[[grid]]\ntask = ["sinusoid", "flat", "unseeded"]\n[[grid]]\ntask = "sinusoid"\nmodel = "dropout"\n'
+        'engine = ["loop", "vmap"]\n'
+    )
+    assert metabench("run", "s.toml", "--out", "run").returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "measurements.jsonl").read_text().splitlines()]
+    found = {(row["cell"]["task"], row["cell"]["model"], row["cell"]["engine"]): row for row in rows}
+    assert {name: row["status"] for name, row in found.items()} == {
+        ("sinusoid", "mlp-40x2", "loop"): "ok",
+        ("flat", "mlp-40x2", "loop"): "incorrect",
+        ("unseeded", "mlp-40x2", "loop"): "incorrect",
+        ("sinusoid", "dropout", "loop"): "incorrect",
+        ("sinusoid", "dropout", "vmap"): "incorrect",
+    }
+    assert "targets of another shape would broadcast" in found["flat", "mlp-40x2", "loop"]["reason"]
+    assert "ignores its generator" in found["unseeded", "mlp-40x2", "loop"]["reason"]
+    assert "the model draws random numbers" in found["sinusoid", "dropout", "vmap"]["reason"]
+    assert all(row["time"] is None for row in rows if row["status"] != "ok")
 
 
 def test_env_is_the_fingerprint_and_names_no_folder(metabench, tmp_path):

@@ -1,6 +1,7 @@
-"""A package outside the tree: one good algorithm, and one of each way in which an implementation can go wrong."""
+"""A package outside the tree: what is good, and one of each way in which a plug-in can go wrong."""
 
 import ctypes
+import math
 import os
 import signal
 import time
@@ -17,6 +18,10 @@ from metabench.engines import loop
 from metabench.engines.base import Engine
 from metabench.errors import Unsupported
 from metabench.models.conv4 import Conv4
+from metabench.models.mlp import MLP
+from metabench.tasks.base import TaskSource
+from metabench.tasks.sinusoid import Sinusoid
+from metabench.tensors import Batch, Task
 
 
 @dataclass(frozen=True)
@@ -189,3 +194,36 @@ class StockNormConv4(Conv4):
 
 def stock_norm(input_shape, outputs):
     return replace(StockNormConv4((1, 28, 28), outputs, 16, False, True), input_shape=input_shape)
+
+
+@dataclass(frozen=True)
+class Dropout(MLP):
+    """A network that draws random numbers."""
+
+    def features(self, params, x):
+        return F.dropout(super().features(params, x), 0.5, True)
+
+
+def dropout(input_shape, outputs):
+    return Dropout(math.prod(input_shape), outputs, 8, 2)
+
+
+@dataclass(frozen=True)
+class FlatSinusoid(Sinusoid):
+    """Targets without their last dimension: they broadcast against outputs."""
+
+    def make(self, drawn, like):
+        support, query, classes = super().make(drawn, like)
+        return Task(Batch(support.x, support.y[..., 0]), Batch(query.x, query.y[..., 0]), classes)
+
+
+@dataclass(frozen=True)
+class UnseededSinusoid(Sinusoid):
+    """Draws from torch's global generator."""
+
+    def draw(self, split, tasks, generator, share=slice(None)):
+        return super().draw(split, tasks, None, share)
+
+
+FLAT = TaskSource("regression", lambda shape, data_dir: FlatSinusoid(shape))
+UNSEEDED = TaskSource("regression", lambda shape, data_dir: UnseededSinusoid(shape))

@@ -77,6 +77,10 @@ def test_verify(monkeypatch):
     assert is_table(found) and result.exit_code == 0
     assert found["columns"][-1] == "verdict" and found["checks"] == len(found["rows"]) == 2 and found["incorrect"] == 0
     assert "maml/loop" in result.stderr  # what is being done is seen meanwhile
+    result = CliRunner().invoke(app, ["verify", "--task", "sinusoid", "--model", "mlp-40x2", "--json"])
+    found = parse_json(result.stdout)
+    assert [row[0] for row in found["rows"]] == ["task sinusoid: contract", "model mlp-40x2: contract"]
+    assert is_table(found) and result.exit_code == 0 and found["checks"] == 18
 
 
 def test_data_status(tmp_path, monkeypatch):
