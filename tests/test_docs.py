@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.correctness.contract import CLAUSES
+from metabench.correctness.contract import ALGORITHM_CLAUSES, MODEL_CLAUSES, TASK_CLAUSES
 from metabench.report.claims.reading import BUILTIN, read_claims
 from metabench.report.render.tables import escaped
 from metabench.sweep.builtin import builtin_sweeps, find_sweep
@@ -34,10 +34,33 @@ def test_the_example_of_an_algorithm_is_right():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_clauses_are_documented():
-    text = (ROOT / "docs" / "add-an-algorithm.md").read_text(encoding="utf-8")
+PLUG_INS = """
+from metabench.correctness.verification import comply_models, comply_tasks
+(tasks,) = comply_tasks(["lines"])
+assert (tasks.word, tasks.setting) == ("ok", "regression"), tasks
+(model,) = comply_models(["shallow"], ["lines"])
+assert (model.word, model.setting) == ("ok", "lines"), model
+"""
+
+
+def test_the_examples_of_a_model_and_a_task_distribution_keep_their_contracts():
+    text = (ROOT / "docs" / "add-a-model-or-tasks.md").read_text(encoding="utf-8")
+    model, tasks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", model + tasks + PLUG_INS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "clauses"),
+    [
+        ("add-an-algorithm", list(ALGORITHM_CLAUSES)),
+        ("add-a-model-or-tasks", ["clause of models", *MODEL_CLAUSES, "clause of task distributions", *TASK_CLAUSES]),
+    ],
+)
+def test_the_clauses_are_documented(page, clauses):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([a-z, ]+) \|", text, re.MULTILINE)
-    assert [clause for row in rows[1:] for clause in row.split(", ")] == list(CLAUSES)
+    assert [clause for row in rows for clause in row.split(", ") if clause != "clause"] == clauses
 
 
 def test_which_normalisations_are_exact_under_vmap():
