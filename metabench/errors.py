@@ -20,7 +20,7 @@ class Unsupported(Exception):
 
 
 class Incorrect(Exception):
-    """An implementation that is not proved right, or tasks or a model that break a promise: nothing is timed."""
+    """An implementation that is not proved right: nothing of it is timed."""
 
 
 class Diverged(Exception):

@@ -37,31 +37,32 @@ def check_problem(
     device: torch.device,
     splits: tuple[Split, ...] = ("train",),
     batch_norm: BatchNorm = "transductive",
-) -> str:
-    """What is wrong with a cell's tasks or its model, as one sentence; empty if nothing is.
+) -> None:
+    """Raise `Unsupported`, with one sentence, for tasks or a model that no implementation can be measured on.
 
     It takes a few samples of two tasks and a few forward passes of `EXAMPLES` examples. Raises what the distribution
-    or the model raises, and `Unsupported` for a model without the statistics that `batch_norm` needs.
+    or the model raises, too.
     """
     tried = TaskCase(lambda: distribution, shape, learner.kind, device, splits)
     _ = tried.batches  # what is raised here is no finding: too few classes, a file that is missing
-    if fault := _first_fault(QUICK_TASK_CLAUSES, tried):
-        return fault
+    _refuse(QUICK_TASK_CLAUSES, tried)
     inputs = tried.inputs.to(device)
     case = ModelCase(lambda *_: learner.model, distribution.input_shape, distribution.outputs, inputs)
     _try(case)
-    return _first_fault(QUICK_MODEL_CLAUSES, case) or (_running(case) if batch_norm == "running" else "")
+    _refuse(QUICK_MODEL_CLAUSES, case)
+    if batch_norm == "running" and case.model.batch_statistics:
+        _refuse([models.running_statistics], case)
 
 
-def _first_fault(clauses: Sequence[Callable[[Tried], Outcome]], case: Tried) -> str:
+def _refuse(clauses: Sequence[Callable[[Tried], Outcome]], case: Tried) -> None:
+    """Raise `Unsupported` for the first clause that is broken."""
     for clause in clauses:
         try:
             fault = clause(case).fault
         except Unsupported:
             continue
         if fault:
-            return fault
-    return ""
+            raise Unsupported(fault)
 
 
 def _try(case: ModelCase) -> None:
@@ -75,17 +76,3 @@ def _try(case: ModelCase) -> None:
             raise
         what = f"inputs of shape {tuple(case.input_shape)} in {case.inputs.dtype}"
         raise RuntimeError(f"the model raises {type(error).__name__} on {what}: {in_short(error)}") from error
-
-
-def _running(case: ModelCase) -> str:
-    """What keeps queries from being normalised by the statistics of a population."""
-    if not case.model.batch_statistics:
-        return ""
-    with torch.no_grad():
-        found = case.model.statistics(case.params, case.x)
-    if not found:
-        raise Unsupported(
-            "the model gives no statistics of a batch, so batch_norm 'running' would be transductive: "
-            "choose another batch_norm, or have statistics give means and variances"
-        )
-    return models.running_statistics(case).fault

@@ -71,6 +71,7 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
         raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
     distribution = TASKS.get(cell.task).build(train_shape(cell), data_dir)
     workload = Workload(cell, distribution)
+    workload.check()
     meta = initial_meta(cell, workload.algorithm)
     for stage in workload.ends:
         refuse(gate(stage, workload.build(stage), distribution, device).fault)

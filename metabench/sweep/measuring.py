@@ -13,10 +13,9 @@ from msgspec.structs import replace
 
 from metabench.algorithms.base import parameter_count
 from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, GATE_TASKS, Correctness, gate, refuse
-from metabench.correctness.problem import check_problem
 from metabench.correctness.timed import TimedProof
 from metabench.engines.distributed import Group
-from metabench.errors import Diverged, Incorrect, Unsupported
+from metabench.errors import Diverged, Unsupported
 from metabench.machine.conditions import clock_mhz
 from metabench.machine.limits import limit_memory, parse_size
 from metabench.machine.nvml import gpu_state, unused_gpus
@@ -41,7 +40,7 @@ from metabench.sweep.workload import (
     measured_phases,
     train_shape,
 )
-from metabench.tasks.base import TASKS, EpisodeShape, Split, TaskDistribution
+from metabench.tasks.base import TASKS, Split, TaskDistribution
 from metabench.tensors import Params
 from metabench.training import evaluate, population_statistics, train
 
@@ -81,7 +80,7 @@ def measure_cell(
     record({"parameters": parameter_count(meta)})
 
     record({"phase": "correctness gate"})
-    _refuse_faults(workload, distribution, train_shape(cell), ("train",))
+    workload.check()
     for stage in workload.ends:
         result = gate(stage, workload.on_whole(stage), distribution, device, max(GATE_TASKS, cell.world_size))
         record({"gate": _gate(result)})
@@ -112,23 +111,12 @@ def measure_cell(
     if "quality" in cell.measure:
         record({"phase": "quality"})
         held_out = TASKS.get(cell.task).build(held_out_shape(cell), data_dir)
-        _refuse_faults(workload, held_out, held_out_shape(cell), ("validation", "test"))
+        workload.check(held_out)
         record({"quality": _quality(workload, meta, held_out, settings["curve_points"])})
     # Last, since the profiler slows down what comes after it.
     if timed and device.type == "cuda" and workload.group is None:
         record({"phase": "launches"})
         record({"launches": _launches(workload, meta, timed.step.median)})
-
-
-def _refuse_faults(
-    workload: Workload, distribution: TaskDistribution, shape: EpisodeShape, splits: tuple[Split, ...]
-) -> None:
-    """Raise `Incorrect` with what the tasks of that shape, or the model for them, do not keep of their contracts."""
-    cell = workload.cell
-    learner = build_algorithm(cell, distribution).learner
-    batch_norm = cell.batch_norm if "quality" in cell.measure else "transductive"
-    if fault := check_problem(learner, distribution, shape, torch.device(cell.device), splits, batch_norm):
-        raise Incorrect(fault)
 
 
 def _version(library: str) -> str:

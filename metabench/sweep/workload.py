@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.correctness.problem import check_problem
 from metabench.correctness.timed import TimedProof
 from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
 from metabench.engines.distributed import Group, Rank, distributed, of_share
@@ -18,7 +19,7 @@ from metabench.measure.marks import AVERAGE, META_ITERATION, OPTIMISER, Marks, c
 from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
 from metabench.record.cell import Cell
-from metabench.tasks.base import ALL, EpisodeShape, TaskDistribution
+from metabench.tasks.base import ALL, EpisodeShape, Split, TaskDistribution
 from metabench.tasks.stream import stream
 from metabench.tensors import Params, Task
 
@@ -39,6 +40,8 @@ def outer_of(cell: Cell) -> Outer:
     return Outer(cell.outer, *rate, cell.outer_clip)
 
 
+TRAINING: tuple[Split, ...] = ("train",)
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
 EPISODE_POOL = 4  # different episode batches that timed iterations go through
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,6 +63,14 @@ class Workload:
                 f"bfloat16 does not reach all that {self.cell.engine} runs, and part would be in float32: "
                 "use loop, compile or cudagraph"
             )
+
+    def check(self, held_out: TaskDistribution | None = None) -> None:
+        """Raise `Unsupported` for training tasks, or held-out ones, or a model for them, that break a promise."""
+        cell, distribution = self.cell, held_out or self.distribution
+        shape, splits = (train_shape(cell), TRAINING) if held_out is None else (held_out_shape(cell), HELD_OUT)
+        batch_norm = cell.batch_norm if "quality" in cell.measure else "transductive"
+        learner = build_algorithm(cell, distribution).learner
+        check_problem(learner, distribution, shape, torch.device(cell.device), splits, batch_norm)
 
     @cached_property
     def algorithm(self) -> Algorithm:

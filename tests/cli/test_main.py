@@ -171,10 +171,10 @@ def test_a_broken_promise_of_model_or_tasks_is_a_row_with_its_reason(metabench, 
     found = {(row["cell"]["task"], row["cell"]["model"], row["cell"]["engine"]): row for row in rows}
     assert {name: row["status"] for name, row in found.items()} == {
         ("sinusoid", "mlp-40x2", "loop"): "ok",
-        ("flat", "mlp-40x2", "loop"): "incorrect",
-        ("unseeded", "mlp-40x2", "loop"): "incorrect",
-        ("sinusoid", "dropout", "loop"): "incorrect",
-        ("sinusoid", "dropout", "vmap"): "incorrect",
+        ("flat", "mlp-40x2", "loop"): "unsupported",
+        ("unseeded", "mlp-40x2", "loop"): "unsupported",
+        ("sinusoid", "dropout", "loop"): "unsupported",
+        ("sinusoid", "dropout", "vmap"): "unsupported",
     }
     assert "targets of another shape would broadcast" in found["flat", "mlp-40x2", "loop"]["reason"]
     assert "ignores its generator" in found["unseeded", "mlp-40x2", "loop"]["reason"]

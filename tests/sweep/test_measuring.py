@@ -23,7 +23,7 @@ from metabench.record.quality import TaskScores
 from metabench.record.timing import GpuState
 from metabench.statistics.intervals import mean_interval
 from metabench.sweep import measuring
-from metabench.sweep.measuring import Incorrect, measure_cell
+from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, outer_of
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
@@ -451,7 +451,7 @@ class FlatOnHeldOut(Sinusoid):
 def test_tasks_that_break_a_promise_are_refused_before_the_gate(broken):
     broken(Flat)
     recorded = {}
-    with pytest.raises(Incorrect, match=r"y of the support set of 'train' has shape \(2, 10\), .* \(2, 10, 1\)"):
+    with pytest.raises(Unsupported, match=r"y of the support set of 'train' has shape \(2, 10\), .* \(2, 10, 1\)"):
         measure_cell(cell_of(measure=["time"]), SETTINGS, None, recorded.update)
     assert recorded["phase"] == "correctness gate" and "gate" not in recorded
 
@@ -460,6 +460,6 @@ def test_held_out_tasks_that_break_a_promise_are_refused_before_the_training(bro
     broken(FlatOnHeldOut)
     monkeypatch.setattr(measuring, "train", None)
     recorded = {}
-    with pytest.raises(Incorrect, match=r"y of the query set of 'validation' has shape \(2, 7\), .* \(2, 7, 1\)"):
+    with pytest.raises(Unsupported, match=r"y of the query set of 'validation' has shape \(2, 7\), .* \(2, 7, 1\)"):
         measure_cell(cell_of(measure=["time", "quality"], eval_query=7), SETTINGS, None, recorded.update)
     assert recorded["time"].step.n > 0  # what was measured before stays
