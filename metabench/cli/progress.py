@@ -79,6 +79,8 @@ class ConsoleProgress:
         self.clock = clock
         self.pace = Pace(clock)
         self.leaders = Leaders()
+        self.reasons: set[str] = set()
+        """Reasons that have been shown whole."""
         self.running: dict[str, tuple[Cell, float]] = {}
         """The cells that are being measured, by id, each with the time at which it began."""
         self.live = Live(console=self.console, get_renderable=self.shown, refresh_per_second=PER_SECOND, transient=True)
@@ -108,14 +110,19 @@ class ConsoleProgress:
         if measurement.time and not measurement.noise:
             self.leaders.add(cell, measurement.time.step.median)
         # The outcome stands first, because a narrow terminal cuts off the end of the line.
-        outcome = _figures(measurement) if measurement.status == "ok" else measurement.status
+        outcome = _figures(measurement)
         name, _, where = cell.describe().partition(" ")
         name += " (noise configuration)" if measurement.noise else ""
         took = f"{measurement.seconds:.1f} s"
         if self.pace.left and not self.console.is_terminal:
             took += f"; {self.pace.left}"
-        why = f": {measurement.reason}" if measurement.reason else ""
+        reason = measurement.reason
+        new = self.console.is_terminal and reason and reason not in self.reasons
+        why = f": {reason}" if reason and not new else ""
         self._line(f"[{self.pace.done}/{self.pace.total}] {name}: {outcome} ({took}), {where}{why}")
+        if new:  # whole, since a remedy may stand at its end
+            self.reasons.add(reason)
+            self._line(f"  {reason}", whole=True)
         for sentence in measurement.warnings:
             self.warn(sentence)
 
@@ -141,7 +148,7 @@ class ConsoleProgress:
 
     def _line(self, text: str, whole: bool = False) -> None:
         # The text is not interpreted: a reason may hold square brackets, or sequences that steer a terminal. A terminal
-        # cuts a line at its edge, because the tables have the whole reason; a warning is shown whole.
+        # cuts a line at its edge; warnings, and reasons when they are first met, are shown whole.
         text = printable(text)
         if self.console.is_terminal:
             self.console.print(Text(text), no_wrap=not whole, overflow="fold" if whole else "ellipsis")
@@ -150,7 +157,11 @@ class ConsoleProgress:
 
 
 def _figures(measurement: Measurement) -> str:
+    """What was found, after the status of a row that is not ok, with the phase in which it ended."""
     parts = []
+    if measurement.status != "ok":
+        phase = f" in {measurement.ended_in}" if measurement.time and measurement.ended_in else ""
+        parts.append(measurement.status + phase)
     if measurement.time:
         parts.append(f"{duration_text(measurement.time.step.median)} a step")
     if measurement.quality:

@@ -35,7 +35,7 @@ Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_N
 Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_WHOLE)]
 Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
-_NOT_AXES = ("id", "round", "status", "reason")  # columns of results.csv beside the axes
+_NOT_AXES = ("id", "round", "status", "reason", "ended_in")  # columns of results.csv beside the axes
 
 
 def _first_order(share: float) -> str:

@@ -1,5 +1,6 @@
-"""What rows of earlier versions leave out of their implementation. Complete: later rows say it themselves."""
+"""What rows of earlier versions leave out. Complete: later rows say it themselves."""
 
+import re
 from typing import Any
 
 FAMILIES = {
@@ -19,6 +20,7 @@ ORDERS = {
     **dict.fromkeys(("prototypical", "prototypical-cosine", "matching", "matching-fce", "relation", "cnp"), "none"),
 }
 CONCURRENT_TASKS = {"loop": False, "vmap": True}
+_PHASE = re.compile(r"\bin phase '([^']+)'")
 
 
 def theory_of(algorithm: str, engine: str) -> dict[str, Any]:
@@ -28,3 +30,9 @@ def theory_of(algorithm: str, engine: str) -> dict[str, Any]:
         "order": ORDERS.get(algorithm, ""),
         "concurrent_tasks": CONCURRENT_TASKS.get(engine),
     }
+
+
+def phase_of(reason: str) -> str:
+    """The phase that the reason of an earlier version names; empty where it names none."""
+    found = _PHASE.search(reason)
+    return found[1] if found else ""

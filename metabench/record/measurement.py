@@ -7,7 +7,7 @@ import msgspec
 
 from metabench.record.axes import LARGEST, LONGEST_NAME
 from metabench.record.cell import Amount, Cell, Name, Whole
-from metabench.record.earlier import theory_of
+from metabench.record.earlier import phase_of, theory_of
 from metabench.record.quality import Quality
 from metabench.record.timing import Phases, Record, Text, Time
 
@@ -20,7 +20,7 @@ Side: TypeAlias = Literal["a", "b"]
 SIDES: tuple[Side, ...] = ("a", "b")
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
-RARE = ("energy", "launches", "reference", "machine", "run", "implementation")
+RARE = ("energy", "launches", "reference", "machine", "run", "implementation", "phase")
 """Fields that most rows lack, and then leave out."""
 
 
@@ -148,6 +148,8 @@ class Measurement(Record, frozen=True, kw_only=True):
     cell: Cell
     reason: Text = ""
     """One sentence where the status is not `ok`."""
+    phase: Text = ""
+    """Phase in which it ended, where the status is not `ok`. What earlier phases measured is kept."""
     started: Text = ""
     """UTC, ISO 8601."""
     seconds: Amount | None = None
@@ -179,6 +181,11 @@ class Measurement(Record, frozen=True, kw_only=True):
     def theory(self) -> Theory:
         """What the implementation says of itself; of old rows, what was known of it then."""
         return self.implementation or Theory(**theory_of(self.cell.algorithm, self.cell.engine))
+
+    @property
+    def ended_in(self) -> str:
+        """The phase in which it ended; of old rows, the one that their reason names. Empty where that is not known."""
+        return self.phase or (phase_of(self.reason) if self.status != "ok" else "")
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, as it stands in `measurements.jsonl`."""

@@ -41,7 +41,8 @@ class Peak:
 class Bundle:
     """All rounds of all cells that are alike: equal but for axes that do not matter to what is shown.
 
-    Figures come from rows that are ok alone, and none from a cell that was found incorrect in any round.
+    A row that failed gives what it had measured before it ended, and a cell that was found incorrect in any round
+    nothing.
     """
 
     cell: Cell
@@ -186,9 +187,9 @@ def drift_of(step: Summary) -> float:
 
 
 def sound_rows(rows: Sequence[Measurement]) -> list[Measurement]:
-    """The rows whose figures may be shown."""
+    """The rows whose figures may be shown: a figure is recorded when the gate has passed and its phase has ended."""
     incorrect = {row.id for row in rows if row.status == "incorrect"}
-    return [row for row in rows if row.status == "ok" and row.id not in incorrect]
+    return [row for row in rows if row.id not in incorrect]
 
 
 def _peak(row: Measurement) -> Peak | None:
@@ -203,23 +204,40 @@ def _peak(row: Measurement) -> Peak | None:
 
 def status(bundle: Bundle) -> str:
     """`ok`, or what happened: `oom`, or `timeout (1 of 3 rows)`."""
-    bad = [row.status for row in bundle.rows if row.status != "ok"]
-    if not bad:
-        return "ok"
-    words = ", ".join(sorted(set(bad), key=STATUSES.index))
+    bad = [row for row in bundle.rows if row.status != "ok"]
+    words = ", ".join(sorted({row.status for row in bad}, key=STATUSES.index))
+    return _counted(words, bad, bundle) if bad else "ok"
+
+
+def ending(bundle: Bundle) -> str:
+    """`ok`, or what happened and in which phase: `timeout in quality after 150 s`, `crashed in memory (1 of 3 rows)`.
+
+    The phase is left out where it is not known, or where rows ended in several.
+    """
+    bad = [row for row in bundle.rows if row.status != "ok"]
+    if len({(row.status, row.ended_in) for row in bad}) != 1 or not bad[0].ended_in:
+        return status(bundle)
+    ended, cut = bad[0], max(row.seconds or 0 for row in bad)
+    after = f" after {cut:.0f} s" if ended.status == "timeout" and cut else ""
+    return _counted(f"{ended.status} in {ended.ended_in}{after}", bad, bundle)
+
+
+def _counted(words: str, bad: Sequence[Measurement], bundle: Bundle) -> str:
     return words if len(bad) == len(bundle.rows) else f"{words} ({len(bad)} of {len(bundle.rows)} rows)"
 
 
 def status_and_reason(bundle: Bundle, longest: int = REASON_LENGTH) -> str:
-    """The status, and why if it is not ok, in so many characters at most."""
-    reason = next((row.reason for row in bundle.rows if row.status != "ok" and row.reason), "")
+    """The status, and why if it is not ok, in so many characters at most; how it ended says why of a timeout."""
+    bad = [row for row in bundle.rows if row.status != "ok"]
+    reason = next((row.reason for row in bad if row.reason and not (row.status == "timeout" and row.ended_in)), "")
+    words = ending(bundle) if is_partial(bundle) or not reason else status(bundle)
     if len(reason) > longest:
         reason = reason[: longest - 1].rstrip() + "…"
-    return f"{status(bundle)}: {reason}" if reason else status(bundle)
+    return f"{words}: {reason}" if reason else words
 
 
 def is_partial(bundle: Bundle) -> bool:
-    """Whether some rows gave figures and others failed."""
+    """Whether there are figures of rows that failed, or beside them."""
     return status(bundle) != "ok" and (bundle.step is not None or bundle.peak is not None)
 
 

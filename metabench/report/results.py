@@ -146,7 +146,7 @@ def _record(row: Measurement, noise: Spread | None) -> dict[str, Any]:
     seconds = phases.seconds if phases else {}
     share = sampling.median / step.median if sampling and step and step.median else None
     return {
-        **{name: getattr(row, name) for name in ("id", "round", "status", "reason")},
+        **{name: getattr(row, name) for name in ("id", "round", "status", "reason", "ended_in")},
         **{axis: row.cell[axis] for axis in row.cell.axes},
         "measure": "+".join(row.cell.measure),
         "data_name": _of(row.data, "name"),

@@ -62,10 +62,19 @@ def run_cell(
     status, reason = _outcome(exit_code, messages, result, settings.time_limit_s)
     row = {"id": cell.id, "round": round_number, "status": status, "reason": reason, "cell": cell.to_json()}
     row |= {"started": started, "seconds": time.perf_counter() - begin}
-    try:
-        return measurement_of({part: value for part, value in result.items() if value is not None} | row)
-    except ValueError as error:  # of an older revision, or of a plug-in that gives what is no figure
-        return measurement_of(row | {"status": "crashed", "reason": f"what it measured is no measurement: {error}"})
+    row["phase"] = "" if status == "ok" else result.get("phase", "start")
+    return _kept({part: value for part, value in result.items() if value is not None and part not in row}, row)
+
+
+def _kept(parts: Mapping[str, Any], row: dict[str, Any]) -> Measurement:
+    """The row with all parts that are figures; `crashed` where one is none (an older revision's, or a plug-in's)."""
+    for part, value in parts.items():
+        try:
+            measurement_of(row | {part: value})
+            row |= {part: value}
+        except ValueError as error:
+            row |= {"status": "crashed", "reason": f"what it measured as {part} is no measurement: {error}"}
+    return measurement_of(row)
 
 
 def _execute(

@@ -60,7 +60,7 @@ def cells(tmp_path) -> list[Cell]:
 
 
 def measured(cell: Cell, seconds: float, status="ok", reason="", **parts) -> Measurement:
-    time = Time(summarise([seconds]), 0.0) if status == "ok" else None
+    time = Time(summarise([seconds]), 0.0) if seconds else None
     return replace(made(cell, 0, status, reason, time=time, **parts), seconds=12.0)
 
 
@@ -163,3 +163,13 @@ def test_where_there_is_no_terminal_there_are_plain_lines(cells, clocked, capsys
     assert second == f"[2/3] maml/loop: 4.00 ms a step (12.0 s; about 2 min left), {where}"
     assert third.startswith("[3/3] maml/") and ": oom (12.0 s), " in third and third.endswith("no memory left [b]x[/b]")
     assert plain.console.file.getvalue() == ""
+
+
+def test_a_reason_is_shown_whole_once_and_what_was_measured_stands_beside_it(shown, cells, clocked):
+    """At the edge of a terminal its end would be lost, and with it the remedy."""
+    shown.begin(total=2, done=0)
+    for cell in cells[:2]:
+        shown.finished(measured(cell, 4e-3, "unsupported", "vmap cannot " + "long " * 20 + "use loop", phase="quality"))
+    said = " ".join(shown.console.export_text().split())
+    assert said.count("use loop") == 1
+    assert said.count("unsupported in quality, 4.00 ms a step") == 2

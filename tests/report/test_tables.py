@@ -100,7 +100,7 @@ def test_every_figure_of_the_cost_tables_follows_from_the_csv_files(synthetic):
             cell = cell_of(table, record)
             seen.add(tuple(cell[axis] for axis in sorted(cell)))
             if record.get("step time", "–") == "–":
-                assert record["status"].split(":")[0] in FAILED
+                assert record["status"].split(":")[0].split(" ")[0] in FAILED
                 continue
             assert_shows(record["step time"], csv.time(**cell))
             if record["peak memory"] != "–":
@@ -310,13 +310,11 @@ def test_all_rows_that_are_not_ok_stand_in_the_last_table_with_their_whole_reaso
 
 
 def test_an_incorrect_cell_gives_no_figure_even_if_it_has_one(run_of, row):
-    timed = row(**COST)
-    for wrong in ({"status": "incorrect"}, {"status": "diverged"}):
-        folder = run_of([timed | wrong, row(algorithm="fomaml", **COST)])
-        maml, fomaml = records(only(tables_of(folder, "Cost")))
-        assert (maml["step time"], maml["peak memory"]) == ("–", "–")
-        assert "time ÷ maml" not in fomaml  # nothing to divide by, so no column
-        assert fomaml["step time"] != "–"
+    folder = run_of([row(**COST) | {"status": "incorrect"}, row(algorithm="fomaml", **COST)])
+    maml, fomaml = records(only(tables_of(folder, "Cost")))
+    assert (maml["step time"], maml["peak memory"]) == ("–", "–")
+    assert "time ÷ maml" not in fomaml  # nothing to divide by, so no column
+    assert fomaml["step time"] != "–"
     # once incorrect, a cell's other rounds are not to be believed either; after a time-out they are
     again = [row(1), row(1, algorithm="fomaml")]
     maml, _ = records(only(tables_of(run_of([row(0, "incorrect", "off", measure=["time"]), *again]), "Cost")))

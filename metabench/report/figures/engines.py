@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from metabench.report.bundles import LOOP, status
+from metabench.report.bundles import LOOP, ending, is_partial, status
 from metabench.report.figures import shown
 from metabench.report.figures.axes import TIMES, Axis, log_axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, ends_of, figure_of, frame_of
@@ -16,6 +16,7 @@ from metabench.report.noise import SAME, ratio_mark
 from metabench.report.numbers import NOTHING, duration_text, trim
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
+from metabench.report.sections.base import PARTIAL
 from metabench.report.sections.engines import EngineLine, Layout, Point, layouts, library
 
 COLUMNS, ROW, NAMES = 3, 20, 100
@@ -35,7 +36,9 @@ def engines(run: Run) -> Figure | None:
     looks = looks_of(run)
     groups = [group for layout in layouts(run) if (group := _group(layout, looks))]
     same = any((panel.rows["word"] == SAME.strip()).any() for group in groups for panel in group.panels)
+    partial = any((panel.rows["status"] != "").any() for group in groups for panel in group.panels)
     says = SAYS + (f"{SAME}: no difference that can be told." if same else "")
+    says += f" {PARTIAL.strip()}: the cell ended early or failed after its time was measured." if partial else ""
     return figure_of(run, "engines", "One meta-iteration: how many times as fast as on loop", says, groups)
 
 
@@ -85,13 +88,15 @@ def _row(layout: Layout, line: EngineLine, point: Point, labelled: bool) -> dict
     word = status(bundle) if bundle and not bundle.samples else NOTHING
     if bundle and ratio:
         word = ratio_mark(ratio, bundle.drift * layout.loop_at(line, point).drift)
+    marks = word + (PARTIAL if bundle and is_partial(bundle) else "")
     name = library(line) if library(line).startswith(f"{line.engine} ") else line.engine
     return {
         "implementation": " ".join([*(line.label if labelled else ()), name]),
         "engine": line.engine,
         **ends_of(ratio, "speed_up"),
         "word": word,
-        "text": f"{trim(ratio.value, ratio.drawn.low, ratio.drawn.high)}×{word}" if ratio else word,
+        "text": f"{trim(ratio.value, ratio.drawn.low, ratio.drawn.high)}×{marks}" if ratio else word,
+        "status": ending(bundle) if bundle and is_partial(bundle) else "",
         "cells": " ".join(bundle.ids) if bundle else "",
     }
 

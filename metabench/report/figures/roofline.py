@@ -44,7 +44,7 @@ def roofline(run: Run) -> Figure | None:
 
 def _complete(bundle: Bundle) -> Work | None:
     """Operations, bytes and peaks of a bundle, if all of them were measured."""
-    works = [row.work for row in bundle.rows if row.status == "ok" and row.work]
+    works = [row.work for row in bundle.sound if row.work]
     return next((w for w in works if w.flops and w.bytes and w.peaks.bandwidth), None)
 
 

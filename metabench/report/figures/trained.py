@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from metabench.record.cell import Cell, varying
 from metabench.record.quality import Quality as Judged
 from metabench.report.axes import LINE_TECHNIQUES, TRAINING_AXES
-from metabench.report.bundles import Bundle, by_axes, status, telling_apart, time_key
+from metabench.report.bundles import Bundle, by_axes, ending, telling_apart, time_key
 from metabench.report.figures.style import Look, looks_of
 from metabench.report.render.tables import axis_word, setting
 from metabench.report.results import Run
@@ -75,7 +75,7 @@ def trained_settings(run: Run) -> list[TrainedSetting]:
         trained = tuple(Trained(name, b, cost[time_key(b.cell)], q) for name, b, q in scored if q)
         metrics = {one.quality.metric for one in trained}
         if len(metrics) == 1:
-            failed = tuple(f"{name} ({status(bundle)})" for name, bundle, q in scored if not q)
+            failed = tuple(f"{name} ({ending(bundle)})" for name, bundle, q in scored if not q)
             found.append(TrainedSetting(_title(trained, run.data_names), metrics.pop(), trained, failed))
     return found
 

@@ -25,7 +25,8 @@ MARKS: Mapping[str, str] = {
     SAME: "≈ no difference that can be told: the interval holds 1 or is not known.",
     DRIFTING: f"↕ a time that rose or fell by more than {100 * NOISY_WIDTH:.0f} % while a process measured it; or a "
     "ratio that such a drift could explain.",
-    PARTIAL: "‡ Some rounds or seeds failed: see the rows that are not ok.",
+    PARTIAL: "‡ Some rounds or seeds ended early or failed; the figure is of what they had measured: see the rows that "
+    "are not ok.",
 }
 """What a mark means, in whatever table it stands."""
 

@@ -12,6 +12,11 @@ from metabench.report.sections.base import Column, section, table_of
 TITLE = in_title_order(
     (*TASK, *SIZES, *TECHNIQUES, *MACHINE, "preset", "seed", "batch_norm", "outer_warmup"), but=("threads",)
 )
+SAYS = (
+    "A row is one cell in one round. What a row had measured before it ended stands in the tables above, with a mark; "
+    "a cell that is incorrect in any round gives no figure."
+)
+PARTS = ("time", "memory", "phases", "work", "energy", "quality")
 
 
 @section("Rows that are not ok", place=1000)
@@ -24,17 +29,24 @@ def failures_tables(run: Run) -> Iterator[Table]:
         Column("setting", lambda same: setting(same[0].cell, TITLE, run.data_names)),
         Column("rounds", lambda same: ", ".join(str(row.round) for row in same)),
         Column("status", lambda same: same[0].status),
+        Column("phase", lambda same: same[0].ended_in, droppable=True),
+        Column("measured before", lambda same: _measured(same[0]), droppable=True),
         Column("reason", lambda same: _reason(same[0])),
         Column("cell", lambda same: same[0].id),
     ]
     yield table_of(
         f"Rows that are not ok: {len(bad) or 'none'} of {len(run.measurements)}",
-        "A row is one cell in one round. None of their times, peaks or scores stands in a table above." if bad else "",
+        SAYS if bad else "",
         columns,
-        list(grouped(bad, lambda row: (row.id, row.status, _reason(row))).values()),
+        list(grouped(bad, lambda row: (row.id, row.status, _reason(row), _measured(row))).values()),
         lambda same: (same[0].id,),
         marks={},
     )
+
+
+def _measured(row: Measurement) -> str:
+    """What a row has figures of."""
+    return ", ".join(part for part in PARTS if getattr(row, part))
 
 
 def _reason(row: Measurement) -> str:

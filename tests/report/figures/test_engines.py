@@ -73,3 +73,11 @@ def test_without_loop_there_is_nothing_to_draw(run_of, row, figure_of):
     assert figure_of(read_run(run_of([row(engine="vmap"), row(engine="native")])), "engines") is None
     rows = [row(engine="loop"), row(0, "unsupported", "why", engine="native")]
     assert figure_of(read_run(run_of(rows)), "engines") is None
+
+
+def test_a_cell_that_failed_after_its_timing_is_drawn_with_a_mark(run_of, row, figure_of):
+    late = row(engine="vmap") | {"quality": None, "status": "timeout", "phase": "quality", "seconds": 150.2}
+    figure = figure_of(read_run(run_of([late, row(engine="loop")])), "engines")
+    (bar,) = figure.frame.itertuples()
+    assert (bar.status, bar.text.endswith("× ‡")) == ("timeout in quality after 150 s", True)
+    assert "‡: the cell ended early or failed after its time was measured." in figure.says

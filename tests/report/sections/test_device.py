@@ -131,8 +131,8 @@ def test_engines_beside_each_other_have_tables_of_their_own(folder):
     assert energy.notes == ("Energy of one meta-iteration, by: by hand.",)
 
 
-def test_a_row_that_is_not_ok_shows_none(run_of, row):
-    bad = row(engine="vmap", device="cuda", status="crashed", reason="no") | asks(5.0, 5.0, 0.1)
+def test_a_row_that_is_incorrect_shows_none(run_of, row):
+    bad = row(engine="vmap", device="cuda", status="incorrect", reason="no") | asks(5.0, 5.0, 0.1)
     good = row(engine="loop", device="cuda") | asks(7.0, 7.0, 0.1)
     (bounds,) = tables_of(run_of([bad, good]), "What bounds a step")
     assert sorted(column(bounds, "launches and busy share")) == ["7 launches, busy 10 %, bound by launches", "–"]
