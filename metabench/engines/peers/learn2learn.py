@@ -48,7 +48,9 @@ def _set_up(l2l: Any, algorithm: Algorithm, network: Network) -> TaskDirection:
     if network.rates:
         wrapped = l2l.algorithms.MetaSGD(network.inner, lrs=nn.ParameterList(network.rates), first_order=first_order)
     else:
-        wrapped = l2l.algorithms.MAML(network.inner, lr=algorithm.inner_lr, first_order=first_order)
+        # What the loss does not depend on stays as it is; without this, the library takes it for a mistake.
+        settings = {"lr": algorithm.inner_lr, "first_order": first_order, "allow_unused": True}
+        wrapped = l2l.algorithms.MAML(network.inner, **settings)
 
     def task_direction(meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
         learner = wrapped.clone()

@@ -63,7 +63,8 @@ def _functional(torchopt: Any, algorithm: Algorithm, network: Network) -> TaskDi
         params: Params = {name: network.leaves[name] for name in network.inner.names}
         state = optimizer.init(params)
         for batch in network.batches(algorithm, task):
-            gradients = torch.autograd.grad(loss_of(apply(params, batch.x), batch.y), list(params.values()))
+            loss = loss_of(apply(params, batch.x), batch.y)
+            gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True, materialize_grads=True)
             updates, state = optimizer.update(dict(zip(params, gradients, strict=True)), state, inplace=False)
             params = torchopt.apply_updates(params, updates, inplace=False)
         with torch.set_grad_enabled(type(algorithm) is not Reptile):
