@@ -18,6 +18,7 @@ from metabench.correctness.gate import Correctness
 from metabench.correctness.outcome import Finding, Word
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Engine
+from metabench.engines.refusals import refusal
 from metabench.errors import Unsupported, UserError, in_short
 from metabench.models.base import MODELS, ModelFactory
 from metabench.tasks.base import TASKS, EpisodeShape, Kind, TaskDistribution, TaskSource
@@ -128,6 +129,8 @@ def _verify(algorithm: str, engine: str, setting: Setting) -> Verdict:
     except Unsupported as error:
         return Verdict(name, setting, "unsupported", None, str(error))
     except Exception as error:  # whatever somebody else's code raises is the verdict on it
+        if why := refusal(error, engine):
+            return Verdict(name, setting, "unsupported", None, why)
         return Verdict(name, setting, "incorrect", None, f"it raises {type(error).__name__}: {in_short(error)}")
     return Verdict(name, setting, "ok" if result.passed else "incorrect", result, result.reason)
 

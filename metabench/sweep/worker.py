@@ -19,6 +19,7 @@ import torch
 from msgspec import to_builtins
 
 from metabench.engines.distributed import Group, Rank
+from metabench.engines.refusals import refusal
 from metabench.errors import Diverged, Incorrect, Unsupported
 from metabench.machine.limits import lift_limit, ran_out, spare_the_system
 from metabench.record.cell import Cell
@@ -42,6 +43,27 @@ def status_of(error: BaseException) -> str:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or ran_out(str(error)):
         return "oom"
     return "crashed"
+
+
+def outcome(error: BaseException, engine: str) -> dict[str, Any]:
+    """Status and reason of a cell that an exception ended; with the traceback where nothing is known of it.
+
+    What torch cannot do on an engine is said in words of our own, which name the remedy.
+    """
+    status = status_of(error)
+    if status != "crashed":
+        return {"status": status, "reason": _first_line(error), "traceback": ""}
+    if why := refusal(error, engine):
+        return {"status": "unsupported", "reason": sentence(why), "traceback": _trace(error)}
+    return {"status": status, "reason": f"{type(error).__name__}: {_first_line(error)}", "traceback": _trace(error)}
+
+
+def _first_line(error: BaseException) -> str:
+    return sentence((str(error).strip() or "no message").splitlines()[0])
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
 
 
 def _die_with_parent() -> None:
@@ -97,9 +119,5 @@ def main() -> None:
         record({"status": "ok"})
     except Exception as error:
         lift_limit()
-        status = status_of(error)
-        kind = f"{type(error).__name__}: " if status == "crashed" else ""
-        first_line = sentence((str(error).strip() or "no message").splitlines()[0])
-        trace = traceback.format_exc()[-LONGEST_TRACE:] if status == "crashed" else ""
-        record({"status": status, "reason": f"{kind}{first_line}", "traceback": trace})
+        record(outcome(error, cell.engine))
     os._exit(0)  # all is on disk, and torch takes a third of a second to tidy up

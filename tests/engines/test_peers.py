@@ -14,10 +14,11 @@ from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
 from metabench.engines.peers.learn2learn import INSTALL
 from metabench.engines.peers.module import Network, installed
+from metabench.engines.refusals import refusal
 from metabench.errors import Unsupported, in_short
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS, EpisodeShape
-from metabench.tensors import cast
+from metabench.tensors import Batch, Task, cast
 from problems import SMOOTH, image_episodes, perturbed
 
 HOW = {
@@ -231,3 +232,70 @@ def test_a_library_that_misses_another(tmp_path, monkeypatch):
 
 def test_engines_name_the_library_that_does_the_work():
     assert {name: ENGINES.get(name).library for name in HOW} == {name: name for name in HOW}
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A dense network with parameters of kinds that libraries may not foresee."""
+
+    kind: str
+    outputs: int = 3
+    batch_statistics = False
+
+    @property
+    def head_names(self):
+        return frozenset(
+            {"head.weight", "head.bias"} | ({"head.unused"} if self.kind == "unused in the head" else set())
+        )
+
+    def init(self, generator):
+        names = {"unused": "body.unused", "unused in the head": "head.unused", "query alone": "shift"}
+        params = {"body.weight": torch.randn(6, 4, generator=generator), "body.bias": torch.zeros(6)}
+        if self.kind in names:
+            params = {names[self.kind]: torch.ones(6)} | params
+        params |= {"scale": torch.tensor(1.2)} if self.kind == "no dimension" else {}
+        params |= {"again": params["body.bias"]} if self.kind == "two names" else {}
+        return params | {"head.weight": torch.randn(3, 6, generator=generator), "head.bias": torch.zeros(3)}
+
+    def features(self, params, x):
+        h = torch.tanh(torch.nn.functional.linear(x, params["body.weight"], params["body.bias"]))
+        h = h * params["scale"] if "scale" in params else h
+        h = h + params["again"] if "again" in params else h
+        return h + params["shift"] if "shift" in params and len(x) == 6 else h
+
+    def head(self, params, features):
+        return torch.nn.functional.linear(features, params["head.weight"], params["head.bias"])
+
+
+def odd_direction(engine, algorithm, kind):
+    one = ALGORITHMS.get(algorithm)(Learner(Odd(kind), "classification"), 0.1, 2)
+    meta = perturbed(one, 0.05)
+    x = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    y = torch.arange(6).remainder(3).expand(2, 6)
+    episodes = Task(Batch(x[:, :3], y[:, :3]), Batch(x, y), torch.zeros(2, 3, dtype=torch.int64))
+    return ENGINES.get(engine).build(one)(meta, episodes)
+
+
+ODD = ("unused", "unused in the head", "query alone", "no dimension", "two names")
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile", "anil", "meta-sgd"])
+def test_vmap_carries_odd_parameters(algorithm, kind):
+    truth, _ = odd_direction("loop", algorithm, kind)
+    assert relative_error(odd_direction("vmap", algorithm, kind)[0], truth) < 1e-12
+    unused = {"unused": "body.unused", "unused in the head": "head.unused"}.get(kind)
+    assert not unused or not truth[unused].any()
+
+
+@pytest.mark.parametrize("kind", ODD)
+@CARRIED
+def test_peers_carry_odd_parameters(peer, algorithm, kind):
+    """What forward does not use has a direction of zero."""
+    truth, _ = odd_direction("loop", algorithm, kind)
+    if (peer, algorithm) == ("learn2learn", "meta-sgd") and kind in ("unused", "unused in the head", "query alone"):
+        with pytest.raises(RuntimeError) as caught:  # its MetaSGD cannot be told to allow it
+            odd_direction(peer, algorithm, kind)
+        assert "learn2learn takes inner gradients in all parameters" in refusal(caught.value, peer)
+        return
+    assert relative_error(odd_direction(peer, algorithm, kind)[0], truth) < 1e-12
