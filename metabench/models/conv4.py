@@ -137,10 +137,10 @@ def _build(
     channels, height, breadth = input_shape
     halvings = min(pooled, blocks) if max_pool else 0
     if min(height, breadth) < 2**halvings:
-        least = f"{2**halvings}x{2**halvings}"
+        network, least = f"conv{blocks}-{width}", 2**halvings
+        halved = f" with {halvings} poolings by two" if halvings else ""
         raise Unsupported(
-            f"conv4 with max-pooling halves an image {halvings} times: it needs at least {least} pixels, "
-            f"not {height}x{breadth}"
+            f"{network}{halved} needs images of {least}x{least} pixels or more, not of {height}x{breadth}"
         )
     return Conv4((channels, height, breadth), outputs, width, max_pool, normalise, pooled, blocks)
 

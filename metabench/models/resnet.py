@@ -96,6 +96,8 @@ def _build(input_shape: tuple[int, ...], outputs: int) -> Model:
     if len(input_shape) != 3:
         raise Unsupported(f"resnet18 needs images (channels, height, width), not inputs of shape {input_shape}")
     channels, height, breadth = input_shape
+    if min(height, breadth) < 1:
+        raise Unsupported(f"resnet18 needs images of 1x1 pixels or more, not of {height}x{breadth}")
     return ResNet18((channels, height, breadth), outputs)
 
 

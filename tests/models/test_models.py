@@ -112,14 +112,17 @@ def test_weights_are_glorot_uniform(name, parameter, fans):
     assert float(weight.var()) == pytest.approx(2 / fans, rel=0.02)
 
 
-@pytest.mark.parametrize(
-    ("name", "least"), [("conv4-32-maxpool", 16), ("conv4-64-halfpool", 4), ("conv2-8-maxpool", 4), ("conv4-16", 1)]
-)
-def test_images_that_pooling_would_halve_to_nothing_are_refused_with_both_sizes(name, least):
-    model = MODELS.get(name)((1, least, least), 5)
+@pytest.mark.parametrize("name", ["conv4-16", "conv4-16-maxpool", "conv4-64-halfpool", "conv2-8-maxpool", "resnet18"])
+@pytest.mark.parametrize("size", [(0, 9), (1, 1), (3, 4), (4, 3), (4, 4), (15, 16), (16, 16)], ids=str)
+def test_images_are_large_enough_or_refused_with_both_sizes(name, size):
+    least = {"conv4-16-maxpool": 16, "conv4-64-halfpool": 4, "conv2-8-maxpool": 4}.get(name, 1)
+    if min(size) < least:
+        with pytest.raises(
+            Unsupported, match=f"needs images of {least}x{least} pixels or more, not of {size[0]}x{size[1]}"
+        ):
+            MODELS.get(name)((3, *size), 5)
+        return
+    model = MODELS.get(name)((3, *size), 5)
     params = model.init(torch.Generator().manual_seed(0))
-    assert model.head(params, model.features(params, torch.rand(3, 1, least, least))).shape == (3, 5)
-    if least > 1:
-        sizes = f"at least {least}x{least} pixels, not {least}x{least - 1}"
-        with pytest.raises(Unsupported, match=sizes):
-            MODELS.get(name)((1, least, least - 1), 5)
+    outputs = model.head(params, model.features(params, torch.rand(6, 3, *size)))
+    assert outputs.shape == (6, 5) and outputs.isfinite().all()
