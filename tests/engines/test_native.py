@@ -1,7 +1,10 @@
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import nudge, relative_error
@@ -15,7 +18,7 @@ from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
-from metabench.tensors import cast
+from metabench.tensors import Batch, Task, cast
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 REGRESSION = [
@@ -209,3 +212,67 @@ def test_an_operation_without_a_kernel_is_named(monkeypatch):
     native.body_for.cache_clear()
     with pytest.raises(Unsupported, match="no C\\+\\+ for the operation relu"):
         ENGINES.get("native").build(made)(meta, episodes)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A small network on series, with an operation of choice in it."""
+
+    change: Callable = lambda h: h
+    extra: bool = False
+    outputs: int = 3
+    batch_statistics = False
+    head_names = frozenset({"head.weight"})
+
+    def init(self, generator):
+        unused = {"unused": torch.ones(2, 2)} if self.extra else {}
+        return unused | {"a": torch.randn(4, 2, 3, generator=generator), "head.weight": torch.ones(3, 4)}
+
+    def features(self, params, x):
+        return torch.tanh(self.change(F.linear(x.flatten(1), params["a"].flatten(1))))
+
+    def head(self, params, features):
+        return F.linear(features, params["head.weight"])
+
+
+class Convolving(Net):
+    def features(self, params, x):
+        return F.conv1d(x, params["a"]).mean(-1)
+
+
+def series(net, dtype=torch.float64, **fields):
+    made = ALGORITHMS.get("maml")(Learner(net, "classification"), 0.1, 1, **fields)
+    meta = {name: p.to(dtype) for name, p in made.init(torch.Generator().manual_seed(1)).items()}
+    x = torch.randn(2, 3, 2, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    batch = Batch(x.to(dtype), torch.arange(3).expand(2, 3).contiguous())
+    return made, meta, Task(batch, batch, torch.zeros(2, 3, dtype=torch.int64))
+
+
+def test_a_convolution_of_series_is_refused_by_name():
+    made, meta, episodes = series(Convolving())
+    with pytest.raises(Unsupported, match="convolutions of images alone, and here are 3 dimensions"):
+        ENGINES.get("native").build(made)(meta, episodes)
+
+
+def test_a_parameter_without_use_has_a_direction_of_zero():
+    made, meta, episodes = series(Net(extra=True))
+    direction, _ = ENGINES.get("native").build(made)(meta, episodes)
+    assert not direction["unused"].any()
+    assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
+
+
+def test_a_tensor_that_the_network_keeps_is_refused():
+    kept = torch.randn(4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    made, meta, episodes = series(Net(lambda h: h * kept))
+    with pytest.raises(Unsupported, match="a network keeps for itself"):
+        ENGINES.get("native").build(made)(meta, episodes)
+
+
+def test_tasks_of_another_type_are_refused():
+    """Their memory would be read as numbers that they are not."""
+    made, meta, episodes = series(Net())
+    whole = Batch(episodes.support.x.int(), episodes.support.y)
+    with pytest.raises(Unsupported, match="native reads int64 and torch.float64, not torch.int32"):
+        ENGINES.get("native").build(made)(meta, Task(whole, whole, episodes.classes))
+    with pytest.raises(Unsupported, match=r"not in torch\.bfloat16"):
+        ENGINES.get("native").build(made)(*series(Net(), torch.bfloat16)[1:])

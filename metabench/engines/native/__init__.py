@@ -7,8 +7,7 @@ without leaving the function.
 """
 
 import ctypes
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
@@ -24,10 +23,10 @@ from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Iteration, OuterState, by_unit_descent
 from metabench.engines.compiler import compiler
 from metabench.engines.native.code import Program
+from metabench.engines.native.forms import keywords_of, operation_of
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.library import compiled, kept_libraries
 from metabench.engines.native.loops import WHOLE_NUMBERS
-from metabench.engines.native.operations import OPERATIONS
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.tracing import direction_of_tensors, traced
@@ -91,6 +90,8 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     like = next(iter(meta.values()))
     if like.device.type != "cpu":
         raise Unsupported("native is made of the processor's instructions: on a GPU use compile")
+    if like.dtype not in C_TYPES:
+        raise Unsupported(f"native computes in float32 and float64, not in {like.dtype}: use loop or compile")
     compiler("native")
     if algorithm.checkpoint:
         raise Unsupported("native keeps what its compiler chooses: checkpoint has no say; use loop, vmap or compile")
@@ -121,7 +122,11 @@ class Iterations:
         self.loss = ctypes.c_double()
 
     def take(self, episodes: Task) -> Episodes:
-        return Episodes(episodes)
+        taken = Episodes(episodes)
+        for _, dtype in taken.signature:
+            if dtype not in (torch.int64, self.theta.dtype):
+                raise Unsupported(f"native reads int64 and {self.theta.dtype}, not {dtype}: give tasks in one of them")
+        return taken
 
     def run(self, episodes: Episodes) -> dict[str, float]:
         if episodes.signature not in self.functions:
@@ -231,8 +236,11 @@ def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, 
             f"const {kind}* const {name} = (const {kind}*){f'meta[{i}]' if i < names else f'task[{i - names}]'};"
         )
     for node in graph.graph.nodes:
+        if node.op == "get_attr":
+            raise Unsupported("native has no tensors that a network keeps for itself (buffers, constants): use loop")
         if node.op == "call_function":
-            values[node] = _operation(node)(program, *_filled(node.args, values), **_filled(node.kwargs, values))
+            operation = operation_of(node)
+            values[node] = operation(program, *_filled(node.args, values), **_filled(keywords_of(node), values))
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     at = 0
     for value in _filled(output.args[0], values):
@@ -243,13 +251,6 @@ def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, 
     functions = program.functions()
     lines = [f"    {line}" for line in [*loads, *buffers, *program.lines]]
     return "\n".join([*functions, f"{DIRECTION} {{", *lines, "}"]), scratch
-
-
-def _operation(node: Node) -> Callable[..., Any]:
-    name = "getitem" if node.target is operator.getitem else str(node.target).split(".")[1]
-    if name not in OPERATIONS:
-        raise Unsupported(f"native has no C++ for the operation {name}: use compile or vmap")
-    return OPERATIONS[name]
 
 
 def _filled(arguments: Any, values: dict[Node, Any]) -> Any:

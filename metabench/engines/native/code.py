@@ -162,7 +162,7 @@ class Program:
         loops = [*sorted(gone), *kept]
         indices = [f"i{d}" for d in range(len(value.shape))]
         best, item = out.at([indices[d] for d in kept]), value.at(indices)
-        body = f"{best} = {best} < {item} ? {item} : {best};"
+        body = f"{best} = {best} < {item} || {item} != {item} ? {item} : {best};"  # torch takes what is not a number
         self.emit(nest([value.shape[d] for d in loops], [indices[d] for d in loops], body), out, value)
         return with_dimensions_kept(out, gone, value) if keep else out
 

@@ -44,6 +44,7 @@ def _convolution(
     output_padding: Pair,
     groups: int,
 ) -> Value:
+    _check_images("convolutions", x)
     if groups != 1:
         raise Unsupported("native has no grouped convolutions: use loop or compile-tasks")
     sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
@@ -82,6 +83,7 @@ def _convolution_backward(
     groups: int,
     wanted: Sequence[bool],
 ) -> list[Value | None]:
+    _check_images("convolutions", x)
     if transposed or groups != 1:
         raise Unsupported("native has no gradient of grouped or transposed convolutions: use loop or compile-tasks")
     sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
@@ -91,6 +93,12 @@ def _convolution_backward(
         _weights(program, x, gradient, weight.shape[2:], sizes) if of_weight else None,
         program.total(gradient, (0, 2, 3), False) if of_bias else None,
     ]
+
+
+def _check_images(what: str, x: Value) -> None:
+    """Raise `Unsupported` for anything but (N, C, H, W)."""
+    if len(x.shape) != 4:
+        raise Unsupported(f"native has {what} of images alone, and here are {len(x.shape)} dimensions: use loop")
 
 
 class _Sizes(NamedTuple):
@@ -167,10 +175,16 @@ def _in_tiles(x: Sequence[int], y: Sequence[int], kernel: Sequence[int], sizes: 
 
 
 def _max_pool(
-    program: Program, x: Value, kernel: Pair, stride: Pair = (), padding: Pair = (0,), dilation: Pair = (1,), *_: Any
+    program: Program,
+    x: Value,
+    kernel: Pair,
+    stride: Pair = (),
+    padding: Pair = (0,),
+    dilation: Pair = (1,),
+    ceil: bool = False,
 ) -> list[Value]:
     """Values, and the place of each in its image of H * W."""
-    size = _window(kernel, stride, padding, dilation)
+    size = _window(x, kernel, stride, padding, dilation, ceil)
     n, c, h, w = x.shape
     shape = (n, c, h // size, w // size)
     values, places = (program.buffer(shape, strides_in(shape, IMAGES)) for _ in range(2))
@@ -207,7 +221,7 @@ def _max_pool_backward(
     places: Value,
 ) -> Value:
     """The gradient of the input: each element has the gradient of its window if it was the largest there, else 0."""
-    size = _window(kernel, stride, padding, dilation)
+    size = _window(x, kernel, stride, padding, dilation, ceil)
     _, _, h, w = x.shape
     spread = [_spread(program.real(value), x.shape, size) for value in (gradient, places)]
     numbers = program.count(h * w)
@@ -222,9 +236,12 @@ def _spread(value: Value, shape: tuple[int, ...], size: int) -> Value:
     return mapped(value, lambda each: replace(each, shape=shape, divided=divided))
 
 
-def _window(kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> int:
+def _window(x: Value, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil: bool) -> int:
+    _check_images("pooling", x)
     if len({*kernel, *stride}) > 1 or set(padding) != {0} or set(dilation) != {1}:
         raise Unsupported("native has no pooling whose windows overlap or are padded: use loop or compile-tasks")
+    if ceil and any(n % kernel[0] for n in x.shape[2:]):
+        raise Unsupported("native has no pooling whose windows reach beyond the image: use loop or compile-tasks")
     return kernel[0]
 
 

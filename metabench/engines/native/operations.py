@@ -18,6 +18,7 @@ from metabench.engines.native.value import (
     of_dimensions,
     reshaped,
 )
+from metabench.errors import Unsupported
 
 POINTWISE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -40,7 +41,7 @@ POINTWISE: dict[str, str] = {
     "clamp_min": "where(lt({0}, {1}), {1}, {0})",
 }
 """C++ of each operation on elements. Truth is 1, and all indices that occur are small enough to be exact."""
-SAME = ("clone", "alias", "detach", "convert_element_type")
+SAME = ("clone", "alias", "detach")
 
 
 def _value_of(argument: Any) -> Value:
@@ -52,7 +53,7 @@ def _together(values: Sequence[Value]) -> tuple[int, ...]:
 
 
 def _pointwise(template: str) -> Operation:
-    def operation(program: Program, *arguments: Any, alpha: float = 1, **_: Any) -> Value:
+    def operation(program: Program, *arguments: Any, alpha: float = 1) -> Value:
         values = [_value_of(argument) for argument in arguments]
         if alpha != 1:
             values[1] = program.pointwise(values[1].shape, [values[1]], f"{{0}} * T({alpha})".format)
@@ -67,6 +68,12 @@ def _power(program: Program, base: Any, exponent: Any) -> Value:
         return program.pointwise(base.shape, [base], "{0} * {0}".format)
     values = [_value_of(base), _value_of(exponent)]
     return program.pointwise(_together(values), values, "pow_of({0}, {1})".format)
+
+
+def _within(value: Value, dims: int | Sequence[int] | None) -> list[int]:
+    """Dimensions counted from the front; a number without dimensions has none, whatever torch calls its one."""
+    given = [dims] if isinstance(dims, int) else dims or ()
+    return [d % len(value.shape) for d in given] if value.shape else []
 
 
 def _view(program: Program, value: Value, shape: Sequence[int]) -> Value:
@@ -91,8 +98,9 @@ def _unsqueeze(program: Program, value: Value, dim: int) -> Value:
     return of_dimensions(value, dims)
 
 
-def _squeeze(program: Program, value: Value, dims: int | Sequence[int]) -> Value:
-    gone = {d % len(value.shape) for d in ([dims] if isinstance(dims, int) else dims)}
+def _squeeze(program: Program, value: Value, dims: int | Sequence[int] | None = None) -> Value:
+    dims = range(len(value.shape)) if dims is None else dims
+    gone = set(_within(value, dims))
     return of_dimensions(value, [d for d, n in enumerate(value.shape) if not (d in gone and n == 1)])
 
 
@@ -134,29 +142,34 @@ def _concatenate(program: Program, values: Sequence[Value], dim: int = 0) -> Val
     return out
 
 
-def _total(program: Program, value: Value, dims: Sequence[int] = (), keepdim: bool = False, **_: Any) -> Value:
-    return program.total(value, dims or (), keepdim)
+def _total(program: Program, value: Value, dims: Sequence[int] | None = (), keepdim: bool = False) -> Value:
+    return program.total(value, _within(value, dims), keepdim)
 
 
-def _mean(program: Program, value: Value, dims: Sequence[int] = (), keepdim: bool = False, **_: Any) -> Value:
+def _mean(program: Program, value: Value, dims: Sequence[int] | None = (), keepdim: bool = False) -> Value:
     summed = _total(program, value, dims, keepdim)
     count = value.size // summed.size
     return program.pointwise(summed.shape, [summed], f"{{0}} / T({count})".format)
 
 
 def _variance_and_mean(
-    program: Program, value: Value, dims: Sequence[int] = (), *, correction: float = 1, keepdim: bool = False
+    program: Program,
+    value: Value,
+    dims: Sequence[int] | None = (),
+    *,
+    correction: float | None = 1,
+    keepdim: bool = False,
 ) -> list[Value]:
     centre = _mean(program, value, dims, True)
     squares = program.pointwise(value.shape, [value, centre], "({0} - {1}) * ({0} - {1})".format)
     summed = _total(program, squares, dims, keepdim)
-    count = value.size // summed.size - correction
+    count = max(0, value.size // summed.size - (1 if correction is None else correction))
     variance = program.pointwise(summed.shape, [summed], f"{{0}} / T({count})".format)
     return [variance, centre if keepdim else _squeeze(program, centre, dims or list(range(len(value.shape))))]
 
 
 def _largest(program: Program, value: Value, dims: Sequence[int] = (), keepdim: bool = False) -> Value:
-    return program.largest(value, dims, keepdim)
+    return program.largest(value, _within(value, dims), keepdim)
 
 
 def _biased_product(program: Program, bias: Value, a: Value, b: Value, beta: float = 1, alpha: float = 1) -> Value:
@@ -167,16 +180,16 @@ def _biased_product(program: Program, bias: Value, a: Value, b: Value, beta: flo
 def _gather(program: Program, value: Value, dim: int, index: Value) -> Value:
     value, index = program.real(value), program.real(index)
     out = program.buffer(index.shape, layout(index.shape, [index]))
-    indices = [f"i{d}" for d in range(len(index.shape))]
-    place = [f"(int){index.at(indices)}" if d == dim % len(index.shape) else i for d, i in enumerate(indices)]
+    indices, along = [f"i{d}" for d in range(len(index.shape))], _within(index, dim)
+    place = [f"(int){index.at(indices)}" if d in along else i for d, i in enumerate(indices)]
     program.emit_nest(out, f"{out.at(indices)} = {value.at(place)};", value, index)
     return out
 
 
 def _scatter(program: Program, value: Value, dim: int, index: Value, number: float) -> Value:
     out, index = program.copy_of(value), program.real(index)
-    indices = [f"i{d}" for d in range(len(index.shape))]
-    place = [f"(int){index.at(indices)}" if d == dim % len(index.shape) else i for d, i in enumerate(indices)]
+    indices, along = [f"i{d}" for d in range(len(index.shape))], _within(index, dim)
+    place = [f"(int){index.at(indices)}" if d in along else i for d, i in enumerate(indices)]
     program.emit(nest(index.shape, indices, f"{out.at(place)} = T({number});"), out, index)
     return out
 
@@ -187,18 +200,20 @@ def _select_scatter(program: Program, value: Value, source: Value, dim: int, ind
     return out
 
 
-def _index(program: Program, value: Value, indices: Sequence[Value]) -> Value:
-    (rows,) = map(program.real, indices)  # along the first dimension alone
-    value = program.real(value)
+def _index(program: Program, value: Value, indices: Sequence[Value | None]) -> Value:
+    if len(indices) != 1 or indices[0] is None:
+        raise Unsupported("native takes rows of a tensor by their numbers, and no other indices: use loop")
+    rows, value = program.real(indices[0]), program.real(value)
     shape = (*rows.shape, *value.shape[1:])
     out = program.buffer(shape)
     names = [f"i{d}" for d in range(len(shape))]
-    place = [f"(int){rows.at(names[: len(rows.shape)])}", *names[len(rows.shape) :]]
+    row = rows.at(names[: len(rows.shape)])
+    place = [f"(int)({row} < 0 ? {row} + {value.shape[0]} : {row})", *names[len(rows.shape) :]]
     program.emit_nest(out, f"{out.at(names)} = {value.at(place)};", value, rows)
     return out
 
 
-def _iota(program: Program, length: int, *, start: int = 0, step: int = 1, **_: Any) -> Value:
+def _iota(program: Program, length: int, *, start: int = 0, step: int = 1) -> Value:
     numbers = program.count(length)
     return program.pointwise((length,), [numbers], f"T({start}) + T({step}) * {{0}}".format)
 
@@ -206,7 +221,8 @@ def _iota(program: Program, length: int, *, start: int = 0, step: int = 1, **_: 
 OPERATIONS: dict[str, Operation] = {
     **IMAGE_OPERATIONS,
     **{name: _pointwise(template) for name, template in POINTWISE.items()},
-    **{name: lambda program, value, *_, **__: value for name in SAME},
+    **{name: lambda program, value: value for name in SAME},
+    "convert_element_type": lambda program, value, dtype: value,
     "pow": _power,
     "view": _view,
     "permute": _permute,
@@ -229,7 +245,7 @@ OPERATIONS: dict[str, Operation] = {
     "iota": _iota,
     "mm": lambda program, a, b: program.product(a, b),
     "addmm": _biased_product,
-    "full": lambda program, shape, number, **_: constant(number, shape),
-    "scalar_tensor": lambda program, number, **_: constant(number),
+    "full": lambda program, shape, number: constant(number, shape),
+    "scalar_tensor": lambda program, number: constant(number),
     "getitem": lambda program, values, i: values[i],
 }
