@@ -27,7 +27,7 @@ def compiled(function: Function, inputs: list[Tensor]) -> Function:
     from torch._subclasses import FakeTensorMode
 
     graph = traced(function, inputs)
-    mode = FakeTensorMode()
+    mode = FakeTensorMode(allow_non_fake_inputs=True)  # for what the network keeps for itself
     with torch.no_grad(), tracing(TracingContext(mode)):
         made: Function = compile_fx_inner(graph, [mode.from_tensor(tensor) for tensor in inputs])
     return made

@@ -73,6 +73,22 @@ def test_compiled_iterations_are_those_of_a_step_and_torchs_optimiser(outer):
     assert relative_error(mine.meta, meta) > 1e-2
 
 
+KEPT = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
+
+
+class Keeping(MLP):
+    """A network with a parameter of its own, which no algorithm knows of."""
+
+    def features(self, params, x):
+        return super().features(params, x) * KEPT
+
+
+def test_what_a_network_keeps_for_itself_is_a_constant():
+    made, meta, episodes = problem("maml", Learner(Keeping(1, 1, 5, 1), "regression"))
+    direction, _ = ENGINES.get("compile-tasks").build(made)(meta, episodes)
+    assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
+
+
 def test_without_a_compiler_there_is_a_sentence(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     made, _, _ = problem("maml")
