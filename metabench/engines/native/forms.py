@@ -1,4 +1,4 @@
-"""In which forms `native` has an operation: an overload, keywords, types of numbers. All other forms are refused."""
+"""Forms of an operation that `native` has: overloads, keywords, types of numbers. All other forms are refused."""
 
 import inspect
 import operator
