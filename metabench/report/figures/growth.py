@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from metabench.report.axes import LINE_TECHNIQUES
-from metabench.report.bundles import Bundle, status
+from metabench.report.bundles import Bundle, ending, is_partial, status
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis, size_ticks, within
 from metabench.report.figures.base import Figure, Group, Panel, ends_of, figure_of, frame_of
@@ -81,6 +81,7 @@ def _rows(one: Scaling, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 **_estimate(law, "law"),
                 **_estimate(one.law.exponent, "exponent"),
                 "r_squared": one.law.r_squared,
+                "status": ending(at[size]) if is_partial(at[size]) else "",
                 "cells": " ".join(dict.fromkeys(row.id for row in at[size].rows)),
             }
 

@@ -73,3 +73,9 @@ def test_a_technique_has_a_hollow_mark(figure_of):
 
 def test_one_size_gives_no_figure(run_of, row, figure_of):
     assert figure_of(read_run(run_of([row(n) for n in range(3)])), "growth") is None
+
+
+def test_a_size_whose_training_failed_keeps_its_point_and_says_so(run_of, row, figure_of):
+    late = row(inner_steps=5) | {"quality": None, "status": "timeout", "phase": "quality", "seconds": 150.2}
+    frame = figure_of(read_run(run_of([row(), late])), "growth").frame.query("measure == 'time'")
+    assert dict(zip(frame["size"], frame["status"], strict=True)) == {1: "", 5: "timeout in quality after 150 s"}
