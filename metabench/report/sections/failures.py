@@ -28,8 +28,7 @@ def failures_tables(run: Run) -> Iterator[Table]:
         Column("implementation", lambda same: same[0].cell.implementation),
         Column("setting", lambda same: setting(same[0].cell, TITLE, run.data_names)),
         Column("rounds", lambda same: ", ".join(str(row.round) for row in same)),
-        Column("status", lambda same: same[0].status),
-        Column("phase", lambda same: same[0].ended_in, droppable=True),
+        Column("status", lambda same: _status(same[0])),
         Column("measured before", lambda same: _measured(same[0]), droppable=True),
         Column("reason", lambda same: _reason(same[0])),
         Column("cell", lambda same: same[0].id),
@@ -42,6 +41,11 @@ def failures_tables(run: Run) -> Iterator[Table]:
         lambda same: (same[0].id,),
         marks={},
     )
+
+
+def _status(row: Measurement) -> str:
+    """What happened, and in which phase if something had been measured before it."""
+    return f"{row.status} in {row.ended_in}" if row.ended_in and _measured(row) else row.status
 
 
 def _measured(row: Measurement) -> str:

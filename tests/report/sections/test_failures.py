@@ -42,7 +42,7 @@ def test_the_cost_of_a_cell_whose_training_failed_is_shown(run_of, row, status):
         assert found["fomaml"][column] == whole["fomaml"][column] != "–"
     assert (found["maml"]["MSE"], found["maml"]["training"], found["maml"]["status"]) == ("–", "–", says)
     (line,) = by(tables(folder, "Rows that are not ok")[0], "cell").values()
-    assert (line["phase"], line["measured before"], line["reason"]) == ("quality", "time, memory", reason)
+    assert (line["status"], line["measured before"], line["reason"]) == (f"{status} in quality", "time, memory", reason)
     (frame,) = to_frame(read_run(folder)).query("status != 'ok'").to_dict("records")
     assert (frame["ended_in"], frame["step_median_s"]) == ("quality", failed["time"]["step"]["median"])
 
