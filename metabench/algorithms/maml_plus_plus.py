@@ -20,7 +20,7 @@ MULTI_STEP_SHARE = 0.1
 _PUBLISHED = Preset(
     "arXiv 1810.09502, §5, and the configurations of the authors' code (second order from the start). Their network "
     "normalises before each convolution and uses leaky ReLUs; their scores are of an ensemble of five checkpoints",
-    "conv4-64-maxpool", 0.1, 5, 5, 8, 1, 50_000, "adam", 1e-3, "cosine",
+    "conv4-64-maxpool", 0.1, 5, 5, 8, 1, 50_000, "adam", 1e-3, "cosine", eval_query=1,
 )  # fmt: skip
 
 

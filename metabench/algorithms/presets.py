@@ -35,6 +35,14 @@ class Preset:
     train_ways: int = 0
     train_shots: int = 0
     """Ways and shots of the training tasks; 0 stands for those of the held-out tasks."""
+    eval_query: int = 0
+    """Queries of each class in a held-out task; 0: as many as shots, or 100 in regression."""
+
+
+ALIKE = ("meta_batch", "query", "iterations")
+"""How much work a training is: alike for all algorithms of a sweep, unless it asks for a preset by name."""
+BY_NAME = ("eval_steps", "train_ways", "train_shots", "eval_query")
+"""How training and testing differ: taken from a preset that is asked for by name, and from no other."""
 
 
 _PAPER = "arXiv 1703.03400, §5.1"

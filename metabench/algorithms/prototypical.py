@@ -21,6 +21,7 @@ _PUBLISHED = Preset(
     "authors' code stops by the validation loss, and batch statistics of support and query set apart",
     *("conv4-64-maxpool", 0.0, 0, 0, 1, 5, 20_000, "adam", 1e-3, "halving"),
     train_ways=60,
+    eval_query=15,
 )
 
 

@@ -39,11 +39,13 @@ class Reptile(Algorithm):
             *(_PUBLISHED, "conv4-64", 1e-3, 5, 50, 5, 8, 100_000, "sgd", 1.0, "linear"),
             inner_optimizer="rmsprop",
             train_shots=2,
+            eval_query=1,
         ),
         "published/omniglot-20way": Preset(
             *(_PUBLISHED, "conv4-64", 5e-4, 10, 50, 5, 9, 200_000, "sgd", 1.0, "linear"),
             inner_optimizer="rmsprop",
             train_shots=1,
+            eval_query=1,
         ),
         "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 6_000, "sgd", 1.0, "linear"),
         "quick/omniglot": Preset(

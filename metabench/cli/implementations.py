@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -30,7 +31,8 @@ def advise(
 ) -> None:
     """Measure the engines briefly in one setting, and name the fastest, and the fastest within a memory limit.
 
-    The model and the sizes that are left out are those of the algorithm's preset.
+    What is asked for holds in training and in testing. What is left out comes from MAML's preset, and what belongs to
+    the method from the algorithm's own.
     """
     from metabench.cli.progress import ConsoleProgress
     from metabench.machine.fingerprint import fingerprint, physical_cores, short_name
@@ -42,6 +44,8 @@ def advise(
     limit = parse_size(memory_limit) if memory_limit is not None else None
     sweep = sweep_of({"algorithm": algorithm, **cell}, engines, rounds, time_limit, physical_cores())
     check_device({cell["device"]})
+    for sentence in sweep.filled_in:
+        print(printable(sentence), file=sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows: list[Measurement] = []
     interrupted = True
@@ -74,7 +78,8 @@ def profile(
 ) -> None:
     """Show where the time and the memory of a meta-iteration go: phases, operators, a trace, a flame graph.
 
-    The model and the sizes that are left out are those of the algorithm's preset.
+    What is asked for holds in training and in testing. What is left out comes from MAML's preset, and what belongs to
+    the method from the algorithm's own.
     """
     # Before torch is loaded: of tensors older than the recording it would say that their release is not seen.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

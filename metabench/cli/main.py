@@ -16,7 +16,7 @@ from metabench.cli.implementations import advise, profile, verify
 from metabench.cli.options import AsJson, DataDir, check_device, fail
 from metabench.cli.runs import claims, compare, forecast, history, merge, report
 from metabench.errors import Unsupported, UserError, unknown
-from metabench.text import strict_json
+from metabench.text import printable, strict_json
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
 
@@ -94,6 +94,8 @@ def run(
         if not runs.remote:
             check_device({cell.device for cell in loaded.cells})
         folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        for sentence in loaded.filled_in:
+            print(printable(sentence), file=sys.stderr)
         again = ["metabench", *sys.argv[1:], *(["--out", str(folder)] if out is None else [])]
         go_on = f"Go on with: {shlex.join(again if resume else [*again, '--resume'])}"
         try:

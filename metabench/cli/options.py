@@ -26,7 +26,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 
 
 LEFT_OUT: Mapping[str, Any] = {"task": "sinusoid", "precision": "float32", "device": "cpu"}
-CELL = ("task", "model", "inner_steps", "meta_batch", "ways", "shots", "query", "precision", "device", "threads")
+CELL = (
+    *("task", "model", "inner_steps", "meta_batch", "ways", "shots", "query", "train_ways", "train_shots"),
+    *("precision", "device", "threads", "preset"),
+)
 """The axes that a command on one implementation has options for."""
 
 

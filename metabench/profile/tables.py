@@ -39,7 +39,8 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
         ("machine", profile.machine),
         (
             "meta-iteration",
-            f"{time_text(Interval(step.median, step.low, step.high))}, {step.n} samples, without the profiler",
+            f"{time_text(Interval(step.median, step.low, step.high))}, {step.n} samples, without the profiler"
+            + (f", {profile.cell.trained_otherwise}" if profile.cell.trained_otherwise else ""),
         ),
         ("phases", _sum_text(profile)),
         (

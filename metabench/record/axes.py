@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin, get
 
 import msgspec
 
-Role: TypeAlias = Literal["implementation", "task", "size", "technique", "training", "machine"]
-"""What an axis is for: who computes, on which tasks, how much, with which technique, trained how, on which machine."""
+Role: TypeAlias = Literal["implementation", "task", "size", "technique", "training", "evaluation", "machine"]
+"""What an axis is for: who computes, on which tasks, how much, with which technique, trained how, judged how, on which
+machine."""
 LARGEST = 1e100
 """The largest figure that is a result: the square of a larger one would overflow."""
 LARGEST_WHOLE = 2**53

@@ -51,11 +51,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[str, named("size", "The network.", phrase="{}")] = "conv4-64"
     inner_steps: Annotated[int, whole("size", "Steps of the inner loop in training.", ge=0)] = 1
     meta_batch: Annotated[int, whole("size", "Tasks in a meta-iteration.", word="meta-batch", ge=1)] = 4
-    ways: Annotated[int, whole("task", "Classes of a held-out task.", ge=1)] = 5
-    shots: Annotated[int, whole("task", "Support examples of each class in a held-out task.", ge=1)] = 1
+    ways: Annotated[int, whole("task", "Classes of a task, in training and in testing.", ge=1)] = 5
+    shots: Annotated[int, whole("task", "Support examples of each class, in training and in testing.", ge=1)] = 1
     query: Annotated[int, whole("size", "Query examples of each class in a training task.", ge=1)] = 1
-    train_ways: Annotated[int, whole("size", "Classes of a training task; 0: as in held-out tasks.", ge=0)] = 0
-    train_shots: Annotated[int, whole("size", "Shots of a training task; 0: as in held-out tasks.", ge=0)] = 0
+    train_ways: Annotated[int, whole("size", "Classes of a training task; 0: as in testing.", ge=0)] = 0
+    train_shots: Annotated[int, whole("size", "Shots of a training task; 0: as in testing.", ge=0)] = 0
     first_order: Annotated[
         float,
         number(
@@ -76,12 +76,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     precision: Annotated[Precision, axis("technique", "In what numbers it computes.", phrase="{}")] = "float32"
     device: Annotated[str, named("machine", "Where it runs.", phrase="{}", choices=("cpu", "cuda"))] = "cpu"
     seed: Annotated[int, whole("training", "Seed of initial weights and training tasks.", ge=0)] = 0
-    preset: Annotated[str, named("training", "Where hyper-parameters come from that are left open.")] = "quick"
+    preset: Annotated[str, named("training", "Whose settings are taken; one that is named is taken whole.")] = "quick"
     inner_lr: Annotated[float, number("training", "Step size of the inner loop.", positive=True)] = 0.01
-    eval_steps: Annotated[int, whole("training", "Inner steps on a held-out task.", ge=0)] = 1
-    eval_query: Annotated[int, whole("training", "Query examples of each class in a held-out task.", ge=1)] = 1
+    eval_steps: Annotated[int, whole("evaluation", "Inner steps on a held-out task.", ge=0)] = 1
+    eval_query: Annotated[int, whole("evaluation", "Query examples of each class in a held-out task.", ge=1)] = 1
     batch_norm: Annotated[
-        BatchNorm, axis("training", "What queries of held-out tasks are normalised by.", tacit=True)
+        BatchNorm, axis("evaluation", "What queries of held-out tasks are normalised by.", tacit=True)
     ] = "transductive"
     outer: Annotated[OuterOptimizer, axis("training", "The outer optimiser.", cost=True)] = "adam"
     outer_lr: Annotated[float, number("training", "Rate of the outer optimiser.", positive=True)] = 1e-3
@@ -98,7 +98,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0.0
     iterations: Annotated[int, whole("training", "Meta-iterations of a training.", ge=0)] = 100
-    eval_tasks: Annotated[int, whole("training", "Held-out tasks that it is judged on.", ge=2)] = 600
+    eval_tasks: Annotated[int, whole("evaluation", "Held-out tasks that it is judged on.", ge=2)] = 600
     threads: Annotated[int, whole("machine", "Threads of each process; 0: one for each core.", ge=0, least=1)] = 0
     world_size: Annotated[
         int,
@@ -159,11 +159,17 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             parts += [self.ways, self.shots, self.eval_query]
         return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])
 
+    @property
+    def trained_otherwise(self) -> str:
+        """What training tasks are, in words, where they are not as held-out tasks; else empty."""
+        alike = (self.train_ways, self.train_shots) == (self.ways, self.shots)
+        return "" if alike else f"trained on {shape_text(self.train_ways, self.train_shots)}"
+
     def describe(self) -> str:
         """One short line for progress and messages."""
-        shape = f"{self.ways}-way {self.shots}-shot" if self.ways > 1 else f"{self.shots} points"
+        other = f" ({self.trained_otherwise})" if self.trained_otherwise else ""
         return (
-            f"{self.implementation} {self.task} {shape} {self.model} "
+            f"{self.implementation} {self.task} {shape_text(self.ways, self.shots)}{other} {self.model} "
             f"steps={self.inner_steps} tasks={self.meta_batch} seed={self.seed}"
         )
 
@@ -200,6 +206,11 @@ def identity(axes: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(axes, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def shape_text(ways: int, shots: int) -> str:
+    """How large a support set is, in words."""
+    return f"{ways}-way {shots}-shot" if ways > 1 else f"{shots} points"
+
+
 def regrouped(data: Mapping[str, Any]) -> dict[str, Any]:
     """A cell's dictionary with the axes of other versions put together, and what old runs lack filled in.
 
@@ -227,7 +238,7 @@ def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
 
     On the same line: equal but for sizes and training; larger: no size smaller. `size` counts a model's parameters.
     """
-    sized = (*SIZE_AXES, "model", "threads", *axes_of("training"), "outer_clip")
+    sized = (*SIZE_AXES, "model", "threads", *axes_of("training", "evaluation"), "outer_clip")
     if any(cell[name] != other[name] for name in AXES if name not in sized):
         return False
     if any(cell[name] < other[name] for name in SIZE_AXES):

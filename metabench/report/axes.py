@@ -7,8 +7,10 @@ from metabench.record.cell import AXES, axes_of
 TASK, SIZES, TECHNIQUES, MACHINE = (axes_of(role) for role in ("task", "size", "technique", "machine"))
 LINE_TECHNIQUES = tuple(axis for axis in TECHNIQUES if axis != "precision")
 """Techniques that tell the lines of a table apart, where a precision belongs to the whole table."""
-OWN_AXES = tuple(axis for axis in axes_of("training") if axis != "seed")
-"""Each algorithm has its own: they are shown only where they alone tell two lines apart."""
+OWN_AXES = tuple(axis for axis in axes_of("training", "evaluation") if axis != "seed")
+"""Lines of a table may differ in them: they are shown only where they alone tell two lines apart."""
+METHOD_AXES = tuple(axis for axis in axes_of("training") if axis not in ("seed", "iterations"))
+"""Each algorithm has its own, which belong to its method."""
 TRAINING_AXES = tuple(axis for axis in OWN_AXES if not AXES[axis].cost)
 """Axes that change what is learned, and not what a meta-iteration costs."""
 _FIRST = (

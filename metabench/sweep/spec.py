@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.algorithms.presets import most_specific
 from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.files import read_toml
@@ -18,6 +17,7 @@ from metabench.record.axes import LARGEST_WHOLE, quoted
 from metabench.record.cell import AXES, MEASURES, USUAL_MEASURES, Cell
 from metabench.record.reading import MOST_SWEEP
 from metabench.registry import Registry
+from metabench.sweep.filling import Filling, fill, in_words
 from metabench.tasks.base import TASKS
 
 MOST_CELLS = 20_000
@@ -64,6 +64,8 @@ class Sweep:
     """The file as run, overrides included: it can be run again."""
     settings: Settings
     cells: tuple[Cell, ...]
+    filled_in: tuple[str, ...] = ()
+    """Sentences on what the file leaves open: its values, and where they come from."""
 
 
 def load_sweep(path: Path, overrides: Mapping[str, list[Any]], cores: int) -> Sweep:
@@ -91,16 +93,18 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
     spans = [_axes(_table(grid, "grid"), defaults, override) for grid in grids]
     _check_number([settings.rounds * math.prod(map(len, axes.values())) for each in spans for axes in each])
     cells: dict[str, Cell] = {}
+    fillings: list[Filling] = []
     for grid in grids:
-        for cell in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads, cores):
+        for cell, filling in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads, cores):
             key = cell.id
             cells[key] = cells[key].with_measures_of(cell) if key in cells else cell
+            fillings.append(filling)
     if not cells:
         raise UserError("the sweep has no cells: its excludes leave nothing")
     title = document.get("title", name)
     if not isinstance(title, str):
         raise UserError("'title' in the sweep file must be text")
-    return Sweep(name, title, text, settings, tuple(cells.values()))
+    return Sweep(name, title, text, settings, tuple(cells.values()), tuple(in_words(fillings)))
 
 
 def _check_number(products: list[int]) -> None:
@@ -174,14 +178,14 @@ def _kind(wanted: type) -> str:
 
 def _grid_cells(
     grid: Mapping[str, Any], defaults: Mapping[str, Any], override: Mapping[str, Any], threads: int, cores: int
-) -> Iterator[Cell]:
+) -> Iterator[tuple[Cell, Filling]]:
     measure = _measures(grid.get("measure", defaults.get("measure", list(USUAL_MEASURES))))
     excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
     for number, axes in enumerate(_axes(grid, defaults, override)):
         for point in _product(axes):
-            cell = _resolve(point, threads or max(1, cores // point.get("world_size", 1)), measure)
+            cell, filling = fill(point, threads or max(1, cores // point.get("world_size", 1)), measure)
             if number or not any(all(cell[k] in v for k, v in exclude.items()) for exclude in excludes):
-                yield cell
+                yield cell, filling
 
 
 def _axes(
@@ -236,31 +240,6 @@ def check(axis: str, value: Any) -> None:
 def _named(value: Any) -> str:
     """What should be a name, in short."""
     return value if isinstance(value, str) else quoted(value)
-
-
-def _resolve(point: dict[str, Any], threads: int, measure: tuple[Any, ...]) -> Cell:
-    """Fill what the sweep file leaves open: from the algorithm's preset, else from the axes' defaults."""
-    regression = TASKS.get(point["task"]).kind == "regression"
-    filled: dict[str, Any] = {name: axis.default for name, axis in AXES.items() if axis.default is not None}
-    filled["threads"] = threads
-    if regression:
-        filled |= {"model": "mlp-40x2", "shots": 10, "query": 10}
-        point = {**point, "ways": 1, "train_ways": 1}
-    chosen = {**filled, **point}
-    # Data of the shape of Omniglot is trained with Omniglot's presets.
-    setting = point["task"] if regression else "omniglot"
-    filled["eval_query"] = 100 if regression else chosen["shots"]  # published: as many queries as shots
-    algorithm = ALGORITHMS.get(point["algorithm"])
-    preset = most_specific(algorithm.presets, chosen["preset"], setting, chosen["ways"], chosen["shots"])
-    if preset is not None:
-        filled |= {field.name: getattr(preset, field.name) for field in fields(preset) if field.name != "source"}
-    filled |= point
-    if algorithm.order == "none":  # cells that differ in the steps of an inner loop they don't have would be the same
-        filled |= {"inner_steps": 0, "eval_steps": 0}
-    filled["train_ways"] = filled["train_ways"] or filled["ways"]
-    filled["train_shots"] = filled["train_shots"] or filled["shots"]
-    filled |= {name: float(filled[name]) for name, axis in AXES.items() if axis.kind is float}
-    return Cell(**filled, measure=measure)
 
 
 def _measures(value: Any) -> tuple[Any, ...]:

@@ -79,10 +79,10 @@ def test_a_new_axis_is_one_line(tmp_path):
 
 def test_every_axis_has_a_role_and_a_sentence():
     assert {axis.role for axis in AXES.values()} == {
-        *("implementation", "task", "size", "technique", "training", "machine")
+        *("implementation", "task", "size", "technique", "training", "evaluation", "machine")
     }
     assert all(axis.help.endswith(".") for axis in AXES.values())
-    roles = ("implementation", "task", "size", "technique", "training", "machine")
+    roles = ("implementation", "task", "size", "technique", "training", "evaluation", "machine")
     assert sorted(name for role in roles for name in axes_of(role)) == sorted(AXES)
     assert "outer" not in TRAINING_AXES and "iterations" in TRAINING_AXES
 

@@ -205,7 +205,7 @@ def test_every_mistake_is_named(text, sentence):
     ],
 )
 def test_a_sweep_without_end_is_refused_before_its_cells_are_made(axes, count, monkeypatch):
-    monkeypatch.setattr(spec, "_resolve", None)
+    monkeypatch.setattr(spec, "fill", None)
     with pytest.raises(UserError) as caught:
         parse(MINIMAL + axes)
     assert str(caught.value).startswith(f"the sweep spans {count:,} cells and rounds, more than the 20,000 that a run")

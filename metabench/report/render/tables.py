@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from metabench.record.cell import AXES, Cell
+from metabench.record.cell import AXES, Cell, shape_text
 from metabench.report.axes import LINE_TECHNIQUES, TECHNIQUES
 from metabench.report.numbers import true_value
 from metabench.text import one_line
@@ -107,8 +107,7 @@ def setting(cell: Cell | Mapping[str, Any], axes: Iterable[str], data: Mapping[s
         name = data.get(cell["task"], cell["task"])
         parts.append(name if name == cell["task"] else f"{name} (task {cell['task']})")
     if "ways" in axes and "shots" in axes:
-        shape = f"{cell['ways']}-way {cell['shots']}-shot" if cell["ways"] > 1 else f"{cell['shots']} points"
-        parts.append(shape)
+        parts.append(shape_text(cell["ways"], cell["shots"]))
     for axis in axes:
         if axis not in ("task", "ways", "shots") and not _goes_without_saying(axis, cell):
             parts.append(AXES[axis].say(cell[axis]) if axis in AXES else f"{axis_word(axis)} {cell[axis]}")

@@ -1,0 +1,121 @@
+"""What a sweep leaves open: filled in alike for all cells that stand together, and put in words."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from metabench.algorithms.base import ALGORITHMS
+from metabench.algorithms.presets import ALIKE, BY_NAME, Preset, most_specific
+from metabench.record.cell import AXES, Cell
+from metabench.tasks.base import TASKS
+
+REFERENCE = "maml"
+"""The algorithm whose presets say what is alike for all, and stand in for those that another lacks."""
+REGRESSION = {"model": "mlp-40x2", "shots": 10, "query": 10}
+"""Defaults of regression, where those of the axes are for images."""
+SHAPES = {"regression": "sinusoid", "classification": "omniglot"}
+"""The task whose presets a task of its kind takes that has none."""
+
+SAID = (*ALIKE, "model", "inner_lr", "inner_steps", "outer_lr")
+"""Axes that are said even where their value is the default."""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Where the values come from that a sweep leaves open in a cell."""
+
+    algorithm: str
+    task: str
+    preset: str
+    named: bool
+    """Whether the sweep names the preset."""
+    owner: str
+    """The algorithm whose preset it is: the reference, where the algorithm has none for the task."""
+    values: Mapping[str, Any]
+    """What presets fill in, by axis."""
+
+
+def fill(point: Mapping[str, Any], threads: int, measure: tuple[Any, ...]) -> tuple[Cell, Filling]:
+    """The cell of a point of a sweep, and where its other values come from.
+
+    What a sweep asks for holds in training and in testing. A preset that it names is taken whole. If it names none,
+    the reference's preset says how large the work is for all algorithms, held-out tasks are as training tasks, and an
+    algorithm's own preset gives only what belongs to its method.
+    """
+    algorithm = ALGORITHMS.get(point["algorithm"])
+    kind = TASKS.get(point["task"]).kind
+    given = {**point, "ways": 1, "train_ways": 1} if kind == "regression" else dict(point)
+    if algorithm.order == "none":  # cells that differ in the steps of an inner loop they don't have would be the same
+        given |= {"inner_steps": 0, "eval_steps": 0}
+    named = "preset" in point
+    defaults = {name: axis.default for name, axis in AXES.items() if axis.default is not None}
+    defaults |= {"threads": threads} | (REGRESSION if kind == "regression" else {})
+    chosen = {**defaults, **given}
+    owner, own = _preset(point["algorithm"], chosen)
+    taken = _fields(own, but=() if named else BY_NAME)
+    if not named:
+        _, reference = _preset(REFERENCE, chosen)
+        # a method that learns nothing would only wait for its training
+        taken |= {name: getattr(reference, name) for name in ALIKE if own.iterations or name != "iterations"}
+    values = defaults | taken | given
+    for shape in ("ways", "shots"):
+        values[f"train_{shape}"] = values[f"train_{shape}"] or values[shape]
+    asked = 0 if named else given.get("query", 0)
+    as_published = 100 if kind == "regression" else values["shots"]  # MAML's authors: as many queries as shots
+    testing = {"eval_steps": values["inner_steps"], "eval_query": asked or as_published}
+    values |= {name: value for name, value in testing.items() if name not in {**taken, **given}}
+    values |= {name: float(values[name]) for name, axis in AXES.items() if axis.kind is float}
+    left_open = {name: value for name, value in taken.items() if name not in given}
+    found = Filling(point["algorithm"], point["task"], chosen["preset"], named, owner, left_open)
+    return Cell(**values, measure=measure), found
+
+
+def _preset(name: str, chosen: Mapping[str, Any]) -> tuple[str, Preset]:
+    """The preset of an algorithm for a setting, and whose it is: else the reference's of that name, else its usual."""
+    usual = AXES["preset"].default
+    for owner, preset in ((name, chosen["preset"]), (REFERENCE, chosen["preset"]), (REFERENCE, usual)):
+        presets = ALGORITHMS.get(owner).presets
+        for task in (chosen["task"], SHAPES[TASKS.get(chosen["task"]).kind]):
+            found = most_specific(presets, preset, task, chosen["ways"], chosen["shots"])
+            if found:
+                return owner, found
+    raise AssertionError(f"{REFERENCE} has a preset for every kind of task")
+
+
+def _fields(preset: Preset, but: Iterable[str]) -> dict[str, Any]:
+    """The values of a preset by axis; a shape of 0 says nothing."""
+    left_out = {"source", *but, *(name for name in BY_NAME if name != "eval_steps" and not getattr(preset, name))}
+    return {name: value for name, value in asdict(preset).items() if name not in left_out}
+
+
+def in_words(fillings: Iterable[Filling]) -> list[str]:
+    """What was filled in and where it comes from: a sentence for each way."""
+    found = list(fillings)
+    said = []
+    if alike := _by_task([one for one in found if not one.named], ALIKE):
+        said.append(f"Filled in for all algorithms, from {REFERENCE}'s preset: {alike}.")
+    if named := dict.fromkeys(one.preset for one in found if one.named):
+        said.append(f"Filled in for each algorithm, from its preset by the name that is given: {', '.join(named)}.")
+    lacking: dict[str, dict[str, None]] = {}
+    for algorithm in dict.fromkeys(one.algorithm for one in found if one.owner != one.algorithm):
+        borrowed = [one for one in found if one.algorithm == algorithm != one.owner]
+        rest = [axis for axis in AXES if axis not in ALIKE or any(one.named for one in borrowed)]
+        lacking.setdefault(_by_task(borrowed, rest), {})[algorithm] = None
+    for values, algorithms in lacking.items():
+        names = ", ".join(algorithms)
+        said.append(f"Filled in for {names} (no preset of its own), from {REFERENCE}'s: {values}.")
+    return said
+
+
+def _by_task(fillings: Iterable[Filling], axes: Iterable[str]) -> str:
+    """The values on some axes, task by task."""
+    axes = list(axes)
+    tasks: dict[str, dict[str, dict[str, None]]] = {}
+    for one in fillings:
+        for axis in axes:
+            if axis in one.values and (axis in SAID or one.values[axis] != AXES[axis].default):
+                tasks.setdefault(one.task, {}).setdefault(axis, {})[str(one.values[axis])] = None
+    return "; ".join(
+        ", ".join(f"{AXES[axis].word} {' or '.join(values)}" for axis, values in found.items()) + f" ({task})"
+        for task, found in tasks.items()
+    )

@@ -1,0 +1,126 @@
+"""What a sweep asks for holds in training and in testing; what it leaves open is alike for all that stand together."""
+
+import pytest
+
+from metabench.algorithms.base import ALGORITHMS
+from metabench.algorithms.maml import MAML
+from metabench.algorithms.presets import Preset
+from metabench.profile.measuring import cell_of
+from metabench.record.cell import AXES, axes_of
+from metabench.sweep.brief import sweep_of
+from metabench.sweep.builtin import find_sweep
+from metabench.sweep.runner import plan
+from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
+from metabench.tasks.base import TASKS
+
+TASK_OF = {"regression": "sinusoid", "classification": "omniglot"}
+METHOD = ("inner_lr", "outer", "outer_lr", "outer_decay", "outer_warmup", "model", "inner_steps")
+"""Axes that belong to an algorithm's method, beside techniques."""
+
+
+class Plugged(MAML):
+    """MAML from elsewhere, without a preset."""
+
+    presets = {}  # noqa: RUF012
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """A plug-in without presets."""
+    monkeypatch.setitem(ALGORITHMS._entries, "plugged", Plugged)
+    ALGORITHMS.names()
+    return "plugged"
+
+
+def sweep(**grid):
+    return parse_sweep("test", {"grid": [grid]}, "", 2)
+
+
+def only(**grid):
+    (cell,) = sweep(**grid).cells
+    return cell
+
+
+def test_five_shots_are_five_in_training_wherever_they_are_asked_for():
+    asked = {"task": "omniglot", "shots": 5}
+    every = [name for name, one in ALGORITHMS if "classification" in one.kinds]
+    planned = [job.cell for job in plan(sweep(**asked, algorithm=every))]
+    advised = sweep_of({**asked, "algorithm": "maml"}, "loop,vmap", 1, 60, 2).cells
+    cells = [*planned, *advised, cell_of("maml/vmap", asked, 2)]
+    assert {(cell.shots, cell.train_shots, cell.train_ways) for cell in cells} == {(5, 5, 5)}
+    set_by_hand = load_sweep(find_sweep("default"), dict([parse_override("shots=5")]), 2).cells
+    assert {cell.train_shots for cell in set_by_hand} == {5}
+
+
+def test_queries_and_steps_hold_in_testing():
+    cell = only(task="omniglot", algorithm="maml", query=15, inner_steps=5)
+    assert (cell.query, cell.eval_query, cell.inner_steps, cell.eval_steps) == (15, 15, 5, 5)
+    cell = only(task="sinusoid", algorithm="anil", query=20, inner_steps=2)
+    assert (cell.eval_query, cell.eval_steps) == (20, 2)
+    assert cell_of("reptile/loop", {"task": "sinusoid", "inner_steps": 3}, 2).eval_steps == 3
+
+
+def test_what_is_asked_for_by_its_own_name_holds():
+    asked = {"train_shots": 1, "train_ways": 20, "eval_steps": 7, "eval_query": 3, "query": 4}
+    cell = only(task="omniglot", algorithm="prototypical", shots=5, **asked)
+    assert {axis: cell[axis] for axis in asked} == asked | {"eval_steps": 0}  # it has no inner loop
+    assert only(task="omniglot", algorithm="maml", shots=5, **{**asked, "train_ways": 5}).eval_steps == 7
+
+
+def test_a_preset_by_name_is_taken_whole():
+    cell = only(task="omniglot", algorithm="maml", preset="quick", shots=5)
+    assert (cell.shots, cell.train_shots, cell.query, cell.eval_steps, cell.eval_query) == (5, 1, 2, 3, 5)
+    cell = only(task="omniglot", algorithm="reptile", preset="published")
+    assert (cell.train_shots, cell.query, cell.eval_steps, cell.eval_query, cell.meta_batch) == (2, 8, 50, 1, 5)
+    assert only(task="omniglot", algorithm="prototypical", preset="published", shots=5).eval_query == 15
+
+
+def test_without_a_name_only_what_belongs_to_the_method_is_the_algorithms_own():
+    """Of every algorithm, on the task of each kind, with as many inner steps as the sweep asks for."""
+    matched = [*axes_of("task", "size", "evaluation"), "iterations", "seed", "preset"]
+    matched = [axis for axis in matched if axis not in METHOD]
+    for kind, task in TASK_OF.items():
+        names = [name for name, one in ALGORITHMS if kind in one.kinds]
+        cells = sweep(task=task, algorithm=names, inner_steps=5).cells
+        maml = next(cell for cell in cells if cell.algorithm == "maml")
+        for cell in cells:
+            differing = {axis for axis in matched if cell[axis] != maml[axis]}
+            without_loop = {"eval_steps"} if ALGORITHMS.get(cell.algorithm).order == "none" else set()
+            nothing_learned = {"iterations"} if cell.algorithm == "from-scratch" else set()
+            assert differing == without_loop | nothing_learned, cell.algorithm
+    reptile = only(task="sinusoid", algorithm="reptile")
+    assert (reptile.inner_lr, reptile.outer, reptile.outer_lr, reptile.outer_decay) == (0.02, "sgd", 1.0, "linear")
+
+
+@pytest.mark.parametrize("asked", [{}, {"inner_steps": 5, "iterations": 300}, {"preset": "published"}, {"shots": 5}])
+@pytest.mark.parametrize("task", ["sinusoid", "omniglot", "glyphs"])
+def test_a_plug_in_without_a_preset_is_matched_with_maml_on_every_axis(plugged, task, asked):
+    maml, mine = sweep(task=task, algorithm=["maml", plugged], **asked).cells
+    assert [axis for axis in AXES if maml[axis] != mine[axis]] == ["algorithm"]
+
+
+def test_presets_of_its_own_task_come_before_those_of_the_kind(plugged, monkeypatch):
+    own = Preset("mine", "conv4-16", 0.25, 2, 2, 8, 3, 10)
+    monkeypatch.setattr(Plugged, "presets", {"quick/glyphs": own, "mine/glyphs": own})
+    assert only(task="glyphs", algorithm=plugged).inner_lr == 0.25
+    assert only(task="omniglot", algorithm=plugged).inner_lr == 0.4
+    maml, mine = sweep(task="glyphs", algorithm=["maml", plugged], preset="mine").cells
+    assert (mine.meta_batch, maml.meta_batch, maml.inner_lr) == (8, 4, 0.4)  # maml has none of that name
+
+
+def test_the_sweep_says_what_was_filled_in_and_from_where(plugged):
+    alike, lacking = sweep(task="sinusoid", algorithm=["maml", plugged], inner_steps=5).filled_in
+    size = "meta-batch 25, query 10, iterations 6000 (sinusoid)"
+    assert alike == f"Filled in for all algorithms, from maml's preset: {size}."
+    method = "model mlp-40x2, inner lr 0.01, outer lr 0.001 (sinusoid)"
+    assert lacking == f"Filled in for plugged (no preset of its own), from maml's: {method}."
+    (named,) = sweep(task="sinusoid", algorithm="maml", preset="published").filled_in
+    assert named == "Filled in for each algorithm, from its preset by the name that is given: published."
+    whole = {"meta_batch": 4, "query": 5, "iterations": 10}
+    assert sweep(task="sinusoid", algorithm="maml", **whole).filled_in == ()
+
+
+def test_every_kind_of_task_has_presets_to_take():
+    assert {one.kind for _, one in TASKS} == set(TASK_OF)
+    for task in TASK_OF.values():
+        assert f"quick/{task}" in MAML.presets
