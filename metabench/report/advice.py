@@ -121,9 +121,9 @@ def table(advice: Advice) -> Table:
     columns: list[Column[Candidate]] = [
         Column("engine", lambda c: c.engine),
         Column("status", lambda c: c.status),
-        Column("meta-iteration", _time_text, droppable=True),
+        Column("meta-iteration", _time_text, droppable=True, cost=lambda c: advice.setting),
         Column(f"times as fast as {advice.baseline}", lambda c: _ratio_text(c, advice.baseline), droppable=True),
-        Column("peak memory", _peak_text, droppable=True),
+        Column("peak memory", _peak_text, droppable=True, cost=lambda c: advice.setting),
         Column("compiling", _compiling_text, droppable=True),
     ]
     return table_of(

@@ -3,18 +3,19 @@
 A section is one file of this package: a function from a run to its tables, with `@section(title, place)`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from metabench.record.cell import Cell, varying
+from metabench.record.cell import AXES, Cell, varying
 from metabench.registry import Registry
 from metabench.report.axes import OWN_AXES
 from metabench.report.bundles import Bundle, telling_apart
 from metabench.report.noise import DRIFTING, SAME
-from metabench.report.numbers import NOTHING
+from metabench.report.numbers import NOTHING, Valued
 from metabench.report.render.tables import Section, Table, axis_word, technique_text, techniques
 from metabench.report.results import Run
+from metabench.report.sections.differences import Differences, Influence, in_words
 from metabench.statistics.intervals import NOISY_WIDTH
 
 L = TypeVar("L", contravariant=True)
@@ -79,6 +80,12 @@ class Column(Generic[L]):
     """Whether it is left out where nothing stands in it."""
     notes: Callable[[Sequence[L]], Iterable[str]] = lambda lines: ()
     """What a reader must know of it."""
+    cost: Callable[[L], Cell | None] | None = None
+    """The cell whose cost it shows: a figure is marked whose cell is not of the size of the others."""
+    score: Callable[[L], Cell | None] | None = None
+    """The cell whose score it shows: a figure is marked whose cell is not trained and judged as the others."""
+    told: tuple[str, ...] = ()
+    """Axes whose values it tells, beside the axis of its title."""
 
 
 def axis_columns(*axes: str) -> list[Column[HasBundle]]:
@@ -145,10 +152,29 @@ def table_of(
 
     Notes say first what the marks mean that stand in it, then what the columns ask for, then `notes`.
     """
-    body = [[column.text(line) for column in columns] for line in lines]
-    kept = [i for i, one in enumerate(columns) if not one.droppable or any(row[i] not in ("", NOTHING) for row in body)]
-    shown = tuple(tuple(row[i] for i in kept) for row in body)
-    said = [note for mark, note in marks.items() if any(mark in text for row in shown for text in row)]
-    said += [note for column in columns for note in column.notes(lines)]
+    texts = [[column.text(line) for line in lines] for column in columns]
+    kept = [i for i, one in enumerate(columns) if not one.droppable or any(t not in ("", NOTHING) for t in texts[i])]
     titles = tuple(columns[i].title for i in kept)
-    return Table(title, says, titles, shown, (*said, *notes), tuple(map(cells, lines)) if cells else ())
+    told = {axis for i in kept for axis in columns[i].told} | {axis for axis in AXES if axis_word(axis) in titles}
+    differences = Differences()
+    shown = [_marked(columns[i], texts[i], lines, told, differences) for i in kept]
+    said = [note for mark, note in marks.items() if any(mark in text for column in shown for text in column)]
+    said += [*differences.notes, *(note for column in columns for note in column.notes(lines))]
+    rows = tuple(zip(*shown, strict=True)) if shown else tuple(() for _ in lines)
+    return Table(title, says, titles, rows, (*said, *notes), tuple(map(cells, lines)) if cells else ())
+
+
+def _marked(
+    column: Column[L], texts: Sequence[str], lines: Sequence[L], told: Collection[str], differences: Differences
+) -> Sequence[str]:
+    """The texts of a column, each figure with a mark whose cell is not as those of the other lines."""
+    influences: tuple[tuple[Influence, Callable[[L], Cell | None] | None], ...]
+    influences = (("cost", column.cost), ("score", column.score))
+    for influence, cell_of in influences:
+        if cell_of:
+            # a cell of which nothing is shown is no neighbour
+            cells = [
+                cell_of(line) if isinstance(text, Valued) else None for line, text in zip(lines, texts, strict=True)
+            ]
+            texts = differences.marked(texts, in_words(cells, influence, told))
+    return texts

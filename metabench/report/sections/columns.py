@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, ids_of, status, status_and_reason, time_ratio_of
 from metabench.report.noise import DRIFTING, ratio_text
@@ -97,12 +98,13 @@ def _rows(lines: Iterable[Line]) -> list[Measurement]:
 
 IMPLEMENTATION = Column[HasBundle]("implementation", lambda line: line.bundle.cell.implementation)
 STATUS = Column[HasBundle]("status", lambda line: status_and_reason(line.bundle))
-STEP = Column[Line]("step time", lambda line: step_text(line.cost), droppable=True)
+STEP = Column[Line]("step time", lambda line: step_text(line.cost), droppable=True, cost=lambda line: line.cost.cell)
 PEAK = Column[Line](
     "peak memory",
     lambda line: peak_text(line.cost),
     droppable=True,
     notes=lambda lines: memory_notes(line.cost for line in lines),
+    cost=lambda line: line.cost.cell,
 )
 DEVICE = (
     Column[Line](
@@ -138,6 +140,11 @@ def metric_word(lines: Iterable[Line]) -> str:
     """What the scores of a table are; `quality` where it has several metrics."""
     metrics = {line.quality.metric for line in lines if line.quality}
     return METRIC_WORDS.get(min(metrics), min(metrics)) if len(metrics) == 1 else "quality"
+
+
+def judged(line: Line) -> Cell:
+    """The cell whose score a line shows."""
+    return line.bundle.cell
 
 
 def score_text(line: Line) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from metabench.record.cell import Cell, varying
-from metabench.report.axes import LINE_TECHNIQUES, MACHINE, OWN_AXES, TASK, TRAINING_AXES, in_title_order
+from metabench.report.axes import LINE_TECHNIQUES, MACHINE, METHOD_AXES, OWN_AXES, TASK, TRAINING_AXES, in_title_order
 from metabench.report.bundles import BASELINE, LOOP, Bundle, by_axes, time_key, values_of
 from metabench.report.numbers import NOTHING, duration_text, quality_text
 from metabench.report.render.tables import Table, setting, techniques
@@ -14,6 +14,7 @@ from metabench.report.sections.columns import (
     Line,
     compared_columns,
     contrast_column,
+    judged,
     metric_word,
     score_text,
     seeds_text,
@@ -121,7 +122,7 @@ def _table(kind: str, lines: Sequence[Line], unmatched: Bundle | None, run: Run)
         [*named, *compared_columns(BASELINE), *(_quality_columns(lines) if scored else ())],
         lines,
         lambda line: line.ids,
-        differing_notes(cells, OWN_AXES),
+        differing_notes(cells, METHOD_AXES),
         marks={UNMATCHED: f"† not matched: compared with {BASELINE} at {at}.", **MARKS},
     )
 
@@ -131,7 +132,7 @@ def _quality_columns(lines: Sequence[Line]) -> list[Column[Line]]:
         return str(getattr(line.quality, name) if line.quality else line.bundle.cell[name])
 
     return [
-        Column(metric_word(lines), score_text, notes=_seeds_notes),
+        Column(metric_word(lines), score_text, notes=_seeds_notes, score=judged),
         contrast_column(BASELINE, lines, paired=True),
         Column("seeds", seeds_text),
         Column("test steps", _steps, notes=_steps_notes),
@@ -183,7 +184,7 @@ def _by_step(lines: Sequence[Line], run: Run) -> Iterator[Table]:
             known = line.quality and line.quality.by_step.get(step)
             return quality_text(known, line.quality.metric) if line.quality and known else NOTHING
 
-        return Column(str(step), text)
+        return Column(str(step), text, score=judged, told=("eval_steps", "iterations"))
 
     scores = [line.quality.by_step for line in found if line.quality]
     steps = sorted({step for by_step in scores for step in by_step if step in TOLD_STEPS or step == max(by_step)})

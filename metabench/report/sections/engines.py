@@ -82,7 +82,11 @@ class Layout:
         def at(point: Point) -> Column[EngineLine]:
             cell = next(line.at[point].cell for line in self.lines if point in line.at)
             title = setting(cell, self.sizes, self.data) if self.sizes else only
-            return Column(title, lambda line: figure(line, point) if point in line.at else "")
+            return Column(
+                title,
+                lambda line: figure(line, point) if point in line.at else "",
+                cost=lambda line: line.at[point].cell if point in line.at else None,
+            )
 
         return [*(label(i, name) for i, name in enumerate(self.labels)), *between, *map(at, self.points)]
 

@@ -88,7 +88,12 @@ def _memory(entry: Entry) -> str:
 def _table(entries: Sequence[Entry], run: Run) -> Table:
     cells = [entry.bundle.cell for entry in entries]
     named, fixed = labels(cells, GROUP, ("algorithm", "engine"), TECHNIQUES, ("outer",), at=1)
-    peak = Column[Entry]("peak memory", _memory, notes=lambda entries: memory_notes(entry.bundle for entry in entries))
+    peak = Column[Entry](
+        "peak memory",
+        _memory,
+        notes=lambda entries: memory_notes(entry.bundle for entry in entries),
+        cost=lambda entry: entry.bundle.cell,
+    )
     return table_of(
         f"Time against memory: {setting(cells[0], (*GROUP, *fixed), run.data_names)}",
         SAYS + (SAYS_OWN if any(map(techniques, cells)) else "."),

@@ -106,7 +106,11 @@ def _table(measure: _Measure, lines: Sequence[GrowthLine], axis: str, run: Run) 
 
     def at(value: AxisValue) -> Column[_Row]:
         count = f" ({sizes[value]:,})" if isinstance(value, str) and value in sizes else ""
-        return Column(f"{value}{count}", lambda row: _entry(row.line[value], measure) if value in row.line else "")
+        return Column(
+            f"{value}{count}",
+            lambda row: _entry(row.line[value], measure) if value in row.line else "",
+            cost=lambda row: row.line[value].cell if value in row.line else None,
+        )
 
     rows = [_Row(first(line), line) for line in lines]
     values = sorted({value for line in lines for value in line}, key=size)

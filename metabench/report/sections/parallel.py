@@ -94,13 +94,13 @@ def _columns() -> list[Column[Line]]:
     return [
         IMPLEMENTATION,
         Column("processes", lambda line: str(line.bundle.cell.world_size)),
-        Column("tasks", lambda line: str(line.bundle.cell.meta_batch)),
+        Column("tasks", lambda line: str(line.bundle.cell.meta_batch), told=("meta_batch",)),
         STATUS,
         STEP,
         Column("speed-up", speed_up_text, droppable=True),
         Column("efficiency", efficiency, droppable=True),
         Column("communication", lambda line: _communication_text(line.bundle), droppable=True),
-        Column("memory", lambda line: peak_text(line.bundle), droppable=True),
+        Column("memory", lambda line: peak_text(line.bundle), droppable=True, cost=lambda line: line.bundle.cell),
     ]
 
 

@@ -134,8 +134,8 @@ def _table(target: Target, run: Run) -> Table:
     columns: list[Column[ToTarget]] = [
         *(*axis_columns("algorithm"), *technique_columns(cells, TECHNIQUES)),
         *axis_columns(*telling_apart(cells, ("algorithm",), OWN)),
-        Column("seconds", lambda line: _text(line, "seconds")),
-        Column("iterations", lambda line: _text(line, "iterations")),
+        Column("seconds", lambda line: _text(line, "seconds"), score=lambda line: line.bundle.cell),
+        Column("iterations", lambda line: _text(line, "iterations"), score=lambda line: line.bundle.cell),
         Column("seeds that reach it", lambda line: f"{len(line.crossings)} of {line.seeds}"),
         Column("trained for", lambda line: str(line.bundle.cell.iterations)),
         Column("points", lambda line: str(line.points)),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from metabench.record.cell import Cell
-from metabench.report.axes import MACHINE, OWN_AXES, TASK, TECHNIQUES, in_title_order
+from metabench.report.axes import MACHINE, METHOD_AXES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import Bundle, axes_but, grouped, order, time_key, values_of
 from metabench.report.numbers import NOTHING
 from metabench.report.render.tables import Table, setting, techniques
@@ -14,6 +14,7 @@ from metabench.report.sections.columns import (
     Line,
     compared_columns,
     contrast_column,
+    judged,
     metric_word,
     score_text,
     seeds_text,
@@ -27,12 +28,12 @@ GROUP = in_title_order((*TASK, "model", *MACHINE))
 def techniques_tables(run: Run) -> Iterator[Table]:
     """A table for each setting in which anything was measured both with a technique and without any."""
     trained = [bundle for bundle in run.trained if bundle.asked_for("quality")]
-    judged = grouped(trained, lambda bundle: time_key(bundle.cell))
+    by_cost = grouped(trained, lambda bundle: time_key(bundle.cell))
     without = {time_key(bundle.cell, *TECHNIQUES): bundle for bundle in run.timed if not techniques(bundle.cell)}
     lines = []
     for bundle in run.timed:
         if techniques(bundle.cell):
-            for own in judged.get(time_key(bundle.cell), [bundle]):
+            for own in by_cost.get(time_key(bundle.cell), [bundle]):
                 plain = without.get(time_key(bundle.cell, *TECHNIQUES))
                 lines.append(Line(own, bundle, plain, rival=_same_without(own, trained)))
     for group in grouped(lines, lambda line: values_of(line.bundle.cell, GROUP)).values():
@@ -68,11 +69,11 @@ def _table(lines: Sequence[Line], run: Run) -> Table:
     columns: list[Column[Line]] = [
         *named,
         *compared_columns("without"),
-        Column(metric_word(lines), score_text, droppable=True),
+        Column(metric_word(lines), score_text, droppable=True, score=judged),
         contrast_column("without", lines, paired=False),
         Column("seeds", lambda line: seeds_text(line) if line.quality else NOTHING, droppable=True),
     ]
-    notes = differing_notes(cells, OWN_AXES)
+    notes = differing_notes(cells, METHOD_AXES)
     if any(0 < cell.first_order < 1 for cell in cells):
         notes.append("Time and memory are those of the last iteration: of a share of first order, the second order's.")
     return table_of(
