@@ -71,6 +71,9 @@ def run(
     data_dir: DataDir = None,
     device: Annotated[str, typer.Option(help="cpu or cuda, for all cells.")] = "",
     assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the cells and what is filled in; measure nothing.")
+    ] = False,
     as_json: AsJson = False,
     backend: Annotated[str, typer.Option(help="local, ray, slurm or torchrun: see docs/scale.md.")] = "local",
     address: Annotated[str, typer.Option(help="Of the Ray cluster; by default that of this machine.")] = "",
@@ -91,6 +94,13 @@ def run(
         overrides["device"] = [device]
     with open_backend(backend, backend_option or [], address) as runs:
         loaded = load_sweep(find_sweep(sweep), overrides, runs.cores)
+        if dry_run:
+            from metabench.cli.listing import cells_table
+            from metabench.report.render.tables import plain, table_json
+
+            shown = cells_table(loaded)
+            print(strict_json(table_json(shown)) if as_json else plain(shown))
+            return
         if not runs.remote:
             check_device({cell.device for cell in loaded.cells})
         folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"

@@ -89,8 +89,8 @@ def _fields(preset: Preset, but: Iterable[str]) -> dict[str, Any]:
 
 
 def in_words(fillings: Iterable[Filling]) -> list[str]:
-    """What was filled in and where it comes from: a sentence for each way."""
-    found = list(fillings)
+    """What was filled in and where it comes from: a sentence for each way; nothing of what cannot be run."""
+    found = [one for one in fillings if TASKS.get(one.task).kind in ALGORITHMS.get(one.algorithm).kinds]
     said = []
     if alike := _by_task([one for one in found if not one.named], ALIKE):
         said.append(f"Filled in for all algorithms, from {REFERENCE}'s preset: {alike}.")

@@ -57,6 +57,19 @@ def test_a_sweep_for_a_gpu_on_a_machine_without_one(metabench, tmp_path, sweep):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_shows_cells_and_what_is_filled_in_and_measures_nothing(metabench, tmp_path):
+    done = metabench(
+        "run", "smoke", "--dry-run", "--set", "shots=5", "--set", "task=glyphs", "--set", "query=3", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["title"].endswith(f": {len(shown['rows'])} cells, {len(shown['rows']) + 4} measurements")
+    alike, *filled = shown["notes"]
+    assert "shots 5" in alike and "train shots 5" in alike and "eval query 3" in alike
+    assert filled == []
+    assert not (tmp_path / "runs").exists()
+
+
 def test_missing_data_folder(metabench, tmp_path):
     cache = str(tmp_path / "cache")
     for command in (("run", "algorithms", "--data-dir", "nowhere"), ("data", "prepare", "--data-dir", "nowhere")):

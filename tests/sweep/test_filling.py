@@ -116,6 +116,7 @@ def test_the_sweep_says_what_was_filled_in_and_from_where(plugged):
     assert lacking == f"Filled in for plugged (no preset of its own), from maml's: {method}."
     (named,) = sweep(task="sinusoid", algorithm="maml", preset="published").filled_in
     assert named == "Filled in for each algorithm, from its preset by the name that is given: published."
+    assert len(sweep(task="sinusoid", algorithm=["maml", "prototypical"]).filled_in) == 1  # that is for images alone
     whole = {"meta_batch": 4, "query": 5, "iterations": 10}
     assert sweep(task="sinusoid", algorithm="maml", **whole).filled_in == ()
 
