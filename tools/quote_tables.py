@@ -7,14 +7,15 @@ A document quotes rows of a table between two comments:
     <!-- end -->
 
 The title may be left out where the rows say which table it is. The header says which columns are quoted, and what
-stands in the labelling columns says which rows; everything else is written anew.
+stands in the labelling columns says which rows; everything else is written anew. Below the rows stand the notes of the
+letters, such as (a), that mark a figure in them.
 """
 
 import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabulate import tabulate
@@ -33,6 +34,7 @@ LABELS = frozenset(
 """Columns whose text says which row it is."""
 BLOCK = re.compile(r"<!-- from (\S+?)(?:: ([^\n]*?))? -->\n(.*?)<!-- end -->", re.DOTALL)
 PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)")
+LETTER_NOTE = re.compile(r"- (\((?:[a-z]|\d+)\)) ")
 _CELL_END = re.compile(r"(?<!\\)\|")
 
 
@@ -47,6 +49,8 @@ class Grid:
     """The line of the header, and the rule below it."""
     lines: tuple[str, ...]
     """Lines of the rows."""
+    notes: tuple[str, ...] = ()
+    """Lines of the notes that say what a letter means."""
 
 
 def refreshed(text: str, root: Path, name: str) -> str:
@@ -77,7 +81,9 @@ def refreshed(text: str, root: Path, name: str) -> str:
 
 def tables_of(text: str) -> list[Grid]:
     """All tables of a Markdown text, with the headings that they stand under."""
-    found, title, lines = [], "", []
+    found: list[Grid] = []
+    title = ""
+    lines: list[str] = []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
             lines.append(line)
@@ -87,6 +93,8 @@ def tables_of(text: str) -> list[Grid]:
         lines = []
         if line.startswith("#"):
             title = line.lstrip("#").strip()
+        elif LETTER_NOTE.match(line) and found:
+            found[-1] = replace(found[-1], notes=(*found[-1].notes, line))
     return found
 
 
@@ -118,7 +126,9 @@ def _quoted(body: str, title: str | None, tables: Sequence[Grid]) -> list[str]:
         titles_found = "; ".join(table.title for table, _ in whole)
         raise UserError(f"several tables have such rows: say which after the file, with a colon ({titles_found})")
     table, rows = (as_it_is if len(whole) > 1 else whole)[0]
-    return _lines(table, rows, old)
+    lines = _lines(table, rows, old)
+    notes = [note for note in table.notes if any(f" {note.split()[1]} " in line for line in lines)]
+    return [*lines, "", *notes] if notes else lines
 
 
 def _row(table: Grid, old: Grid, row: Sequence[str]) -> int | None:

@@ -65,6 +65,17 @@ def test_a_title_says_which_table(root):
     assert refreshed(as_it_is, root, "README.md") == as_it_is
 
 
+def test_the_letters_of_quoted_figures_bring_their_notes(root):
+    table = "### Four\n\n| algorithm | score |\n|---|---|\n| maml | 1 (a) |\n| anil | 2 (b) |\n| reptile | 3 |\n"
+    notes = ["- (a) eval steps 7, not 2.", "- (b) trained on 10 points.", "- Not the same in all rows: inner lr."]
+    (root / "results" / "tables.md").write_text("\n".join([table, *notes]), encoding="utf-8")
+    old = "| algorithm | score |\n|---|---|\n| anil | 9 |\n| reptile | 9 |"
+    new = refreshed(document(old), root, "README.md")
+    assert "| anil | 2 (b) |\n| reptile | 3 |\n\n- (b) trained on 10 points.\n<!-- end -->" in new
+    assert refreshed(new, root, "README.md") == new
+    assert "- (" not in refreshed(document("| algorithm | score |\n|---|---|\n| reptile | 9 |"), root, "README.md")
+
+
 @pytest.mark.parametrize(
     ("body", "title", "sentence"),
     [
