@@ -78,8 +78,17 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     seed: Annotated[int, whole("training", "Seed of initial weights and training tasks.", ge=0)] = 0
     preset: Annotated[str, named("training", "Whose settings are taken; one that is named is taken whole.")] = "quick"
     inner_lr: Annotated[float, number("training", "Step size of the inner loop.", positive=True)] = 0.01
-    eval_steps: Annotated[int, whole("evaluation", "Inner steps on a held-out task.", ge=0)] = 1
-    eval_query: Annotated[int, whole("evaluation", "Query examples of each class in a held-out task.", ge=1)] = 1
+    eval_steps: Annotated[
+        int, whole("evaluation", "Inner steps on a held-out task; left open: as in training.", ge=0)
+    ] = 1
+    eval_query: Annotated[
+        int,
+        whole(
+            "evaluation",
+            "Query examples of each class in a held-out task; left open: as many as asked for in training.",
+            ge=1,
+        ),
+    ] = 1
     batch_norm: Annotated[
         BatchNorm, axis("evaluation", "What queries of held-out tasks are normalised by.", tacit=True)
     ] = "transductive"

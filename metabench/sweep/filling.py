@@ -11,11 +11,10 @@ from metabench.tasks.base import TASKS
 
 REFERENCE = "maml"
 """The algorithm whose presets say what is alike for all, and stand in for those that another lacks."""
-REGRESSION = {"model": "mlp-40x2", "shots": 10, "query": 10}
-"""Defaults of regression, where those of the axes are for images."""
+POINTS = 10
+"""Support points of a regression task, where the default of the axis is for images."""
 SHAPES = {"regression": "sinusoid", "classification": "omniglot"}
 """The task whose presets a task of its kind takes that has none."""
-
 SAID = (*ALIKE, "model", "inner_lr", "inner_steps", "outer_lr")
 """Axes that are said even where their value is the default."""
 
@@ -49,7 +48,7 @@ def fill(point: Mapping[str, Any], threads: int, measure: tuple[Any, ...]) -> tu
         given |= {"inner_steps": 0, "eval_steps": 0}
     named = "preset" in point
     defaults = {name: axis.default for name, axis in AXES.items() if axis.default is not None}
-    defaults |= {"threads": threads} | (REGRESSION if kind == "regression" else {})
+    defaults |= {"threads": threads} | ({"shots": POINTS} if kind == "regression" else {})
     chosen = {**defaults, **given}
     owner, own = _preset(point["algorithm"], chosen)
     taken = _fields(own, but=() if named else BY_NAME)
