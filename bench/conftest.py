@@ -1,17 +1,23 @@
 """pytest-benchmark set-up: the machine fingerprint beside every saved run, pinned threads."""
 
+import os
 from typing import Any
 
 import pytest
+
+from metabench.machine.cores import bounded_spinning, default_threads
+
+os.environ.update(bounded_spinning(os.environ))  # torch's threads read it when it is imported
+
 import torch
 
-from metabench.machine.fingerprint import fingerprint, physical_cores
+from metabench.machine.fingerprint import fingerprint
 from metabench.record.cell import Cell
 from metabench.tasks import omniglot
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["metabench"] = fingerprint(physical_cores())
+    machine_info["metabench"] = fingerprint(default_threads())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

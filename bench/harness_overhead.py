@@ -7,7 +7,7 @@ from statistics import median
 import torch
 from tabulate import tabulate
 
-from metabench.machine.fingerprint import physical_cores
+from metabench.machine.cores import default_threads
 from metabench.measure.clock import Budget, measure_time
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, initial_meta, train_shape
@@ -35,7 +35,7 @@ def main() -> None:
         {"task": "glyphs", "algorithm": "maml", "model": "conv4-32", "meta_batch": 4, "inner_steps": 1},
     ]
     rows = []
-    for cell in parse_sweep("overhead", {"grid": grids}, "", physical_cores()).cells:
+    for cell in parse_sweep("overhead", {"grid": grids}, "", default_threads()).cells:
         torch.set_num_threads(cell.threads)
         distribution = TASKS.get(cell.task).build(train_shape(cell), None)
         workload = Workload(cell, distribution)

@@ -10,7 +10,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.correctness.gate import gate, refuse
 from metabench.engines.base import in_process
 from metabench.errors import Unsupported
-from metabench.machine.fingerprint import physical_cores
+from metabench.machine.cores import default_threads
 from metabench.record.cell import Cell
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, initial_meta, train_shape
@@ -27,7 +27,7 @@ def cells() -> dict[str, Cell]:
         {**common, "task": "sinusoid", "meta_batch": 25},
         {**common, "task": ["omniglot", "glyphs"], "model": "conv4-32", "meta_batch": 4, "query": 5},
     ]
-    sweep = parse_sweep("bench", {"grid": grid}, "", physical_cores())
+    sweep = parse_sweep("bench", {"grid": grid}, "", default_threads())
     return {f"{cell.implementation}-{cell.task}": cell for cell in sweep.cells}
 
 

@@ -35,14 +35,15 @@ def advise(
     the method from the algorithm's own.
     """
     from metabench.cli.progress import ConsoleProgress
-    from metabench.machine.fingerprint import fingerprint, physical_cores, short_name
+    from metabench.machine.cores import default_threads
+    from metabench.machine.fingerprint import fingerprint, short_name
     from metabench.machine.limits import parse_size
     from metabench.report.advice import judge, sentences, table
     from metabench.report.render.tables import plain
     from metabench.sweep.brief import measure_briefly, sweep_of
 
     limit = parse_size(memory_limit) if memory_limit is not None else None
-    sweep = sweep_of({"algorithm": algorithm, **cell}, engines, rounds, time_limit, physical_cores())
+    sweep = sweep_of({"algorithm": algorithm, **cell}, engines, rounds, time_limit, default_threads())
     check_device({cell["device"]})
     for sentence in sweep.filled_in:
         print(printable(sentence), file=sys.stderr)
@@ -81,15 +82,17 @@ def profile(
     What is asked for holds in training and in testing. What is left out comes from MAML's preset, and what belongs to
     the method from the algorithm's own.
     """
+    from metabench.machine.cores import bounded_spinning, default_threads
+
     # Before torch is loaded: of tensors older than the recording it would say that their release is not seen.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.update(bounded_spinning(os.environ))
     from metabench.errors import Diverged, Incorrect
-    from metabench.machine.fingerprint import physical_cores
     from metabench.profile.measuring import cell_of, profiled
     from metabench.profile.tables import as_json as figures
     from metabench.profile.write import as_text, write_profile
 
-    chosen = cell_of(implementation, cell, physical_cores())
+    chosen = cell_of(implementation, cell, default_threads())
     check_device({chosen.device})
     if not 0 <= seconds <= 3600:
         raise UserError("--seconds takes a number from 0 to 3600")

@@ -123,9 +123,10 @@ for command in (report, compare, claims, forecast, history, merge, advise, profi
 @app.command()
 def env() -> None:
     """Print the machine fingerprint that is kept with every run."""
-    from metabench.machine.fingerprint import fingerprint, physical_cores
+    from metabench.machine.cores import default_threads
+    from metabench.machine.fingerprint import fingerprint
 
-    print(strict_json(fingerprint(physical_cores())))
+    print(strict_json(fingerprint(default_threads())))
 
 
 @data_app.command("prepare")

@@ -73,7 +73,7 @@ def _measured(
 ) -> tuple[Path, Path]:
     """The folders of two revisions, measured as far as they were not."""
     from metabench.cli.progress import ConsoleProgress
-    from metabench.machine.fingerprint import physical_cores
+    from metabench.machine.cores import default_threads
     from metabench.sweep.builtin import find_sweep
     from metabench.sweep.interruption import interruptible
     from metabench.sweep.revisions import ROUNDS, measure_revisions
@@ -85,7 +85,7 @@ def _measured(
         raise UserError("--rounds takes whole numbers of 1 or more")
     if resume and out is None:
         raise UserError("--resume needs --out with the folder to go on with")
-    loaded = load_sweep(find_sweep(sweep), {}, physical_cores())
+    loaded = load_sweep(find_sweep(sweep), {}, default_threads())
     folder = out or Path("runs") / f"compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     go_on = f"Go on with the same command and --out {folder} --resume"
     try:

@@ -1,16 +1,18 @@
 """What of the machine's state makes timing doubtful: before a run, and while a cell was measured."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
+from metabench.machine.cores import too_many_threads
 from metabench.machine.fingerprint import power
 from metabench.machine.load import NOTABLE_CORES, Look, load_between, load_warning, look
 from metabench.machine.nvml import THROTTLED, gpu_processes
+from metabench.record.cell import Cell
 from metabench.record.timing import GpuState, Time
 
 STEADY_GOVERNORS = ("performance", "userspace")
@@ -18,12 +20,19 @@ CLOCK_CHANGE = 0.1  # readings of a steady clock differ by a few percent
 BUSY_GPU = "another process is on the GPU: timings will be noisy; end it or take another GPU by CUDA_VISIBLE_DEVICES"
 
 
-def warnings_now(devices: Iterable[str]) -> list[str]:
-    """A sentence for each thing that will make timings on these devices doubtful, and what to do about it."""
-    found = [load_warning(), *_power_warnings(power())]
-    if "cuda" in devices and gpu_processes():
+def warnings_now(cells: Sequence[Cell]) -> list[str]:
+    """A sentence for each thing that will make timings of these cells doubtful, and what to do about it."""
+    threads = max(cell.threads * cell.world_size for cell in cells)
+    load = load_warning()
+    found = [load and _with_remedy(load, threads), too_many_threads(threads), *_power_warnings(power())]
+    if any(cell.device == "cuda" for cell in cells) and gpu_processes():
         found.append(BUSY_GPU)
     return [sentence for sentence in found if sentence]
+
+
+def _with_remedy(sentence: str, threads: int) -> str:
+    """The sentence on other programs, and what else helps where several threads wait for each other."""
+    return f"{sentence}, or measure with threads = 1, which suffers least" if threads > 1 else sentence
 
 
 def _power_warnings(state: Mapping[str, Any]) -> list[str]:
@@ -54,14 +63,15 @@ def observe(device: str = "") -> Observation:
     return Observation(look(), _swapped(), gpu_processes() if device == "cuda" else None)
 
 
-def disturbances(before: Observation, after: Observation, time: Time | None) -> list[str]:
-    """A sentence for each thing that disturbed a cell; `time` is what its clock found.
+def disturbances(before: Observation, after: Observation, time: Time | None, threads: int = 1) -> list[str]:
+    """A sentence for each thing that disturbed a cell with so many threads; `time` is what its clock found.
 
     No figures are in them, so that the rows of a run with the same sentence can be counted.
     """
     found = []
     if load_between(before.look, after.look).others > NOTABLE_CORES:
-        found.append(f"other programs used more than {100 * NOTABLE_CORES:.0f} % of a core meanwhile: close them")
+        others = f"other programs used more than {100 * NOTABLE_CORES:.0f} % of a core meanwhile: close them"
+        found.append(_with_remedy(others, threads))
     if before.swapped is not None and after.swapped is not None and after.swapped > before.swapped:
         found.append("memory was swapped meanwhile: close other programs, or measure something smaller")
     if before.gpu_processes:

@@ -4,7 +4,6 @@ No host name, user name or file-system path is in it. What cannot be found out i
 """
 
 import getpass
-import math
 import os
 import platform
 import re
@@ -22,6 +21,8 @@ import torch
 from msgspec import to_builtins
 
 import metabench
+from metabench.machine.cores import bounded_spinning, usable_cores
+from metabench.machine.groups import group_limit, quota_cores, read_plain
 from metabench.machine.load import LOOK_SECONDS, look_twice
 from metabench.record.environment import Code, Machine, MainMemory, Processor
 from metabench.record.reading import typed
@@ -59,7 +60,7 @@ def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> Machine:
         "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
         "packages": _packages(),
         "torch": _torch(),
-        "environment": _environment(os.environ),
+        "environment": _environment({**bounded_spinning(os.environ), **os.environ}),
         "metabench": to_builtins(revision()),
     }
     return typed(found, Machine)
@@ -88,12 +89,6 @@ def short_name(machine: Machine) -> str:
     return ", ".join(" ".join(part.split()) for part in parts if part)
 
 
-def physical_cores() -> int:
-    """Physical cores that this process may use, by its affinity and a container's quota; at least 1."""
-    usable = _usable_cores()
-    return max(1, min(psutil.cpu_count(logical=False) or usable, usable, math.ceil(_quota_cores() or usable)))
-
-
 # --- hardware and system ---------------------------------------------------------------------------------------------
 
 
@@ -107,15 +102,15 @@ def _load(known_pids: Iterable[int]) -> dict[str, Any]:
 
 
 def _processor() -> dict[str, Any]:
-    listing = _read("/proc/cpuinfo") or ""
+    listing = read_plain("/proc/cpuinfo") or ""
     frequency = _try(psutil.cpu_freq)
     return {
         "name": _field(listing, "model name") or _cpuinfo_brand(),
         "architecture": platform.machine(),
         "physical_cores": psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count(),
-        "usable_cores": _usable_cores(),
-        "quota_cores": _quota_cores(),
+        "usable_cores": usable_cores(),
+        "quota_cores": quota_cores(),
         "mhz_now": frequency and (round(frequency.current) or None),
         "mhz_max": frequency and (round(frequency.max) or None),
         "caches": _caches(),
@@ -129,27 +124,12 @@ def _cpuinfo_brand() -> str | None:
     return info.get("brand_raw") or platform.processor() or None
 
 
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _quota_cores() -> float | None:
-    quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
-    return None if quota == "max" else int(quota) / int(period or 100_000)
-
-
-def group_limit() -> int | None:
-    """Bytes that the container, or the control group, may hold; None where it has no limit."""
-    limit = _read("/sys/fs/cgroup/memory.max") or _read("/sys/fs/cgroup/memory/memory.limit_in_bytes") or "max"
-    return int(limit) if limit.isdigit() and int(limit) < 2**60 else None  # version 1 says "none" by a huge number
-
-
 def _caches() -> dict[str, int]:
     """Bytes of the first core's caches by name: "L1d", "L1i", "L2", "L3"; empty where the kernel does not say."""
     sizes: dict[str, int] = {}
     for index in range(8):
         level, kind, size = (
-            _read(f"/sys/devices/system/cpu/cpu0/cache/index{index}/{x}") for x in ("level", "type", "size")
+            read_plain(f"/sys/devices/system/cpu/cpu0/cache/index{index}/{x}") for x in ("level", "type", "size")
         )
         if level and kind and size and size[:-1].isdigit() and size[-1] in "KM":
             letter = {"Data": "d", "Instruction": "i"}.get(kind, "")
@@ -172,7 +152,7 @@ def power() -> dict[str, Any]:
     return {
         "plugged_in": battery and battery.power_plugged,
         "battery_percent": battery and round(battery.percent),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "governor": read_plain("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     }
 
 
@@ -295,10 +275,6 @@ def _try(ask: Callable[..., T], *arguments: Any) -> T | None:
         return ask(*arguments)
     except Exception:
         return None
-
-
-def _read(path: str) -> str | None:
-    return _try(lambda: Path(path).read_text(encoding="utf-8", errors="replace").strip())
 
 
 def _field(listing: str, name: str) -> str | None:

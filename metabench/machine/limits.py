@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from metabench.errors import Unsupported, UserError
-from metabench.machine.fingerprint import group_limit
+from metabench.machine.groups import group_limit
 
 SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(i?))?B\s*", re.IGNORECASE)
 

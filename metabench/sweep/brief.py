@@ -29,7 +29,7 @@ def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> 
     """A row for each engine and round, as soon as it is measured. Raises `UserError` where the data cannot be had."""
     with suppress(Unsupported):  # each cell says so in its row
         TASKS.get(sweep.cells[0].task).build(train_shape(sweep.cells[0]), data_dir)
-    for sentence in warnings_now({cell.device for cell in sweep.cells}):
+    for sentence in warnings_now(sweep.cells):
         progress.warn(sentence)
     jobs = plan(sweep)
     progress.begin(len(jobs), 0)

@@ -97,7 +97,7 @@ def observed(
     """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
     before = observe(job.cell.device)
     measurement = run_cell(job.cell, job.round, settings, data_dir, code=code, meeting=meeting)
-    return replace(measurement, warnings=disturbances(before, observe(), measurement.time))
+    return replace(measurement, warnings=disturbances(before, observe(), measurement.time, job.cell.threads))
 
 
 def unobserved(job: Job, settings: Settings, data_dir: Path | None, stop: Event) -> Measurement:

@@ -15,6 +15,7 @@ from threading import Event
 from typing import Any
 
 from metabench.errors import UserError
+from metabench.machine.cores import bounded_spinning
 from metabench.machine.limits import ran_out
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement, Status
@@ -120,10 +121,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def worker_environment(threads: int, code: Path | None = None) -> Mapping[str, str]:
-    """The variables of a worker: so many threads, and the sources in `code` before any others."""
+    """The variables of a worker: its threads, how long these spin, and the sources in `code` before any others."""
     # torchrun's own would make processes meet at torchrun's address instead of at their own
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}
-    variables = {**kept, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    variables = {**kept, **dict.fromkeys(THREAD_VARIABLES, str(threads)), **bounded_spinning(kept)}
     if code:
         variables["PYTHONPATH"] = os.pathsep.join([str(code), str(code / "src"), variables.get("PYTHONPATH", "")])
     return variables

@@ -173,7 +173,7 @@ def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: l
             f"'{folder.path}' was measured on another machine or with other versions "
             f"({before.summary or 'not known'}): start a new run"
         )
-    state = warnings_now({cell.device for cell in sweep.cells})
+    state = warnings_now(sweep.cells)
     environment = _of_run(Environment(), folder, sweep, stand_in, warnings, state, progress)
     environment = structs.replace(environment, summary=summary, machine=machine)
     folder.write_environment(environment)

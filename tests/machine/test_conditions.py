@@ -9,9 +9,11 @@ import psutil
 import pytest
 
 from metabench.machine import conditions
+from metabench.machine import cores as cores_here
 from metabench.machine.conditions import BUSY_GPU, Observation, clock_mhz, disturbances, observe, warnings_now
 from metabench.machine.load import Look
 from metabench.machine.nvml import gpu_processes
+from metabench.record.cell import Cell
 from metabench.record.timing import GpuState, Time
 from metabench.statistics.intervals import summarise
 
@@ -28,12 +30,13 @@ def timed(**parts):
 SLOWER, FASTER = timed(clock_mhz=[3400.0, 2600.0]), timed(clock_mhz=[2600.0, 3400.0])
 
 
-def now(monkeypatch, load=None, gpus=None, devices=("cpu",), **power):
+def now(monkeypatch, load=None, gpus=None, devices=("cpu",), threads=1, cores=1, **power):
     """The warnings before a run."""
+    monkeypatch.setattr(cores_here, "available_cores", lambda: cores)
     monkeypatch.setattr(conditions, "load_warning", lambda: load)
     monkeypatch.setattr(conditions, "power", lambda: CALM | power)
     monkeypatch.setattr(conditions, "gpu_processes", lambda: gpus)
-    return warnings_now(devices)
+    return warnings_now([Cell(algorithm="maml", task="sinusoid", device=name, threads=threads) for name in devices])
 
 
 def test_a_quiet_machine_on_mains_gives_no_warning(monkeypatch):
@@ -50,6 +53,22 @@ def test_each_cause_has_a_sentence_that_says_what_to_do(monkeypatch):
     assert now(monkeypatch, gpus=2, devices=("cpu", "cuda")) == [BUSY_GPU]
     assert now(monkeypatch, gpus=2) == []  # nothing runs there
     assert len(now(monkeypatch, load="busy", plugged_in=False, governor="ondemand", gpus=1, devices=("cuda",))) == 4
+
+
+def test_more_threads_than_cores_are_warned_of(monkeypatch):
+    (sentence,) = now(monkeypatch, threads=8, cores=2)
+    assert sentence.startswith("8 threads are asked for, and this process may use 2 cores")
+    assert sentence.endswith("take threads = 2")
+    assert now(monkeypatch, threads=2, cores=2) == []
+
+
+def test_one_thread_is_the_remedy_where_several_wait_for_each_other(monkeypatch):
+    assert now(monkeypatch, load="close them", threads=2, cores=2) == [
+        "close them, or measure with threads = 1, which suffers least"
+    ]
+    busy = Observation(QUIET, 5, 0), Observation(Look(110.0, 58.0, 0.0, {}), 5, None)
+    assert disturbances(*busy, None, 2)[0].endswith("close them, or measure with threads = 1, which suffers least")
+    assert disturbances(*busy, None, 1)[0].endswith("close them")
 
 
 def test_a_quiet_cell_has_no_disturbance():

@@ -17,7 +17,8 @@ from msgspec import to_builtins
 
 import metabench
 from metabench.machine import fingerprint as machine
-from metabench.machine.fingerprint import fingerprint, physical_cores
+from metabench.machine.cores import OWN_CHOICE
+from metabench.machine.fingerprint import fingerprint
 from metabench.record.environment import Machine
 from metabench.record.reading import typed
 
@@ -33,6 +34,8 @@ def strings(part: Any) -> list[str]:
 
 def test_the_fingerprint_is_plain_data_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in OWN_CHOICE:
+        monkeypatch.delenv(name, raising=False)
     found = to_builtins(fingerprint(3))
     assert json.loads(json.dumps(found)) == found
     assert found["threads"] == 3
@@ -45,6 +48,7 @@ def test_the_fingerprint_is_plain_data_about_this_machine(monkeypatch: pytest.Mo
     assert found["torch"]["version"] == torch.__version__
     assert found["torch"]["threads"] == torch.get_num_threads()
     assert found["environment"]["OMP_NUM_THREADS"] == "1"
+    assert found["environment"]["GOMP_SPINCOUNT"] == "5000"  # as cells run
     assert found["metabench"]["version"] == metabench.__version__
     assert found["load"]["other_processes_cores"] is None or 0 <= found["load"]["other_processes_cores"] <= 1024
 
@@ -71,8 +75,9 @@ def test_no_path_and_no_name_of_person_or_machine_is_in_it(monkeypatch: pytest.M
 
 def test_the_kernel_is_believed_before_cpuinfo_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     listing = "processor\t: 0\nmodel name\t: Some CPU @ 2.0GHz\nflags\t\t: fpu hypervisor vme\n"
-    files = {"/proc/cpuinfo": listing, "/sys/fs/cgroup/cpu.max": "150000 100000"}
-    monkeypatch.setattr(machine, "_read", files.get)
+    files = {"/proc/cpuinfo": listing}
+    monkeypatch.setattr(machine, "quota_cores", lambda: 1.5)
+    monkeypatch.setattr(machine, "read_plain", files.get)
 
     def not_asked(name: str) -> None:
         raise AssertionError(name)
@@ -89,7 +94,7 @@ def test_the_kernel_is_believed_before_cpuinfo_is_asked(monkeypatch: pytest.Monk
     monkeypatch.setattr(machine, "import_module", lambda name: {"cpuinfo": brand}[name])
     found = machine._processor()
     assert found["name"] == "Apple M9"
-    assert found["virtual_machine"] is None and found["quota_cores"] is None
+    assert found["virtual_machine"] is None
 
 
 def test_caches_are_named_as_people_name_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,37 +104,8 @@ def test_caches_are_named_as_people_name_them(monkeypatch: pytest.MonkeyPatch) -
         for i, cache in enumerate(caches)
         for name, value in zip(("level", "type", "size"), cache, strict=True)
     }
-    monkeypatch.setattr(machine, "_read", files.get)
+    monkeypatch.setattr(machine, "read_plain", files.get)
     assert machine._caches() == {"L1d": 48 << 10, "L1i": 32 << 10, "L2": 1 << 20, "L3": 32 << 20}
-
-
-@pytest.mark.parametrize(
-    ("files", "limit"),
-    [
-        ({"/sys/fs/cgroup/memory.max": "max"}, None),
-        ({"/sys/fs/cgroup/memory.max": "2147483648"}, 2 << 30),
-        ({"/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, None),
-        ({"/sys/fs/cgroup/memory/memory.limit_in_bytes": "1024"}, 1024),
-        ({}, None),
-    ],
-)
-def test_a_container_may_have_less_memory(
-    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], limit: int | None
-) -> None:
-    monkeypatch.setattr(machine, "_read", files.get)
-    assert machine.group_limit() == limit
-
-
-@pytest.mark.parametrize(
-    ("physical", "usable", "quota", "cores"), [(8, 16, None, 8), (8, 4, None, 4), (8, 16, 1.5, 2), (None, 3, None, 3)]
-)
-def test_physical_cores_are_those_that_may_be_used(
-    monkeypatch: pytest.MonkeyPatch, physical: int | None, usable: int, quota: float | None, cores: int
-) -> None:
-    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: physical)
-    monkeypatch.setattr(machine, "_usable_cores", lambda: usable)
-    monkeypatch.setattr(machine, "_quota_cores", lambda: quota)
-    assert physical_cores() == cores
 
 
 def described(name: str, cores: int, threads: int, *gpus: str) -> Machine:

@@ -84,7 +84,7 @@ def run(monkeypatch, tmp_path):
         return made(cell, number, "ok", "", time=time)
 
     monkeypatch.setattr(jobs, "run_cell", run_cell)
-    monkeypatch.setattr(runner, "warnings_now", lambda devices: [])
+    monkeypatch.setattr(runner, "warnings_now", lambda cells: [])
 
     def run(text, resume=False):
         progress = Silent()

@@ -46,7 +46,7 @@ class Run:
         monkeypatch.setattr(jobs, "run_cell", self.run_cell)
         monkeypatch.setattr(runner, "fingerprint", lambda threads: Machine())
         monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
-        monkeypatch.setattr(runner, "warnings_now", lambda devices: [])
+        monkeypatch.setattr(runner, "warnings_now", lambda cells: [])
 
     def run_cell(self, cell, number, settings, data_dir, stop=None, code=None, meeting=""):
         self.measured.append(cell.algorithm)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
-from metabench.machine.fingerprint import physical_cores
+from metabench.machine.cores import default_threads
 from metabench.record.measurement import Measurement
 from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
 from metabench.sweep.jobs import Job, observed, unobserved
@@ -25,7 +25,7 @@ class Local:
 
     @property
     def cores(self) -> int:
-        return physical_cores()
+        return default_threads()
 
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
         """One after the other what is timed or weighed; then, side by side if the sweep says so, what is trained alone.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metabench.errors import UserError, in_short
-from metabench.machine.fingerprint import physical_cores
+from metabench.machine.cores import available_cores
 from metabench.record.measurement import Measurement
 from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
 from metabench.sweep.backends.node import Node, task_of
@@ -138,7 +138,7 @@ class Ray:
     @property
     def cores(self) -> int:
         counts = [int(node["Resources"]["CPU"]) for node in nodes(self.ray, self.options)]
-        return min(counts, default=physical_cores())
+        return min(counts, default=available_cores())
 
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
         yield from Pool(_Cluster(self.ray, self.options, work), work).run()

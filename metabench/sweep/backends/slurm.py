@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from metabench.errors import UserError, in_short
 from metabench.files import read_text, replace_file
-from metabench.machine.fingerprint import physical_cores
+from metabench.machine.cores import available_cores
 from metabench.record.measurement import Measurement
 from metabench.record.reading import LONGEST_LINE
 from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
@@ -180,7 +180,7 @@ class Slurm:
 
     @property
     def cores(self) -> int:
-        return self.options.cpus or physical_cores()
+        return self.options.cpus or available_cores()
 
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
         if 60 * self.options.time < work.settings.time_limit_s + MARGIN_S + 60:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from torch.distributed.rendezvous import rendezvous
 
 from metabench.errors import UserError
-from metabench.machine.fingerprint import physical_cores
+from metabench.machine.cores import available_cores
 from metabench.record.measurement import STATUSES, Measurement
 from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
 from metabench.sweep.companions import worker_command
@@ -51,7 +51,7 @@ class Torchrun:
 
     @property
     def cores(self) -> int:
-        return physical_cores()
+        return available_cores()
 
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
         """Measure the jobs one after the other."""
