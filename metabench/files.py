@@ -38,7 +38,7 @@ def read_text(file: Path, most: int) -> str:
     """The text of a file of at most `most` bytes. Raises FileNotFoundError; `UserError` for whatever else is wrong."""
     try:
         check_plain(file, most)
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark before the text
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -91,8 +91,11 @@ class Registry(Generic[T]):
             entry = point.load()
             if not isinstance(entry, ModuleType):
                 self.register(point.name, point.dist.name if point.dist else "plug-in")(entry)
-        except Exception as error:
-            self.broken[point.name] = f"{type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # what ends the interpreter, too, and the panic of an extension
+            ended = "" if isinstance(error, Exception) else "it ended the interpreter: "
+            self.broken[point.name] = f"{ended}{type(error).__name__}: {error}"
 
 
 @cache

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from metabench.errors import UserError
-from metabench.files import append, check_plain, read_text, replace_file
+from metabench.files import append, check_plain, read_text, read_toml, replace_file
 from metabench.forecast.hardware import read_hardware
 from metabench.report.claims.reading import read_claims
 
@@ -20,6 +20,11 @@ def test_text_comes_back_up_to_its_size(tmp_path: Path):
         read_text(file, 3)
     with pytest.raises(FileNotFoundError):
         read_text(tmp_path / "none", 3)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path):
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbftitle = 'a'\n")
+    assert read_toml(tmp_path / "a.toml", 100, "file") == ("title = 'a'\n", {"title": "a"})
 
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path):

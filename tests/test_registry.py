@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from metabench import registry
 from metabench.algorithms.base import ALGORITHMS
 from metabench.errors import UserError
 from metabench.registry import Registry
@@ -23,10 +24,10 @@ def test_a_name_like_no_other_gets_all_valid_ones():
 
 
 def test_two_things_cannot_have_one_name():
-    registry: Registry[object] = Registry("thing", "metabench.engines")
-    registry.register("a")(object())
+    things: Registry[object] = Registry("thing", "metabench.engines")
+    things.register("a")(object())
     with pytest.raises(UserError, match="two things are called 'a'"):
-        registry.register("a")(object())
+        things.register("a")(object())
 
 
 DECORATING = """
@@ -64,3 +65,47 @@ def test_what_no_distribution_holds_comes_from_its_package():
     registry._loaded = True
     registry.register("a")(object())
     assert registry.origin("a") == __name__.partition(".")[0]
+
+
+class Point:
+    """An entry point whose import raises."""
+
+    name, dist = "mine", None
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def load(self):
+        raise self.error
+
+
+class Panic(BaseException):
+    """What an extension in Rust raises."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), Panic("in its start"), ImportError("a library is missing")])
+def test_a_plug_in_that_ends_the_interpreter_has_failed_to_load(monkeypatch, error):
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point(error)])
+    things: Registry[object] = Registry("thing", "metabench.models")
+    assert "mine" not in things
+    assert things.broken["mine"].endswith(f"{type(error).__name__}: {error}")
+    with pytest.raises(UserError, match="thing 'mine' comes from a package that failed to load: "):
+        things.get("mine")
+
+
+def test_ctrl_c_while_a_plug_in_loads_still_ends_the_command(monkeypatch):
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point(KeyboardInterrupt())])
+    with pytest.raises(KeyboardInterrupt):
+        Registry("thing", "metabench.models").names()
+
+
+def test_a_plug_in_that_calls_sys_exit_leaves_the_other_names_and_is_named(metabench, tmp_path):
+    (tmp_path / "mine.py").write_text("import sys\n\nsys.exit(1)\n")
+    info = tmp_path / "mine-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[metabench.algorithms]\nmine = mine:Mine\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = metabench("list", "algorithms", PYTHONPATH=path)
+    assert done.returncode == 0 and "reptile" in done.stdout
+    assert "algorithm 'mine' could not be loaded: it ended the interpreter: SystemExit: 1" in done.stderr

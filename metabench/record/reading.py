@@ -91,7 +91,7 @@ def _lines(file: Path) -> Iterator[tuple[int, int, int, bytes | None]]:
 def _row(line: bytes, number: int, file: Path) -> Measurement:
     """The row of a line; raises ValueError, in words, for what is none, and `UserError` for a newer schema."""
     try:
-        row = parse_json(line.decode())
+        row = parse_json(line.decode("utf-8-sig"))
     except ValueError as error:
         if not line.endswith(b"\n"):
             raise ValueError("it is unfinished, as a kill leaves it") from None

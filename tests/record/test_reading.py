@@ -167,6 +167,13 @@ def test_a_line_that_is_no_row_is_left_out_and_found_again(tmp_path, monkeypatch
     assert file.read_bytes()[damage.start : damage.end] == line + b"\n"
 
 
+def test_a_byte_order_mark_before_the_rows_is_skipped(tmp_path):
+    file = tmp_path / "measurements.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(a_row()).encode() + b"\n")
+    found, damages = read_rows(file)
+    assert (len(found), damages) == (1, [])
+
+
 def test_very_many_damaged_lines_are_counted(tmp_path):
     file = tmp_path / "measurements.jsonl"
     file.write_text("no\n" * 25)
