@@ -14,6 +14,7 @@ from tabulate import tabulate
 from metabench import __version__
 from metabench.cli.implementations import advise, profile, verify
 from metabench.cli.options import AsJson, DataDir, check_device, fail
+from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
 from metabench.cli.runs import claims, compare, forecast, history, merge, report
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.text import printable, strict_json
@@ -37,7 +38,13 @@ def main() -> None:
     # The garbage collector's last round would look at all of torch, which takes half a second and frees nothing.
     atexit.register(gc.freeze)
     try:
-        app()
+        guard_output()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except ReaderGone:
+        sys.exit(READER_GONE)
     except (UserError, Unsupported) as error:
         fail(str(error), 2)
 
@@ -113,7 +120,11 @@ def run(
                 run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop, backend=runs)
         except KeyboardInterrupt:
             fail(f"interrupted; all finished cells are in '{folder}'. {go_on}", 130)
-    report(folder, as_json)
+    try:
+        report(folder, as_json)
+        sys.stdout.flush()
+    except OutputLost as error:
+        raise OutputLost(f"{error}; all that was measured is in '{folder}'") from None
 
 
 for command in (report, compare, claims, forecast, history, merge, advise, profile, verify):
