@@ -93,6 +93,7 @@ def run(
     from metabench.sweep.interruption import interruptible
     from metabench.sweep.runner import run_sweep
     from metabench.sweep.spec import load_sweep, parse_override
+    from metabench.sweep.threads import threads_in_words
 
     if resume and out is None:
         raise UserError("--resume needs --out with the run folder to go on with")
@@ -116,6 +117,7 @@ def run(
         again = ["metabench", *sys.argv[1:], *(["--out", str(folder)] if out is None else [])]
         go_on = f"Go on with: {shlex.join(again if resume else [*again, '--resume'])}"
         try:
+            print(f"threads: {threads_in_words(loaded.cells)}", file=sys.stderr)
             with interruptible(go_on) as stop, ConsoleProgress() as progress:
                 run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop, backend=runs)
         except KeyboardInterrupt:

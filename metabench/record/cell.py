@@ -108,7 +108,15 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0.0
     iterations: Annotated[int, whole("training", "Meta-iterations of a training.", ge=0)] = 100
     eval_tasks: Annotated[int, whole("evaluation", "Held-out tasks that it is judged on.", ge=2)] = 600
-    threads: Annotated[int, whole("machine", "Threads of each process; 0: one for each core.", ge=0, least=1)] = 0
+    threads: Annotated[
+        int,
+        whole(
+            "machine",
+            "Threads of each process; left out: one for small networks, or else for each core.",
+            ge=0,
+            least=1,
+        ),
+    ] = 0
     world_size: Annotated[
         int,
         whole("machine", "Processes that share the meta-batch.", phrase="{} processes", tacit=True, later=True, ge=1),

@@ -1,6 +1,6 @@
 """What a sweep leaves open: filled in alike for all cells that stand together, and put in words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,12 +34,15 @@ class Filling:
     """What presets fill in, by axis."""
 
 
-def fill(point: Mapping[str, Any], threads: int, measure: tuple[Any, ...]) -> tuple[Cell, Filling]:
+def fill(
+    point: Mapping[str, Any], threads: Callable[[Mapping[str, Any]], int], measure: tuple[Any, ...]
+) -> tuple[Cell, Filling]:
     """The cell of a point of a sweep, and where its other values come from.
 
     What a sweep asks for holds in training and in testing. A preset that it names is taken whole. If it names none,
     the reference's preset says how large the work is for all algorithms, held-out tasks are as training tasks, and an
-    algorithm's own preset gives only what belongs to its method.
+    algorithm's own preset gives only what belongs to its method. `threads` says how many threads such a cell has, if
+    the point does not.
     """
     algorithm = ALGORITHMS.get(point["algorithm"])
     kind = TASKS.get(point["task"]).kind
@@ -48,7 +51,7 @@ def fill(point: Mapping[str, Any], threads: int, measure: tuple[Any, ...]) -> tu
         given |= {"inner_steps": 0, "eval_steps": 0}
     named = "preset" in point
     defaults = {name: axis.default for name, axis in AXES.items() if axis.default is not None}
-    defaults |= {"threads": threads} | ({"shots": POINTS} if kind == "regression" else {})
+    defaults |= {"shots": POINTS} if kind == "regression" else {}
     chosen = {**defaults, **given}
     owner, own = _preset(point["algorithm"], chosen)
     taken = _fields(own, but=() if named else BY_NAME)
@@ -63,6 +66,7 @@ def fill(point: Mapping[str, Any], threads: int, measure: tuple[Any, ...]) -> tu
     as_published = 100 if kind == "regression" else values["shots"]  # MAML's authors: as many queries as shots
     testing = {"eval_steps": values["inner_steps"], "eval_query": asked or as_published}
     values |= {name: value for name, value in testing.items() if name not in {**taken, **given}}
+    values["threads"] = values["threads"] or threads(values)
     values |= {name: float(values[name]) for name, axis in AXES.items() if axis.kind is float}
     left_open = {name: value for name, value in taken.items() if name not in given}
     found = Filling(point["algorithm"], point["task"], chosen["preset"], named, owner, left_open)

@@ -18,6 +18,7 @@ from metabench.record.cell import AXES, MEASURES, USUAL_MEASURES, Cell
 from metabench.record.reading import MOST_SWEEP
 from metabench.registry import Registry
 from metabench.sweep.filling import Filling, fill, in_words
+from metabench.sweep.threads import threads_for
 from metabench.tasks.base import TASKS
 
 MOST_CELLS = 20_000
@@ -44,7 +45,8 @@ class Settings:
     memory_limit: str = ""
     """What a cell may take beyond what its process holds when all is loaded, such as `2GiB`; empty: what there is."""
     threads: int = 0
-    """Threads of every process of a cell; 0 means one for each physical core, shared between the processes."""
+    """Threads of every process of a cell. 0 means one for small networks, and else what the environment asks for or a
+    thread for each core, shared between the processes."""
     side_by_side: int = 1
     """How many cells run at once of those that measure quality alone; whatever is timed or weighed runs alone."""
     curve_points: int = 10
@@ -183,7 +185,7 @@ def _grid_cells(
     excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
     for number, axes in enumerate(_axes(grid, defaults, override)):
         for point in _product(axes):
-            cell, filling = fill(point, threads or max(1, cores // point.get("world_size", 1)), measure)
+            cell, filling = fill(point, lambda axes: threads or threads_for(axes, cores), measure)
             if number or not any(all(cell[k] in v for k, v in exclude.items()) for exclude in excludes):
                 yield cell, filling
 

@@ -7,6 +7,7 @@ from metabench.errors import UserError
 from metabench.sweep import spec
 from metabench.sweep.builtin import builtin_sweeps, find_sweep
 from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
+from metabench.sweep.threads import threads_in_words
 
 MINIMAL = '[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\n'
 
@@ -27,9 +28,43 @@ def test_axes_multiply():
 def test_what_is_left_open_comes_from_the_preset_then_from_the_fallback():
     (cell,) = parse(MINIMAL).cells
     assert (cell.model, cell.meta_batch, cell.inner_lr) == ("mlp-40x2", 25, 0.01)  # quick/sinusoid
-    assert (cell.ways, cell.shots, cell.eval_query, cell.precision, cell.threads) == (1, 10, 100, "float32", 2)
+    assert (cell.ways, cell.shots, cell.eval_query, cell.precision, cell.threads) == (1, 10, 100, "float32", 1)
     (cell,) = parse(MINIMAL + 'preset = "published"\n').cells
     assert cell.iterations == 70_000
+
+
+@pytest.mark.parametrize(
+    ("axes", "threads"),
+    [
+        ('task = "sinusoid"\nmodel = ["mlp-40x2", "mlp-80x2"]', {1}),
+        ('task = "sinusoid"\nmodel = "mlp-640x2"', {4}),
+        ('task = "sinusoid"\ndevice = "cuda"', {4}),
+        ('task = "glyphs"\nmodel = ["conv4-16", "resnet18"]', {4}),
+        ('task = "glyphs"\nworld_size = 2', {2}),
+        ('task = "glyphs"\nworld_size = 8\nmeta_batch = 8', {1}),
+        ('task = "sinusoid"\nthreads = [1, 3]', {1, 3}),
+        ('task = "glyphs"\nthreads = 9', {9}),
+    ],
+)
+def test_small_networks_have_one_thread_and_others_one_for_each_core_unless_it_is_said(axes, threads):
+    grid = f'[[grid]]\nalgorithm = "maml"\n{axes}\n'
+    assert {cell.threads for cell in parse(grid, cores=4).cells} == threads
+
+
+def test_threads_of_the_run_are_for_small_networks_too():
+    grid = '[[grid]]\nalgorithm = "maml"\ntask = ["sinusoid", "glyphs"]\n'
+    assert {cell.threads for cell in parse("[run]\nthreads = 3\n" + grid).cells} == {3}
+
+
+def test_what_was_filled_in_for_threads_is_said_by_model():
+    grids = '[[grid]]\nalgorithm = "maml"\ntask = "glyphs"\nmodel = ["conv4-64", "conv4-16"]\n' + MINIMAL
+    assert threads_in_words(parse(grids).cells) == "1 for mlp-40x2; 2 for conv4-64, conv4-16"
+
+
+def test_a_byte_order_mark_before_a_sweep_is_skipped(tmp_path):
+    (tmp_path / "s.toml").write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    sweep = load_sweep(tmp_path / "s.toml", {"inner_steps": [2]}, 1)
+    assert sweep.text.startswith("[[grid]]") and sweep.cells[0].inner_steps == 2
 
 
 def test_the_grid_goes_before_defaults_and_both_before_the_preset():

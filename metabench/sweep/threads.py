@@ -1,0 +1,41 @@
+"""How many threads a cell has where a sweep leaves it open."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+from metabench.algorithms.base import parameter_count
+from metabench.models.base import MODELS
+from metabench.record.cell import Cell
+
+SMALL_NETWORK = 10_000
+"""A network for vectors with fewer parameters has one thread where nothing is said."""
+
+
+def threads_for(axes: Mapping[str, Any], cores: int) -> int:
+    """One for a small network, or else this process's share of the cores."""
+    return 1 if _runs_best_alone(axes) else max(1, cores // axes["world_size"])
+
+
+def _runs_best_alone(axes: Mapping[str, Any]) -> bool:
+    """Whether one thread is the fastest: a small network's operators are over before a second has taken its part."""
+    return axes["device"] == "cpu" and (_parameters(axes["model"]) or SMALL_NETWORK) < SMALL_NETWORK
+
+
+@cache
+def _parameters(model: str) -> int | None:
+    """How many numbers a network holds that takes one to one; None for one that takes images."""
+    try:
+        return parameter_count(MODELS.get(model)((1,), 1).init(torch.Generator()))
+    except Exception:  # of a plug-in, which may raise anything: its cell says so in its row
+        return None
+
+
+def threads_in_words(cells: Sequence[Cell]) -> str:
+    """How many threads the cells have, by their models: `1 for mlp-40x2; 2 for conv4-64`."""
+    models: dict[int, dict[str, None]] = {}
+    for cell in cells:
+        models.setdefault(cell.threads, {})[cell.model] = None
+    return "; ".join(f"{threads} for {', '.join(names)}" for threads, names in sorted(models.items()))
