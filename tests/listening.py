@@ -18,5 +18,8 @@ class Silent:
     def finished(self, measurement: Any) -> None:
         pass
 
+    def held(self, measurement: Any, sentence: str) -> None:
+        self.warn(sentence)
+
     def warn(self, sentence: str) -> None:
         self.warnings.append(sentence)

@@ -1,4 +1,4 @@
-"""Timings replayed: recorded ones (`recorded_timings.json`, of committed runs), and synthetic ones of known truth."""
+"""Timings replayed: recorded ones (`recorded_timings.json`), and synthetic ones of known truth."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,10 @@ TARGET = (0.93, 0.97)
 
 
 def recorded(name: str) -> dict[int, list[float]]:
-    """Seconds of a cell by round: `maml` and `reptile` in three, `rising`, `stepping`, `falling` and `few` in one."""
+    """Seconds of a cell by round: `maml` and `reptile` in three, `rising`, `stepping`, `falling` and `few` in one.
+
+    These are of committed runs. `spinning`, `bounded` and `crowded` were timed beside programs that kept cores busy.
+    """
     series = json.loads((Path(__file__).parent / "recorded_timings.json").read_text(encoding="utf-8"))
     return {int(number): seconds for number, seconds in series[name]["seconds"].items()}
 

@@ -126,6 +126,11 @@ class ConsoleProgress:
         for sentence in measurement.warnings:
             self.warn(sentence)
 
+    def held(self, measurement: Measurement, sentence: str) -> None:
+        """Say why a measurement does not count yet: its cell is measured again later."""
+        self.running.pop(measurement.id, None)
+        self.warn(sentence)
+
     def warn(self, sentence: str) -> None:
         self._line(f"warning: {sentence}", whole=True)
 

@@ -4,13 +4,15 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
+import psutil
 import torch
 
+from metabench.machine.load import Look, load_between, look
 from metabench.record.timing import MIN_SAMPLES, Summary
 from metabench.statistics.intervals import NOISY_WIDTH, known_within, summarise
 from metabench.statistics.trend import Trend, trend
@@ -18,6 +20,7 @@ from metabench.statistics.trend import Trend, trend
 PATIENCE = 10  # so many budgets a very slow call may take to get them
 STABLE = 0.05  # warm-up ends when the medians of two successive windows differ by less than this share
 WINDOW = 3
+SHORTEST_LOOK_S = 0.1  # the system counts processor time in ticks of a hundredth of a second
 LOOK_GROWTH = 1.5  # the interval is looked at after so many times as many samples as the last time
 
 
@@ -44,6 +47,10 @@ class Timing:
     """Whether the interval of the median is wide, or not known for want of samples."""
     note: str
     """One sentence where the figure is noisy or drifted, else empty."""
+    processor_share: float | None = None
+    """Processor seconds that this process used in each second of sampling."""
+    others: float | None = None
+    """Cores that others kept busy meanwhile; None where it cannot be known, as in a short time."""
 
 
 def time_once(call: Callable[[], object], device: torch.device, wait: Callable[[], object] = lambda: None) -> float:
@@ -65,15 +72,32 @@ def measure_time(
     with no_garbage_collection():
         block = _calibrate(call, run_block, budget)
         _warm_up(call, run_block, block, budget)
+        before, used, began = _look(), time.process_time(), time.perf_counter()
         samples = _sample(call, run_block, block, budget)
+        seconds, used, after = time.perf_counter() - began, time.process_time() - used, _look()
     summary = summarise(samples, block)
     noisy = summary.n < MIN_SAMPLES or summary.relative_width > budget.noisy_width
-    return Timing(summary, noisy, _note(summary, trend(samples), budget))
+    several = device.type == "cpu" and torch.get_num_threads() > 1
+    note = _note(summary, trend(samples), budget, several)
+    others = _others(before, after) if before and after and seconds > SHORTEST_LOOK_S else None
+    return Timing(summary, noisy, note, used / seconds if seconds else None, others)
 
 
 def _block_of(device: torch.device, wait: Callable[[], object]) -> Callable[[Callable[[], object], int], float]:
     """The clock of that device: `(call, number of calls) -> seconds of each`."""
     return partial(_cuda_block if device.type == "cuda" else _cpu_block, wait)
+
+
+def _look() -> Look | None:
+    with suppress(OSError, psutil.Error):
+        return look()
+    return None
+
+
+def _others(before: Look, after: Look) -> float:
+    """Cores that other programs, and other virtual machines of the host, kept busy between two looks."""
+    load = load_between(before, after)
+    return load.others + load.stolen
 
 
 def _sample(call: Callable[[], object], run_block: Callable[..., float], block: int, budget: Budget) -> list[float]:
@@ -98,7 +122,7 @@ def _spent(samples: list[float], deadline: float, budget: Budget) -> bool:
     return now > deadline
 
 
-def _note(summary: Summary, drift: Trend, budget: Budget) -> str:
+def _note(summary: Summary, drift: Trend, budget: Budget, several_threads: bool) -> str:
     """What makes the figure doubtful, and what to do about it; empty if nothing does."""
     if summary.n < MIN_SAMPLES:
         return f"only {summary.n} samples fitted the time budget: raise time_budget_s"
@@ -111,8 +135,8 @@ def _note(summary: Summary, drift: Trend, budget: Budget) -> str:
         )
     if summary.relative_width > budget.noisy_width:
         return (
-            f"the interval is ±{100 * summary.relative_width:.0f} % of the median: "
-            "close other programs or raise time_budget_s"
+            f"the interval is ±{100 * summary.relative_width:.0f} % of the median: close other programs"
+            f"{', take threads = 1' if several_threads else ''} or raise time_budget_s"
         )
     return ""
 

@@ -82,6 +82,14 @@ class GpuState(Record, frozen=True):
     watts: Amount | None = None
 
 
+class Disturbance(Record, frozen=True):
+    """What other programs did to a timing, which says little of the work then."""
+
+    reason: Text
+    factor: Amount | None = None
+    """How many times as long a meta-iteration took as it would have; None where that is not known."""
+
+
 class Time(Record, frozen=True):
     """How long a meta-iteration takes, with data already on the device."""
 
@@ -105,6 +113,12 @@ class Time(Record, frozen=True):
     """The GPU before and after."""
     choices: dict[str, Text] = {}
     """What the engine has chosen by itself, by what it was chosen for."""
+    processor_share: Amount | None = None
+    """Processor seconds that the process used in each second of the timing."""
+    others_cores: Amount | None = None
+    """Cores that other programs, and other virtual machines of the host, kept busy meanwhile."""
+    disturbed: Disturbance | None = None
+    """What disturbed the timing, after it was measured again; None where nothing did."""
 
 
 class StepTime(Record, frozen=True):

@@ -10,7 +10,7 @@ from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_ord
 from metabench.report.bundles import LOOP, Bundle, Peak, bundles, status, time_key
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, trim, with_interval
 from metabench.report.render.tables import Table, setting
-from metabench.report.sections.base import Column, table_of
+from metabench.report.sections.base import DISTURBED, Column, table_of
 from metabench.statistics.ratios import Interval, Ratio, ratio_interval
 from metabench.statistics.spread import Spread, student
 
@@ -37,6 +37,7 @@ class Candidate:
     reason: str
     step: Interval | None
     noisy: bool
+    disturbed: bool
     samples: Mapping[int, Sequence[float]]
     peak: Peak | None
     compile_s: float | None
@@ -92,7 +93,8 @@ def _candidate(bundle: Bundle) -> Candidate:
     peaks = {kind: getattr(memory, kind) for kind in PEAKS}
     peak = next((Peak(found, PEAKS[kind][0]) for kind, found in peaks.items() if found is not None), None)
     compiling = (time.compile_s, time.compile_cache) if time and time.compile_cache else (None, "")
-    return Candidate(engine, status(bundle), reason, bundle.step, bundle.noisy, bundle.samples, peak, *compiling)
+    doubts = (bundle.noisy, bundle.disturbed)
+    return Candidate(engine, status(bundle), reason, bundle.step, *doubts, bundle.samples, peak, *compiling)
 
 
 def _ratio(candidate: Candidate, other: Candidate) -> Ratio | None:
@@ -137,7 +139,8 @@ def table(advice: Advice) -> Table:
 
 
 def _time_text(c: Candidate) -> str:
-    return time_text(c.step) + (" (noisy)" if c.noisy else "") if c.step else NOTHING
+    mark = DISTURBED if c.disturbed else " (noisy)" if c.noisy else ""
+    return time_text(c.step) + mark if c.step else NOTHING
 
 
 def _ratio_text(c: Candidate, baseline: str) -> str:
@@ -161,6 +164,9 @@ def sentences(advice: Advice) -> list[str]:
     if advice.memory_limit is not None:
         choices[f"Within {bytes_text(advice.memory_limit)}"] = advice.fastest_within_limit
     said = []
+    if disturbed := [c.engine for c in advice.engines if c.disturbed]:
+        remedy = "close them, or ask for --threads 1" if advice.setting.threads > 1 else "close them"
+        said.append(f"Other programs disturbed the times of {', '.join(disturbed)}: {remedy}, and measure again.")
     for label, choice in choices.items():
         best = found[choice.engine] if choice else None
         said.append(f"{label}: {_figures(best, advice.baseline) if best else 'no engine'}.")

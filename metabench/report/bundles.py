@@ -80,6 +80,11 @@ class Bundle:
         return sound_rows(self.rows)
 
     @property
+    def disturbed(self) -> bool:
+        """Whether other programs disturbed a time that its figures stand on."""
+        return any(row.time and row.time.disturbed for row in self.sound)
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the cells."""
         return tuple(sorted({row.id for row in self.rows}))

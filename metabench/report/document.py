@@ -99,6 +99,13 @@ def _warnings(rows: Sequence[Measurement]) -> list[str]:
     repeated = len(rows) - len({(row.id, row.round) for row in rows})
     if repeated:
         warnings.append(f"{counted(repeated, 'row')} of a cell and round that is there already: all are used.")
+    disturbed = [row for row in rows if row.time and row.time.disturbed]
+    if disturbed:
+        several = any(row.cell.threads > 1 for row in disturbed)
+        warnings.append(
+            f"{counted(len(disturbed), 'time')} disturbed by other programs, when measured again, too: close them"
+            f"{', or take threads = 1, which suffers least' if several else ''}, and run again."
+        )
     return warnings
 
 

@@ -27,6 +27,7 @@ ENERGY_COLUMNS = ("joules", "watts", "method")
 LAUNCH_COLUMNS = ("launches", "kernels", "busy_s", "busy_share", "note")
 GPU_COLUMNS = ("sm_mhz", "memory_mhz", "celsius", "watts")
 """State of the GPU right after the timing."""
+DISTURBED_COLUMNS = {"disturbed": "reason", "disturbed_factor": "factor"}
 PHASE_COLUMNS = {phase: f"phase_{phase.replace(' ', '_').replace('-', '_')}" for phase in PHASES}
 SCORE_COLUMNS = ("value", "low", "high")
 QUALITY_COLUMNS = ("tasks", "steps", "batch_norm", "iterations", "train_s")
@@ -166,6 +167,8 @@ def _record(row: Measurement, noise: Spread | None) -> dict[str, Any]:
         "library": row.library,
         **{name: _of(time, name) for name in ("compile_s", "compile_cache", "first_step_s")},
         "time_note": _of(time, "note"),
+        **{name: _of(time, name) for name in ("processor_share", "others_cores")},
+        **{name: _of(_of(time, "disturbed"), part) for name, part in DISTURBED_COLUMNS.items()},
         **{name: _of(row.memory, name) for name in MEMORY_COLUMNS},
         "phases_step_s": _of(phases and phases.step, "median"),
         **{f"{column}_s": _of(seconds.get(phase), "value") for phase, column in PHASE_COLUMNS.items()},

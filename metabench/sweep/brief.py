@@ -9,7 +9,8 @@ from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
 from metabench.machine.conditions import warnings_now
 from metabench.record.measurement import Measurement
-from metabench.sweep.jobs import Progress
+from metabench.sweep.again import is_disturbed, job_again, settled, why
+from metabench.sweep.jobs import Job, Progress
 from metabench.sweep.process import run_cell
 from metabench.sweep.runner import plan
 from metabench.sweep.spec import Sweep, parse_sweep
@@ -33,8 +34,18 @@ def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> 
         progress.warn(sentence)
     jobs = plan(sweep)
     progress.begin(len(jobs), 0)
+    held: list[tuple[Job, Measurement]] = []
     for job in jobs:
         progress.cell(job.cell)
         measurement = run_cell(job.cell, job.round, sweep.settings, data_dir)
+        if is_disturbed(job, measurement):
+            held.append((job, measurement))
+            progress.held(measurement, why(measurement))
+            continue
+        progress.finished(measurement)
+        yield measurement
+    for job, first in held:
+        progress.cell(job.cell)
+        measurement = settled(first, run_cell(job_again(job).cell, job.round, sweep.settings, data_dir))
         progress.finished(measurement)
         yield measurement

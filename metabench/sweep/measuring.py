@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 import torch
 from msgspec.structs import replace
 
@@ -19,7 +20,7 @@ from metabench.errors import Diverged, Unsupported
 from metabench.machine.conditions import clock_mhz
 from metabench.machine.limits import limit_memory, parse_size
 from metabench.machine.nvml import gpu_state, unused_gpus
-from metabench.measure.clock import Budget, measure_time, time_once
+from metabench.measure.clock import Budget, Timing, measure_time, time_once
 from metabench.measure.energy import measure_energy
 from metabench.measure.launches import measure_launches
 from metabench.measure.memory import measure_memory
@@ -28,7 +29,8 @@ from metabench.record.axes import LARGEST
 from metabench.record.cell import Cell
 from metabench.record.measurement import Energy, Gate, Launches, Memory, Theory, Work
 from metabench.record.quality import Quality, Score, TaskScores
-from metabench.record.timing import GpuState, Phases, StepTime, Time
+from metabench.record.timing import Disturbance, GpuState, Phases, StepTime, Time
+from metabench.statistics.disturbance import disturbance
 from metabench.statistics.intervals import mean_interval
 from metabench.sweep.fits import recorded_fits
 from metabench.sweep.workload import (
@@ -172,7 +174,20 @@ def _time(workload: Workload, meta: Params, budget: Budget, proof: TimedProof) -
         clock_mhz=clock,
         gpu=gpu if any(gpu) else [],
         choices=dict(iteration.choices),
+        processor_share=step_timing.processor_share,
+        others_cores=step_timing.others,
+        disturbed=_disturbance(workload, step_timing),
     )
+
+
+def _disturbance(workload: Workload, timing: Timing) -> Disturbance | None:
+    """What disturbed the timing; a process that waits for a GPU or for other processes may use little of its core."""
+    cell = workload.cell
+    cores = psutil.cpu_count() or cell.threads
+    if cell.device != "cpu":
+        return disturbance(timing.summary.samples, 1, cores)
+    share = timing.processor_share if workload.group is None else None
+    return disturbance(timing.summary.samples, cell.threads * cell.world_size, cores, timing.others, share)
 
 
 def _gpu(device: torch.device) -> GpuState | None:

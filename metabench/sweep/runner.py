@@ -1,7 +1,7 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.record.cell import Cell
 from metabench.record.environment import Environment, SweepName
 from metabench.record.measurement import SIDES, Measurement, Noise
+from metabench.sweep.again import is_disturbed, job_again, settled, why
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import Failures, Job, Progress, now
@@ -106,14 +107,45 @@ def run_sweep(
             frozenset(unit_of(job) for job in jobs if job.key in done),
             {settings[row.id]: row.machine for row in rows if row.machine and row.id in settings},
         )
-        same_data = SameData(rows)
         progress.begin(len(jobs), len(jobs) - len(left))
+        _measure(backend, work, folder, SameData(rows).checked)
+
+
+def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[[Measurement], Measurement]) -> None:
+    """Measure all jobs, and append their rows; what was disturbed is measured again at the end, and its row waits."""
+    held: dict[Hashable, tuple[Job, Measurement]] = {}
+
+    def rows(work: Work) -> Generator[tuple[Job, Measurement]]:
         with closing(backend.measure(work)) as measured:
             for job, found in measured:
-                measurement = structs.replace(same_data.checked(found), noise=job.noise, machine=found.machine or here)
+                measurement = structs.replace(checked(found), noise=job.noise, machine=found.machine or work.here)
                 work.failures.note(job, measurement)
-                folder.append(measurement)
-                progress.finished(measurement)
+                yield job, measurement
+
+    def keep(measurement: Measurement) -> None:
+        folder.append(measurement)
+        work.progress.finished(measurement)
+
+    try:
+        with closing(rows(work)) as measured:
+            for job, found in measured:
+                if is_disturbed(job, found):
+                    held[job.key] = job, found
+                    work.progress.held(found, why(found))
+                else:
+                    keep(found)
+        again = [job_again(job) for job, _ in held.values()]
+        if again:
+            homes = dict(work.homes)
+            homes |= {job.cell.setting: first.machine for job, first in held.values()}
+            later = replace(work, jobs=again, begun=frozenset(map(unit_of, again)), homes=homes)
+            with closing(rows(later)) as measured:
+                for job, found in measured:
+                    _, first = held.pop(job.key)
+                    keep(settled(first, found))
+    finally:
+        for _, first in held.values():
+            keep(first)
 
 
 def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -> tuple[list[Measurement], list[str]]:

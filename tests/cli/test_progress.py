@@ -173,3 +173,14 @@ def test_a_reason_is_shown_whole_once_and_what_was_measured_stands_beside_it(sho
     said = " ".join(shown.console.export_text().split())
     assert said.count("use loop") == 1
     assert said.count("unsupported in quality, 4.00 ms a step") == 2
+
+
+def test_what_waits_to_be_measured_again_neither_runs_nor_counts(shown, cells):
+    shown.begin(2, 0)
+    shown.cell(cells[0])
+    shown.held(measured(cells[0], 1.0), "it was disturbed")
+    assert shown.running == {} and shown.pace.done == 0
+    assert "warning: it was disturbed" in shown.console.export_text(clear=False)
+    shown.cell(cells[0])
+    shown.finished(measured(cells[0], 1.0))
+    assert shown.pace.done == 1

@@ -9,6 +9,7 @@ import pytest
 import torch
 from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
 
+from metabench.machine.load import Look
 from metabench.measure import clock
 from metabench.measure.clock import Budget, measure_time, time_once
 
@@ -190,3 +191,36 @@ def test_cuda_is_timed_with_events_around_a_block_whose_work_is_done_before_the_
     assert seconds == pytest.approx(0.01)
     # Of another library's work the events know nothing: without the wait, its dispatch would be timed.
     assert log == ["synchronize", "record", "call", "call", "call", "wait", "record", "synchronize"]
+
+
+def test_the_clock_says_what_the_process_and_others_used_while_it_sampled(monkeypatch):
+    world = SimulatedTime(monkeypatch, cycle([0.1]))
+    used = iter([5.0, 6.5])  # before the samples, and after
+    looks = iter([Look(100.0, 50.0, 3.0, {1: 10.0}), Look(102.0, 54.0, 3.5, {1: 11.5})])
+    monkeypatch.setattr(clock.time, "process_time", lambda: next(used))
+    monkeypatch.setattr(clock, "look", lambda: next(looks))
+    timing = measure_time(world.call, CPU, Budget(seconds=60))
+    assert timing.processor_share == pytest.approx(1.5 / 2.0)  # of 20 samples of 0.1 s
+    assert timing.others == pytest.approx((4.0 - 1.5 + 0.5) / 2.0)
+
+
+def test_what_a_system_does_not_tell_of_others_is_not_known(monkeypatch):
+    def refused():
+        raise PermissionError("/proc/stat")
+
+    monkeypatch.setattr(clock, "look", refused)
+    world = SimulatedTime(monkeypatch, cycle([0.1]))
+    assert measure_time(world.call, CPU, Budget(seconds=60)).others is None
+    monkeypatch.undo()
+    world = SimulatedTime(monkeypatch, cycle([1e-3]))
+    budget = Budget(seconds=60, block_seconds=1e-3)
+    assert measure_time(world.call, CPU, budget).others is None  # too short for a count that goes by ticks
+
+
+def test_a_wide_interval_is_told_with_one_thread_as_a_remedy_where_there_are_several(monkeypatch):
+    for threads, said in ((1, False), (2, True)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        world = SimulatedTime(monkeypatch, cycle([0.1, 0.14, 0.19]))
+        timing = measure_time(world.call, CPU, Budget(seconds=1))
+        assert timing.note.startswith("the interval is ±")
+        assert ("take threads = 1" in timing.note) == said

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from metabench.cli.main import app
 from metabench.errors import UserError
+from metabench.record.timing import Disturbance
 from metabench.report import advice as advise
 from metabench.report.render.tables import plain
 from metabench.statistics.intervals import summarise
@@ -78,6 +79,17 @@ def test_the_words_for_a_memory_limit():
     ]
     assert said(RECORDED, 35 * MIB)[:2] == said(RECORDED)
     assert said(RECORDED, MIB)[2:] == ["Within 1.00 MiB: no engine."]
+
+
+@pytest.mark.parametrize(("threads", "remedy"), [(1, "close them"), (2, "close them, or ask for --threads 1")])
+def test_advice_says_what_was_disturbed_and_what_helps(threads, remedy):
+    rows = [replace(row, cell=replace(row.cell, threads=threads)) for row in (RECORDED[0], RECORDED[3])]
+    rows = [replace(row, id=row.cell.id) for row in rows]
+    assert "disturbed" not in " ".join(said(rows))
+    disturbed = Disturbance("others were busy", 3.0)
+    rows[0] = replace(rows[0], time=replace(rows[0].time, disturbed=disturbed))
+    assert said(rows)[0] == f"Other programs disturbed the times of loop: {remedy}, and measure again."
+    assert " (disturbed)" in plain(advise.table(advise.judge(rows)))
 
 
 def test_what_is_within_the_noise_cannot_be_told_apart():

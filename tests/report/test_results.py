@@ -99,6 +99,8 @@ def test_one_row_a_cell_and_round_and_none_left_out(synthetic):
 
 def test_every_figure_of_a_row_has_its_column(run_of, row):
     made = row(algorithm="fomaml", seed=3)
+    seen = {"processor_share": 0.5, "others_cores": 1.5, "disturbed": {"reason": "others", "factor": 2.0}}
+    made["time"] |= seen
     frame = to_frame(read_run(run_of([made])))
     found = frame.iloc[0].to_dict()
     for axis, value in made["cell"].items():
@@ -108,6 +110,8 @@ def test_every_figure_of_a_row_has_its_column(run_of, row):
         name: step[name] for name in ("median", "low", "high", "iqr")
     }
     assert (found["samples"], found["block"], found["noisy"]) == (21, 4, False)
+    assert (found["processor_share"], found["others_cores"]) == (0.5, 1.5)
+    assert (found["disturbed"], found["disturbed_factor"]) == ("others", 2.0)
     assert found["sampling_share"] == sampling["median"] / step["median"]
     assert (found["compile_s"], found["first_step_s"]) == (0.0, 0.01)
     assert (found["tracked_bytes"], found["resident_bytes"]) == (400_000, 5_000_000)

@@ -405,6 +405,33 @@ def test_an_axis_that_is_not_known_here_is_never_mixed_up(run_of, row):
     assert sorted(r["compression"] for r in records(table)) == ["heavy", "none"]
 
 
+DISTURBED = {"reason": "others were busy", "factor": 3.0}
+
+
+def test_a_disturbed_time_and_what_stands_on_it_is_never_a_plain_figure(run_of, row):
+    rows = [row(engine=engine, algorithm=name, **COST) for engine in ("loop", "vmap") for name in ("maml", "fomaml")]
+    next(made for made in rows if made["cell"]["algorithm"] == "maml")["time"]["disturbed"] = DISTURBED  # on loop
+    folder = run_of(rows)
+    cost = next(table for table in tables_of(folder, "Cost") if "engine loop" in table.title)
+    maml, fomaml = records(cost)
+    assert maml["step time"].endswith(" (disturbed)") and not fomaml["step time"].endswith("(disturbed)")
+    assert fomaml["time ÷ maml"].endswith(" (disturbed)") and maml["time ÷ maml"] == "1"
+    assert any(note.startswith("(disturbed): ") for note in cost.notes)
+    against = {(line["algorithm"], line["engine"]): line["speed-up"] for line in records(only(
+        tables_of(folder, "Engines against loop")
+    ))}  # fmt: skip
+    assert {key: text.endswith("(disturbed)") for key, text in against.items()} == {
+        ("maml", "loop"): True,
+        ("maml", "vmap"): True,
+        ("fomaml", "loop"): False,
+        ("fomaml", "vmap"): False,
+    }
+    (warning,) = [said for said in document(read_run(folder)).warnings if "disturbed" in said]
+    assert warning.startswith("1 time disturbed") and "take threads = 1" in warning
+    calm = next(table for table in tables_of(folder, "Cost") if "engine vmap" in table.title)
+    assert not any("disturbed" in text for line in calm.rows for text in line)
+
+
 def test_the_header_says_what_must_be_known(synthetic):
     text = as_markdown(document(read_run(synthetic)))
     head = text.partition("## ")[0]

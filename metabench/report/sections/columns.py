@@ -10,7 +10,7 @@ from metabench.report.bundles import Bundle, ids_of, status, status_and_reason, 
 from metabench.report.noise import DRIFTING, ratio_text
 from metabench.report.numbers import NOTHING, Valued, bytes_text, contrast_text, exact, quality_text, time_text
 from metabench.report.scores import Contrast, Quality, contrast, quality
-from metabench.report.sections.base import Column, HasBundle
+from metabench.report.sections.base import Column, HasBundle, disturbed_mark
 from metabench.report.sections.device import (
     busy_text,
     device_work,
@@ -32,10 +32,11 @@ def status_or_nothing(bundle: Bundle) -> str:
 
 
 def step_text(bundle: Bundle) -> str:
-    """The time of a meta-iteration with its interval, and whether it is noisy or drifts."""
+    """The time of a meta-iteration with its interval, and whether it is disturbed or noisy, and drifts."""
     if bundle.step is None:
         return NOTHING
-    return time_text(bundle.step) + (NOISY if bundle.noisy else "") + (DRIFTING if bundle.drift > 1 else "")
+    doubt = disturbed_mark(bundle) or (NOISY if bundle.noisy else "")
+    return time_text(bundle.step) + doubt + (DRIFTING if bundle.drift > 1 else "")
 
 
 def peak_text(bundle: Bundle) -> str:
@@ -54,7 +55,7 @@ def time_ratio(bundle: Bundle, baseline: Bundle) -> str:
     if bundle is baseline:
         return "1" if bundle.samples else NOTHING
     ratio = time_ratio_of(bundle, baseline)
-    return ratio_text(ratio, bundle.drift * baseline.drift) if ratio else NOTHING
+    return ratio_text(ratio, bundle.drift * baseline.drift) + disturbed_mark(bundle, baseline) if ratio else NOTHING
 
 
 def memory_ratio(bundle: Bundle, baseline: Bundle) -> str:

@@ -25,7 +25,7 @@ from metabench.report.noise import SAME, ratio_text
 from metabench.report.numbers import NOTHING, Valued, duration_text, error_text
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
-from metabench.report.sections.base import MARKS, PARTIAL, Column, matched_axes, section, table_of
+from metabench.report.sections.base import MARKS, PARTIAL, Column, disturbed_mark, matched_axes, section, table_of
 from metabench.report.sections.columns import status_or_nothing, step_text
 from metabench.statistics.ratios import Ratio
 
@@ -245,7 +245,9 @@ def _fastest(engines: Sequence[Bundle]) -> str:
 def _speed_up(ratio: Ratio | None, other: Bundle, baseline: Bundle) -> str:
     if not other.samples:
         return status_or_nothing(other)
-    return _marked(other, ratio_text(ratio, other.drift * baseline.drift)) if ratio else NO_LOOP
+    if not ratio:
+        return NO_LOOP
+    return _marked(other, ratio_text(ratio, other.drift * baseline.drift) + disturbed_mark(other, baseline))
 
 
 def _marked(bundle: Bundle, figure: str) -> str:

@@ -12,7 +12,7 @@ from metabench.report.noise import ratio_text
 from metabench.report.numbers import NOTHING, Valued, with_interval
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
-from metabench.report.sections.base import Column, section, table_of
+from metabench.report.sections.base import Column, disturbed_mark, section, table_of
 from metabench.report.sections.columns import IMPLEMENTATION, STATUS, STEP, Line, peak_text
 from metabench.statistics.ratios import Ratio
 
@@ -85,7 +85,9 @@ def speed_up(line: Line) -> Ratio | None:
 def _columns() -> list[Column[Line]]:
     def speed_up_text(line: Line) -> str:
         found, one = speed_up(line), line.baseline
-        return ratio_text(found, line.bundle.drift * one.drift) if found and one else NOTHING
+        if not found or not one:
+            return NOTHING
+        return ratio_text(found, line.bundle.drift * one.drift) + disturbed_mark(line.bundle, one)
 
     def efficiency(line: Line) -> str:
         found = speed_up(line)

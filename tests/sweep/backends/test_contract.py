@@ -10,6 +10,7 @@ import pytest
 from alike import about
 from dispatch import rows_of, run_on
 from listening import Silent
+from metabench.sweep import runner
 from metabench.sweep.backends.base import open_backend
 
 TEXT = """
@@ -29,6 +30,12 @@ measure = ["time", "memory", "work", "quality"]
 """
 OF_THE_CELL = ("id", "round", "status", "reason", "cell", "data", "parameters", "gate", "machine")
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(monkeypatch):
+    """What other programs disturb begins again, which would be counted."""
+    monkeypatch.setattr(runner, "is_disturbed", lambda job, found: False)
 
 
 @pytest.fixture(scope="module")
