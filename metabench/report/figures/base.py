@@ -4,7 +4,7 @@ A text of a run is data in a specification, or a title: it never becomes part of
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from textwrap import wrap
@@ -166,10 +166,24 @@ def _title(panel: Panel, pixels: int) -> Spec:
     return {"title": {**heading(lines, label(panel.note)), "frame": "group"}} if panel.title else {}
 
 
-def figure_of(run: Run, name: str, title: str, says: str, groups: Sequence[Group]) -> Figure | None:
-    """The figure, or None where no panel has anything."""
-    machine = run.environment.summary
-    return Figure(name, title, says, machine, groups) if any(group.panels for group in groups) else None
+def figure_of(run: Run, name: str, title: str, says: str, groups: Sequence[Group], timed: bool = True) -> Figure | None:
+    """The figure, or None where no panel has anything; `timed` where it shows times that may have been disturbed."""
+    if not any(group.panels for group in groups):
+        return None
+    disturbed = {row.id: row.cell.implementation for row in run.measurements if row.time and row.time.disturbed}
+    made = Figure(name, title, says, run.environment.summary, groups)
+    shown = {cell for cells in made.frame["cells"] for cell in cells.split()} & disturbed.keys() if timed else set()
+    if not shown:
+        return made
+    names = ", ".join(sorted({disturbed[cell] for cell in shown}))
+    said = f"{says} Disturbed, most likely by other programs, so that they say little: times of {names} (see the CSV)."
+    return replace(made, says=said, groups=[replace(g, panels=[_told(p, shown) for p in g.panels]) for g in groups])
+
+
+def _told(panel: Panel, disturbed: Set[str]) -> Panel:
+    """The panel with a column that says which of its rows stand on a disturbed time."""
+    found = [bool(disturbed & set(cells.split())) for cells in panel.rows["cells"]]
+    return replace(panel, rows=panel.rows.assign(disturbed=found))
 
 
 def heading(lines: Sequence[str], note: str = "") -> Spec:

@@ -38,7 +38,7 @@ def training(run: Run) -> Figure | None:
         "no interval. Dotted lines across: no meta-training. Left out: the start, at 0 s."
     )
     title = "How good after how long: quality on validation tasks while meta-training"
-    return figure_of(run, "training", title, says, _groups(run, "seconds", _trained, _seconds_axis))
+    return figure_of(run, "training", title, says, _groups(run, "seconds", _trained, _seconds_axis), timed=False)
 
 
 @shown(50)
@@ -49,7 +49,7 @@ def adaptation(run: Run) -> Figure | None:
         "training seeds, where there are few. Dotted lines across: no inner loop."
     )
     title = "How fast they adapt: quality on held-out tasks, step by step"
-    return figure_of(run, "adaptation", title, says, _groups(run, "step", _adapted, _steps_axis))
+    return figure_of(run, "adaptation", title, says, _groups(run, "step", _adapted, _steps_axis), timed=False)
 
 
 def _groups(

@@ -38,7 +38,7 @@ def fits(run: Run) -> Figure | None:
         ]
         groups.append(Group(one.heading, panels, columns=2 * TASKS))
     title = "What they fit: held-out tasks before and after adaptation"
-    return figure_of(run, "fits", title, SAYS, groups)
+    return figure_of(run, "fits", title, SAYS, groups, timed=False)
 
 
 def _recorded(trained: Trained) -> Fits | None:

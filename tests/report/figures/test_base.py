@@ -85,6 +85,19 @@ def test_a_picture_is_solid_so_that_it_can_be_read_on_a_dark_page():
     assert picture.getchannel("A").getextrema() == (255, 255)
 
 
+@pytest.mark.parametrize("disturbed", [None, {"reason": "others were busy", "factor": 3.0}])
+def test_a_figure_says_which_of_its_times_were_disturbed(run_of, row, disturbed):
+    rows = [row(engine=engine, measure=["time"]) for engine in ("loop", "vmap")]
+    rows[1]["time"]["disturbed"] = disturbed
+    found = {made.name: made for made in figures(read_run(run_of(rows)))}["engines"]
+    assert ("disturbed" in found.frame) == bool(disturbed)
+    assert ("Disturbed, most likely by other programs" in found.says) == bool(disturbed)
+    if disturbed:
+        assert "times of maml/vmap" in found.says
+        assert dict(zip(found.frame["engine"], found.frame["disturbed"], strict=True))["vmap"]
+        assert "Disturbed" in " ".join(check_texts(found))
+
+
 def test_of_very_many_panels_the_first_are_drawn_and_it_says_so():
     many = figure(1000)
     assert len(many.spec["datasets"]) == MOST_PANELS and len(many.frame) == 1000
