@@ -1,6 +1,8 @@
 """Two git revisions, measured in pairs: for each cell and round one right after the other, each by its own code."""
 
 import random
+import secrets
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,6 +89,7 @@ def measure_revisions(
     paths = (out / f"base-{base.short}", out / f"new-{new.short}")
     with ExitStack() as stack:
         folders = [stack.enter_context(open_run_folder(path)) for path in paths]
+        pairing = _pairing(folders, f"{base.commit} {new.commit}")
         done: set[tuple[int, str, int, str]] = set()
         failed: set[str] = set()
         for side, (folder, revision) in enumerate(zip(folders, (base, new), strict=True)):
@@ -95,7 +98,7 @@ def measure_revisions(
                 done.add((side, row.id, row.round, row.noise.side if row.noise else ""))
                 failed |= {row.id} if row.status != "ok" else set()
             describe_machine(folder, sweep, stand_in, [*mended, *warnings], progress)
-            _describe_revision(folder, revision, pairing=f"{base.commit} {new.commit}")
+            _describe_revision(folder, revision, pairing)
         code = stack.enter_context(checked_out(repository, (base, new)))
         turns = [turn for pair in turn_pairs(sweep, rounds) for turn in pair]
         progress.begin(len(turns), sum(turn.key in done for turn in turns))
@@ -114,6 +117,15 @@ def measure_revisions(
             failed |= {job.cell.id} if found.status != "ok" else set()
             progress.finished(found)
     return paths
+
+
+def _pairing(folders: Sequence[RunFolder], commits: str) -> str:
+    """The name that both runs share, and no other two: that of the comparison which is gone on with, or a new one.
+
+    The commits alone would not do. Two comparisons of the same commits are no pairs of each other.
+    """
+    found = [environment.pairing for folder in folders if (environment := folder.read_environment())]
+    return next(filter(None, found), None) or f"{commits} {secrets.token_hex(8)}"
 
 
 def _begun(turn: Turn, done: set[tuple[int, str, int, str]]) -> bool:

@@ -111,14 +111,24 @@ def test_an_interrupted_comparison_goes_on_and_leaves_nothing_checked_out(reposi
     assert len(rows(new)) == 9
     # each side by its own code
     assert Counter(text for text, *_ in seen) == {"0": 13, "1": 9}
+    pairings = set()
     for path, revision in ((base, "HEAD~1"), (new, "HEAD")):
         environment = json.loads((path / "environment.json").read_text())
         assert environment["machine"]["metabench"] == {
             "commit": git(repository, "rev-parse", revision).strip(),
             "dirty": False,
         }
-        assert environment["pairing"].split() == git(repository, "rev-list", "--reverse", "HEAD").split()
+        *commits, token = environment["pairing"].split()
+        assert commits == git(repository, "rev-list", "--reverse", "HEAD").split()
+        pairings.add(token)
         assert (path / "sweep.toml").read_text().endswith("text\n")
+    assert len(pairings) == 1
+    # Another comparison of the same commits is no pair of this one, and going on with it does not make it one.
+    again = measure_revisions(
+        ("HEAD~1", "HEAD"), small, 4, tmp_path / "again", resume=False, data_dir=None, progress=Silent(),
+        repository=repository,
+    )  # fmt: skip
+    assert {json.loads((path / "environment.json").read_text())["pairing"].split()[-1] for path in again} - pairings
 
 
 def test_what_fails_on_one_side_is_measured_once_more_on_the_other_and_then_no_more(repository, tmp_path, monkeypatch):
