@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from metabench.text import sentence
 
 LONGEST_NAME = 200
+NEAR = 0.5
+"""How alike two names are, from 0 to 1, of which one may have been meant for the other."""
 
 
 class UserError(Exception):
@@ -30,7 +32,7 @@ class Diverged(Exception):
 def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name that is not in `valid`, with the nearest valid choice."""
     choices, name = sorted(valid), name[:LONGEST_NAME]
-    near = get_close_matches(name, choices, n=1, cutoff=0.5)
+    near = get_close_matches(name, choices, n=1, cutoff=NEAR)
     hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices) or '(none)'}"
     return UserError(f"unknown {kind} '{name}': {hint}")
 

@@ -9,7 +9,7 @@ import typer
 
 from metabench.cli.options import AsJson, DataDir
 from metabench.errors import UserError
-from metabench.text import printable, strict_json
+from metabench.text import counted, printable, strict_json
 
 Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
 MOST_TASKS, MOST_DEVICES = 1_000_000, 65_536
@@ -27,15 +27,19 @@ def compare(
     out: Out = None,
     resume: Resume = False,
     data_dir: DataDir = None,
-    fail_above: Annotated[str, typer.Option(help="Exit with 1 where a change for the worse is above it: 5%.")] = "",
+    fail_above: Annotated[str, typer.Option(help="Threshold for a change for the worse: 5%.")] = "",
     as_json: AsJson = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
 ) -> None:
-    """Compare two runs, or two git revisions: faster, slower, the same, or cannot tell, and by how much."""
+    """Compare two runs, or two git revisions: faster, slower, the same, or cannot tell, and by how much.
+
+    Exit code 0: compared, and nothing is above --fail-above. 1: something is above it. 2: a mistake, no cell in common,
+    or, with --fail-above, a figure of the base that the new run has not. 130: interrupted.
+    """
     from metabench.report import document
     from metabench.report.compare.runs import compare as compare_runs
     from metabench.report.compare.tables import cell_text, comparison_document, comparison_json
-    from metabench.report.compare.thresholds import failures, parse_share
+    from metabench.report.compare.thresholds import blind, failures, missing, parse_share
     from metabench.report.results import read_run
 
     share = parse_share(fail_above) if fail_above else None
@@ -47,12 +51,9 @@ def compare(
         base, new = runs
     else:
         raise UserError(f"compare takes two run folders, not {len(runs or [])}")
-    new_run = read_run(new)
-    if share is not None and not base.exists():
-        print(f"metabench: there is no baseline '{base}' to compare with: the gate passes", file=sys.stderr)
-        return
-    found = compare_runs(read_run(base), new_run)
+    found = compare_runs(read_run(base), read_run(new))
     failed = [] if share is None else failures(found, share)
+    lost = [] if share is None else missing(found)
     shown = comparison_document(found, failed)
     if as_json:
         print(strict_json(comparison_json(found, failed)))
@@ -61,11 +62,15 @@ def compare(
     for sentence in found.warnings if as_json else ():
         print(f"metabench: {printable(sentence)}", file=sys.stderr)
     if share is not None and not found.same_machine:
-        print("metabench: times of different machines do not make the gate fail", file=sys.stderr)
-    for failure in failed:
+        print("metabench: times of different machines do not count for the threshold", file=sys.stderr)
+    for failure in [*failed, *lost]:
         print(f"metabench: {printable(cell_text(failure.cell))}: {printable(failure.reason)}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
+    if lost:
+        raise UserError(f"the threshold cannot vouch for {counted(len(lost), 'cell')} of the base: see above")
+    if share is not None and (why := blind(found)):
+        raise UserError(f"the threshold can vouch for nothing: {why}")
 
 
 def _measured(
@@ -74,6 +79,8 @@ def _measured(
     """The folders of two revisions, measured as far as they were not."""
     from metabench.cli.progress import ConsoleProgress
     from metabench.machine.cores import default_threads
+    from metabench.report.bundles import time_key
+    from metabench.report.compare.times import too_few_rounds
     from metabench.sweep.builtin import find_sweep
     from metabench.sweep.interruption import interruptible
     from metabench.sweep.revisions import ROUNDS, measure_revisions
@@ -87,9 +94,13 @@ def _measured(
         raise UserError("--resume needs --out with the folder to go on with")
     loaded = load_sweep(find_sweep(sweep), {}, default_threads())
     folder = out or Path("runs") / f"compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    timed = {time_key(cell) for cell in loaded.cells if "time" in cell.measure}
+    few = too_few_rounds(rounds or ROUNDS, len(timed), paired=True) if timed else ""
     go_on = f"Go on with the same command and --out {folder} --resume"
     try:
         with interruptible(go_on) as stop, ConsoleProgress() as progress:
+            if few:
+                progress.warn(few)
             return measure_revisions(
                 (names[0], names[1]),
                 loaded,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 from msgspec.structs import replace
 
-from metabench.errors import UserError
+from metabench.errors import NEAR, UserError
 from metabench.record.cell import Cell
 from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement, Memory
@@ -96,7 +97,7 @@ def read_run(folder: Path) -> Run:
     Raises `UserError`: no such folder, no measurements in it, a newer schema.
     """
     if not folder.is_dir():
-        raise UserError(f"there is no run folder '{folder}'")
+        raise no_run_folder(folder)
     rows, damages = read_rows(folder / MEASUREMENTS)
     noticed = in_words(damages)
     if damages and not rows:
@@ -113,6 +114,17 @@ def read_run(folder: Path) -> Run:
     noise_rows = tuple(row for row in rows if row.noise)
     warnings = (*noticed, *environment.warnings)
     return Run(name, environment.sweep.name or name, cells, environment, warnings, noise_rows)
+
+
+def no_run_folder(folder: Path) -> UserError:
+    """The error for a run folder that is not there, with the run of the nearest name beside it."""
+    try:
+        beside = [found.name for found in folder.parent.iterdir() if (found / MEASUREMENTS).is_file()]
+    except OSError:
+        beside = []
+    near = get_close_matches(folder.name, beside, n=1, cutoff=NEAR)
+    hint = f": did you mean '{folder.parent / near[0]}'?" if near else ""
+    return UserError(f"there is no run folder '{folder}'{hint}")
 
 
 def located(rows: Sequence[Measurement]) -> list[Measurement]:

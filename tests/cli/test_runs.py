@@ -7,6 +7,7 @@ import pytest
 
 from metabench.cli.runs import compare
 from metabench.errors import UserError
+from metabench.record.cell import identity
 from places import EPYC
 
 RESULTS = EPYC
@@ -36,7 +37,7 @@ def slower(tmp_path: Path) -> tuple[Path, Path]:
         ({"runs": ["a"]}, "compare takes two run folders, not 1"),
         ({"runs": ["a", "b"], "rev": ["main"]}, "compare takes two run folders, or --rev twice"),
         ({"rev": ["main"]}, "compare takes --rev twice, not 1 times"),
-        ({"runs": ["nowhere", "neither"]}, "there is no run folder 'neither'"),
+        ({"runs": ["nowhere", "neither"]}, "there is no run folder 'nowhere'"),
         ({"runs": ["a", "b"], "fail_above": "5"}, "--fail-above takes a percentage such as 5%, not '5'"),
         ({"rev": ["a", "b"], "sweep": "smok"}, "unknown sweep 'smok': did you mean 'smoke'?"),
         ({"rev": ["a", "b"]}, "is not in a git repository"),
@@ -51,14 +52,14 @@ def test_mistakes(given, sentence, tmp_path, monkeypatch):
     assert sentence in str(caught.value)
 
 
-def test_the_gate(metabench, slower):
+def test_a_threshold(metabench, slower):
     done = metabench("compare", *map(str, slower), "--fail-above", "5%")
     assert done.returncode == 1
     assert "its time is 3.00 [" in done.stderr
     assert "1 slower" in done.stdout
 
 
-def test_without_a_gate_nothing_fails(slower, capsys):
+def test_without_a_threshold_nothing_fails(slower, capsys):
     compare(list(slower))
     assert "1 slower" in capsys.readouterr().out
     compare(list(slower), as_markdown=True)
@@ -73,12 +74,81 @@ def test_what_got_faster_passes(slower, capsys):
     assert cell["time"]["ratio"]["value"] == pytest.approx(1 / 3)
 
 
-def test_without_a_baseline_the_gate_passes_with_a_notice(slower, tmp_path, capsys):
-    nowhere = tmp_path / "nowhere"
-    compare([nowhere, slower[1]], fail_above="5%")
-    assert f"there is no baseline '{nowhere}' to compare with: the gate passes" in capsys.readouterr().err
-    with pytest.raises(UserError, match="there is no run folder"):
-        compare([nowhere, slower[1]])
+def test_a_misspelt_baseline_is_named_with_the_nearest_run(metabench, slower):
+    done = metabench("compare", "basse", "new", "--fail-above", "5%")
+    assert done.returncode == 2
+    assert done.stderr == "metabench: there is no run folder 'basse': did you mean 'base'?\n"
+    done = metabench("compare", "far/away", "new", "--fail-above", "5%")
+    assert (done.returncode, done.stderr) == (2, "metabench: there is no run folder 'far/away'\n")
+
+
+def rewrite(folder: Path, change) -> None:
+    """Change every row of a run; one that becomes None is left out."""
+    file = folder / "measurements.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    kept = [made for row in rows if (made := change(row))]
+    for row in kept:
+        row["id"] = identity(row["cell"])
+    file.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+
+def with_cell(**changes):
+    return lambda row: row | {"cell": row["cell"] | changes}
+
+
+def test_without_a_cell_in_common_no_threshold_passes(metabench, slower):
+    rewrite(slower[1], with_cell(inner_steps=77))
+    for options in (["--fail-above", "5%"], []):
+        done = metabench("compare", "base", "new", *options)
+        assert done.returncode == 2
+        assert "the runs have no cell in common: the nearest cells differ in inner steps (" in done.stderr
+
+
+def test_scores_of_other_held_out_tasks_do_not_pass_as_compared(metabench, slower):
+    """Only the number of held-out tasks differs: the scores do not compare, and the costs do."""
+    for folder, tasks in zip(slower, (40, 41), strict=True):
+        rewrite(folder, with_cell(eval_tasks=tasks, measure=["quality"]))
+    done = metabench("compare", "base", "new", "--fail-above", "5%")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no cell in common: the nearest cells differ in eval tasks (40; 41)" in done.stderr
+    for folder in slower:
+        rewrite(folder, with_cell(measure=["time"]))
+    done = metabench("compare", "base", "new", "--fail-above", "5%")
+    assert done.returncode == 1
+    assert "its time is 3.00 [" in done.stderr
+
+
+def test_one_round_cannot_pass_a_threshold(metabench, slower):
+    for folder in slower:
+        rewrite(folder, lambda row: row if row["round"] == 0 else None)
+    done = metabench("compare", "base", "new", "--fail-above", "5%")
+    assert done.returncode == 2
+    assert "the threshold can vouch for nothing: there are times alone, and 1 round of 1 cell" in done.stderr
+    assert metabench("compare", "base", "new").returncode == 0
+
+
+def test_a_cell_that_the_new_run_has_not_is_no_regression_and_no_pass(metabench, slower):
+    base, new = slower
+    lines = (base / "measurements.jsonl").read_text(encoding="utf-8")
+    rewrite(base, with_cell(inner_steps=77))
+    with (base / "measurements.jsonl").open("a", encoding="utf-8") as file:
+        file.write(lines)
+    done = metabench("compare", "base", "base", "--fail-above", "5%")
+    assert done.returncode == 0, done.stderr
+    (new / "measurements.jsonl").write_text(lines, encoding="utf-8")
+    done = metabench("compare", "base", "new", "--fail-above", "5%")
+    assert done.returncode == 2
+    assert (
+        "the base has its time, and the new run has no such cell: the nearest differs in inner steps (" in done.stderr
+    )
+    assert done.stderr.endswith("the threshold cannot vouch for 1 cell of the base: see above\n")
+    assert metabench("compare", "base", "new").returncode == 0
+
+
+def test_the_help_names_the_exit_codes(metabench):
+    said = " ".join(metabench("compare", "--help").stdout.split())
+    for words in ("Exit code 0:", "1: something is above it", "2: a mistake", "130: interrupted"):
+        assert words in said
 
 
 def test_a_committed_run_compared_with_itself_has_no_difference(capsys):
@@ -86,7 +156,7 @@ def test_a_committed_run_compared_with_itself_has_no_difference(capsys):
     found = json.loads(capsys.readouterr().out)
     assert len(found["cells"]) > 40
     verdicts = {cell["time"]["verdict"] for cell in found["cells"] if cell["time"]}
-    assert "the same" in verdicts
+    assert {cell["time"]["ratio"]["value"] for cell in found["cells"] if cell["time"]} == {1.0}
     assert verdicts <= {"the same", "cannot tell"}
     assert {change["verdict"] for change in found["quality"]} == {"the same"}
     assert found["failures"] == []

@@ -23,6 +23,14 @@ def test_no_folder_or_no_run_in_it(tmp_path):
     assert refusal(tmp_path).startswith("cannot read")
 
 
+def test_a_misspelt_folder_is_named_with_the_nearest_run(run_of, row, tmp_path):
+    run_of([row()], name="baseline")
+    (tmp_path / "basement").mkdir()  # no run
+    misspelt, far = tmp_path / "baselin", tmp_path / "elsewhere"
+    assert refusal(misspelt) == f"there is no run folder '{misspelt}': did you mean '{tmp_path / 'baseline'}'?"
+    assert refusal(far) == f"there is no run folder '{far}'"
+
+
 def test_a_run(synthetic):
     run = read_run(synthetic)
     assert (run.name, run.sweep, len(run.measurements)) == ("synthetic", "synthetic", 117)

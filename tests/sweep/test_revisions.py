@@ -153,7 +153,10 @@ def test_what_fails_on_one_side_is_measured_once_more_on_the_other_and_then_no_m
 
 
 def test_two_revisions_of_this_tree_for_real(tmp_path):
-    """The new one cannot measure: a finding, and a failure of the gate. Each worker is of its own revision's code."""
+    """The new one cannot measure: a finding, and nothing that a threshold can vouch for.
+
+    Each worker is of its own revision's code.
+    """
     repository = start(tmp_path / "repository")
     shutil.copytree(ROOT / "metabench", repository / "metabench", ignore=shutil.ignore_patterns("__pycache__"))
     sweep_file = '[run]\ntime_budget_s = 0.05\n[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\nmeasure = "time"\n'
@@ -167,11 +170,13 @@ def test_two_revisions_of_this_tree_for_real(tmp_path):
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "1 round of 1 cell can call no difference of time; from 7 rounds on" in " ".join(done.stderr.split())
     (base,) = (repository / "out").glob("base-*")
     (new,) = (repository / "out").glob("new-*")
     assert [row["status"] for row in rows(base)] == ["ok"]
     assert [(row["status"], row["reason"]) for row in rows(new)] == [("crashed", "ValueError: of this revision")]
-    assert "it was ok and is crashed" in done.stderr
+    assert "the base has its time, and the new run: crashed: ValueError: of this revision" in done.stderr
+    assert "the threshold cannot vouch for 1 cell of the base" in done.stderr
     assert "Statuses that differ" in done.stdout
     assert len(git(repository, "worktree", "list").splitlines()) == 1

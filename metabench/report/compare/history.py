@@ -12,14 +12,13 @@ import pandas as pd
 from metabench.errors import UserError
 from metabench.record.cell import Cell
 from metabench.record.reading import MEASUREMENTS
-from metabench.report.bundles import Bundle, order, status
-from metabench.report.compare.runs import cells_of
-from metabench.report.compare.tables import CELL_AXES, differing_axes
+from metabench.report.bundles import Bundle, ids_of, order, status, time_key
+from metabench.report.compare.tables import COST_AXES, differing_axes
 from metabench.report.noise import noise_floor
 from metabench.report.numbers import NOTHING, time_text
 from metabench.report.provenance import measured_at, revision_commit, revision_name
 from metabench.report.render.tables import Table, setting
-from metabench.report.results import Run
+from metabench.report.results import Run, no_run_folder
 from metabench.statistics.changepoints import change_points
 from metabench.statistics.ratios import Interval
 
@@ -42,10 +41,14 @@ class Column:
 
 @dataclass(frozen=True)
 class CellHistory:
-    """One cell over the columns of its machine."""
+    """The cost of one cell over the columns of its machine, whatever was trained and evaluated around it."""
 
     id: str
+    """Id of the first run's cell, which names files."""
     cell: Cell
+    """Cell of the first run: its axes that no cost depends on may differ in other columns."""
+    ids: tuple[str, ...]
+    """Ids of the cells of all columns."""
     times: tuple[Interval | None, ...]
     """A column each; seconds of a meta-iteration."""
     statuses: tuple[str, ...]
@@ -81,7 +84,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
-            raise UserError(f"there is no run folder '{path}'")
+            raise no_run_folder(path)
         inside = sorted(file.parent for file in path.rglob(MEASUREMENTS))
         if not inside:
             raise UserError(f"there is no run in '{path}': a run folder has a {MEASUREMENTS}")
@@ -114,20 +117,21 @@ def _history(machine: str, runs: list[Run], dates: Mapping[str, str]) -> Machine
     )
     floors = [math.log(found.ratio) for run in runs if (found := noise_floor(run.noise_rows))]
     floor = median(floors) if floors else 0.0
-    cells = [cells_of(run) for run in runs]
-    shown = {name: bundle for found in cells for name, bundle in found.items() if bundle.asked_for("time")}
-    lines = [_line(name, [found.get(name) for found in cells], floor) for name in shown]
+    costs = [{time_key(bundle.cell): bundle for bundle in run.timed if bundle.asked_for("time")} for run in runs]
+    keys = dict.fromkeys(key for found in costs for key in found)
+    lines = [_line([found.get(key) for found in costs], floor) for key in keys]
     return MachineHistory(machine, columns, tuple(sorted(lines, key=lambda line: order(line.cell))))
 
 
-def _line(name: str, found: Sequence[Bundle | None], floor: float) -> CellHistory:
-    cell = next(bundle.cell for bundle in found if bundle)
+def _line(found: Sequence[Bundle | None], floor: float) -> CellHistory:
+    first = next(bundle for bundle in found if bundle)
     times = tuple(bundle.step if bundle else None for bundle in found)
     timed = [(i, time) for i, time in enumerate(times) if time]
     logs = [math.log(time.value) for _, time in timed]
     halves = [math.log(time.drawn.high / time.drawn.low) / 2 for _, time in timed]
     steps = tuple(timed[i][0] for i in change_points(logs, halves, floor))
-    return CellHistory(name, cell, times, tuple(status(bundle) if bundle else "" for bundle in found), steps)
+    statuses = tuple(status(bundle) if bundle else "" for bundle in found)
+    return CellHistory(first.ids[0], first.cell, ids_of(found), times, statuses, steps)
 
 
 def history_table(found: MachineHistory) -> Table:
@@ -139,7 +143,7 @@ def history_table(found: MachineHistory) -> Table:
     )
     columns = ("implementation", "setting", *(column.label for column in found.columns))
     says = f"Time of a meta-iteration, with its 95 % interval, by revision: {setting(cells[0], fixed, {})}."
-    return Table(f"History on {found.machine}", says, columns, body, (NOTE,), tuple((line.id,) for line in found.lines))
+    return Table(f"History on {found.machine}", says, columns, body, (NOTE,), tuple(line.ids for line in found.lines))
 
 
 def _texts(line: CellHistory) -> list[str]:
@@ -153,7 +157,7 @@ def history_frame(found: Sequence[MachineHistory]) -> pd.DataFrame:
         {
             "machine": history.machine,
             "id": line.id,
-            **{axis: line.cell[axis] for axis in ("algorithm", "engine", *CELL_AXES)},
+            **{axis: line.cell[axis] for axis in ("algorithm", "engine", *COST_AXES)},
             "revision": column.label,
             "run": column.run,
             "measured": column.measured,

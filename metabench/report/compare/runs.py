@@ -9,8 +9,17 @@ from scipy.special import ndtr, ndtri
 
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle, Peak, axes_but, bundles, order, status, training_key
-from metabench.report.compare.times import GroupChange, TimeChange, floor_of, group_changes, time_changes
+from metabench.report.bundles import Bundle, Peak, bundles, ids_of, order, status, training_key
+from metabench.report.compare.matching import (
+    Alone,
+    StatusChange,
+    alone,
+    check_common,
+    common,
+    status_changes,
+    work_of,
+)
+from metabench.report.compare.times import GroupChange, TimeChange, floor_of, group_changes, levels, time_changes
 from metabench.report.noise import NoiseFloor
 from metabench.report.provenance import differing_conditions
 from metabench.report.results import Run
@@ -35,13 +44,12 @@ class MemoryChange:
 
 @dataclass(frozen=True)
 class CellChange:
-    """One cell in both runs."""
+    """What a meta-iteration costs in both runs, whatever is trained and evaluated around it."""
 
-    id: str
+    ids: tuple[str, ...]
+    """Ids of the cells of both runs."""
     cell: Cell
     statuses: tuple[str, str]
-    lost: bool
-    """Whether it was ok and is so in no round any more, or is incorrect."""
     time: TimeChange | None
     memory: MemoryChange | None
 
@@ -74,46 +82,48 @@ class Comparison:
     cells: tuple[CellChange, ...]
     quality: tuple[QualityChange, ...]
     groups: tuple[GroupChange, ...]
-    base_only: tuple[Cell, ...]
-    """Cells that only the base has."""
-    new_only: tuple[Cell, ...]
+    statuses: tuple[StatusChange, ...]
+    """Cells whose statuses differ."""
+    alone: tuple[Alone, ...]
+    """Figures that one run alone has."""
     warnings: tuple[str, ...]
 
 
 def compare(base: Run, new: Run) -> Comparison:
-    """Compare two runs; cells are the same where they have the same id."""
+    """Compare two runs. Costs are compared where all is the same that a meta-iteration's cost depends on, scores where
+    all but the seed is.
+
+    Raises `UserError` where the runs have no cell in common.
+    """
+    works = work_of(base), work_of(new)
+    check_common(*works)
     paired = bool(base.environment.pairing) and base.environment.pairing == new.environment.pairing
-    before, after = cells_of(base), cells_of(new)
-    common = sorted(before.keys() & after.keys(), key=lambda name: order(before[name].cell))
-    pairs = {name: (before[name], after[name]) for name in common}
+    pairs = common(works[0].costs, works[1].costs)
+    pairs.sort(key=lambda pair: order(pair[0].cell))
+    timed = {str(number): (levels(a.rows), levels(b.rows)) for number, (a, b) in enumerate(pairs)}
     floors = [floor for run in (base, new) if (floor := floor_of(run.noise_rows))]
     floor = max(floors, key=lambda floor: floor.ratio, default=None)
-    times = time_changes(pairs, paired, floor)
+    times = time_changes(timed, paired, floor)
     conditions = differing_conditions(base, new)
+    groups = group_changes([(b.cell, timed[str(number)]) for number, (_, b) in enumerate(pairs)], paired, floor)
     return Comparison(
         base=base,
         new=new,
         paired=paired,
         floor=floor,
         same_machine=conditions.same_machine,
-        cells=tuple(_cell_change(name, *sides, times.get(name)) for name, sides in pairs.items()),
+        cells=tuple(_cell_change(*pair, times.get(str(number))) for number, pair in enumerate(pairs)),
         quality=quality_changes(base.measurements, new.measurements),
-        groups=tuple(group_changes(list(pairs.values()))),
-        base_only=tuple(bundle.cell for name, bundle in before.items() if name not in after),
-        new_only=tuple(bundle.cell for name, bundle in after.items() if name not in before),
-        warnings=(*conditions.sentences, *(() if pairs else ("the runs have no cell in common",))),
+        groups=tuple(groups),
+        statuses=status_changes(*works),
+        alone=alone(*works),
+        warnings=conditions.sentences,
     )
 
 
-def cells_of(run: Run) -> dict[str, Bundle]:
-    """The rounds of each cell, by its id."""
-    return {bundle.rows[0].id: bundle for bundle in bundles(run.measurements, axes_but)}
-
-
-def _cell_change(name: str, base: Bundle, new: Bundle, time: TimeChange | None) -> CellChange:
-    now = {row.status for row in new.rows}
-    lost = status(base) == "ok" and ("ok" not in now or "incorrect" in now)
-    return CellChange(name, new.cell, (status(base), status(new)), lost, time, _memory(base.peak, new.peak))
+def _cell_change(base: Bundle, new: Bundle, time: TimeChange | None) -> CellChange:
+    statuses = (status(base), status(new))
+    return CellChange(ids_of((base, new)), new.cell, statuses, time, _memory(base.peak, new.peak))
 
 
 def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:

@@ -5,40 +5,45 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from metabench.record.cell import Cell, varying
-from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
-from metabench.report.compare.runs import CellChange, Comparison, QualityChange
+from metabench.record.cell import AXES, Cell, axes_of, varying
+from metabench.report.axes import MACHINE, OWN_AXES, SIZES, TASK, TECHNIQUES, in_title_order
+from metabench.report.bundles import telling_apart
+from metabench.report.compare.matching import Alone, StatusChange
+from metabench.report.compare.runs import Comparison, QualityChange
 from metabench.report.compare.thresholds import Failure
-from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange
+from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange, too_few_rounds
 from metabench.report.document import Document
 from metabench.report.numbers import (
     NOTHING,
     Valued,
     bytes_text,
-    duration_text,
     exact,
     signed_quality_text,
+    time_text,
     with_interval,
 )
 from metabench.report.provenance import revision_name
 from metabench.report.render.tables import Section, Table, setting
+from metabench.statistics.means import FEWEST
 from metabench.statistics.ranks import LEVEL
 
 HOW_TO_READ = (
-    "Ratios are the new run's by the base's; a cell's time in a round is the median of its fastest tenth of samples.",
-    "95 % intervals stand in square brackets. *slower* and *faster* need a difference that is significant over rounds",
-    "after correction for the number of cells, and above the noise floor; *the same* needs an interval within "
-    f"{100 * (SAME - 1):.0f} %",
-    "either way; all else is *cannot tell*. Tracked memory is exact: any change is one.",
+    "A time is the geometric mean over rounds, each of which is the median of a process's fastest tenth of samples (so",
+    "that it is below the time in the tables of a run, which are of all samples). A ratio is the new run's time by the",
+    "base's. 95 % intervals stand in square brackets, and none is narrower than the noise floor. *slower* and *faster*",
+    "need a difference that is significant over rounds after correction for the number of cells, and an interval",
+    f"without 1; *the same* needs an interval within {100 * (SAME - 1):.0f} % either way; all else is *cannot tell*.",
+    "Tracked memory is exact: any change is one.",
 )
-CELL_AXES = in_title_order(
-    (*TASK, *SIZES, *TECHNIQUES, *MACHINE, "seed", "preset", "inner_lr", "iterations", "batch_norm", "outer_warmup")
-)
+SHOWN_AXES = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE))
+OWN_COST_AXES = tuple(axis for axis in OWN_AXES if AXES[axis].cost)
+COST_AXES = (*SHOWN_AXES, *OWN_COST_AXES)
+"""The axes that a cost depends on, beside the implementation."""
 SHAPE = frozenset({"ways", "shots"})
 FIRST_VERDICTS = ("slower", "worse", "more", "faster", "better", "less", "cannot tell", "the same")
 
 
-def cell_text(cell: Cell, axes: Iterable[str] = CELL_AXES, data: Mapping[str, str] | None = None) -> str:
+def cell_text(cell: Cell, axes: Iterable[str] = COST_AXES, data: Mapping[str, str] | None = None) -> str:
     """A cell in one phrase."""
     return f"{cell.implementation}, {setting(cell, axes, data or {})}"
 
@@ -50,13 +55,13 @@ def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Do
     data = found.base.data_names | found.new.data_names
     common = setting(cells[0], fixed, data) if cells else ""
     sections = (
-        _section("Gate", _failures(failed, data)),
+        _section("Threshold", _failures(failed, data)),
+        _section("Time", _times(found, f"Time, geometric mean over rounds: {common}", axes, data)),
         _section("Geometric means", _groups(found)),
-        _section("Time", _times(found, f"Time: {common}", axes, data)),
         _section("Memory", _memory(found, axes, data)),
         _section("Quality", _quality(found.quality, data)),
-        _section("Statuses that differ", _statuses(found.cells, data)),
-        _section("Cells of one run alone", _alone(found, data)),
+        _section("Statuses that differ", _statuses(found.statuses, data)),
+        _section("Figures of one run alone", _alone(found.alone, data)),
     )
     title = f"{revision_name(found.new)} against {revision_name(found.base)}"
     shown = tuple(section for section in sections if section.tables[0].rows)
@@ -95,7 +100,7 @@ def _memory_text(found: Comparison) -> str:
 
 def _failures(failed: Sequence[Failure], data: Mapping[str, str]) -> Table:
     body = tuple((cell_text(failure.cell, data=data), failure.reason) for failure in failed)
-    return Table("The gate fails", "Every cell for which it does, and why.", ("cell", "why"), body)
+    return Table("Above the threshold", "Every cell that is, and by what.", ("cell", "why"), body)
 
 
 def _groups(found: Comparison) -> Table:
@@ -108,18 +113,19 @@ def _groups(found: Comparison) -> Table:
         )
         for group in found.groups
     )
-    says = "Geometric mean of the ratios of times of all cells, formed within each round."
+    formed = ", formed within each round" if found.paired else ""
+    says = f"Geometric mean of the ratios of times of all cells{formed}, over the rounds that have all of them."
     return Table("Geometric means of the ratios of times", says, ("group", "ratio", "cells", "rounds"), body)
 
 
 def _times(found: Comparison, title: str, axes: Sequence[str], data: Mapping[str, str]) -> Table:
-    timed = [(change.cell, change.time, change.id) for change in found.cells if change.time]
+    timed = [(change.cell, change.time, change.ids) for change in found.cells if change.time]
     timed.sort(key=lambda line: FIRST_VERDICTS.index(line[1].verdict))
     body = tuple(
         (
             *_labels(cell, axes, data),
-            duration_text(time.base_s),
-            duration_text(time.new_s),
+            time_text(time.base),
+            time_text(time.new),
             with_interval(time.ratio),
             NOTHING if time.p is None else Valued(f"{time.p:.2g}", time.p),
             str(time.rounds),
@@ -128,25 +134,34 @@ def _times(found: Comparison, title: str, axes: Sequence[str], data: Mapping[str
         for cell, time, _ in timed
     )
     columns = ("implementation", "setting", "base", "new", "ratio", "p", "rounds", "verdict")
-    says = "Time of a meta-iteration; p is corrected for the number of cells."
-    notes = tuple(_time_notes([time for _, time, _ in timed]))
-    return Table(title, says, columns, body, notes, tuple((cell_id,) for *_, cell_id in timed))
+    says = (
+        "Time of a meta-iteration: the geometric mean over rounds of the median of each process's fastest tenth; the "
+        f"ratio is new by base. p is corrected for the number of cells, and decides at {100 * LEVEL:g} %."
+    )
+    notes = tuple(_time_notes([time for _, time, _ in timed], found))
+    return Table(title, says, columns, body, notes, tuple(ids for *_, ids in timed))
 
 
-def _time_notes(times: Sequence[TimeChange]) -> list[str]:
-    if all(time.p is not None for time in times):
+def _time_notes(times: Sequence[TimeChange], found: Comparison) -> list[str]:
+    """What could not be called, whatever it was, and how many rounds it takes."""
+    few = sorted({time.rounds for time in times if time.test != "ranks"})
+    if not few:
         return []
-    return [
-        f"– too few rounds for a test at {100 * LEVEL:g} %: a difference is called only where the whole interval, of "
-        f"three rounds or more, lies beyond {FEW_BEYOND:g} either way. `metabench compare --rev` measures enough."
-    ]
+    tested = sum(time.test is not None for time in times)
+    floor = "" if found.floor else f" Without a noise floor that is a factor of {FEW_BEYOND:g}."
+    sentences = [too_few_rounds(rounds, max(1, tested), found.paired) for rounds in few]
+    return [f"{sentence}.{floor if rounds >= FEWEST else ''}" for rounds, sentence in zip(few, sentences, strict=True)]
 
 
-def differing_axes(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
-    """The axes on which cells differ, and the others; the shape of a task is told whole."""
-    found = varying(cells, CELL_AXES)
-    differing = [axis for axis in CELL_AXES if axis in found or (axis in SHAPE and not SHAPE.isdisjoint(found))]
-    return differing, [axis for axis in CELL_AXES if axis not in differing]
+def differing_axes(cells: Sequence[Cell], own: Sequence[str] = OWN_COST_AXES) -> tuple[list[str], list[str]]:
+    """The axes on which cells differ, and those on which they agree; the shape of a task is told whole.
+
+    Each algorithm has its `own` axes: they are told only where nothing else tells two cells apart.
+    """
+    found = varying(cells, SHOWN_AXES)
+    differing = [axis for axis in SHOWN_AXES if axis in found or (axis in SHAPE and not SHAPE.isdisjoint(found))]
+    alone = telling_apart(cells, (*axes_of("implementation"), *SHOWN_AXES), own)
+    return [*differing, *alone], [axis for axis in SHOWN_AXES if axis not in differing]
 
 
 def _labels(cell: Cell, axes: Sequence[str], data: Mapping[str, str]) -> tuple[str, str]:
@@ -154,7 +169,7 @@ def _labels(cell: Cell, axes: Sequence[str], data: Mapping[str, str]) -> tuple[s
 
 
 def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:
-    weighed = [(change.cell, change.memory, change.id) for change in found.cells if change.memory]
+    weighed = [(change.cell, change.memory, change.ids) for change in found.cells if change.memory]
     changed = [line for line in weighed if line[1].verdict != "the same"]
     body = tuple(
         (
@@ -169,11 +184,11 @@ def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> 
     )
     says = f"Peak memory of a meta-iteration: {_memory_text(found)}."
     columns = ("implementation", "setting", "base", "new", "change", "ratio", "verdict")
-    return Table("Memory", says, columns, body, cells=tuple((cell_id,) for *_, cell_id in changed))
+    return Table("Memory", says, columns, body, cells=tuple(ids for *_, ids in changed))
 
 
 def _quality(changes: Sequence[QualityChange], data: Mapping[str, str]) -> Table:
-    axes = [axis for axis in differing_axes([change.cell for change in changes])[0] if axis != "seed"]
+    axes, _ = differing_axes([change.cell for change in changes], OWN_AXES)
     ordered = sorted(changes, key=lambda change: FIRST_VERDICTS.index(change.verdict))
     body = tuple(
         (
@@ -194,17 +209,18 @@ def _gain(change: QualityChange) -> str:
     return "0" if change.verdict == "the same" else signed_quality_text(change.difference, change.metric)
 
 
-def _statuses(changes: Sequence[CellChange], data: Mapping[str, str]) -> Table:
-    found = [change for change in changes if len(set(change.statuses)) > 1]
-    body = tuple((cell_text(change.cell, data=data), *change.statuses) for change in found)
-    ids = tuple((change.id,) for change in found)
+def _statuses(changes: Sequence[StatusChange], data: Mapping[str, str]) -> Table:
+    body = tuple((cell_text(change.cell, data=data), change.base, change.new) for change in changes)
+    ids = tuple(change.ids for change in changes)
     return Table("Statuses that differ", "Findings in themselves.", ("cell", "base", "new"), body, cells=ids)
 
 
-def _alone(found: Comparison, data: Mapping[str, str]) -> Table:
-    sides = (("base", found.base_only), ("new", found.new_only))
-    body = tuple((cell_text(cell, data=data), name) for name, cells in sides for cell in cells)
-    return Table("Cells of one run alone", "They cannot be compared.", ("cell", "run"), body)
+def _alone(found: Sequence[Alone], data: Mapping[str, str]) -> Table:
+    body = tuple(
+        (cell_text(one.cell, data=data), " and ".join(one.figures) or NOTHING, one.side, one.why) for one in found
+    )
+    columns = ("cell", "figures", "run", "why")
+    return Table("Figures of one run alone", "They cannot be compared.", columns, body)
 
 
 def comparison_json(found: Comparison, failed: Sequence[Failure]) -> dict[str, Any]:
@@ -222,7 +238,7 @@ def comparison_json(found: Comparison, failed: Sequence[Failure]) -> dict[str, A
         "cells": [asdict(change) for change in found.cells],
         "quality": [asdict(change) for change in found.quality],
         "groups": [asdict(group) for group in found.groups],
-        "base_only": list(found.base_only),
-        "new_only": list(found.new_only),
+        "statuses": [asdict(change) for change in found.statuses],
+        "alone": [asdict(one) for one in found.alone],
         "failures": [asdict(failure) for failure in failed],
     }

@@ -1,40 +1,50 @@
-"""What changed in the times of two runs: ratios with intervals, tests over rounds, verdicts."""
+"""What changed in the times of two runs: means over rounds, their ratios with intervals, tests, verdicts."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from functools import cached_property
+from operator import itemgetter
+from statistics import fmean, median
 from typing import Literal, TypeAlias
 
+from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
-from metabench.report.bundles import Bundle
+from metabench.report.bundles import grouped, sound_rows
 from metabench.report.noise import NoiseFloor, noise_floor
-from metabench.statistics.ranks import LEVEL, adjusted, shift_of_pairs, shift_of_sets, smallest_p
-from metabench.statistics.ratios import Interval, ratio_interval
+from metabench.statistics.intervals import Interval
+from metabench.statistics.means import FEWEST, Estimate, mean, shift_apart, shift_in_pairs
+from metabench.statistics.ranks import LEVEL, adjusted, can_tell, fewest_rounds, p_of_pairs, p_of_sets
+from metabench.text import counted
 
 TimeVerdict: TypeAlias = Literal["slower", "faster", "the same", "cannot tell"]
-Pair: TypeAlias = tuple[Bundle, Bundle]
-"""A cell in the base and in the new run."""
+Test: TypeAlias = Literal["ranks", "means"]
+Levels: TypeAlias = Mapping[int, float]
+"""The logarithm of what a process took, by its round: the mean where several of a round have the same cost."""
+Pair: TypeAlias = tuple[Levels, Levels]
+"""The levels of one cost in the base and in the new run."""
 SAME = 1.05
 """Times whose ratio lies within this factor, with its whole interval, are called the same."""
 FASTEST = 0.1
 """The share of a process's samples that its time is taken from: other programs can only make a sample slower."""
 FEW_BEYOND = 1.25
-"""Factor beyond which a whole interval must lie for a verdict, where rounds are too few for a test of ranks."""
-FEWEST_ROUNDS = 3  # with fewer, no interval says how processes differ
+"""What takes the noise floor's place for a test of means, in runs that have not measured one."""
 
 
 @dataclass(frozen=True)
 class TimeChange:
-    """A cell's time in both runs, and the ratio of the new one to the base."""
+    """A time in both runs and the ratio of the new one to the base, which is their quotient."""
 
-    base_s: float
-    new_s: float
+    base: Interval
+    """Geometric mean over the rounds that enter the ratio, in seconds."""
+    new: Interval
     ratio: Interval
     rounds: int
     """The fewer of the two runs'."""
     p: float | None
-    """Corrected for the number of cells; None with too few rounds for a test."""
+    """Corrected for the number of cells; None with too few rounds for any test."""
+    test: Test | None
+    """Whether ranks decided, or Student's test of the means."""
     verdict: TimeVerdict
 
 
@@ -52,12 +62,34 @@ class GroupChange:
 
 
 @dataclass(frozen=True)
-class _Estimate:
-    """A ratio of times, before it is known how many were looked at."""
+class _Sides:
+    """The levels of a time by round, of those rounds that enter the ratio: in pairs of the same place, or apart."""
 
-    ratio: Interval
-    rounds: int
-    p: float | None
+    before: list[float]
+    after: list[float]
+    paired: bool
+
+    @property
+    def rounds(self) -> int:
+        return min(len(self.before), len(self.after))
+
+    @cached_property
+    def shift(self) -> Estimate:
+        return (shift_in_pairs if self.paired else shift_apart)(self.before, self.after)
+
+    def test(self, cells: int) -> Test | None:
+        """What decides among so many cells: ranks where they can tell one difference, else the means."""
+        if not self.shift.freedom:
+            return None
+        return "ranks" if can_tell(len(self.before), len(self.after), cells, self.paired) else "means"
+
+    def p(self, test: Test | None) -> float | None:
+        """The chance of such a difference where there is none, before any correction."""
+        if test != "ranks":
+            return self.shift.p
+        if self.paired:
+            return p_of_pairs([b - a for a, b in zip(self.before, self.after, strict=True)])
+        return p_of_sets(self.before, self.after)
 
 
 def fastest(samples: Sequence[float]) -> list[float]:
@@ -70,83 +102,106 @@ def level(samples: Sequence[float]) -> float:
     return math.log(median(fastest(samples)))
 
 
+def levels(rows: Sequence[Measurement]) -> Levels:
+    """The levels of all rounds whose times may be shown, in their order."""
+    timed = [
+        (row.round, level(row.time.step.samples)) for row in sound_rows(rows) if row.time and row.time.step.samples
+    ]
+    by_round = grouped(sorted(timed), itemgetter(0))
+    return {number: fmean(found for _, found in same) for number, same in by_round.items()}
+
+
 def floor_of(noise_rows: Sequence[Measurement]) -> NoiseFloor | None:
     """The noise floor of the figure that is compared here: it takes the median's place in each noise row."""
     return noise_floor(noise_rows, lambda time: math.exp(level(time.step.samples)))
 
 
 def time_changes(pairs: Mapping[str, Pair], paired: bool, floor: NoiseFloor | None) -> dict[str, TimeChange]:
-    """The change of every cell, by its id, that was timed in both runs; `paired`: each round in both, back to back."""
-    found = {name: estimate for name, (base, new) in pairs.items() if (estimate := _estimate(base, new, paired))}
-    corrected = adjusted([estimate.p for estimate in found.values()])
-    return {
-        name: _change(*pairs[name], estimate, p, _noise(estimate.rounds, paired, floor))
-        for (name, estimate), p in zip(found.items(), corrected, strict=True)
-    }
+    """The change of every time, by its key, that both runs have; `paired`: each round in both, back to back.
+
+    The test is chosen after it is known how many cells are looked at, so that one that cannot survive the correction
+    is never taken.
+    """
+    found = {name: sides for name, pair in pairs.items() if (sides := _sides([pair], paired))}
+    cells = sum(1 for sides in found.values() if sides.shift.freedom)
+    tests = [sides.test(cells) for sides in found.values()]
+    chances = [sides.p(test) for sides, test in zip(found.values(), tests, strict=True)]
+    changes = zip(found.items(), tests, adjusted(chances), strict=True)
+    return {name: _change(sides, test, p, floor) for (name, sides), test, p in changes}
 
 
-def _estimate(base: Bundle, new: Bundle, paired: bool) -> _Estimate | None:
-    before, after = _levels(base), _levels(new)
-    if not before or not after:
-        return None
-    common = sorted(before.keys() & after.keys())
-    if paired and smallest_p(len(common), len(common), paired=True) <= LEVEL:
-        shift = shift_of_pairs([after[n] - before[n] for n in common])
-        return _Estimate(shift.as_factor, len(common), shift.p)
-    if not paired and smallest_p(len(before), len(after), paired=False) <= LEVEL:
-        shift = shift_of_sets(list(before.values()), list(after.values()))
-        return _Estimate(shift.as_factor, min(len(before), len(after)), shift.p)
-    numerator, denominator = ({n: fastest(s) for n, s in side.samples.items()} for side in (new, base))
-    ratio = ratio_interval(numerator, denominator, least=1)
-    return _Estimate(ratio, ratio.rounds, None) if ratio else None
+def _sides(pairs: Sequence[Pair], paired: bool) -> _Sides | None:
+    """The mean of several cells in each round that has all of them; in pairs, that has them on both sides."""
+    both = list(zip(*pairs, strict=True))
+    rounds = [set.intersection(*(set(cell) for cell in side)) for side in both]
+    if paired:
+        rounds = [rounds[0] & rounds[1]] * 2
+    sides = zip(both, rounds, strict=True)
+    before, after = ([fmean(cell[number] for cell in side) for number in sorted(own)] for side, own in sides)
+    return _Sides(before, after, paired) if before and after else None
 
 
-def _noise(rounds: int, paired: bool, floor: NoiseFloor | None) -> float:
-    """The factor by which two equal configurations differ. Rounds in runs measured apart do not average it out."""
+def _change(sides: _Sides, test: Test | None, p: float | None, floor: NoiseFloor | None) -> TimeChange:
+    noise = _noise(sides, floor)
+    ratio = _interval(sides.shift, noise)
+    # The floor is of two processes: one alone differs from its mean by √2 less.
+    base, new = (_interval(mean(side), noise / math.sqrt(2)) for side in (sides.before, sides.after))
+    beyond = floor.ratio if floor else FEW_BEYOND
+    return TimeChange(base, new, ratio, sides.rounds, p, test, time_verdict(ratio, p, test, beyond))
+
+
+def _noise(sides: _Sides, floor: NoiseFloor | None, cells: int = 1) -> float:
+    """The logarithm of the factor by which two equal configurations differ, in the mean over so many cells.
+
+    Rounds in runs measured apart do not average it out.
+    """
     if floor is None:
-        return 1.0
-    return floor.over(rounds) if paired else floor.ratio
+        return 0.0
+    return math.log(floor.over(sides.rounds * cells) if sides.paired else floor.ratio)
 
 
-def _change(base: Bundle, new: Bundle, found: _Estimate, p: float | None, noise: float) -> TimeChange:
-    base_s, new_s = (math.exp(median(_levels(side).values())) for side in (base, new))
-    return TimeChange(base_s, new_s, found.ratio, found.rounds, p, time_verdict(found.ratio, found.rounds, p, noise))
+def _interval(found: Estimate, noise: float) -> Interval:
+    """The factor whose logarithm was found. Its interval is never narrower than the noise."""
+    half = max(found.half, noise) if math.isfinite(found.half) else noise or math.inf
+    value = math.exp(found.value)
+    return Interval(value, value * math.exp(-half), value * math.exp(half)) if half < math.inf else _unknown(value)
 
 
-def time_verdict(ratio: Interval, rounds: int, p: float | None, noise: float) -> TimeVerdict:
-    """The verdict on a ratio of times; `noise` is the factor by which two equal configurations differ."""
-    if p is None:
-        significant = rounds >= FEWEST_ROUNDS and (ratio.low > FEW_BEYOND or ratio.high < 1 / FEW_BEYOND)
-    else:
-        significant = p <= LEVEL
-    if significant and max(ratio.value, 1 / ratio.value) > noise:
+def _unknown(value: float) -> Interval:
+    return Interval(value, 0.0, math.inf)
+
+
+def time_verdict(ratio: Interval, p: float | None, test: Test | None, beyond: float) -> TimeVerdict:
+    """The verdict on a ratio of times: one of ranks needs an interval without 1, one of means an interval that lies
+    wholly beyond the factor `beyond`, the noise floor of two processes, either way."""
+    least = beyond if test == "means" else 1.0
+    if p is not None and p <= LEVEL and (ratio.low > least or ratio.high < 1 / least):
         return "slower" if ratio.value > 1 else "faster"
-    alike = rounds >= FEWEST_ROUNDS and ratio.low >= 1 / SAME and ratio.high <= SAME
+    alike = test is not None and ratio.low >= 1 / SAME and ratio.high <= SAME
     return "the same" if alike else "cannot tell"
 
 
-def group_changes(pairs: Sequence[Pair]) -> Iterator[GroupChange]:
-    """The geometric mean per algorithm and per engine, formed within each round: its interval is over rounds."""
-    both = [(_levels(base), _levels(new), new.cell) for base, new in pairs]
-    timed = [(before, after, cell) for before, after, cell in both if before.keys() & after.keys()]
+def too_few_rounds(rounds: int, cells: int, paired: bool) -> str:
+    """A sentence on what so many rounds of so many cells cannot tell; empty where they are enough for ranks."""
+    if can_tell(rounds, rounds, cells, paired):
+        return ""
+    enough = f"from {fewest_rounds(cells, paired)} rounds on, a test by ranks calls what shows in every round"
+    if rounds < FEWEST:
+        return f"{counted(rounds, 'round')} of {counted(cells, 'cell')} can call no difference of time; {enough}"
+    return (
+        f"{rounds} rounds are too few for a test by ranks of {counted(cells, 'cell')}: a difference is called only "
+        f"where Student's test finds it and its whole interval lies beyond the noise floor; {enough}"
+    )
+
+
+def group_changes(pairs: Iterable[tuple[Cell, Pair]], paired: bool, floor: NoiseFloor | None) -> Iterator[GroupChange]:
+    """The geometric mean per algorithm and per engine, over the rounds in which all its cells were timed."""
+    timed = [(cell, pair) for cell, pair in pairs if _sides([pair], paired)]
     kinds: tuple[Literal["algorithm", "engine"], ...] = ("algorithm", "engine")
     for kind in kinds:
-        for name in sorted({str(cell[kind]) for *_, cell in timed}):
-            mine = [(before, after) for before, after, cell in timed if cell[kind] == name]
-            rounds = sorted(set.intersection(*(before.keys() & after.keys() for before, after in mine)))
-            means = [math.fsum(after[n] - before[n] for before, after in mine) / len(mine) for n in rounds]
-            if ratio := _mean_ratio(means):
-                enough = len(rounds) >= FEWEST_ROUNDS
-                yield GroupChange(kind, name, len(mine), len(rounds), ratio.value, ratio if enough else None)
-
-
-def _mean_ratio(logarithms: Sequence[float]) -> Interval | None:
-    """The ratio whose logarithms were found in so many rounds, with its interval over them."""
-    if smallest_p(len(logarithms), len(logarithms), paired=True) <= LEVEL:
-        return shift_of_pairs(logarithms).as_factor
-    ratios = {number: [math.exp(log)] for number, log in enumerate(logarithms)}
-    return ratio_interval(ratios, {number: [1.0] for number in ratios}, least=1)
-
-
-def _levels(bundle: Bundle) -> dict[int, float]:
-    return {number: level(samples) for number, samples in bundle.samples.items()}
+        for name in sorted({str(cell[kind]) for cell, _ in timed}):
+            mine = [pair for cell, pair in timed if cell[kind] == name]
+            if sides := _sides(mine, paired):
+                ratio = _interval(sides.shift, _noise(sides, floor, len(mine)))
+                enough = sides.shift.freedom > 0
+                yield GroupChange(kind, name, len(mine), sides.rounds, ratio.value, ratio if enough else None)

@@ -73,6 +73,17 @@ def test_gaps_stay_gaps(row):
     assert by_name["maml"].steps == (3,)
 
 
+def test_a_line_goes_on_where_only_training_and_evaluation_change(row):
+    runs = []
+    for number, changes in enumerate(({"iterations": 300}, {"iterations": 6000}, {"eval_tasks": 41, "seed": 3})):
+        runs.append(run([row(0, **changes)], f"run-{number}", metabench={"commit": f"{number:x}" * 40}))
+    (history,) = histories(runs, DATES)
+    (line,) = history.lines
+    assert line.statuses == ("ok", "ok", "ok")
+    assert len(line.ids) == 3
+    assert history_table(history).cells == (line.ids,)
+
+
 def test_runs_without_times_are_left_out(row):
     empty = run([row(0, "crashed")], "empty")
     (history,) = histories([measured(row, 0), empty], DATES)

@@ -36,7 +36,7 @@ def test_all_is_shown(row):
     assert verdicts["maml/vmap"][1] == "the same"
     assert next(line for line in lines if "times  " in line).split(maxsplit=1)[1] == "1 slower, 1 faster, 1 the same"
     assert [next(line for line in rows if "algorithm anil" in line)[i] for i in (0, 3)] == ["algorithm anil", "8"]
-    for title in ("The gate fails", "Statuses that differ", "Cells of one run alone"):
+    for title in ("Above the threshold", "Statuses that differ", "Figures of one run alone"):
         assert title in lines
     assert "Test CPU, 2 cores, 8 GiB" in text
     assert "in pairs, one right after the other" in text
@@ -45,9 +45,9 @@ def test_all_is_shown(row):
 
 def test_what_there_is_nothing_of_is_left_out(row):
     text = as_text(comparison_document(compare(run([row()]), run([row()]))))
-    for title in ("The gate fails", "Statuses that differ", "Cells of one run alone", "Memory"):
+    for title in ("Above the threshold", "Statuses that differ", "Figures of one run alone", "Memory"):
         assert title not in text.splitlines()
-    assert "too few rounds for a test" in text
+    assert "1 round of 1 cell can call no difference of time; from 5 rounds on" in text
     assert "cannot tell" in text
 
 
@@ -67,5 +67,9 @@ def test_json_holds_every_digit(row):
     by_name = {change["cell"]["algorithm"]: change for change in made["cells"]}
     (exact,) = (change.time.ratio.value for change in comparison.cells if change.cell["algorithm"] == "anil")
     assert by_name["anil"]["time"]["ratio"]["value"] == exact
-    assert sorted(failure["cell"]["algorithm"] for failure in made["failures"]) == ["anil", "reptile"]
-    assert made["new_only"][0]["inner_steps"] == 7
+    assert by_name["anil"]["time"]["base"]["low"] > 0
+    assert by_name["anil"]["time"]["test"] == "means"  # eight rounds of three cells
+    assert [failure["cell"]["algorithm"] for failure in made["failures"]] == ["anil"]
+    sides = {(one["side"], one["cell"]["inner_steps"], one["cell"]["algorithm"]) for one in made["alone"]}
+    assert sides == {("base", 1, "reptile"), ("new", 7, "maml")}
+    assert [change["new"] for change in made["statuses"]] == ["crashed"]

@@ -1,15 +1,15 @@
-"""The gate: what makes it fail, and what does not."""
+"""Thresholds: what exceeds one, what does not, and what none can vouch for."""
 
 import pytest
 
 from metabench.errors import UserError
 from metabench.report.compare.runs import compare
-from metabench.report.compare.thresholds import failures, parse_share
+from metabench.report.compare.thresholds import blind, failures, missing, parse_share
 from runs import faster, run
 
 
 def rounds(row, factor: float = 1.0):
-    return [faster(row(0), factor + 0.001 * number) | {"round": number} for number in range(9)]
+    return [faster(row(0, measure=["time"]), factor + 0.001 * number) | {"round": number} for number in range(9)]
 
 
 def reasons(base, new, share: float, **changes) -> list[str]:
@@ -50,8 +50,39 @@ def test_memory_quality_and_statuses(row):
     worse["quality"] |= {"value": 4.0, "low": 3.97, "high": 4.03}
     assert reasons([row()], [worse], 0.05) == ["its score is worse"]
     assert reasons([worse], [row()], 0.05) == []
-    assert reasons([row()], [row(0, "crashed")], 0.05) == ["it was ok and is crashed"]
+    assert reasons([row()], [row(0, "crashed")], 0.05) == []
     assert reasons([row(0, "crashed")], [row()], 0.05) == []
+
+
+def lost(base, new) -> list[str]:
+    return [failure.reason for failure in missing(compare(run(base), run(new)))]
+
+
+def test_figures_of_the_base_that_the_new_run_has_not(row):
+    both, other = row(), row(algorithm="anil", measure=["time"])
+    assert lost([both, other], [both]) == [
+        "the base has its time, and the new run has no such cell: the nearest differs in algorithm (anil; maml)"
+    ]
+    assert lost([both], [both, other]) == []
+    assert lost([row()], [row(0, "crashed", "out of luck")]) == [
+        "the base has its time and peak memory, and the new run: crashed: out of luck",
+        "the base has its score, and the new run: crashed: out of luck",
+    ]
+    assert lost([both, row(0, "crashed", algorithm="anil")], [both]) == []
+
+
+def blindness(base, new, **changes) -> str:
+    return blind(compare(run(base), run(new, **changes)))
+
+
+def test_a_comparison_in_which_nothing_could_exceed_a_threshold(row):
+    elsewhere = {"processor": {"name": "Other CPU", "usable_cores": 8}}
+    times = rounds(row)
+    assert blindness(times, times) == ""
+    assert "can call no difference of time" in blindness(times[:2], times)
+    assert blindness([row()], [row()]) == ""  # its memory could
+    assert "of different machines" in blindness(times, times, **elsewhere)
+    assert blindness([row(0, "crashed")], [row(0, "crashed")]) == "no figure is in both runs"
 
 
 def test_the_share():
