@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from operator import itemgetter
 from typing import Literal, TypeAlias
 
@@ -27,6 +27,7 @@ Matched: TypeAlias = Mapping[Key, Bundle]
 COSTS = frozenset({"time", "memory"})
 SCORES = frozenset({"quality"})
 NOTHING_IN_COMMON = "the runs have no cell in common"
+MOST_LOOKED_AT = 300
 MOST_NAMED = 4
 """Axes that a sentence names."""
 
@@ -97,8 +98,9 @@ def check_common(base: Work, new: Work) -> None:
 
 
 def _difference(base: Iterable[Key], new: Iterable[Key]) -> str:
-    """The axes and values in which the two nearest keys differ."""
-    _, before, after = min(((len(set(a) ^ set(b)), a, b) for a, b in product(base, new)), key=itemgetter(0))
+    """The axes and values in which the two nearest keys differ, of the first `MOST_LOOKED_AT` of either run."""
+    sides = (islice(keys, MOST_LOOKED_AT) for keys in (base, new))
+    _, before, after = min(((len(set(a) ^ set(b)), a, b) for a, b in product(*sides)), key=itemgetter(0))
     values, others = dict(before), dict(after)
     axes = [axis for axis in {**values, **others} if values.get(axis) != others.get(axis)]
     named = [f"{axis_word(axis)} ({values.get(axis, 'none')}; {others.get(axis, 'none')})" for axis in axes]
@@ -129,10 +131,12 @@ def alone(base: Work, new: Work) -> tuple[Alone, ...]:
     for side, own, other in sides:
         for key, bundle in own.costs.items():
             match = other.costs.get(key)
-            found += _alone(side, bundle, match, _costs(bundle, match), _lacks(key, other.costs))
+            lacks = "" if match else _lacks(key, other.costs)
+            found += _alone(side, bundle, match, _costs(bundle, match), lacks)
         for key, bundle in own.trainings.items():
             match = other.trainings.get(key)
-            found += _alone(side, bundle, match, _scores(bundle, match), _lacks(key, other.trainings))
+            lacks = "" if match else _lacks(key, other.trainings)
+            found += _alone(side, bundle, match, _scores(bundle, match), lacks)
     return tuple(found)
 
 

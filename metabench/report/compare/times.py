@@ -23,6 +23,8 @@ Levels: TypeAlias = Mapping[int, float]
 """The logarithm of what a process took, by its round: the mean where several of a round have the same cost."""
 Pair: TypeAlias = tuple[Levels, Levels]
 """The levels of one cost in the base and in the new run."""
+LARGEST_LOG = 300.0
+"""Half the width of an interval, in logarithms, beyond which it says nothing."""
 SAME = 1.05
 """Times whose ratio lies within this factor, with its whole interval, are called the same."""
 FASTEST = 0.1
@@ -164,11 +166,9 @@ def _interval(found: Estimate, noise: float) -> Interval:
     """The factor whose logarithm was found. Its interval is never narrower than the noise."""
     half = max(found.half, noise) if math.isfinite(found.half) else noise or math.inf
     value = math.exp(found.value)
-    return Interval(value, value * math.exp(-half), value * math.exp(half)) if half < math.inf else _unknown(value)
-
-
-def _unknown(value: float) -> Interval:
-    return Interval(value, 0.0, math.inf)
+    if half > LARGEST_LOG:
+        return Interval(value, 0.0, math.inf)
+    return Interval(value, value * math.exp(-half), value * math.exp(half))
 
 
 def time_verdict(ratio: Interval, p: float | None, test: Test | None, beyond: float) -> TimeVerdict:
