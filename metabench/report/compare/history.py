@@ -43,18 +43,21 @@ class Column:
 class CellHistory:
     """The cost of one cell over the columns of its machine, whatever was trained and evaluated around it."""
 
-    id: str
-    """Id of the first run's cell, which names files."""
-    cell: Cell
-    """Cell of the first run: its axes that no cost depends on may differ in other columns."""
     ids: tuple[str, ...]
     """Ids of the cells of all columns."""
+    cell: Cell
+    """Cell of the first run: its axes that no cost depends on may differ in other columns."""
     times: tuple[Interval | None, ...]
     """A column each; seconds of a meta-iteration."""
     statuses: tuple[str, ...]
     """A column each; empty where the run does not have the cell."""
     steps: tuple[int, ...]
     """The columns with which a new level begins."""
+
+    @property
+    def id(self) -> str:
+        """The id that names its line: the first of all columns'."""
+        return self.ids[0]
 
     @property
     def levels(self) -> list[tuple[list[int], float]]:
@@ -124,14 +127,14 @@ def _history(machine: str, runs: list[Run], dates: Mapping[str, str]) -> Machine
 
 
 def _line(found: Sequence[Bundle | None], floor: float) -> CellHistory:
-    first = next(bundle for bundle in found if bundle)
+    cell = next(bundle.cell for bundle in found if bundle)
     times = tuple(bundle.step if bundle else None for bundle in found)
     timed = [(i, time) for i, time in enumerate(times) if time]
     logs = [math.log(time.value) for _, time in timed]
     halves = [math.log(time.drawn.high / time.drawn.low) / 2 for _, time in timed]
     steps = tuple(timed[i][0] for i in change_points(logs, halves, floor))
     statuses = tuple(status(bundle) if bundle else "" for bundle in found)
-    return CellHistory(first.ids[0], first.cell, ids_of(found), times, statuses, steps)
+    return CellHistory(ids_of(found), cell, times, statuses, steps)
 
 
 def history_table(found: MachineHistory) -> Table:

@@ -1,5 +1,6 @@
 """A comparison of two runs for readers: tables, and JSON for programs."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -224,7 +225,7 @@ def _alone(found: Sequence[Alone], data: Mapping[str, str]) -> Table:
 
 
 def comparison_json(found: Comparison, failed: Sequence[Failure]) -> dict[str, Any]:
-    """All that the tables show, with every digit."""
+    """All that the tables show, with every digit; null is the end of an interval that is not known."""
     names = {
         side: {"run": run.name, "revision": revision_name(run), "machine": run.environment.machine_name}
         for side, run in (("base", found.base), ("new", found.new))
@@ -235,10 +236,17 @@ def comparison_json(found: Comparison, failed: Sequence[Failure]) -> dict[str, A
         "same_machine": found.same_machine,
         "warnings": list(found.warnings),
         "noise_floor": asdict(found.floor) if found.floor else None,
-        "cells": [asdict(change) for change in found.cells],
+        "cells": [_finite(asdict(change)) for change in found.cells],
         "quality": [asdict(change) for change in found.quality],
         "groups": [asdict(group) for group in found.groups],
         "statuses": [asdict(change) for change in found.statuses],
         "alone": [asdict(one) for one in found.alone],
         "failures": [asdict(failure) for failure in failed],
     }
+
+
+def _finite(found: Any) -> Any:
+    """What JSON has: infinity becomes null, at any depth."""
+    if isinstance(found, dict):
+        return {name: _finite(part) for name, part in found.items()}
+    return None if isinstance(found, float) and not math.isfinite(found) else found

@@ -60,6 +60,11 @@ def test_markdown(row):
     assert "Times are of one meta-iteration (directions" not in text  # that is how to read a run
 
 
+def test_an_end_that_is_not_known_is_null_in_json(row):
+    (cell,) = json.loads(strict_json(comparison_json(compare(run([row()]), run([row()])), [])))["cells"]
+    assert cell["time"]["ratio"] == {"value": 1.0, "low": 0.0, "high": None}
+
+
 def test_json_holds_every_digit(row):
     comparison = found(row)
     made = json.loads(strict_json(comparison_json(comparison, failures(comparison, 0.05))))

@@ -19,7 +19,7 @@ def history():
     times = tuple(s and Interval(s, 0.9 * s, 1.1 * s) for s in SECONDS)
     statuses = tuple("ok" if time else "oom" for time in times)
     columns = tuple(Column(f"{number:08x}", f"run-{number}", "2026") for number in range(len(SECONDS)))
-    return MachineHistory("a machine", columns, (CellHistory("abc", cell, times, statuses, (3, 7)),))
+    return MachineHistory("a machine", columns, (CellHistory(("abc",), cell, times, statuses, (3, 7)),))
 
 
 def test_times_levels_and_steps_are_those_of_the_line(history):
