@@ -71,7 +71,7 @@ def main():
     elsewhere.register()
     with ExitStack() as stack:
         stack.enter_context(elsewhere.Elsewhere())
-        stack.enter_context(patch("metabench.sweep.measuring.VALIDATION_TASKS", 2))
+        stack.enter_context(patch("metabench.sweep.scoring.VALIDATION_TASKS", 2))
         # CUDA's graphs and compilers do not know this device: the functions that they are given run as they are.
         for module in ("compile", "cudagraph"):
             stack.enter_context(patch(f"metabench.engines.{module}.captured", not_captured))

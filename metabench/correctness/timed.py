@@ -20,9 +20,20 @@ from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
 from metabench.correctness.gate import ENGINE_TOLERANCE, LOSS_TOLERANCE, Fault, flat, not_finite, nudge
+from metabench.correctness.outer_update import (
+    RATE,
+    copied,
+    doubled,
+    less,
+    norm,
+    shown_direction,
+    written,
+    wrong,
+    wrong_update,
+)
 from metabench.engines import loop
 from metabench.engines.base import Iteration, OuterState, Step
-from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
+from metabench.engines.outer import BETA1, CLIP_EPSILON, Outer
 from metabench.errors import Unsupported
 from metabench.tasks.base import ALL, TaskDistribution
 from metabench.tasks.stream import sampled
@@ -43,10 +54,6 @@ SHARP = 1e4
 """How many of these units the error of `loop` may be before it is looked into."""
 SHAKEN = 8.0
 """How many units inputs are shaken by to find out what rounding can do at most."""
-UPDATE_TOLERANCE = 1e-2
-"""Relative error of an outer update in float32, given its direction: 1 - 0.999ᵗ has four digits there."""
-RATE = 1e3
-"""Outer rate of a call that is looked at: then the update is large beside the rounding of the parameters."""
 DEFERRED = 0.5
 """Share of a step by which a result may come late, beyond the time that it takes to read it."""
 SOON = 2e-5
@@ -284,65 +291,3 @@ class TimedProof:
             if not found or norm(flat(moved)) > norm(flat(found)):
                 found = moved
         return found
-
-
-def norm(p: Tensor) -> float:
-    """The Euclidean norm."""
-    return float(torch.linalg.vector_norm(p))
-
-
-def wrong(reason: str) -> Fault:
-    """The fault of a wrong implementation."""
-    return Fault("incorrect", reason)
-
-
-def shown_direction(before: OuterState, after: OuterState) -> Params:
-    """The direction of one update, read off what it did: to Adam's mean, or to the meta-parameters at `RATE`."""
-    if after.means:
-        return {name: (after.means[name] - BETA1 * m) / (1 - BETA1) for name, m in before.means.items()}
-    return {name: (p - after.meta[name]) / RATE for name, p in before.meta.items()}
-
-
-def wrong_update(before: OuterState, after: OuterState, direction: Params, spacing: float) -> Fault | None:
-    """What is wrong with an update by Adam (Kingma and Ba 2015, arXiv 1412.6980, alg. 1), given its direction."""
-    if not after.means:
-        return None
-    t = after.updates
-    for name, p in before.meta.items():
-        square = BETA2 * before.squares[name] + (1 - BETA2) * direction[name] ** 2
-        if not norm(after.squares[name] - square) <= UPDATE_TOLERANCE * norm(square):
-            return wrong(f"the outer update of {name} has another mean of squares than Adam")
-        mean, root = after.means[name] / (1 - BETA1**t), (after.squares[name] / (1 - BETA2**t)).sqrt()
-        step = RATE * mean / (root + EPSILON)
-        allowed = UPDATE_TOLERANCE * norm(step) + 4 * spacing * norm(p)
-        if not norm(p - after.meta[name] - step) <= allowed:
-            return wrong(f"the outer update of {name} is not Adam's")
-    return None
-
-
-def copied(state: OuterState) -> OuterState:
-    """The state in float64, in memory of its own."""
-    return OuterState(doubled(state.meta), doubled(state.means), doubled(state.squares), state.updates)
-
-
-def doubled(params: Params) -> Params:
-    """Copies in float64."""
-    return {name: p.detach().to(torch.float64, copy=True) for name, p in params.items()}
-
-
-def less(params: Params, others: Params) -> Params:
-    """Differences, name by name."""
-    return {name: params[name].to(p.device) - p for name, p in others.items()}
-
-
-def written(episodes: Task, buffers: Task) -> Task:
-    """The buffers, with those episodes written into them."""
-    for into, tensor in zip(own_tensors(buffers), own_tensors(episodes), strict=True):
-        into.copy_(tensor)
-    return buffers
-
-
-def own_tensors(task: Task) -> list[Tensor]:
-    """The five tensors themselves, where `tensors_of` copies those that are not contiguous."""
-    (sx, sy), (qx, qy), classes = task
-    return [sx, sy, qx, qy, classes]

@@ -32,7 +32,6 @@ def ratio_interval(
     numerator: Mapping[int, Sequence[float]],
     denominator: Mapping[int, Sequence[float]],
     seed: int = 0,
-    least: int = MIN_SAMPLES,
     noise: Spread | None = None,
 ) -> Ratio | None:
     """The ratio of two times whose samples are given by round; None without a round that both have samples of.
@@ -44,7 +43,7 @@ def ratio_interval(
 
     Without `noise` the interval is Student's of three rounds or more. With fewer it is a percentile bootstrap with
     `seed`, which draws samples within each round and side, and covers the noise within a process alone. The bootstrap
-    is not known where a round has fewer than `least` samples. Samples must be positive.
+    is not known where a round has fewer than `MIN_SAMPLES` samples. Samples must be positive.
     """
     rounds = sorted(number for number in numerator.keys() & denominator.keys() if numerator[number])
     rounds = [number for number in rounds if denominator[number]]
@@ -52,12 +51,12 @@ def ratio_interval(
         return None
     sides = [[side[number] for number in rounds] for side in (numerator, denominator)]
     logs = np.array([math.log(np.median(a) / np.median(b)) for a, b in zip(*sides, strict=True)])
-    low, high = _ends(logs, sides, seed, least, noise and noise.times(math.sqrt(2)))
+    low, high = _ends(logs, sides, seed, noise and noise.times(math.sqrt(2)))
     return _as_ratio(logs, low, high)
 
 
 def _ends(
-    logs: np.ndarray, sides: Sequence[Sequence[Sequence[float]]], seed: int, least: int, noise: Spread | None
+    logs: np.ndarray, sides: Sequence[Sequence[Sequence[float]]], seed: int, noise: Spread | None
 ) -> tuple[float, float]:
     """How far the ends of the interval lie from the mean of the rounds' logarithms."""
     rounds = len(logs)
@@ -65,7 +64,7 @@ def _ends(
         own = spread_of_rounds(logs)
         half = (noise.with_own(own) if noise else own).half / math.sqrt(rounds)
         return -half, half
-    if min(len(samples) for side in sides for samples in side) < least:
+    if min(len(samples) for side in sides for samples in side) < MIN_SAMPLES:
         return -math.inf, math.inf
     generator = np.random.default_rng(seed)
     draws = [_drawn_log_medians(a, generator) - _drawn_log_medians(b, generator) for a, b in zip(*sides, strict=True)]
@@ -105,7 +104,7 @@ def time_interval(samples: Mapping[int, Sequence[float]], noise: Spread | None =
         return None
     logs = np.array([math.log(np.median(part)) for part in rounds])
     sides = (rounds, [[1.0] * MIN_SAMPLES] * len(rounds))
-    ratio = _as_ratio(logs, *_ends(logs, sides, 0, MIN_SAMPLES, noise))
+    ratio = _as_ratio(logs, *_ends(logs, sides, 0, noise))
     return Interval(ratio.value, ratio.low, ratio.high)
 
 

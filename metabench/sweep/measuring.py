@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -16,7 +16,7 @@ from metabench.algorithms.base import parameter_count
 from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, GATE_TASKS, Correctness, gate, refuse
 from metabench.correctness.timed import TimedProof
 from metabench.engines.distributed import Group
-from metabench.errors import Diverged, Unsupported
+from metabench.errors import Unsupported
 from metabench.machine.conditions import clock_mhz
 from metabench.machine.limits import limit_memory, parse_size
 from metabench.machine.nvml import gpu_state, unused_gpus
@@ -25,29 +25,22 @@ from metabench.measure.energy import measure_energy
 from metabench.measure.launches import measure_launches
 from metabench.measure.memory import measure_memory
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
-from metabench.record.axes import LARGEST
 from metabench.record.cell import Cell
 from metabench.record.measurement import Energy, Gate, Launches, Memory, Theory, Work
-from metabench.record.quality import Quality, Score, TaskScores
 from metabench.record.timing import Disturbance, GpuState, Phases, StepTime, Time
 from metabench.statistics.disturbance import disturbance
-from metabench.statistics.intervals import mean_interval
-from metabench.sweep.fits import recorded_fits
+from metabench.sweep.scoring import measure_quality
 from metabench.sweep.workload import (
     Workload,
-    build_algorithm,
     held_out_shape,
     in_precision,
     initial_meta,
     measured_phases,
     train_shape,
 )
-from metabench.tasks.base import TASKS, Split, TaskDistribution
+from metabench.tasks.base import TASKS
 from metabench.tensors import Params
-from metabench.training import evaluate, population_statistics, train
 
-VALIDATION_TASKS = 100
-POPULATION_TASKS = 100  # training tasks whose statistics stand for the population's
 SAMPLING_BUDGET = Budget(seconds=0.2)
 
 
@@ -114,7 +107,7 @@ def measure_cell(
         record({"phase": "quality"})
         held_out = TASKS.get(cell.task).build(held_out_shape(cell), data_dir)
         workload.check(held_out)
-        record({"quality": _quality(workload, meta, held_out, settings["curve_points"])})
+        record({"quality": measure_quality(workload, meta, held_out, settings["curve_points"])})
     # Last, since the profiler slows down what comes after it.
     if timed and device.type == "cuda" and workload.group is None:
         record({"phase": "launches"})
@@ -246,67 +239,6 @@ def _calls_operators(workload: Workload) -> bool:
     """Whether a meta-iteration is made of torch's operators, called one by one in a single process."""
     engine = workload.engine
     return not (engine.compiles or engine.start or engine.foreign or workload.group)
-
-
-def _quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> Quality | None:
-    """Meta-train on the workload's tasks, then evaluate on `held_out`."""
-    cell, distribution = workload.cell, workload.distribution
-
-    def score(point: Params, split: Split, tasks: int, seed: int) -> torch.Tensor:
-        population: Params = {}
-        if cell.batch_norm == "running":
-            draw = torch.Generator().manual_seed(cell.seed_for("train"))
-            population = population_statistics(learned, point, distribution, POPULATION_TASKS, draw)
-        generator = torch.Generator().manual_seed(seed)
-        return evaluate(judged, point, held_out, split, tasks, cell.eval_steps, generator, cell.batch_norm, population)
-
-    learned, judged = build_algorithm(cell, distribution), build_algorithm(cell, held_out)
-    score = in_precision(cell, score)
-
-    def validation_score(point: Params) -> float:
-        if not workload.leads:
-            return 0.0
-        return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"))[:, -1].mean())
-
-    iteration, enter = workload.training(meta)
-    sample = workload.sampler(next(iter(meta.values())))
-    trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter)
-    if not workload.leads:
-        return None
-    scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
-    if not bool(torch.isfinite(scores).all()):
-        raise Diverged("the score of a held-out task is not finite")
-    metric = "accuracy" if distribution.kind == "classification" else "mse"
-    by_step = [mean_interval(column.numpy(), metric) for column in scores.T]
-    final = by_step[-1]
-    if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
-        raise Diverged("the scores of held-out tasks are too large for an interval")
-    fits = recorded_fits(cell, judged, trained.meta, held_out) if cell.seed == 0 else None
-    return Quality(
-        value=final.value,
-        low=final.low,
-        high=final.high,
-        metric=metric,
-        tasks=final.n or 0,
-        iterations=cell.iterations,
-        train_s=trained.seconds,
-        batch_norm=cell.batch_norm if judged.learner.model.batch_statistics else "none",
-        by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
-        curve=trained.curve,
-        fits=fits,
-        task_scores=_task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
-    )
-
-
-def _task_scores(scores: Sequence[float], answers: int) -> TaskScores:
-    """The score of each test task, for a file: as its number of right answers, or else with four digits.
-
-    `answers` is how many a task has, 0 where the score is no share of them. A task distribution of other packages may
-    have another number of them than it is asked for.
-    """
-    if answers and all(math.isclose(round(n), n, abs_tol=1e-3) for n in (score * answers for score in scores)):
-        return TaskScores(1 / answers, [round(score * answers) for score in scores])
-    return TaskScores(1.0, [float(f"{score:.4g}") for score in scores])
 
 
 def _finite(value: float) -> float | None:

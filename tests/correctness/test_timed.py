@@ -9,7 +9,8 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import TAPE
-from metabench.correctness.timed import RATE, TimedProof, written
+from metabench.correctness.outer_update import RATE, written
+from metabench.correctness.timed import TimedProof
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, OuterState, Stepwise
 from metabench.engines.outer import Outer

@@ -22,7 +22,7 @@ from metabench.record.measurement import Energy, Launches, Memory, Peaks
 from metabench.record.quality import TaskScores
 from metabench.record.timing import GpuState
 from metabench.statistics.intervals import mean_interval
-from metabench.sweep import measuring
+from metabench.sweep import measuring, scoring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, outer_of
@@ -296,7 +296,7 @@ def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch
     def scores(algorithm, meta, distribution, split, tasks, steps, *rest):
         return torch.full((tasks, 2), torch.inf if split == "validation" else 0.5, dtype=torch.float64)
 
-    monkeypatch.setattr(measuring, "evaluate", scores)
+    monkeypatch.setattr(scoring, "evaluate", scores)
     parts = {}
     cell = cell_of(measure=["quality"], iterations=2, eval_tasks=3)
     measure_cell(cell, SETTINGS | {"curve_points": 1}, None, parts.update)
@@ -327,10 +327,10 @@ def test_the_score_of_each_test_task_is_kept(monkeypatch):
 
 
 def test_accuracies_are_kept_as_numbers_of_right_answers():
-    kept = measuring._task_scores([float(np.float32(0.2)), 1.0, float(np.float32(0.6))], 5)
+    kept = scoring._task_scores([float(np.float32(0.2)), 1.0, float(np.float32(0.6))], 5)
     assert (kept.unit, kept.numbers, json.dumps(kept.numbers)) == (0.2, [1, 5, 3], "[1, 5, 3]")
     # another task distribution gave three answers, not five
-    assert measuring._task_scores([1 / 3, 1.0], 5) == TaskScores(1.0, [0.3333, 1.0])
+    assert scoring._task_scores([1 / 3, 1.0], 5) == TaskScores(1.0, [0.3333, 1.0])
 
 
 def test_energy_is_measured_where_it_is_asked_for_and_its_absence_has_a_reason(monkeypatch, tmp_path):

@@ -1,0 +1,81 @@
+"""The quality of a cell: it is trained, and scored on held-out tasks."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from metabench.errors import Diverged
+from metabench.record.axes import LARGEST
+from metabench.record.quality import Quality, Score, TaskScores
+from metabench.statistics.intervals import mean_interval
+from metabench.sweep.fits import recorded_fits
+from metabench.sweep.workload import Workload, build_algorithm, in_precision
+from metabench.tasks.base import Split, TaskDistribution
+from metabench.tensors import Params
+from metabench.training import evaluate, population_statistics, train
+
+VALIDATION_TASKS = 100
+POPULATION_TASKS = 100
+"""Training tasks whose statistics stand for the population's."""
+
+
+def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> Quality | None:
+    """Meta-train on the workload's tasks, then evaluate on `held_out`."""
+    cell, distribution = workload.cell, workload.distribution
+
+    def score(point: Params, split: Split, tasks: int, seed: int) -> torch.Tensor:
+        population: Params = {}
+        if cell.batch_norm == "running":
+            draw = torch.Generator().manual_seed(cell.seed_for("train"))
+            population = population_statistics(learned, point, distribution, POPULATION_TASKS, draw)
+        generator = torch.Generator().manual_seed(seed)
+        return evaluate(judged, point, held_out, split, tasks, cell.eval_steps, generator, cell.batch_norm, population)
+
+    learned, judged = build_algorithm(cell, distribution), build_algorithm(cell, held_out)
+    score = in_precision(cell, score)
+
+    def validation_score(point: Params) -> float:
+        if not workload.leads:
+            return 0.0
+        return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"))[:, -1].mean())
+
+    iteration, enter = workload.training(meta)
+    sample = workload.sampler(next(iter(meta.values())))
+    trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter)
+    if not workload.leads:
+        return None
+    scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
+    if not bool(torch.isfinite(scores).all()):
+        raise Diverged("the score of a held-out task is not finite")
+    metric = "accuracy" if distribution.kind == "classification" else "mse"
+    by_step = [mean_interval(column.numpy(), metric) for column in scores.T]
+    final = by_step[-1]
+    if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
+        raise Diverged("the scores of held-out tasks are too large for an interval")
+    fits = recorded_fits(cell, judged, trained.meta, held_out) if cell.seed == 0 else None
+    return Quality(
+        value=final.value,
+        low=final.low,
+        high=final.high,
+        metric=metric,
+        tasks=final.n or 0,
+        iterations=cell.iterations,
+        train_s=trained.seconds,
+        batch_norm=cell.batch_norm if judged.learner.model.batch_statistics else "none",
+        by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
+        curve=trained.curve,
+        fits=fits,
+        task_scores=_task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
+    )
+
+
+def _task_scores(scores: Sequence[float], answers: int) -> TaskScores:
+    """The score of each test task, for a file: as its number of right answers, or else with four digits.
+
+    `answers` is how many a task has, 0 where the score is no share of them. A task distribution of other packages may
+    have another number of them than it is asked for.
+    """
+    if answers and all(math.isclose(round(n), n, abs_tol=1e-3) for n in (score * answers for score in scores)):
+        return TaskScores(1 / answers, [round(score * answers) for score in scores])
+    return TaskScores(1.0, [float(f"{score:.4g}") for score in scores])
