@@ -46,7 +46,8 @@ check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY) ## hold the claims against the committed runs, and write the tables that README and docs quote anew
+docs: $(READY) ## write the tables of the committed runs, the claims, and what README and docs quote anew
+	for run in $(RESULTS)/*/*/; do $(BIN)/metabench report $$run > /dev/null || exit 1; done
 	$(BIN)/metabench claims $(COMMITTED) --out $(RESULTS) > /dev/null
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/processes --meta-batch 32 --out $(RESULTS)/epyc-2core > /dev/null
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/gpu-work --hardware h100 --devices 1 --out $(RESULTS)/h100-16core \
