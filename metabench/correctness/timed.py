@@ -10,7 +10,8 @@ weighted mean of theirs, so that the truth takes `loop` a few tasks, and each ba
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
@@ -107,6 +108,8 @@ class TimedProof:
     """Errors of the calls that passed."""
     points: dict[int, Point] = field(default_factory=dict)
     batches: int = 0
+    seconds: float = 0.0
+    """Wall time that it has taken so far."""
 
     def before(self, iteration: Iteration) -> Fault | None:
         """What is wrong with the iteration before it is timed; it is left at the initial meta-parameters, at rate 0."""
@@ -115,9 +118,10 @@ class TimedProof:
                 "the engine's iterations do not show the outer optimiser's state: they need outer_state and set_rate "
                 "(metabench.engines.base.Iteration)"
             )
-        fault = self._prove(iteration, None, None)
-        iteration.set_rate(0.0)
-        iteration.meta = self.meta
+        with self._timed():
+            fault = self._prove(iteration, None, None)
+            iteration.set_rate(0.0)
+            iteration.meta = self.meta
         return fault
 
     def after(self, iteration: Iteration, buffers: Sequence[Task], step_s: float | None = None) -> Fault | None:
@@ -128,11 +132,21 @@ class TimedProof:
         moved = [name for name, p in iteration.meta.items() if not torch.equal(p.to(self.meta[name]), self.meta[name])]
         if not self.agree(not moved):
             return wrong(f"the timed iterations moved {', '.join(moved)} at an outer rate of zero")
-        return self._prove(iteration, buffers, step_s)
+        with self._timed():
+            return self._prove(iteration, buffers, step_s)
 
     def prepare(self) -> None:
         """Compute the first point, while nothing else is held in memory."""
-        self._point(0)
+        with self._timed():
+            self._point(0)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
 
     @property
     def worst(self) -> TimedError | None:

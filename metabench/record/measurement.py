@@ -82,6 +82,8 @@ class Gate(Record, frozen=True):
     """Error of `loop` in that precision, on the same episodes: what rounding does."""
     timed_excess: Amount | None = None
     """Share of what is allowed that the timed function reaches in its worst tensor; above 1 it is refused."""
+    timed_s: Amount | None = None
+    """Seconds that the proof of the timed function took, before the timing and after it."""
 
 
 class Energy(Record, frozen=True):

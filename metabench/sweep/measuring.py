@@ -132,6 +132,7 @@ def _gate(result: Correctness, proof: TimedProof | None = None) -> Gate:
         timed_error=timed.error if timed else None,
         rounding_error=timed.rounding if timed else None,
         timed_excess=timed.excess if timed else None,
+        timed_s=proof.seconds if proof else None,
     )
 
 

@@ -226,6 +226,7 @@ def test_every_technique_goes_through_the_harness(metabench, tmp_path):
         assert row(name)["time"]["step"]["n"] > 0
         assert row(name)["gate"]["definition_error"] < 1e-5
         assert 0 <= row(name)["gate"]["timed_excess"] <= 1
+        assert 0 < row(name)["gate"]["timed_s"] < row(name)["seconds"]
         assert row(name)["quality"]["batch_norm"] == asked(name)["batch_norm"]
     assert row("tf32")["status"] == "unsupported"
     assert "on a processor it would be float32" in row("tf32")["reason"]
