@@ -52,6 +52,8 @@ class CellChange:
     statuses: tuple[str, str]
     time: TimeChange | None
     memory: MemoryChange | None
+    disturbed: tuple[bool, bool] = (False, False)
+    """Whether other programs disturbed a time of the base, and of the new run."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def compare(base: Run, new: Run) -> Comparison:
 
 def _cell_change(base: Bundle, new: Bundle, time: TimeChange | None) -> CellChange:
     statuses = (status(base), status(new))
-    return CellChange(ids_of((base, new)), new.cell, statuses, time, _memory(base.peak, new.peak))
+    disturbed = (base.disturbed, new.disturbed)
+    return CellChange(ids_of((base, new)), new.cell, statuses, time, _memory(base.peak, new.peak), disturbed)
 
 
 def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:

@@ -25,6 +25,7 @@ from metabench.report.numbers import (
 )
 from metabench.report.provenance import revision_name
 from metabench.report.render.tables import Section, Table, setting
+from metabench.report.sections.base import DISTURBED, MARKS
 from metabench.statistics.means import FEWEST
 from metabench.statistics.ranks import LEVEL
 
@@ -120,27 +121,31 @@ def _groups(found: Comparison) -> Table:
 
 
 def _times(found: Comparison, title: str, axes: Sequence[str], data: Mapping[str, str]) -> Table:
-    timed = [(change.cell, change.time, change.ids) for change in found.cells if change.time]
+    timed = [(change, change.time) for change in found.cells if change.time]
     timed.sort(key=lambda line: FIRST_VERDICTS.index(line[1].verdict))
     body = tuple(
         (
-            *_labels(cell, axes, data),
-            time_text(time.base),
-            time_text(time.new),
+            *_labels(change.cell, axes, data),
+            *(
+                time_text(figure) + (DISTURBED if disturbed else "")
+                for figure, disturbed in zip((time.base, time.new), change.disturbed, strict=True)
+            ),
             with_interval(time.ratio),
             NOTHING if time.p is None else Valued(f"{time.p:.2g}", time.p),
             str(time.rounds),
             time.verdict,
         )
-        for cell, time, _ in timed
+        for change, time in timed
     )
     columns = ("implementation", "setting", "base", "new", "ratio", "p", "rounds", "verdict")
     says = (
         "Time of a meta-iteration: the geometric mean over rounds of the median of each process's fastest tenth; the "
         f"ratio is new by base. p is corrected for the number of cells, and decides at {100 * LEVEL:g} %."
     )
-    notes = tuple(_time_notes([time for _, time, _ in timed], found))
-    return Table(title, says, columns, body, notes, tuple(ids for *_, ids in timed))
+    notes = _time_notes([time for _, time in timed], found)
+    if any(any(change.disturbed) for change, _ in timed):
+        notes.append(MARKS[DISTURBED])
+    return Table(title, says, columns, body, tuple(notes), tuple(change.ids for change, _ in timed))
 
 
 def _time_notes(times: Sequence[TimeChange], found: Comparison) -> list[str]:

@@ -78,3 +78,13 @@ def test_json_holds_every_digit(row):
     sides = {(one["side"], one["cell"]["inner_steps"], one["cell"]["algorithm"]) for one in made["alone"]}
     assert sides == {("base", 1, "reptile"), ("new", 7, "maml")}
     assert [change["new"] for change in made["statuses"]] == ["crashed"]
+
+
+def test_a_time_that_was_disturbed_bears_its_mark(row):
+    base, new = row(), row()
+    new["time"]["disturbed"] = {"reason": "others kept 3 cores busy", "factor": 4.0}
+    text = as_text(comparison_document(compare(run([base]), run([new]))))
+    line = next(line for line in text.splitlines() if line.startswith("│") and "ms" in line)
+    assert [("(disturbed)" in part) for part in line.split("│")[3:5]] == [False, True]
+    assert "results.csv says in its column disturbed" in " ".join(text.split())
+    assert "(disturbed)" not in as_text(comparison_document(compare(run([base]), run([base]))))
