@@ -160,13 +160,14 @@ def _gate_at(
 
 def _cause(algorithm: Algorithm, meta: Params, episodes: Task, truth: Params) -> Fault | None:
     """What makes a comparison with `truth`, the direction of `loop`, mean nothing."""
+    tasks = [task_at(episodes, i) for i in range(len(episodes.classes))]
     with torch.no_grad():
-        values = [algorithm.objective(meta, meta, task_at(episodes, i)) for i in range(len(episodes.classes))]
+        values = [algorithm.objective(meta, meta, task) for task in tasks]
     # A loss that is finite, with a derivative that is not, is a fault of the algorithm or of the model.
     if not all(float(value.abs()) < EXPLODED for value in values):
         return not_finite(algorithm, "in float64")
-    again, _ = loop.build(algorithm)(meta, task_at(episodes, [0]))
-    once, _ = loop.build(algorithm)(meta, task_at(episodes, [0]))
+    again, _ = loop.build(algorithm)(meta, task_at(episodes, slice(1)))
+    once, _ = loop.build(algorithm)(meta, task_at(episodes, slice(1)))
     return RANDOM if relative_error(again, once) > ENGINE_TOLERANCE else None
 
 

@@ -27,6 +27,7 @@ from metabench.correctness.outer_update import (
     doubled,
     less,
     norm,
+    own_tensors,
     shown_direction,
     written,
     wrong,
@@ -188,7 +189,7 @@ class TimedProof:
     def _directions(step: Step, meta: Params, tasks: Task) -> list[tuple[Params, Tensor]]:
         found = []
         for i in range(DISTINCT):
-            direction, metrics = step(meta, task_at(tasks, [i]))
+            direction, metrics = step(meta, task_at(tasks, slice(i, i + 1)))
             found.append((doubled(direction), metrics["loss"].double()))
         return found
 
@@ -197,7 +198,7 @@ class TimedProof:
     ) -> Fault | None:
         """What is wrong with some calls in a row at one point."""
         for which, found in (("float64", point.truth), (self.precision, point.rounded)):
-            if not all(torch.isfinite(flat(direction)).all() for direction, _ in found):
+            if not all(bool(torch.isfinite(loss)) and bool(torch.isfinite(flat(p)).all()) for p, loss in found):
                 return not_finite(self.algorithm, f"in {which}")
         iteration.set_rate(RATE)
         late = []
@@ -230,7 +231,10 @@ class TimedProof:
         chance = torch.tensor([0.6, 0.3, 0.1])[torch.randperm(DISTINCT, generator=generator)]
         which = torch.multinomial(chance, self.tasks, replacement=True, generator=generator)
         weights = torch.bincount(which, minlength=DISTINCT).double() / self.tasks
-        return weights, task_at(point.tasks, which[self.share].tolist())
+        sx, sy, qx, qy, classes = (
+            torch.stack([tensor[i] for i in which[self.share].tolist()]) for tensor in own_tensors(point.tasks)
+        )
+        return weights, Task(Batch(sx, sy), Batch(qx, qy), classes)
 
     def _judged(
         self, point: Point, weights: Tensor, before: OuterState, after: OuterState, loss: float

@@ -139,7 +139,7 @@ def test_float32_after_float64_stays_float32():
         point, batch = {name: p.to(dtype) for name, p in meta.items()}, cast(episodes, torch.zeros((), dtype=dtype))
         mine, truth = ENGINES.get("jax").start(made, point, outer), Stepwise(loop.build(made), point, outer)
         loss = mine.run(mine.take(batch))["loss"]
-        arrays = [loss, *mine.arrays.values(), *mine.state.mean.values(), *mine.state.square.values()]
+        arrays = [loss, *mine.arrays.values(), *mine.moments.mean.values(), *mine.moments.square.values()]
         assert {str(array.dtype) for array in arrays} == {str(dtype).removeprefix("torch.")}
         assert all(p.dtype == dtype for p in mine.meta.values())
         truth.run(batch)

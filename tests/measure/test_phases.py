@@ -43,7 +43,7 @@ def moments(marks):
 def marked_once(workload):
     clock = counting()
     marks = Marks(clock.stamp)
-    run, _ = workload.repeatable(initial_meta(workload.cell, workload.algorithm), marks)
+    run = workload.repeatable(initial_meta(workload.cell, workload.algorithm), marks)
     run()
     return marks, clock
 

@@ -487,7 +487,7 @@ def test_the_terminal_shows_the_same_tables(synthetic):
         for table in section.tables:
             assert table.title in text
             assert all(figure in text for row in table.rows for figure in row if len(figure) < 40)
-    assert max(len(line) for line in text.splitlines()) < 260
+    assert max(len(line) for line in text.splitlines()) < 280
 
 
 def judged(row, algorithm, seed, scores, **axes):

@@ -95,12 +95,14 @@ shots = 1_000_000
     assert outcome("segfaulting")[0] == "crashed"
     assert "SIGSEGV" in outcome("segfaulting")[1]
     assert outcome("hungry")[0] == "oom"
-    assert outcome("exploding") == ("diverged", "the training loss is inf by iteration 3")
+    assert outcome("exploding")[0] == "diverged"
+    assert "does not stay finite in float32" in outcome("exploding")[1]
     assert outcome("killed")[0] == "oom"
     assert "killed in phase 'correctness gate', most likely by the system" in outcome("killed")[1]
     assert outcome("maml", model="mlp-640x2")[0] == "oom"
     assert "can't allocate memory" in outcome("maml", model="mlp-640x2")[1]
-    assert outcome("maml", model="mlp-80x2") == ("diverged", "the training loss is nan by iteration 3")
+    assert outcome("maml", model="mlp-80x2")[0] == "diverged"
+    assert outcome("maml", model="mlp-80x2")[1].startswith("the training loss is nan by iteration ")
     assert outcome("time-traveller") == ("ok", "")
     assert 0 < found["time-traveller", "loop", "mlp-40x2"]["time"]["step"]["median"] < 10
     assert outcome("failing") == ("crashed", "ValueError: two lines")
@@ -204,8 +206,9 @@ def comparable(folder: Path) -> list[dict]:
     kept = []
     for row in rows(folder):
         quality = {k: v for k, v in row["quality"].items() if k not in ("train_s", "curve")}
+        gate = {k: v for k, v in row["gate"].items() if not k.startswith(("timed", "rounding"))}
         kept.append(
-            {k: row[k] for k in ("id", "round", "status", "reason", "cell", "data", "parameters", "gate")} | quality
+            {k: row[k] for k in ("id", "round", "status", "reason", "cell", "data", "parameters")} | gate | quality
         )
     return sorted(kept, key=lambda row: (row["round"], row["id"]))
 

@@ -319,7 +319,7 @@ def test_the_score_of_each_test_task_is_kept(monkeypatch):
         "quality"
     ]
     scores = found.task_scores.values
-    assert (len(scores), found.task_scores.unit, found.steps) == (30, 1.0, 10)
+    assert (len(scores), found.task_scores.unit, found.steps) == (30, 1.0, 1)
     assert np.mean(scores) == pytest.approx(found.value, rel=1e-4)
     expected = mean_interval(scores, "mse")
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-3)
@@ -459,7 +459,7 @@ def test_tasks_that_break_a_promise_are_refused_before_the_gate(broken):
 
 def test_held_out_tasks_that_break_a_promise_are_refused_before_the_training(broken, monkeypatch):
     broken(FlatOnHeldOut)
-    monkeypatch.setattr(measuring, "train", None)
+    monkeypatch.setattr(scoring, "train", None)
     recorded = {}
     with pytest.raises(Unsupported, match=r"y of the query set of 'validation' has shape \(2, 7\), .* \(2, 7, 1\)"):
         measure_cell(cell_of(measure=["time", "quality"], eval_query=7), SETTINGS, None, recorded.update)
