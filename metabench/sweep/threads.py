@@ -10,7 +10,7 @@ from metabench.algorithms.base import parameter_count
 from metabench.models.base import MODELS
 from metabench.record.cell import Cell
 
-SMALL_NETWORK = 10_000
+SMALL_NETWORK = 5_000
 """A network for vectors with fewer parameters has one thread where nothing is said."""
 
 
