@@ -184,8 +184,13 @@ def _grid_cells(
     measure = _measures(grid.get("measure", defaults.get("measure", list(USUAL_MEASURES))))
     excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
     for number, axes in enumerate(_axes(grid, defaults, override)):
+        models = axes.get("model")
+
+        def chosen(values: Mapping[str, Any], models: list[str] | None = models) -> int:
+            return threads or threads_for(values, cores, models or [values["model"]])
+
         for point in _product(axes):
-            cell, filling = fill(point, lambda axes: threads or threads_for(axes, cores), measure)
+            cell, filling = fill(point, chosen, measure)
             if number or not any(all(cell[k] in v for k, v in exclude.items()) for exclude in excludes):
                 yield cell, filling
 

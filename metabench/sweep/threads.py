@@ -1,6 +1,6 @@
 """How many threads a cell has where a sweep leaves it open."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,14 +14,13 @@ SMALL_NETWORK = 5_000
 """A network for vectors with fewer parameters has one thread where nothing is said."""
 
 
-def threads_for(axes: Mapping[str, Any], cores: int) -> int:
-    """One for a small network, or else this process's share of the cores."""
-    return 1 if _runs_best_alone(axes) else max(1, cores // axes["world_size"])
+def threads_for(axes: Mapping[str, Any], cores: int, models: Iterable[str]) -> int:
+    """One where all `models` that stand together are small networks, or else this process's share of the cores.
 
-
-def _runs_best_alone(axes: Mapping[str, Any]) -> bool:
-    """Whether one thread is the fastest: a small network's operators are over before a second has taken its part."""
-    return axes["device"] == "cpu" and (_parameters(axes["model"]) or SMALL_NETWORK) < SMALL_NETWORK
+    A small network's operators are over before a second thread has taken its part.
+    """
+    small = axes["device"] == "cpu" and all((_parameters(name) or SMALL_NETWORK) < SMALL_NETWORK for name in models)
+    return 1 if small else max(1, cores // axes["world_size"])
 
 
 @cache

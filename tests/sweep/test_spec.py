@@ -38,6 +38,7 @@ def test_what_is_left_open_comes_from_the_preset_then_from_the_fallback():
     [
         ('task = "sinusoid"\nmodel = "mlp-40x2"', {1}),
         ('task = "sinusoid"\nmodel = "mlp-80x2"', {4}),
+        ('task = "sinusoid"\nmodel = ["mlp-40x2", "mlp-160x2"]', {4}),
         ('task = "sinusoid"\nmodel = "mlp-640x2"', {4}),
         ('task = "sinusoid"\ndevice = "cuda"', {4}),
         ('task = "glyphs"\nmodel = ["conv4-16", "resnet18"]', {4}),
