@@ -133,13 +133,17 @@ def floor_text(rows: Sequence[Measurement], noise: Spread | None) -> str:
         why = next((row.reason for row in rows if row.reason), "")
         return f"not measured{f': {why}' if why else ''}; intervals hold no noise floor"
     floor, cell = max(found, key=lambda one: one[0].ratio)
-    apart = math.exp(math.sqrt(2) * noise.half)
-    words = (
-        f"two processes that time the same cell differ by up to a factor of {_factor(floor.ratio)} right after each "
-        f"other (from {floor.pairs} pairs of {cell.implementation}), and of {_factor(apart)} anywhere in the run "
-        f"({'by the pairs' if noise == noise_spread(rows) else 'by the rounds of all cells'}); 95 %, and every "
-        "interval of a time holds the latter"
-    )
+    apart, pairs = math.exp(math.sqrt(2) * noise.half), f"{floor.pairs} pairs of {cell.implementation}"
+    source = "by the pairs" if noise == noise_spread(rows) else "by the rounds of all cells"
+    # Neighbours are no less alike than others: where it looks so by chance, one figure is told.
+    words = f"two processes that time the same cell differ by up to a factor of {_factor(apart)}"
+    if apart <= floor.ratio:
+        words += f" (from {pairs}); 95 %, and every interval of a time holds it"
+    else:
+        words += (
+            f" anywhere in the run ({source}), and of {_factor(floor.ratio)} right after each other (from {pairs}); "
+            "95 %, and every interval of a time holds the former"
+        )
     return "; ".join([words, *(said for same in by_cell(rows) if (said := _drift_text(same)))])
 
 
