@@ -38,6 +38,8 @@ CLEAR = 0.01
 evaluations of the objective."""
 EXPLODED = 1e30
 """A loss beyond this has left the numbers of any precision, whether or not float64 still holds it."""
+GONE = 1e3
+"""How many times as large as meta-parameters adapted ones are where the inner loop has left them for good."""
 FINER = (1e-8, 1e-9)
 """Finer steps, for where none of these agrees: in a deep network some of millions of ReLUs switch inside each."""
 
@@ -163,12 +165,21 @@ def _cause(algorithm: Algorithm, meta: Params, episodes: Task, truth: Params) ->
     tasks = [task_at(episodes, i) for i in range(len(episodes.classes))]
     with torch.no_grad():
         values = [algorithm.objective(meta, meta, task) for task in tasks]
-    # A loss that is finite, with a derivative that is not, is a fault of the algorithm or of the model.
-    if not all(float(value.abs()) < EXPLODED for value in values):
-        return not_finite(algorithm, "in float64")
+        # A finite loss whose derivative is not finite is a fault of the algorithm or of the model. So is a loss that is
+        # not finite although the parameters are as they should be.
+        if not all(float(value.abs()) < EXPLODED for value in values):
+            gone = any(_is_gone(algorithm, meta, task) for task in tasks)
+            return not_finite(algorithm, "in float64") if gone else None
     again, _ = loop.build(algorithm)(meta, task_at(episodes, slice(1)))
     once, _ = loop.build(algorithm)(meta, task_at(episodes, slice(1)))
     return RANDOM if relative_error(again, once) > ENGINE_TOLERANCE else None
+
+
+def _is_gone(algorithm: Algorithm, meta: Params, task: Task) -> bool:
+    """Whether the inner loop takes the parameters away from all that they were."""
+    most = GONE * max(1.0, *(float(p.abs().max()) for p in meta.values()))
+    points = algorithm.trajectory(meta, task.support)
+    return not all(float(p.abs().max()) < most for point in points for p in point.values())
 
 
 def nudge(meta: Params, generator: torch.Generator, names: Container[str] | None = None) -> Params:
