@@ -65,12 +65,9 @@ def less(params: Params, others: Params) -> Params:
 
 def written(episodes: Task, buffers: Task) -> Task:
     """The buffers, with those episodes written into them."""
-    for into, tensor in zip(own_tensors(buffers), own_tensors(episodes), strict=True):
-        into.copy_(tensor)
+    # Not by `tensors_of`: of a tensor that is not contiguous it gives a copy, and only the copy would be written to.
+    for into, batch in ((buffers.support, episodes.support), (buffers.query, episodes.query)):
+        into.x.copy_(batch.x)
+        into.y.copy_(batch.y)
+    buffers.classes.copy_(episodes.classes)
     return buffers
-
-
-def own_tensors(task: Task) -> list[Tensor]:
-    """The five tensors themselves, where `tensors_of` copies those that are not contiguous."""
-    (sx, sy), (qx, qy), classes = task
-    return [sx, sy, qx, qy, classes]

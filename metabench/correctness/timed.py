@@ -27,7 +27,6 @@ from metabench.correctness.outer_update import (
     doubled,
     less,
     norm,
-    own_tensors,
     shown_direction,
     written,
     wrong,
@@ -39,7 +38,7 @@ from metabench.engines.outer import BETA1, CLIP_EPSILON, Outer
 from metabench.errors import Unsupported
 from metabench.tasks.base import ALL, TaskDistribution
 from metabench.tasks.stream import sampled
-from metabench.tensors import Batch, Params, Task, cast, task_at
+from metabench.tensors import Params, Task, cast, task_at, task_of, tensors_of
 
 DISTINCT = 3
 """Different tasks that an episode batch is made of."""
@@ -231,10 +230,8 @@ class TimedProof:
         chance = torch.tensor([0.6, 0.3, 0.1])[torch.randperm(DISTINCT, generator=generator)]
         which = torch.multinomial(chance, self.tasks, replacement=True, generator=generator)
         weights = torch.bincount(which, minlength=DISTINCT).double() / self.tasks
-        sx, sy, qx, qy, classes = (
-            torch.stack([tensor[i] for i in which[self.share].tolist()]) for tensor in own_tensors(point.tasks)
-        )
-        return weights, Task(Batch(sx, sy), Batch(qx, qy), classes)
+        chosen = which[self.share].tolist()
+        return weights, task_of([torch.stack([tensor[i] for i in chosen]) for tensor in tensors_of(point.tasks)])
 
     def _judged(
         self, point: Point, weights: Tensor, before: OuterState, after: OuterState, loss: float
@@ -302,8 +299,7 @@ class TimedProof:
         found: Params = {}
         for _ in range(2):
             meta = {name: shaken(p) for name, p in point.meta.items()}
-            (sx, sy), (qx, qy), classes = point.tasks
-            tasks = Task(Batch(shaken(sx), shaken(sy)), Batch(shaken(qx), shaken(qy)), classes)
+            tasks = task_of([shaken(tensor) for tensor in tensors_of(point.tasks)])
             direction, _ = self._mean(self._directions(loop.build(self.algorithm), meta, tasks), weights)
             moved = less(direction, truth)
             if not found or norm(flat(moved)) > norm(flat(found)):
