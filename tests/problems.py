@@ -11,6 +11,18 @@ from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at
 
 
+class WithoutStatistics(Conv4):
+    """Gives none, as a stock module of batch normalisation that is wrapped by hand."""
+
+    def statistics(self, params, x):
+        return {}
+
+
+class HalfTheStatistics(Conv4):
+    def statistics(self, params, x):
+        return {name: p for name, p in super().statistics(params, x).items() if name.startswith("norm1")}
+
+
 class Smooth(MLP):
     """One hidden layer of tanh, which has no kinks, so that differences are exact to rounding."""
 

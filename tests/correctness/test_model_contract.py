@@ -17,6 +17,7 @@ from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape, Provenance, TaskSource
 from metabench.tensors import Batch, Task
+from problems import HalfTheStatistics, WithoutStatistics
 
 
 @pytest.mark.parametrize("name", MODELS.names())
@@ -255,18 +256,6 @@ def test_outputs_that_are_not_finite_are_named():
 def test_parameters_that_are_written_to_are_named():
     faults = faults_of(points_of(WritesToItsParameters))
     assert faults["pure"] == "seen is put among the parameters that are handed in"
-
-
-class WithoutStatistics(Conv4):
-    """As a stock module of batch normalisation that is wrapped by hand."""
-
-    def statistics(self, params, x):
-        return {}
-
-
-class HalfTheStatistics(Conv4):
-    def statistics(self, params, x):
-        return {name: p for name, p in super().statistics(params, x).items() if name.startswith("norm1")}
 
 
 class StatisticsOfNothing(Conv4):

@@ -14,6 +14,7 @@ from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tasks.base import ALL, TASKS, EpisodeShape, Provenance
 from metabench.tensors import Batch, Task
+from problems import HalfTheStatistics, WithoutStatistics
 
 CPU = torch.device("cpu")
 POINTS, IMAGES = EpisodeShape(1, 10, 5), EpisodeShape(5, 1, 2)
@@ -85,16 +86,6 @@ class Tokens(MLP):
 
     def features(self, params, x):
         return super().features(params, params["embedding"][x])
-
-
-class WithoutStatistics(Conv4):
-    def statistics(self, params, x):
-        return {}
-
-
-class HalfTheStatistics(Conv4):
-    def statistics(self, params, x):
-        return {name: p for name, p in super().statistics(params, x).items() if name.startswith("norm1")}
 
 
 class Raises(MLP):
