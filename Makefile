@@ -2,6 +2,7 @@ PYTHON ?= python3
 SWEEP ?= default
 NAME ?= base
 FAIL_ABOVE ?= 10%
+SOURCE ?=
 RESULTS := results
 # Runs that the claims are held against: each claim takes the first that can decide it.
 COMMITTED := $(addprefix $(RESULTS)/epyc-2core/,algorithms sinusoid memory default engines engines-images large) \
@@ -10,7 +11,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers clusters bench smoke test check docs bench-save bench-compare clean
+.PHONY: help setup peers clusters bench smoke test check docs site bench-save bench-compare clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,9 @@ docs: $(READY) ## write the tables of the committed runs, the claims, and what R
 	$(BIN)/python tools/draw_figures.py README.md docs/*.md
 	$(BIN)/python tools/quote_tables.py README.md docs/*.md
 
+site: $(READY) ## build the book and the pages of all committed runs into site/, static files for any web server
+	$(BIN)/python tools/build_site.py --source '$(SOURCE)'
+
 bench-save: $(READY) ## time meta-iterations and the sampling of tasks with pytest-benchmark and keep it (NAME=base)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-save=$(NAME)
 
@@ -66,5 +70,5 @@ bench-compare: $(READY) ## the same, against the last one kept; fails above FAIL
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-compare --benchmark-compare-fail=median:$(FAIL_ABOVE)
 
 clean: ## remove the environment, caches and runs/ (results/ stays)
-	rm -rf .venv .benchmarks .mypy_cache .pytest_cache .ruff_cache runs
+	rm -rf .venv .benchmarks .mypy_cache .pytest_cache .ruff_cache runs site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

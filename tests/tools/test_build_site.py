@@ -1,0 +1,62 @@
+"""The site: links lead to what the site has, and a figure to the rows behind it."""
+
+from pathlib import Path
+
+import pytest
+
+import build_site
+from metabench.record.cell import Cell
+from metabench.report.answer import Answer
+from metabench.report.render.tables import Table
+from runs import made, run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "link, shown",
+    [
+        ("[method](method.md#claims)", "[method](method.md#claims)"),
+        ("[a run](../results/epyc-2core/engines/tables.md)", "[a run](results/epyc-2core/engines/report.html)"),
+        ("[a run](../results/epyc-2core/engines)", "[a run](results/epyc-2core/engines/report.html)"),
+        ("[forecast](../results/epyc-2core/forecast.md)", "[forecast](results/epyc-2core/forecast.md)"),
+        ("[claims](../results/claims.md)", "[claims](claims.md)"),
+        ("[results](../results)", "[results](measured.md)"),
+        ("[code](../metabench/autodiff.py)", "[code](https://example.org/main/metabench/autodiff.py)"),
+        ("[elsewhere](https://example.org)", "[elsewhere](https://example.org)"),
+        ("[below](#below)", "[below](#below)"),
+        ("![picture](img/engines.svg)", "![picture](img/engines.svg)"),
+    ],
+)
+def test_a_link_leads_to_what_the_site_has(link, shown):
+    assert build_site.page_links(link, "docs/scale.md", "https://example.org/main") == shown
+
+
+def test_a_link_to_the_source_is_left_out_where_it_is_not_known_where_that_is():
+    assert build_site.page_links("see [code](../metabench/autodiff.py)", "docs/scale.md") == "see code"
+
+
+def test_a_name_in_a_table_leads_to_the_rows_behind_it(monkeypatch):
+    table = Table("Cost", "", ("algorithm", "time"), (("maml", "2 ms"), ("a|b", "1 ms")), (), (("id-1", "id-2"), ()))
+    answer = Answer("What does it cost?", "2 configurations", "a machine", (table,), ("It is fast.",), "", ())
+    monkeypatch.setattr(build_site, "answer_of", lambda run: answer)
+    first = run([made(Cell(algorithm="maml", task="sinusoid"))], "first")
+    page = build_site.measured_page([build_site.Measured("box", first, ("results.csv",))])
+    assert "## box" in page and "### first: What does it cost?" in page and "- It is fast." in page
+    assert "[maml](results/box/first/report.html#cell-id-1)" in page
+    assert "| a\\|b" in page
+    assert "[results.csv](results/box/first/results.csv)" in page
+
+
+def test_every_page_link_and_anchor_of_the_book_is_there(monkeypatch, tmp_path):
+    def stub(folder):
+        for name in ("report.html", "results.csv", "samples.csv", "curves.csv", "tables.md"):
+            (folder / name).write_text("", encoding="utf-8")
+
+    monkeypatch.setattr(build_site, "write_report", stub)
+    assert build_site.main(["--out", str(tmp_path)]) == 0
+    pages = {file.name for file in tmp_path.glob("*.html")}
+    assert {f"{file.stem}.html" for file in (ROOT / "docs").glob("*.md")} <= pages
+    assert (tmp_path / "results/epyc-2core/engines/report.html").is_file()
+    text = (tmp_path / "measured.html").read_text(encoding="utf-8")
+    assert "results/epyc-2core/engines/report.html" in text and "https://fonts" not in text
