@@ -35,25 +35,27 @@ class Settings:
     """How a sweep is run (table `[run]`)."""
 
     rounds: int = 1
-    """How many processes time each cell; memory and quality are measured in the first."""
+    """Repetitions: processes that time each configuration. Memory and quality are measured in the first one."""
     noise_pairs: int = 5
-    """How many times the noise configuration is timed in two processes, for the noise floor; 0: never."""
+    """Pairs of processes that time one and the same configuration, for the noise floor; 0: none."""
     time_limit_s: float = 600.0
-    """Seconds after which a cell's process is ended."""
+    """Seconds after which the process of a configuration is ended."""
     time_budget_s: float = 2.0
-    """Seconds for the samples of a step."""
+    """Seconds in which one process takes samples of a step."""
     memory_limit: str = ""
-    """What a cell may take beyond what its process holds when all is loaded, such as `2GiB`; empty: what there is."""
+    """Memory that a configuration may take beyond what its process holds when all is loaded, such as `2GiB`; empty: as
+    much as there is."""
     threads: int = 0
-    """Threads of every process of a cell. 0 means one for small networks, and else what the environment asks for or a
-    thread for each core, shared between the processes."""
+    """Threads of each process. 0: one for small networks; for others what the environment asks for, or one for each
+    core that the process may use."""
     side_by_side: int = 1
-    """How many cells run at once of those that measure quality alone; whatever is timed or weighed runs alone."""
+    """Configurations that run at the same time, of those that measure quality alone. Everything else runs alone."""
     curve_points: int = 10
+    """Points of a training curve, each a score on validation tasks; 0: no curve."""
     order_seed: int = 0
-    """Cells run in an order shuffled from this seed, anew in each round."""
+    """Seed of the order in which configurations run. Each repetition has an order of its own."""
     stand_in: str = ""
-    """A task distribution that takes omniglot's place where omniglot cannot be had; empty: that is an error."""
+    """Task distribution that takes the place of Omniglot where its images cannot be had; empty: that is an error."""
 
 
 @dataclass(frozen=True)
