@@ -13,9 +13,9 @@ import pytest
 
 from places import ROOT
 
-ALGORITHM = re.findall(
-    r"```python\n(.*?)```", (ROOT / "docs" / "add-an-algorithm.md").read_text(encoding="utf-8"), re.DOTALL
-)[0]
+ALGORITHM = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"), re.DOTALL)[
+    0
+]
 ENGINE = """
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Engine
