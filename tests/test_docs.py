@@ -15,6 +15,31 @@ from metabench.sweep.spec import load_sweep
 from places import ROOT
 from quote_tables import refreshed
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def read(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading of the second level, up to the next one."""
+    (text,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", read(page), re.DOTALL | re.MULTILINE)
+    return text
+
+
+def example(page: str, heading: str) -> str:
+    """The Python of a section."""
+    (code,) = re.findall(r"```python\n(.*?)```", section(page, heading), re.DOTALL)
+    return code
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 CHECK = """
 from metabench.correctness.verification import SETTINGS, comply, verify
 verdicts = list(verify(["maml-prox"], ["loop", "vmap"], SETTINGS[:3]))
@@ -27,11 +52,9 @@ assert {f.word for f in images.findings} == {"ok"}
 
 
 def test_the_example_of_an_algorithm_is_right():
-    text = (ROOT / "docs" / "add-an-algorithm.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = example("extending.md", "An algorithm")
     assert len(code.splitlines()) < 40
-    done = subprocess.run([sys.executable, "-c", code + CHECK], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    python(code + CHECK)
 
 
 PLUG_INS = """
@@ -44,37 +67,48 @@ assert (model.word, model.setting) == ("ok", "lines"), model
 
 
 def test_the_examples_of_a_model_and_a_task_distribution_keep_their_contracts():
-    text = (ROOT / "docs" / "add-a-model-or-tasks.md").read_text(encoding="utf-8")
-    model, tasks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", model + tasks + PLUG_INS], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    python(example("extending.md", "A model") + example("extending.md", "A task distribution") + PLUG_INS)
+
+
+TRIED = """
+from metabench.correctness.verification import SETTINGS, verify
+print(*(f"{v.word} {v.reason}" for v in verify(["maml"], ["mine"], SETTINGS[:3])), sep="\\n")
+"""
+
+
+def test_the_example_of_a_training_step_is_proved_right_and_found_wrong_as_the_page_says():
+    code = example("extending.md", "A training step of your own")
+    assert len(code.splitlines()) < 40
+    *right, images = python(code + TRIED).splitlines()
+    assert [line.strip() for line in right] == ["ok", "ok"] and images.startswith("unsupported my step is")
+    *wrong, _ = python(code.replace(", create_graph=True", "") + TRIED).splitlines()
+    shown = [row.partition("incorrect: ")[2] for row in read("extending.md").splitlines() if "incorrect: the" in row]
+    assert [line.removeprefix("incorrect ") for line in wrong] == shown
+
+
+def test_the_example_of_python_runs():
+    python(example("extending.md", "From Python"))
 
 
 @pytest.mark.parametrize(
-    ("page", "clauses"),
+    ("heading", "clauses"),
     [
-        ("add-an-algorithm", list(ALGORITHM_CLAUSES)),
-        ("add-a-model-or-tasks", ["clause of models", *MODEL_CLAUSES, "clause of task distributions", *TASK_CLAUSES]),
+        ("An algorithm", ALGORITHM_CLAUSES),
+        ("A model", ["clause of models", *MODEL_CLAUSES]),
+        ("A task distribution", ["clause of task distributions", *TASK_CLAUSES]),
     ],
 )
-def test_the_clauses_are_documented(page, clauses):
-    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([a-z, ]+) \|", text, re.MULTILINE)
-    assert [clause for row in rows for clause in row.split(", ") if clause != "clause"] == clauses
+def test_the_clauses_are_documented(heading, clauses):
+    rows = re.findall(r"^\| ([a-z, ]+) \|", section("extending.md", heading), re.MULTILINE)
+    assert [clause for row in rows for clause in row.split(", ") if clause != "clause"] == list(clauses)
 
 
 def test_which_normalisations_are_exact_under_vmap():
     """The script of the documentation, and its table: another torch may print other digits, not other findings."""
-    text = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = {
-        line[:32].strip(): [float(error) < 1e-8 for error in line[32:].split()] for line in done.stdout.splitlines()
-    }
-    table = {
-        row.split("`")[1]: row.split("|")[2:5] for row in table_rows(text.partition("Relative errors with")[2])[1:]
-    }
+    said = python(example("engines.md", "Normalisation under vmap"))
+    found = {line[:32].strip(): [float(error) < 1e-8 for error in line[32:].split()] for line in said.splitlines()}
+    rows = table_rows(read("engines.md").partition("Relative errors with")[2])[1:]
+    table = {row.split("`")[1]: row.split("|")[2:5] for row in rows}
     assert found == {layer: [float(error) < 1e-8 for error in errors] for layer, errors in table.items()}
     assert [exact for _, exact, _ in found.values()] == [False, True, False, False, True]
 
@@ -83,20 +117,19 @@ def table_rows(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("|") and not set(line) <= set("|:- ")]
 
 
-@pytest.mark.parametrize("document", ["README.md", *(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("document", [file.relative_to(ROOT).as_posix() for file in PAGES])
 def test_what_documents_quote_of_runs_is_what_make_docs_writes(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert refreshed(text, ROOT, document) == text
 
 
-def test_the_readme_quotes_committed_runs():
-    files = re.findall(r"<!-- from (\S+?)(?::[^\n]*)? -->", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert len(set(files)) >= 7
+def test_results_quote_committed_runs():
+    assert len(set(re.findall(r"<!-- from (\S+?)(?::[^\n]*)? -->", read("results.md")))) >= 7
 
 
-def test_the_readme_has_a_line_for_each_claim_of_the_folklore():
+def test_results_have_a_line_for_each_claim_of_the_folklore():
     """Of each source that is told of in surveys, at least one claim is quoted."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = read("results.md")
     folklore = [claim for claim in read_claims(BUILTIN) if "survey" in claim.source or claim.rule != "interval"]
     quoted = {claim.source for claim in folklore if f"| {escaped(claim.says)} " in text}
     assert quoted >= {claim.source for claim in folklore if claim.metric != "mse"}
@@ -114,16 +147,16 @@ def test_every_algorithm_has_an_entry_and_is_trained():
         assert trained == {name for name, algorithm in ours.items() if kind in algorithm.kinds}
 
 
-def test_links_between_the_documents_lead_somewhere():
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
-
-
 def test_every_built_in_sweep_is_told_of():
-    """In the help of the Makefile, and in the README's table of sweeps."""
+    """In the help of the Makefile, and in the table of sweeps."""
     (bench,) = re.findall(r"^bench: .*SWEEP=([^)]*)\)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     names = {sweep.stem for sweep in builtin_sweeps()}
     assert {*re.split(r", | or ", bench)} == {*names, "a TOML file"}
-    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| sweep | what it measures |")[2]
-    assert {row.split("`")[1] for row in table_rows(table.partition("\n\n")[0])} == names
+    assert {row.split("`")[1] for row in table_rows(section("sweep-files.md", "Built-in sweeps"))[1:]} == names
+
+
+def test_the_readme_is_short_and_shows_a_command_early():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert any(line.startswith("$ metabench run") for line in lines[:45])
+    assert any(re.match(r"\$ make test( |$)", line) for line in lines), "whoever runs the tests finds the command there"
