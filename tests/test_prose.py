@@ -1,4 +1,4 @@
-"""The prose of docstrings: each can be read alone, in sentences of a length that a reader holds in mind."""
+"""The prose of docstrings and of pages: sentences of a length that a reader holds in mind."""
 
 import ast
 import re
@@ -20,6 +20,8 @@ LEANS = re.compile(rf"(?:{'|'.join(LEANING)})\b(?!-)")
 
 PARAGRAPHS = re.compile(r"\n\s*\n|\n\s*(?=- |\d\. )")
 SENTENCES = re.compile(r"(?<=[.?!])\s+")
+FENCED = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
+NOT_PROSE = ("|", "#", "<!--", "![")
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -33,6 +35,10 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 def objections(text: str) -> Iterator[str]:
     if LEANS.match(text):
         yield "leans on its neighbour"
+    yield from long_sentences(text)
+
+
+def long_sentences(text: str) -> Iterator[str]:
     for paragraph in PARAGRAPHS.split(text):
         for sentence in SENTENCES.split(paragraph):
             words = len(sentence.split())
@@ -64,3 +70,12 @@ def test_what_leans_on_a_neighbour_is_found() -> None:
         "has a sentence of 46 words (word word word word word word …)"
     ]
     assert list(objections(" ".join(["word"] * 45) + ". " + " ".join(["word"] * 45))) == []
+
+
+def test_the_pages_have_no_sentence_that_is_too_long() -> None:
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        lines = FENCED.sub("", page.read_text(encoding="utf-8")).splitlines()
+        prose = "\n".join("" if line.startswith(NOT_PROSE) else line for line in lines)
+        found += [f"{page.name} {objection}" for objection in long_sentences(prose)]
+    assert not found, "\n" + "\n".join(found)
