@@ -31,6 +31,7 @@ from metabench.report.write import write_report
 ROOT = Path(__file__).parents[1]
 RESULTS = "results"
 SWEEP = "sweep.toml"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 DATA = (".csv", ".json", ".jsonl", ".toml")
 MOST_BYTES = 16 * MEBIBYTE
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
@@ -39,7 +40,7 @@ STYLE = """:root, [data-md-color-scheme] {
   --md-accent-fg-color: #0072b2;
 }
 .md-grid { max-width: 84rem; }
-.md-typeset table:not([class]) { font-size: .68rem; white-space: nowrap; }
+.md-typeset table:not([class]) { font-size: .68rem; }
 """
 
 
@@ -127,8 +128,8 @@ def _of_run(one: Measured, answer: Answer) -> Iterator[str]:
 
 
 def _linked(table: Table, page: str) -> str:
-    """A table whose first column leads to the rows behind each line."""
-    rows = [[escaped(text) for text in row] for row in table.rows]
+    """A table whose first column leads to the rows behind each line; no figure is broken into two lines."""
+    rows = [[escaped(text).replace(" ", NO_BREAK) for text in row] for row in table.rows]
     for row, ids in zip(rows, table.cells, strict=False):
         row[0] = f"[{row[0]}]({page}#cell-{ids[0]})" if ids else row[0]
     return tabulate(rows, [escaped(text) for text in table.columns], tablefmt="github", disable_numparse=True)

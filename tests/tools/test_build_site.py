@@ -1,10 +1,12 @@
 """The site: links lead to what the site has, and a figure to the rows behind it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 import build_site
+from browser import address, browser, resize
 from metabench.record.cell import Cell
 from metabench.report.answer import Answer
 from metabench.report.render.tables import Table
@@ -48,15 +50,38 @@ def test_a_name_in_a_table_leads_to_the_rows_behind_it(monkeypatch):
     assert "[results.csv](results/box/first/results.csv)" in page
 
 
-def test_every_page_link_and_anchor_of_the_book_is_there(monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site of the committed runs, whose own pages are left empty: they are tested elsewhere."""
+
     def stub(folder):
         for name in ("report.html", "results.csv", "samples.csv", "curves.csv", "tables.md"):
             (folder / name).write_text("", encoding="utf-8")
 
-    monkeypatch.setattr(build_site, "write_report", stub)
-    assert build_site.main(["--out", str(tmp_path)]) == 0
-    pages = {file.name for file in tmp_path.glob("*.html")}
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(build_site, "write_report", stub)
+        assert build_site.main(["--out", str(folder)]) == 0  # mkdocs refuses a link or an anchor that leads nowhere
+    return folder
+
+
+def test_every_page_of_the_book_and_every_run_is_there(site):
+    pages = {file.name for file in site.glob("*.html")}
     assert {f"{file.stem}.html" for file in (ROOT / "docs").glob("*.md")} <= pages
-    assert (tmp_path / "results/epyc-2core/engines/report.html").is_file()
-    text = (tmp_path / "measured.html").read_text(encoding="utf-8")
+    assert (site / "results/epyc-2core/engines/report.html").is_file()
+    text = (site / "measured.html").read_text(encoding="utf-8")
     assert "results/epyc-2core/engines/report.html" in text and "https://fonts" not in text
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_browser_shows_the_pages_whole_and_fetches_nothing(site, width):
+    with browser() as opened:
+        resize(opened, width)
+        for page in sorted(set(site.glob("*.html")) - {site / "404.html"}):  # whose links begin at a server's root
+            opened.get(address(page))
+            across = opened.execute_script("return document.documentElement.scrollWidth")
+            assert across <= width, f"{page.name} is {across} pixels wide"
+        assert not opened.get_log("browser")
+        asked = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+        found = {one["params"]["request"]["url"] for one in asked if one["method"] == "Network.requestWillBeSent"}
+        assert {url for url in found if not url.startswith(("file:", "data:", "blob:"))} == set()
