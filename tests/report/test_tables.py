@@ -90,6 +90,7 @@ def cell_of(table, record):
     parts = table.title.partition(": ")[2].split(", ")
     engine = [part.removeprefix("engine ") for part in parts if part.startswith("engine ")]
     cell |= {"task": parts[0], "model": parts[2], "algorithm": record["algorithm"]}
+    engine = [record["engine"]] if "engine" in record else engine
     return cell | ({"engine": engine[0]} if engine else {})
 
 
@@ -116,6 +117,33 @@ def test_every_figure_of_the_cost_tables_follows_from_the_csv_files(synthetic):
     assert ratios > 15
     axes = sorted(("algorithm", "engine", "task", "model", "inner_steps", "meta_batch"))
     assert seen == set(csv.results[axes].itertuples(index=False, name=None))
+
+
+def test_engines_are_rows_and_each_is_divided_by_maml_on_its_own_engine(run_of, row):
+    names = [(engine, name) for engine in ("loop", "vmap", "compile") for name in ("maml", "fomaml")][:-1]
+    folder = run_of([row(engine=engine, algorithm=name, **COST) for engine, name in names])
+    csv, table = Csv(folder), only(tables_of(folder, "Cost"))
+    assert "engine" not in table.title and table.columns[:2] == ("algorithm", "engine")
+    assert [(r["engine"], r["algorithm"]) for r in records(table)] == [
+        *(("loop", "maml"), ("compile", "maml"), ("vmap", "maml")),
+        *(("loop", "fomaml"), ("vmap", "fomaml")),
+    ]
+    for record in records(table):
+        own = {"engine": record["engine"], "algorithm": record["algorithm"]}
+        assert_shows(ratio_of(record, "time"), csv.ratio(own, own | {"algorithm": "maml"}))
+    assert "Ratios are to maml on the same engine." in table.notes
+
+
+def test_a_table_of_one_algorithm_has_no_ratios_of_which_all_would_be_one(run_of, row):
+    rows = [row(engine=engine, meta_batch=size, **COST) for engine in ("loop", "vmap") for size in (4, 25)]
+    table = only(tables_of(run_of(rows), "Cost"))
+    assert table.columns == ("algorithm", "engine", "meta-batch", "status", "step time", "peak memory")
+    assert len(table.rows) == 4 and not any("maml on" in note for note in table.notes)
+
+
+def ratio_of(record, what):
+    """The ratio of a line to MAML, of its `time` or `memory`."""
+    return only(text for column, text in record.items() if what in column and "maml" in column)
 
 
 def test_ratios_are_the_true_ones_although_the_machine_drifts(synthetic):
@@ -412,8 +440,9 @@ def test_a_disturbed_time_and_what_stands_on_it_is_never_a_plain_figure(run_of, 
     rows = [row(engine=engine, algorithm=name, **COST) for engine in ("loop", "vmap") for name in ("maml", "fomaml")]
     next(made for made in rows if made["cell"]["algorithm"] == "maml")["time"]["disturbed"] = DISTURBED  # on loop
     folder = run_of(rows)
-    cost = next(table for table in tables_of(folder, "Cost") if "engine loop" in table.title)
-    maml, fomaml = records(cost)
+    cost = only(tables_of(folder, "Cost"))
+    maml, calm, fomaml, also_calm = records(cost)
+    assert [line["engine"] for line in (maml, calm, fomaml, also_calm)] == ["loop", "vmap"] * 2
     assert maml["step time"].endswith(" (disturbed)") and not fomaml["step time"].endswith("(disturbed)")
     assert fomaml["time ÷ maml"].endswith(" (disturbed)") and maml["time ÷ maml"] == "1"
     assert any(note.startswith("(disturbed): ") for note in cost.notes)
@@ -428,8 +457,7 @@ def test_a_disturbed_time_and_what_stands_on_it_is_never_a_plain_figure(run_of, 
     }
     (warning,) = [said for said in document(read_run(folder)).warnings if "disturbed" in said]
     assert warning.startswith("1 time disturbed") and "take threads = 1" in warning
-    calm = next(table for table in tables_of(folder, "Cost") if "engine vmap" in table.title)
-    assert not any("disturbed" in text for line in calm.rows for text in line)
+    assert not any("disturbed" in text for line in (calm, also_calm) for text in line.values())
 
 
 def test_the_header_says_what_must_be_known(synthetic):

@@ -1,11 +1,12 @@
 """What an algorithm costs against MAML, and what it gives for it: a table for each setting."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from metabench.record.cell import Cell, varying
 from metabench.report.axes import LINE_TECHNIQUES, MACHINE, METHOD_AXES, OWN_AXES, TASK, TRAINING_AXES, in_title_order
-from metabench.report.bundles import BASELINE, LOOP, Bundle, by_axes, time_key, values_of
+from metabench.report.bundles import BASELINE, Bundle, by_axes, grouped, time_key, values_of
 from metabench.report.numbers import NOTHING, duration_text, quality_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
@@ -21,8 +22,10 @@ from metabench.report.sections.columns import (
 )
 from metabench.text import counted
 
-GROUP = in_title_order((*TASK, "model", "engine", "precision", *MACHINE))
+GROUP = in_title_order((*TASK, "model", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
+ALIKE = {"engine": "on the same engine", "precision": "at the same precision"}
+"""Axes that have a column where they change, and on which a line and its baseline agree, as a note says it."""
 JUDGED = ("batch_norm", "eval_query", "eval_tasks")
 """The axes that say on what, and how, a training is tested."""
 TOLD_STEPS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -50,19 +53,22 @@ def cost_tables(run: Run) -> Iterator[Table]:
 def _group_order(cell: Cell, run: Run) -> tuple[Any, ...]:
     size = run.model_sizes.get(cell.model, 0)
     task = (cell.task, cell.ways, cell.shots)
-    return (*task, size, cell.model, cell.engine != LOOP, cell.engine, values_of(cell, GROUP))
+    return (*task, size, cell.model, values_of(cell, GROUP))
 
 
 def _tables(kind: str, shown: list[tuple[Bundle, Bundle]], baselines: list[Bundle], run: Run) -> Iterator[Table]:
     # a line without a match is rather divided by what stands in the same table
     costs = [cost for _, cost in shown]
     baselines = sorted(baselines, key=lambda other: all(cost is not other for cost in costs))
+    alike = grouped(baselines, lambda other: values_of(other.cell, ALIKE))
     trained = [own for own, _ in shown if own.asked_for("quality")]
     lines = []
     for own, cost in shown:
-        baseline, mark = _baseline(cost, baselines)
+        baseline, mark = _baseline(cost, alike.get(values_of(cost.cell, ALIKE), []))
         lines.append(Line(own, cost, baseline, mark, _rival(own, baseline, trained)))
-    yield _table(kind, lines, _unmatched(baselines), run)
+    if all(line.baseline in (None, line.cost) for line in lines):  # a ratio would be 1 in all lines
+        lines = [replace(line, baseline=None) for line in lines]
+    yield _table(kind, lines, run)
     if kind == "Cost and quality":
         yield from _by_step(lines, run)
 
@@ -104,26 +110,45 @@ def _unmatched(baselines: Sequence[Bundle]) -> Bundle | None:
 
 
 def _matched_axes(cell: Cell) -> list[str]:
-    """What must be equal for two algorithms to be matched, beyond the table's own setting."""
-    return matched_axes(cell, *GROUP, *LINE_TECHNIQUES)
+    """What must be equal for two algorithms to be matched, beyond the table's own setting and what is alike."""
+    return matched_axes(cell, *GROUP, *ALIKE, *LINE_TECHNIQUES)
 
 
-def _table(kind: str, lines: Sequence[Line], unmatched: Bundle | None, run: Run) -> Table:
+def _named(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The axes that name a line: the engine, too, where a table has several."""
+    return ("algorithm", *varying(cells, ("engine",)))
+
+
+def _titled(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The axes that the title of a table begins with."""
+    return in_title_order((*GROUP, *ALIKE), but=varying(cells, tuple(ALIKE)))
+
+
+def _unmatched_note(lines: Sequence[Line]) -> str:
+    """What the mark of a ratio to a baseline that is not matched means."""
+    others = [line.baseline.cell for line in lines if line.baseline and line.mark]
+    where = dict.fromkeys(setting(cell, _matched_axes(cell), {}) for cell in others)
+    return f"† not matched: compared with {BASELINE} at {'; or at '.join(where)}."
+
+
+def _table(kind: str, lines: Sequence[Line], run: Run) -> Table:
     cells = [line.bundle.cell for line in lines]
     scored = kind == "Cost and quality"
     told = ("iterations", "batch_norm", "eval_steps") if scored else ("iterations",)
     own = [axis for axis in OWN_AXES if axis not in told]
-    named, fixed = labels(cells, GROUP, ("algorithm",), LINE_TECHNIQUES, own)
+    titled = _titled(cells)
+    named, fixed = labels(cells, titled, _named(cells), LINE_TECHNIQUES, own)
     says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round."
-    at = setting(unmatched.cell, _matched_axes(unmatched.cell), {}) if unmatched else ""
+    alike = " and ".join(ALIKE[axis] for axis in varying(cells, tuple(ALIKE)))
+    notes = [f"Ratios are to {BASELINE} {alike}."] if alike and any(line.baseline for line in lines) else []
     return table_of(
-        f"{kind}: {setting(cells[0], (*GROUP, *fixed), run.data_names)}",
+        f"{kind}: {setting(cells[0], (*titled, *fixed), run.data_names)}",
         says if any(line.cost.step for line in lines) else "",
         [*named, *compared_columns(BASELINE), *(_quality_columns(lines) if scored else ())],
         lines,
         lambda line: line.ids,
-        differing_notes(cells, METHOD_AXES),
-        marks={UNMATCHED: f"† not matched: compared with {BASELINE} at {at}.", **MARKS},
+        [*notes, *differing_notes(cells, METHOD_AXES)],
+        marks={UNMATCHED: _unmatched_note(lines), **MARKS},
     )
 
 
@@ -188,9 +213,10 @@ def _by_step(lines: Sequence[Line], run: Run) -> Iterator[Table]:
 
     scores = [line.quality.by_step for line in found if line.quality]
     steps = sorted({step for by_step in scores for step in by_step if step in TOLD_STEPS or step == max(by_step)})
-    named, _ = labels([line.bundle.cell for line in found], GROUP, ("algorithm",), LINE_TECHNIQUES)
+    cells = [line.bundle.cell for line in found]
+    named, _ = labels(cells, _titled(cells), _named(cells), LINE_TECHNIQUES)
     yield table_of(
-        f"Quality by adaptation step: {setting(found[0].bundle.cell, GROUP, run.data_names)}",
+        f"Quality by adaptation step: {setting(cells[0], _titled(cells), run.data_names)}",
         f"{metric_word(found)} on test tasks after so many inner steps.",
         [*named, *map(at, steps)],
         found,

@@ -113,9 +113,9 @@ def test_the_frontier_and_the_cost_tables_have_them_beside_the_time(folder):
     for text in (*NOTES.values(), "Energy of one meta-iteration, by: by hand."):
         assert text in frontier.notes
     assert "No launches or no busy share of some cells: the record shows no work of the GPU." in frontier.notes
-    costs = tables_of(folder, "Cost: ")
-    assert len(costs) == 4 and all("energy" in table.columns for table in costs)
-    assert [column(table, "busy") for table in costs if "engine loop" in table.title] == [["9 %, bound by launches"]]
+    (cost,) = tables_of(folder, "Cost: ")
+    lines = {engine: texts for engine, *texts in zip(*(column(cost, n) for n in names), strict=True)}
+    assert len(lines) == 4 and lines["loop"] == ["5,200", "9 %, bound by launches", "12.3 mJ"]
 
 
 def test_engines_beside_each_other_have_tables_of_their_own(folder):
