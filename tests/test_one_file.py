@@ -169,8 +169,8 @@ def test_each_stands_in_the_tables_of_its_group(sections):
 
 
 def test_the_algorithm_has_a_law_of_growth_and_the_theory_of_its_order(sections):
-    (table,) = [table for table in sections["Scaling laws"] if table["title"].startswith("Time by inner steps")]
+    (table,) = [table for table in sections["Growth"] if table["title"].startswith("Time with inner steps")]
     (row,) = table["rows"]
     found = dict(zip(table["columns"], row, strict=True))
-    assert found["algorithm"] == "maml-prox" and found["inner steps"] == "1, 5"
-    assert found["theory"] != "–"
+    assert found["algorithm"] == "maml-prox" and {"1", "5"} < found.keys()
+    assert found["law"] != "–" and found["theory"].startswith("O(K): ")

@@ -17,13 +17,15 @@ POINTS_TO_JUDGE = 3  # any law goes through two
 CLOSE = 0.05
 """A straight line passes a point if it misses it by no more than this share of the whole growth, and a power law if it
 misses it by no more than this share of the point."""
+LEAST_EXPLAINED = 0.98
+"""R² below which a power law visibly does not fit."""
 LEAST_DRAWN = 0.1
 """Share of a straight line's value below which its interval is not drawn, since an axis of logarithms never ends."""
 ROUNDING = 1e-9  # a relative figure below it is taken for 0: rounding leaves as much, and nothing measured is so small
 NO_CHANGE = 1e-12
 """Logarithms whose squares sum to less are all alike, and there is nothing for a law to explain."""
 Array: TypeAlias = NDArray[np.float64]
-Form: TypeAlias = Literal["constant", "line", "power"]
+Form: TypeAlias = Literal["constant", "line", "power", "none"]
 INTERCEPT, SLOPE = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 
 
@@ -135,11 +137,30 @@ class Law:
 
     @property
     def form(self) -> Form:
-        """What describes the figures: nothing that grows, a line where a power law misses and the line does not, or a
-        power law."""
+        """What describes the figures: nothing that grows, a power law, intercept and slope, or none of these.
+
+        A power law describes them where it passes them, R² is at least `LEAST_EXPLAINED`, and no straight line with an
+        intercept above 0 fits better. Through two sizes it always passes.
+        """
         if max(self.values) - min(self.values) <= ROUNDING * max(self.values):
             return "constant"
-        return "line" if self.missed and self.straight else "power"
+        if len(self.sizes) < POINTS_TO_JUDGE:
+            return "power"
+        explained = self.r_squared is not None and self.r_squared >= LEAST_EXPLAINED
+        passed = self.straight or not self.bent
+        if explained and not self.missed and not (passed and self._begins_above_zero):
+            return "power"
+        if passed:
+            return "line"
+        return "power" if self.power.bent is False else "none"
+
+    @property
+    def _begins_above_zero(self) -> bool:
+        """Whether a straight line misses less than the power law does, and its intercept is surely above 0."""
+        line, power, intercept = self.line.misfit, self.power.misfit, self.fixed.interval
+        if not (line and power and intercept):
+            return False
+        return intercept.low > 0 and line.deviation < power.deviation
 
     @property
     def local(self) -> float:

@@ -200,7 +200,7 @@ def test_every_figure_of_the_growth_tables_follows_from_the_csv_files(synthetic)
         base = {"task": "sinusoid", "model": "mlp-40x2", "inner_steps": 1, "meta_batch": 25}
         for what, figure in (("Time", csv.time), ("Memory", csv.peak)):
             table = only(tables_of(synthetic, f"{what} with {word}"))
-            heads = table.columns[2:-1]
+            heads = table.columns[2 : table.columns.index("growth")]
             assert [head.split(" (")[0] for head in heads] == [str(value) for value in values]
             for record in records(table):
                 cell = {**base, "algorithm": record["algorithm"], "engine": record["engine"]}
@@ -221,6 +221,33 @@ def test_every_figure_of_the_growth_tables_follows_from_the_csv_files(synthetic)
                 assert (f"({ends[0]} to {ends[-1]})" in record["growth"]) == (ends[-1] != values[-1])
                 factors += 1
     assert factors == 2 * (4 + 2 + 2)
+
+
+def test_growth_has_one_table_for_each_axis_and_measure_and_tells_settings_apart(run_of, row):
+    def line(**cell):
+        return [row(number, inner_steps=n, **cell, measure=["time", "memory"]) for number in range(3) for n in (1, 5)]
+
+    images = {"task": "glyphs", "model": "conv4-64", "ways": 5, "shots": 1, "query": 1}
+    folder = run_of([*line(), *line(meta_batch=5), *line(**images)])
+    time, memory = tables_of(folder, "Time with"), tables_of(folder, "Memory with inner")
+    assert len(time) == 2 and len(memory) == 1  # the meta-batch grows, too
+    table = only(one for one in time if "inner steps" in one.title)
+    assert table.title == "Time with inner steps: cpu, float32, threads 2"
+    csv = Csv(folder)
+    assert [(r["task"], r["meta-batch"]) for r in records(table)] == [
+        ("sinusoid", "5"),
+        ("sinusoid", "25"),
+        ("glyphs", "25"),
+    ]
+    for record in records(table):
+        cell = {"task": record["task"], "meta_batch": int(record["meta-batch"])}
+        for steps in (1, 5):
+            assert_shows(record[str(steps)], csv.time(**cell, inner_steps=steps))
+        assert_shows(record["growth"], csv.ratio(cell | {"inner_steps": 5}, cell | {"inner_steps": 1}))
+    assert table.notes[0] == (
+        "Settings: sinusoid, 10 points, mlp-40x2, query 10, meta-batch 5; sinusoid, 10 points, mlp-40x2, query 10, "
+        "meta-batch 25; glyphs, 5-way 1-shot, conv4-64, query 1, meta-batch 25."
+    )
 
 
 def test_growth_shows_what_happened_instead_of_a_figure(synthetic):

@@ -56,7 +56,24 @@ def test_a_line_is_the_law_where_a_power_law_misses_it():
     assert law.at(20).value == pytest.approx(12 * (1.1 * 0.9) ** (1 / 3), rel=0.01)
     assert fit(line([s**0.7 for s in SIZES])).form == "power"
     bent = fit(line([1.0, 1.1, 1.3, 4.0]))
-    assert bent.form == "power" and bent.missed  # neither law passes
+    assert bent.form == "none" and bent.missed  # neither law passes
+
+
+def test_a_line_is_the_law_where_it_has_an_intercept_and_fits_better():
+    """Rounds that differ by a tenth let a power law pass, too."""
+    drift = {0: (1.0, 1.1, 0.9, 1.0), 1: (1.1, 0.95, 1.0, 1.0), 2: (0.95, 1.0, 1.1, 1.0)}
+    rounds = {n: {s: (2 + 0.5 * s) * f for s, f in zip(SIZES, factors, strict=True)} for n, factors in drift.items()}
+    law = fit(rounds)
+    assert not law.missed and law.fixed.interval.low > 0
+    assert law.form == "line"
+
+
+def test_a_power_law_that_explains_little_is_none():
+    flat = fit(line([1.00, 1.03, 0.99, 1.02]))  # exact figures, each within 5 % of a power law
+    assert not flat.missed and flat.r_squared < 0.98
+    assert flat.form == "none"
+    noisy = fit({n: {s: 1 + 0.03 * ((7 * n + int(s)) % 5 - 2) for s in SIZES} for n in range(3)})
+    assert noisy.form == "line" and noisy.each.interval.low < 0 < noisy.each.interval.high
 
 
 def test_the_interval_holds_the_misfit_of_a_law_that_misses():

@@ -29,9 +29,10 @@ from metabench.statistics.ratios import Interval
 
 SAYS = (
     "Points: measured, bars are 95 % intervals (memory is exact). Lines: the power law fitted to each, its exponent "
-    "with its 95 % interval; where it misses and a straight line does not, intercept and slope. Band: 95 % interval of "
-    "the law. Without brackets: two sizes, through which any law goes."
+    "with its 95 % interval; where it does not fit and a straight line does, intercept and slope; where neither does, "
+    "the points are joined. Band: 95 % interval of the law. Without brackets: two sizes, through which any law goes."
 )
+WORDS = {"constant": "constant", "none": "no simple law"}
 WIDTH = 220
 
 
@@ -71,7 +72,7 @@ def _rows(one: Scaling, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     at = {sizes_of(one.axis, value, sizes): bundle for value, bundle in one.line.items()}
     for size in sorted(at):
         if size in one.law.sizes and (figure := _figure(at[size], one.measure)):
-            law = one.law.at(size)
+            law = one.law.at(size) if one.law.form != "none" else Estimate(figure.value, None)
             yield {
                 "measure": one.measure,
                 "axis": one.axis,
@@ -94,8 +95,8 @@ def _estimate(found: Estimate, name: str) -> dict[str, float | None]:
 def _law(one: Scaling) -> str:
     """The law that is drawn, in a few letters."""
     symbol = SYMBOLS[one.axis]
-    if one.law.form == "constant":
-        return one.law.form
+    if one.law.form in WORDS:
+        return WORDS[one.law.form]
     if one.law.form == "line":
         fixed, each = (amount_text(found, one.measure, alone=True) for found in (one.law.fixed, one.law.each))
         return f"{fixed} + {each} · {symbol}"

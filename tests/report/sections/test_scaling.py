@@ -1,5 +1,7 @@
 """Laws of growth of a run: what is fitted, what theory says, and the verdict."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from metabench.record.cell import Cell
 from metabench.report.bundles import bundles, time_key
 from metabench.report.results import read_run, to_frame
 from metabench.report.sections.growth import growing_lines
-from metabench.report.sections.scaling import scaling_tables, scalings, theory, verdict_text
+from metabench.report.sections.laws import growth_tables, law_text, verdict_text
+from metabench.report.sections.scaling import scalings, theory
 from metabench.statistics.theory import Theory
 from runs import made, run
 
@@ -41,24 +44,44 @@ def test_exponents_are_those_of_the_rounds_medians(synthetic):
 
 def test_a_straight_line_agrees_with_linear_time_and_says_what_is_fixed(synthetic):
     one = found_in(read_run(synthetic), "inner_steps", "time")["fomaml", "loop"]
-    assert verdict_text(one).startswith("agrees: a straight line, 5") and verdict_text(one).endswith(
-        "smallest is fixed"
+    # the truth is 6 ms + 6 ms a step, slowed by the rounds' drift: half of the value at one step
+    assert re.fullmatch(r"intercept 7 ms \[.*\], slope 7 ms \[.*\]", law_text(one))
+    assert re.fullmatch(r"O\(K\): agrees \(linear, intercept 5\d %\)", verdict_text(one))
+
+
+def test_a_law_is_reported_where_it_fits(run_of, row):
+    def memory_of(*peaks):
+        rows = [row(inner_steps=n, measure=["memory"]) for n in (1, 2, 5, 10)[: len(peaks)]]
+        for measured, peak in zip(rows, peaks, strict=True):
+            measured["memory"]["tracked_bytes"] = peak
+        (one,) = found_in(read_run(run_of(rows, name=str(peaks))), "inner_steps", "memory").values()
+        return law_text(one), verdict_text(one)
+
+    assert memory_of(1024, 1024, 1024) == ("constant", "O(K): differs (constant)")
+    assert memory_of(1 << 10, 2 << 10, 5 << 10, 10 << 10) == ("exponent 1.00 [1.00, 1.00]", "O(K): agrees")
+    assert memory_of(3000, 5000) == ("intercept 1000 B, slope 1.95 KiB", "O(K): cannot tell (two sizes)")
+    assert memory_of(1000, 1000, 1000, 8000) == (
+        "no simple law fits; last exponent 3.00",
+        "O(K): cannot tell",
     )
+    line = memory_of(9000, 12000, 21000, 36000)
+    assert line[0] == "intercept 5.86 KiB [5.86, 5.86], slope 2.93 KiB [2.93, 2.93]"
+    assert line[1] == "O(K): agrees (linear, intercept 67 %)"
 
 
 def test_memory_that_grows_against_theory_differs(synthetic):
     found = found_in(read_run(synthetic), "inner_steps", "memory")
     assert found["maml", "vmap"].theory == Theory(1, "O(K)")
-    assert verdict_text(found["maml", "vmap"]) == "agrees: a straight line, 50 % of the smallest is fixed"
+    assert verdict_text(found["maml", "vmap"]) == "O(K): agrees (linear, intercept 50 %)"
     # made up: memory grows for all
-    assert verdict_text(found["fomaml", "vmap"]) == "differs: grows more"
+    assert verdict_text(found["fomaml", "vmap"]) == "O(1): differs (grows more)"
 
 
 def test_memory_of_the_meta_batch_is_that_of_the_engine(synthetic):
     found = found_in(read_run(synthetic), "meta_batch", "memory")
     assert found["maml", "vmap"].theory == Theory(1, "O(B)")
     assert found["maml", "vmap"].law.exponent.value == 0  # made up
-    assert verdict_text(found["maml", "vmap"]) == "differs: constant"
+    assert verdict_text(found["maml", "vmap"]) == "O(B): differs (constant)"
 
 
 @pytest.mark.parametrize(
@@ -109,12 +132,17 @@ def test_a_checkpointed_step_keeps_a_copy_of_the_parameters():
 
 
 def test_tables_name_what_they_fit(synthetic):
-    section = scaling_tables(read_run(synthetic))
-    titles = [table.title for table in section.tables]
-    assert titles[0].startswith("Time by inner steps: sinusoid, 10 points, mlp-40x2, query 10, meta-batch 25, cpu")
-    assert any(title.startswith("Peak memory by tasks") for title in titles)
-    assert any(title.startswith("Time by parameters") for title in titles)
-    (row,) = [row for row in section.tables[0].rows if row[:2] == ("fomaml", "loop")]
-    assert row[2] == "1, 2, 5, 10" and row[-2] == "O(K)"
-    assert section.tables[0].notes and not section.tables[1].notes
-    assert scaling_tables(run([])).tables == ()
+    section = growth_tables(read_run(synthetic))
+    titles = [table.title.partition(":")[0] for table in section.tables]
+    assert titles == [
+        f"{what} with {axis}"
+        for axis in ("inner steps", "model size", "meta-batch size")
+        for what in ("Time", "Memory")
+    ]
+    first = section.tables[0]
+    assert first.title.endswith(": sinusoid, 10 points, mlp-40x2, query 10, meta-batch 25, cpu, float32, threads 2")
+    (row,) = [row for row in first.rows if row[:2] == ("fomaml", "loop")]
+    assert first.columns == ("algorithm", "engine", "1", "2", "5", "10", "growth", "law", "theory")
+    assert row[-2].startswith("intercept") and row[-1].startswith("O(K): agrees")
+    assert sum(any(note.startswith("law: ") for note in table.notes) for table in section.tables) == 1
+    assert growth_tables(run([])).tables == ()

@@ -217,25 +217,29 @@ def test_growth_holds_algorithms_and_techniques_in_one_table(run_of, row):
     cells = [{}, {"checkpoint": True}, {"first_order": 1.0}, {"algorithm": "fomaml"}]
     rows = [row(**cell, inner_steps=n, **COST) for cell in cells for n in (1, 5)]
     table = only(tables_of(run_of(rows), "Memory with inner steps"))
-    assert table.columns == ("algorithm", "engine", "technique", "1", "5", "growth")
+    assert table.columns == ("algorithm", "engine", "technique", "1", "5", "growth", "law", "theory")
     assert [line[0] + ": " + line[2] for line in table.rows] == [
         "maml: none", "maml: checkpointed inner loop", "maml: first order", "fomaml: none",
     ]  # fmt: skip
-    assert {line[-1] for line in table.rows} == {"3.00"}
+    assert {line[5] for line in table.rows} == {"3.00"}
     checkpointed = table.rows[1]
     assert (checkpointed[3], checkpointed[4]) == ("195 KiB", "586 KiB")
     plain = only(
         tables_of(run_of([r for r in rows if not r["cell"]["checkpoint"] and not r["cell"]["first_order"]]), "Mem")
     )
-    assert plain.columns == ("algorithm", "engine", "1", "5", "growth")
+    assert plain.columns == ("algorithm", "engine", "1", "5", "growth", "law", "theory")
 
 
 def test_training_shapes_of_their_own_are_said_and_others_are_not(run_of, row):
-    rows = [row(inner_steps=n, train_shots=shots, **COST) for n in (1, 2) for shots in (10, 20)]
-    titles = {table.title for table in tables_of(run_of(rows), "Time with inner steps")}
-    assert len(titles) == 2
-    assert sum("train shots 20" in title for title in titles) == 1
-    assert not any("train shots 10" in title or "train ways" in title for title in titles)
+    def rows(*trained):
+        return [row(inner_steps=n, train_shots=shots, **COST) for n in (1, 2) for shots in trained]
+
+    titles = [
+        only(tables_of(run_of(rows(shots), name=str(shots)), "Time with inner steps")).title for shots in (10, 20)
+    ]
+    assert ["train shots" in title for title in titles] == [False, True] and "train ways" not in titles[1]
+    both = only(tables_of(run_of(rows(10, 20)), "Time with inner steps"))
+    assert [r["train shots"] for r in records(both)] == ["10", "20"] and "train shots" not in both.title
 
 
 def test_runs_from_before_there_were_techniques_read_as_ever(synthetic):

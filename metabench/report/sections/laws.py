@@ -1,0 +1,245 @@
+"""How time and memory grow with inner steps, model size and meta-batch size, by which law, and what theory says."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from metabench.record.cell import AXES, Cell, varying
+from metabench.report.axes import LINE_TECHNIQUES, OWN_AXES, in_title_order
+from metabench.report.bundles import Bundle, ids_of, is_partial, telling_apart
+from metabench.report.noise import DRIFTING
+from metabench.report.numbers import NOTHING, time_text, trim
+from metabench.report.render.tables import Table, setting
+from metabench.report.results import Run
+from metabench.report.sections.base import (
+    PARTIAL,
+    Column,
+    HasBundle,
+    axis_columns,
+    disturbed_mark,
+    matched_axes,
+    section,
+    table_of,
+    technique_columns,
+)
+from metabench.report.sections.columns import memory_notes, memory_ratio, peak_text, status_or_nothing, time_ratio
+from metabench.report.sections.growth import GROWING, AxisValue, GrowthLine, first, growing_lines, title_axes
+from metabench.report.sections.scaling import (
+    MEASURES,
+    SIZES,
+    Measure,
+    Scaling,
+    amount_text,
+    exponent_text,
+    scaling_of,
+)
+from metabench.statistics.laws import CLOSE, LEAST_EXPLAINED, POINTS_TO_JUDGE
+from metabench.statistics.theory import ALIKE, ANOTHER, rises_straight
+
+CONSTANT = "constant"
+"""What exact figures do that do not change."""
+NO_LAW = "no simple law fits"
+TITLES = {"time": "Time", "memory": "Memory"}
+NOTES = (
+    "law: intercept a and slope b of value = a + b · size, or the exponent p of value = c · size^p. A power law is "
+    f"reported where it passes all sizes, R² is at least {LEAST_EXPLAINED}, and no line with an intercept fits better.",
+    "Any law passes two sizes: the line through them is reported.",
+    f"{CONSTANT}: the same to the byte at all sizes. {NO_LAW}: a line and a power law both miss a size by more than "
+    f"noise; of memory, by more than {100 * CLOSE:.0f} % of the growth or of the value. Last exponent: that between "
+    "the two largest sizes.",
+    "theory: what is expected of large sizes. Intercept in per cent: of the value at the smallest size.",
+    f"agrees: the exponent's interval holds the expected one and none {ANOTHER} away, or lies within {ALIKE} of it; or "
+    f"linear growth is expected, and a line that rises passes all sizes, three at least, within {100 * CLOSE:.0f} % of "
+    "the growth.",
+    "differs: the interval leaves out the expected exponent, and no intercept explains it.",
+)
+INTERVALS = {
+    "time": "95 % intervals of a law hold run-to-run noise, and how far it misses the figures, where that is more.",
+    "memory": "Memory is exact: 95 % intervals of a law hold how far it misses the figures.",
+}
+
+
+@dataclass(frozen=True)
+class Growing:
+    """A row: a line in its setting, with its laws."""
+
+    line: GrowthLine
+    measure: Measure
+    values: tuple[AxisValue, ...]
+    """The values that any line of the setting has."""
+    scaling: Scaling | None
+    """The line's laws; None where fewer than two sizes have figures."""
+
+    @property
+    def bundle(self) -> Bundle:
+        return first(self.line)
+
+
+@section("Growth", place=50)
+def growth_tables(run: Run) -> Iterator[Table]:
+    """A table of times and one of memory for each axis that has a line of two values or more."""
+    notes: Sequence[str] = NOTES
+    for axis in GROWING:
+        settings = [lines for name, lines in growing_lines(run) if name == axis]
+        for measure in MEASURES:
+            groups = [made for lines in settings if (made := _rows(axis, lines, measure, run))]
+            if groups:
+                yield _table(axis, measure, groups, run, notes)
+                notes = ()  # once is enough
+
+
+def _rows(axis: str, lines: Sequence[GrowthLine], measure: Measure, run: Run) -> list[Growing]:
+    """A row for each line of a setting that was to be measured at two values or more."""
+    asked = [{value: one for value, one in line.items() if one.asked_for(measure)} for line in lines]
+    asked = [line for line in asked if len(line) > 1]
+    if measure == "memory" and not any(one.peak for line in asked for one in line.values()):
+        return []
+    values = tuple(dict.fromkeys(value for line in asked for value in line))
+    return [Growing(line, measure, values, scaling_of(axis, line, measure, run.model_sizes)) for line in asked]
+
+
+def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Run, notes: Sequence[str]) -> Table:
+    rows = [row for group in groups for row in group]
+    cells = [group[0].bundle.cell for group in groups]
+    kept = (*matched_axes(cells[0], axis, *LINE_TECHNIQUES), *(name for name in OWN_AXES if AXES[name].cost))
+    changing = varying(cells, in_title_order(kept, but=("outer",)))
+    task = ["task"] if "task" in changing else []
+    named = [*task, *telling_apart(cells, task, [name for name in changing if name != "task"])]
+    common = [name for name in title_axes(axis) if name not in changing]
+    values = _in_order(axis, groups, run)
+    columns: list[Column[Growing]] = [
+        *axis_columns(*named),
+        *_line_columns(rows, named),
+        *(_at(value, run, changing) for value in values),
+        Column("growth", lambda row: _growth(row, axis, run)),
+        Column("law", lambda row: law_text(row.scaling) if row.scaling else NOTHING),
+        Column("theory", lambda row: verdict_text(row.scaling) if row.scaling else NOTHING),
+    ]
+    return table_of(
+        f"{TITLES[measure]} with {GROWING[axis]}: {setting(cells[0], common, run.data_names)}",
+        _says(measure, rows),
+        columns,
+        rows,
+        lambda row: ids_of(row.line.values()),
+        [
+            *([f"Settings: {_settings(cells, changing, run)}."] if set(changing) > set(named) else []),
+            *(["In brackets: meta-parameters, of the algorithm that has the fewest."] if axis == "model" else []),
+            "growth: the value at the largest size ÷ the value at the smallest, or of the sizes in brackets. "
+            f"slope: per {SIZES[axis]}. {INTERVALS[measure]}",
+            *notes,
+        ],
+    )
+
+
+def _says(measure: Measure, rows: Sequence[Growing]) -> str:
+    if measure == "time":
+        return "Time of one meta-iteration with its 95 % interval."
+    return next(iter(memory_notes([bundle for row in rows for bundle in row.line.values()])))
+
+
+def _settings(cells: Sequence[Cell], changing: Sequence[str], run: Run) -> str:
+    """What is not the same in all settings, in words."""
+    return "; ".join(setting(cell, changing, run.data_names) for cell in cells)
+
+
+def _line_columns(rows: Sequence[HasBundle], named: Sequence[str]) -> list[Column[HasBundle]]:
+    """The columns that name the lines of a setting; the outer optimiser is shown only where it tells two apart."""
+    cells = [row.bundle.cell for row in rows]
+    outer = telling_apart(cells, (*named, "algorithm", "engine", *LINE_TECHNIQUES), ("outer",))
+    return [*axis_columns("algorithm", "engine", *outer), *technique_columns(cells, LINE_TECHNIQUES)]
+
+
+def _in_order(axis: str, groups: Sequence[Sequence[Growing]], run: Run) -> list[AxisValue]:
+    """The values that have a column: numbers and models from small to large, and models of one setting together."""
+    place: dict[AxisValue, int] = {}
+    for number, group in enumerate(groups):
+        for value in group[0].values:
+            place.setdefault(value, number if axis == "model" else 0)
+    return sorted(place, key=lambda value: (place[value], *_size(value, run)))
+
+
+def _size(value: AxisValue, run: Run) -> tuple[float, str]:
+    return (run.model_sizes.get(value, float("inf")), value) if isinstance(value, str) else (value, "")
+
+
+def _at(value: AxisValue, run: Run, told: Sequence[str]) -> Column[Growing]:
+    count = f" ({run.model_sizes[value]:,})" if isinstance(value, str) and value in run.model_sizes else ""
+    return Column(
+        f"{value}{count}",
+        lambda row: _entry(row.line[value], row.measure) if value in row.line else "",
+        cost=lambda row: row.line[value].cell if value in row.line else None,
+        told=tuple(told),
+    )
+
+
+def _figure(bundle: Bundle, measure: Measure) -> str:
+    """The time or the peak of memory, and whether the time is disturbed or drifts; `NOTHING` without one."""
+    if measure == "memory":
+        return peak_text(bundle)
+    if bundle.step is None:
+        return NOTHING
+    return time_text(bundle.step) + disturbed_mark(bundle) + (DRIFTING if bundle.drift > 1 else "")
+
+
+def _entry(bundle: Bundle, measure: Measure) -> str:
+    """A figure, or the word of what happened instead."""
+    text = _figure(bundle, measure)
+    if text == NOTHING:
+        return status_or_nothing(bundle)
+    return text + PARTIAL if is_partial(bundle) else text
+
+
+def _growth(row: Growing, axis: str, run: Run) -> str:
+    """The ratio of the ends of a line, of what has figures; says which ends, if not those of its setting."""
+    values = sorted(row.values, key=lambda value: _size(value, run))
+    ends = [value for value in values if value in row.line and _figure(row.line[value], row.measure) != NOTHING]
+    if len(ends) < 2:
+        return NOTHING
+    small, large = ends[0], ends[-1]
+    peaks = {peak.bytes for value in ends if (peak := row.line[value].peak)}
+    flat = row.measure == "memory" and len(peaks) == 1
+    ratio = time_ratio if row.measure == "time" else memory_ratio
+    text = CONSTANT if flat else ratio(row.line[large], row.line[small])
+    return text if (small, large) == (values[0], values[-1]) else text + f" ({small} to {large})"
+
+
+def law_text(scaling: Scaling) -> str:
+    """The law that describes the figures: intercept and slope, an exponent, that nothing grows, or that none does."""
+    law, measure = scaling.law, scaling.measure
+    if law.form == "constant":
+        return CONSTANT
+    if law.form == "line" or len(law.sizes) < POINTS_TO_JUDGE:
+        return f"intercept {amount_text(law.fixed, measure)}, slope {amount_text(law.each, measure)}"
+    if law.form == "power":
+        return f"exponent {exponent_text(law.exponent)}"
+    return f"{NO_LAW}; last exponent {law.local:.2f}"
+
+
+def verdict_text(scaling: Scaling) -> str:
+    """What theory expects, whether it agrees, and why in a few words."""
+    if scaling.theory is None:
+        return NOTHING
+    why = _why(scaling)
+    return f"{scaling.theory.words}: {scaling.verdict}" + (f" ({why})" if why else "")
+
+
+def _why(scaling: Scaling) -> str:
+    law, expected, said = scaling.law, scaling.theory, scaling.verdict
+    found, intercept = law.exponent.interval, law.fixed.interval
+    if expected is None or law.form == "constant":
+        return "" if said == "agrees" else CONSTANT
+    if said == "cannot tell":
+        if found is None:
+            return "two sizes"
+        if found.high < expected.exponent:
+            return "an intercept may explain it"
+        return {"none": "", "line": "too noisy"}.get(law.form, "the interval is too wide")
+    share = f"intercept {100 * min(law.fixed.value / law.values[0], 1):.0f} %"
+    known = intercept is not None and intercept.low > 0
+    if said == "agrees":
+        linear = rises_straight(law, expected) and law.exponent.value < 1 - ALIKE
+        return f"linear, {share}" if linear and known else ""
+    if expected.each is not None:
+        return f"{trim(law.each.value / expected.each, 0, 0)} copies a step"
+    if law.exponent.value > expected.exponent:
+        return "grows more"
+    return f"grows less; {share}" if known else "grows less"
