@@ -46,7 +46,7 @@ def test_what_an_encoding_lacks_is_replaced(in_plugin, tmp_path, encoding):
     done = shell("METABENCH run s.toml --out run >shown", tmp_path, in_plugin, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     shown = (tmp_path / "shown").read_bytes().decode(encoding)
-    assert "Rows that are not ok: none of 1" in shown and "?" in shown
+    assert "Failures: none of 1 measurement" in shown and "?" in shown
 
 
 def test_standard_output_that_is_closed_is_told_at_once(in_plugin, tmp_path):

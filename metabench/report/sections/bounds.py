@@ -19,7 +19,8 @@ from metabench.report.sections.device import (
 from metabench.report.sections.engines import ENGINE, EngineLine, Layout, Point, layouts
 
 SAYS = (
-    "How often the host puts work on the GPU in one meta-iteration, and the share of its time in which the GPU is busy."
+    "Launches: how often the host puts work on the GPU in one meta-iteration. Busy: the share of its time in which the "
+    "GPU works."
 )
 
 

@@ -124,6 +124,10 @@ def _titled(cells: Sequence[Cell]) -> tuple[str, ...]:
     return in_title_order((*GROUP, *ALIKE), but=varying(cells, tuple(ALIKE)))
 
 
+def _has_ratio(line: Line) -> bool:
+    return line.baseline is not None and (line.cost.step is not None or line.cost.peak is not None)
+
+
 def _unmatched_note(lines: Sequence[Line]) -> str:
     """What the mark of a ratio to a baseline that is not matched means."""
     others = [line.baseline.cell for line in lines if line.baseline and line.mark]
@@ -140,7 +144,7 @@ def _table(kind: str, lines: Sequence[Line], run: Run) -> Table:
     named, fixed = labels(cells, titled, _named(cells), LINE_TECHNIQUES, own)
     says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round."
     alike = " and ".join(ALIKE[axis] for axis in varying(cells, tuple(ALIKE)))
-    notes = [f"Ratios are to {BASELINE} {alike}."] if alike and any(line.baseline for line in lines) else []
+    notes = [f"Ratios are to {BASELINE} {alike}."] if alike and any(map(_has_ratio, lines)) else []
     return table_of(
         f"{kind}: {setting(cells[0], (*titled, *fixed), run.data_names)}",
         says if any(line.cost.step for line in lines) else "",

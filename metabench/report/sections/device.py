@@ -90,7 +90,7 @@ def launches_notes(rows: Sequence[Measurement]) -> list[str]:
     notes = [NOTES["busy"]] if works else []
     notes += [NOTES[bound] for bound in (BY_LAUNCHES, BY_GAPS) if bound in bounds]
     missing = dict.fromkeys(row.launches.note for row in rows if row.launches and row.launches.note)
-    return notes + [f"No launches or no busy share of some cells: {why}." for why in missing]
+    return notes + [f"No launches or no busy share of some configurations: {why}." for why in missing]
 
 
 def energy_notes(rows: Iterable[Measurement]) -> list[str]:

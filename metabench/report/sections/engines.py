@@ -33,15 +33,15 @@ GROUP = in_title_order((*TASK, "precision", *MACHINE))
 NO_LOOP = "no time of loop"
 NOISY = " *"
 ERRORS = (
-    "Errors are relative, in float64, the largest of a row: of loop against finite differences of the algorithm's "
+    "error: the largest relative error of a row, in float64: of loop against finite differences of the algorithm's "
     "definition, of the others against loop."
 )
-COMPILING = "Compiling: what the first iteration takes longer than later ones; median over those whose cache was cold."
+COMPILING = "compiling: how much longer the first iteration takes than later ones; median over cold caches."
 OPERATIONS = (
-    "The operations are those of loop's matrix products and convolutions, as torch counts them, whatever way an "
-    "engine takes to the same direction: one with fewer of them (Winograd's convolutions) can go beyond the peak."
+    "The operations are those of loop's matrix products and convolutions, as torch counts them. An engine that needs "
+    "fewer for the same result (Winograd's convolutions) can exceed the peak."
 )
-NOISY_PEAK = f"{NOISY}: the peak was measured while its timings were noisy; the share is no better than that."
+NOISY_PEAK = f"{NOISY}: the timings of the peak rate were noisy; the share is no better than that."
 Point: TypeAlias = tuple[tuple[str, Any], ...]
 """The sizes of a piece of work: a column."""
 
@@ -85,10 +85,16 @@ class Layout:
             return Column(
                 title,
                 lambda line: figure(line, point) if point in line.at else "",
+                droppable=True,
                 cost=lambda line: line.at[point].cell if point in line.at else None,
             )
 
         return [*(label(i, name) for i, name in enumerate(self.labels)), *between, *map(at, self.points)]
+
+    @property
+    def timed(self) -> bool:
+        """Whether any of it has a time."""
+        return any(bundle.step for line in self.lines for bundle in line.at.values())
 
     def loop_at(self, line: EngineLine, point: Point) -> Bundle:
         """The baseline of a line."""
@@ -114,7 +120,7 @@ def engines_tables(run: Run) -> Iterator[Table]:
         yield _against_loop(layout)
         if any(library(line) for line in layout.lines):
             yield _against_peers(layout)
-        if any(row.work for line in layout.lines for row in line.rows):
+        if any(row.work for line in layout.lines for row in line.rows) and layout.timed:
             yield _rates(layout)
 
 
@@ -150,7 +156,7 @@ def _against_loop(layout: Layout) -> Table:
         bundle = line.at[point]
         if line.engine != LOOP:
             return _speed_up(layout.speed_up(line, point), bundle, layout.loop_at(line, point))
-        return _marked(bundle, step_text(bundle)) if bundle.step else status_or_nothing(bundle)
+        return _marked(bundle, Valued(f"1 = {step_text(bundle)}", 1)) if bundle.step else status_or_nothing(bundle)
 
     columns = layout.columns(
         figure,
@@ -161,7 +167,7 @@ def _against_loop(layout: Layout) -> Table:
     )
     return table_of(
         f"Engines against loop: {layout.where}",
-        "Time of one meta-iteration on loop; how many times faster the other engines do the same, with 95 % intervals.",
+        "Speed-up over loop (1 = same, > 1 = faster) with its 95 % interval; the row of loop says which time is 1.",
         columns,
         layout.lines,
         layout.ids,
@@ -182,7 +188,7 @@ def _against_peers(layout: Layout) -> Table:
 
     return table_of(
         f"The fastest engine against each peer: {layout.where}",
-        "How many times faster the fastest engine of ours (named in brackets) does the same, with 95 % intervals.",
+        "Speed-up of our fastest engine, named in brackets, over each peer (> 1 = faster) with its 95 % interval.",
         layout.columns(figure, Column("peer", _peer)),
         [line for line in layout.lines if library(line)],
         lambda line: ids_of((*line.at.values(), *(engine for point in line.at for engine in ours(line, point)))),
@@ -205,8 +211,8 @@ def _rates(layout: Layout) -> Table:
 
     return table_of(
         f"Achieved rate: {layout.where}",
-        "Floating-point operations per second, and their share of the highest rate that a large matrix product or "
-        "convolution reached in the same process with the same threads.",
+        "Floating-point operations per second, and their share of the peak: the highest rate of a large matrix product "
+        "or convolution in the same process with the same threads.",
         layout.columns(figure, ENGINE, only="rate"),
         layout.lines,
         layout.ids,

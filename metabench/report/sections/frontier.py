@@ -1,4 +1,4 @@
-"""Time against peak memory: which engines and techniques no other beats at both, doing the same work."""
+"""Time against peak memory: which engines and techniques are Pareto-optimal among those that do the same work."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from metabench.report.bundles import Bundle, by_cost, grouped, values_of
 from metabench.report.numbers import NOTHING, bytes_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
-from metabench.report.sections.base import Column, labels, section, table_of
+from metabench.report.sections import base
+from metabench.report.sections.base import Column, disturbed_mark, labels, section, table_of
 from metabench.report.sections.columns import DEVICE, STATUS, STEP, Line, memory_notes
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
@@ -17,13 +18,16 @@ EXACT = ("checkpoint",)
 """Techniques that leave the direction as it is."""
 PROCESS, KEPT = " †", " §"
 MARKS = {
-    PROCESS: "† The memory of the process as a whole, which is another measure: neither on a frontier nor against one.",
-    KEPT: "§ It allocates nothing in an iteration, because it keeps its work space from one to the next, and what it "
-    "keeps is not known: neither on a frontier nor against one.",
+    PROCESS: "† Memory of the whole process, which is another measure: not compared.",
+    KEPT: "§ It allocates nothing in an iteration, because it keeps its work space, whose size is not known: not "
+    "compared.",
 }
 ON_ALL, ON_OWN, OFF = "●", "○", ""
-SAYS = f"{ON_ALL}: nothing that does the same work is both faster and smaller, as measured"
-SAYS_OWN = f"; {ON_OWN}: nothing that also computes the same direction (every technique but checkpointing changes it)."
+SAYS = f"{ON_ALL} Pareto-optimal: nothing that does the same work is both faster and smaller, as measured"
+SAYS_OWN = (
+    f"; {ON_OWN} Pareto-optimal among those that compute the same meta-gradient (of the techniques, checkpointing "
+    "alone leaves it unchanged)."
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Entry(Line):
     """A bundle, and where it stands among those that do the same work."""
 
     place: str = OFF
+    doubt: str = ""
+    """The mark of a place that stands on a disturbed time."""
 
 
 @section("Time against memory", place=40)
@@ -44,7 +50,11 @@ def frontier_tables(run: Run) -> Iterator[Table]:
 
 def frontier(work: Sequence[Bundle]) -> list[Entry]:
     """The bundles that do the same work, the fastest first, each with its place."""
-    found = [Entry(bundle, bundle, place=_place(bundle, work)) for bundle in work if bundle.asked_for("memory")]
+    found = [
+        Entry(bundle, bundle, place=_place(bundle, work), doubt=disturbed_mark(*_stands_on(bundle, work)))
+        for bundle in work
+        if bundle.asked_for("memory")
+    ]
     return sorted(found, key=lambda entry: entry.bundle.step.value if entry.bundle.step else float("inf"))
 
 
@@ -55,6 +65,16 @@ def _place(bundle: Bundle, work: Sequence[Bundle]) -> str:
     if not better:
         return ON_ALL
     return OFF if any(_direction(other) == _direction(bundle) for other in better) else ON_OWN
+
+
+def _stands_on(bundle: Bundle, work: Sequence[Bundle]) -> list[Bundle]:
+    """The bundles whose times decide on the place: its own, and those that might beat it if they were faster."""
+    peak = bundle.peak
+    if not (_comparable(bundle) and peak):
+        return []
+    if _place(bundle, work) == OFF:
+        return [bundle]
+    return [other for other in work if _comparable(other) and other.peak and other.peak.bytes <= peak.bytes]
 
 
 def _comparable(bundle: Bundle) -> bool:
@@ -97,8 +117,8 @@ def _table(entries: Sequence[Entry], run: Run) -> Table:
     return table_of(
         f"Time against memory: {setting(cells[0], (*GROUP, *fixed), run.data_names)}",
         SAYS + (SAYS_OWN if any(map(techniques, cells)) else "."),
-        [*named, STATUS, STEP, *DEVICE, peak, Column("frontier", lambda entry: entry.place)],
+        [*named, STATUS, STEP, *DEVICE, peak, Column("frontier", lambda entry: (entry.place + entry.doubt).strip())],
         entries,
         lambda entry: entry.bundle.ids,
-        marks=MARKS,
+        marks={**base.MARKS, **MARKS},
     )

@@ -121,7 +121,7 @@ def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Ru
         rows,
         lambda row: ids_of(row.line.values()),
         [
-            *([f"Settings: {_settings(cells, changing, run)}."] if set(changing) > set(named) else []),
+            *([f"Settings: {_settings(cells, changing, named, run)}."] if set(changing) > set(named) else []),
             *(["In brackets: meta-parameters, of the algorithm that has the fewest."] if axis == "model" else []),
             "growth: the value at the largest size ÷ the value at the smallest, or of the sizes in brackets. "
             f"slope: per {SIZES[axis]}. {INTERVALS[measure]}",
@@ -136,9 +136,15 @@ def _says(measure: Measure, rows: Sequence[Growing]) -> str:
     return next(iter(memory_notes([bundle for row in rows for bundle in row.line.values()])))
 
 
-def _settings(cells: Sequence[Cell], changing: Sequence[str], run: Run) -> str:
-    """What is not the same in all settings, in words."""
-    return "; ".join(setting(cell, changing, run.data_names) for cell in cells)
+def _settings(cells: Sequence[Cell], changing: Sequence[str], named: Sequence[str], run: Run) -> str:
+    """What is not the same in all settings, in words; without what columns tell, if the task tells the rest."""
+
+    def words(axes: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(setting(cell, axes, run.data_names) for cell in cells))
+
+    untold = words([name for name in changing if name == "task" or name not in named])
+    by_task = "task" in named and len(untold) == len({cell.task for cell in cells})
+    return "; ".join(untold if by_task else words(changing))
 
 
 def _line_columns(rows: Sequence[HasBundle], named: Sequence[str]) -> list[Column[HasBundle]]:

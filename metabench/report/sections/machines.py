@@ -14,8 +14,8 @@ from metabench.report.sections.columns import step_text
 
 TITLE = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE), but=("machine",))
 SAYS = (
-    "Times of one meta-iteration, measured apart: no ratio between machines was formed within a round, and threads, "
-    "device and versions may differ as much as the processor."
+    "Times of one meta-iteration. Machines were not measured in pairs, and threads, device and versions may differ as "
+    "much as the processor."
 )
 
 

@@ -1,4 +1,4 @@
-"""What a cell would have needed whose memory did not suffice: foreseen from smaller cells, with how far that misses."""
+"""Predicted memory of configurations that ran out of it: from smaller ones, with the error of the prediction."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from metabench.report.sections.scaling import sizes_of
 
 LACKING = ("oom", "skipped")
 NOTES = (
-    "Foreseen: the straight line through the two largest sizes that were measured, all else equal.",
-    "Missed by: the most by which the same line misses a measured size, from the two before it.",
+    "Predicted by the straight line through the two largest sizes that were measured, all else equal.",
+    "error: the largest error of the same prediction for a measured size, from the two sizes before it.",
 )
 
 
@@ -31,7 +31,7 @@ class Needed:
     """The largest relative error of the same prediction for sizes that were measured; None for fewer than three."""
 
 
-@section("Memory that was not there", place=70)
+@section("Memory needed", place=70)
 def needed_tables(run: Run) -> Iterator[Table]:
     """A table of the cells that ended for want of memory and lie on a line with two measured sizes or more."""
     columns: list[Column[Needed]] = [
@@ -39,14 +39,14 @@ def needed_tables(run: Run) -> Iterator[Table]:
         Column("technique", lambda one: technique_text(one.bundle.cell)),
         Column("setting", lambda one: setting(one.bundle.cell, TITLE, run.data_names)),
         Column("status", lambda one: status(one.bundle)),
-        Column("foreseen", lambda one: bytes_text(round(one.bytes))),
-        Column("missed by", lambda one: NOTHING if one.missed is None else f"{100 * one.missed:.2g} %"),
+        Column("predicted peak", lambda one: bytes_text(round(one.bytes))),
+        Column("error", lambda one: NOTHING if one.missed is None else f"{100 * one.missed:.2g} %"),
         Column("from", _from),
     ]
     if found := sorted(needs(run), key=lambda one: (one.bundle.rank, one.bytes)):
         yield table_of(
-            "Memory that was not there",
-            "Peak memory that these cells would have taken, of live tensor bytes in one meta-iteration.",
+            "Memory needed by what ran out of it",
+            "Predicted peak of live tensor bytes in one meta-iteration.",
             columns,
             found,
             lambda one: ids_of((one.bundle, *one.foreseen_from)),

@@ -33,7 +33,7 @@ def _table(rows: Sequence[Measurement], run: Run) -> Table:
     ]
     return table_of(
         f"Noise floor: {cell.algorithm}, {setting(cell, TITLE, run.data_names)}",
-        "The same cell timed in two processes, one right after the other, at intervals across the run.",
+        "The same configuration timed in two processes, one right after the other, at intervals across the run.",
         columns,
         pairs_of(rows),
         lambda pair: (pair[0].id,),

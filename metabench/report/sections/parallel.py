@@ -18,8 +18,8 @@ from metabench.statistics.ratios import Ratio
 
 TITLE = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE), but=("world_size",))
 NOTES = (
-    "Communication: the share of an iteration that a process spends in the all-reduce of directions, the wait for the "
-    "slowest included; memory: of the leading process.",
+    "communication: the share of an iteration that a process spends in the all-reduce of meta-gradients, with the wait "
+    "for the slowest process; memory: of the leading process.",
 )
 
 
@@ -37,13 +37,13 @@ class _Kind:
 
 STRONG = _Kind(
     "Strong scaling",
-    "The same meta-batch shared by more processes. Speed-up over one process; efficiency: that by the number of them.",
+    "The same meta-batch shared by more processes. Speed-up over one process; efficiency: speed-up ÷ processes.",
     (),
     lambda cell: 1.0,
 )
 WEAK = _Kind(
     "Weak scaling",
-    "As many tasks for each process. Speed-up: in tasks a second; efficiency: that by the number of processes.",
+    "The same number of tasks for each process. Speed-up in tasks a second; efficiency: speed-up ÷ processes.",
     ("meta_batch",),
     lambda cell: cell.meta_batch / cell.world_size,
 )

@@ -1,16 +1,17 @@
 """Performance profiles: in what share of the settings each is within a factor of the best (Dolan and Moré, 2002)."""
 
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeAlias
 
+from metabench.record.cell import Cell, varying
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import Bundle, work_key
 from metabench.report.numbers import trim, with_interval
 from metabench.report.render.tables import Table, setting, technique_text, techniques
 from metabench.report.results import Run
-from metabench.report.sections.base import Column, section, table_of
+from metabench.report.sections.base import DISTURBED, Column, section, table_of
 from metabench.report.sections.target import GROUP, ToTarget, targets
 from metabench.statistics.profiles import NEVER, Costs, Curve, curves_of, in_common
 from metabench.statistics.ratios import ROUNDS_TO_TELL
@@ -22,8 +23,22 @@ TITLE = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE))
 ENGINES_MOST, ALGORITHMS_MOST = 100.0, 10.0
 """Up to what factor a profile goes."""
 
-_Setting: TypeAlias = tuple[str, Hashable]
-"""A setting in words, and the key that tells it apart."""
+_Setting: TypeAlias = Hashable
+"""A key that tells a setting apart."""
+
+
+@dataclass
+class _Tried:
+    """What was tried in each setting."""
+
+    costs: dict[_Setting, dict[str, dict[int, float]]] = field(default_factory=dict)
+    """Seconds by name and replicate."""
+    where: dict[_Setting, Cell] = field(default_factory=dict)
+    """A cell of the setting."""
+    cells: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Ids of what was measured, by name."""
+    disturbed: dict[_Setting, set[str]] = field(default_factory=dict)
+    """Names of which a time was disturbed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,10 @@ class Profile:
     """Ids of what was measured, by name."""
     not_shared: tuple[str, ...] = ()
     """The other settings, in words: not all names were tried there."""
+    common: str = ""
+    """What all settings that are shared have in common, in words."""
+    disturbed: frozenset[str] = frozenset()
+    """Names whose curves stand on a disturbed time: their own, or that of the best in a setting."""
 
     @property
     def told(self) -> bool:
@@ -75,14 +94,16 @@ def profiles(run: Run) -> list[Profile]:
 
 
 def _engines(run: Run) -> Profile | None:
-    costs: dict[_Setting, dict[str, dict[int, float]]] = {}
-    cells: dict[str, dict[str, None]] = {}
+    tried = _Tried()
     for bundle in run.timed:
         if bundle.asked_for("time"):
-            work = (f"{bundle.algorithm}, {setting(bundle.cell, TITLE, {})}", work_key(bundle.cell))
-            costs.setdefault(work, {})[bundle.cell.engine] = _seconds(bundle)
-            cells.setdefault(bundle.cell.engine, {}).update(dict.fromkeys(bundle.ids))
-    return _profile("engine", "time of a meta-iteration", "round", ENGINES_MOST, costs, cells)
+            work, engine = work_key(bundle.cell), bundle.cell.engine
+            tried.where.setdefault(work, bundle.cell)
+            tried.costs.setdefault(work, {})[engine] = _seconds(bundle)
+            tried.cells.setdefault(engine, {}).update(dict.fromkeys(bundle.ids))
+            tried.disturbed.setdefault(work, set()).update({engine} if bundle.disturbed else ())
+    axes = ("algorithm", *TITLE)
+    return _profile("engine", "time of a meta-iteration", "repetition", ENGINES_MOST, tried, axes)
 
 
 def _seconds(bundle: Bundle) -> dict[int, float]:
@@ -92,10 +113,9 @@ def _seconds(bundle: Bundle) -> dict[int, float]:
 
 
 def _algorithms(run: Run) -> Profile | None:
-    costs: dict[_Setting, dict[str, dict[int, float]]] = {}
-    cells: dict[str, dict[str, None]] = {}
+    tried = _Tried()
     for number, target in enumerate(targets(run)):
-        key: _Setting = (setting(target.lines[0].bundle.cell, GROUP, {}), number)
+        tried.where[number] = target.lines[0].bundle.cell
         at: dict[str, dict[int, float]] = {}
         for line in target.lines:
             cell, name = line.bundle.cell, line.bundle.algorithm
@@ -103,11 +123,12 @@ def _algorithms(run: Run) -> Profile | None:
             found = _to_target(line)
             # the same algorithm in two sizes: the one that more seeds reach the target with, or else the faster one
             at[name] = min(at.get(name, found), found, key=_failures_and_seconds)
-            cells.setdefault(name, {}).update(dict.fromkeys(line.bundle.ids))
+            tried.cells.setdefault(name, {}).update(dict.fromkeys(line.bundle.ids))
+            tried.disturbed.setdefault(number, set()).update({name} if line.bundle.disturbed else ())
         # Of fewer seeds than others have, a share would not be that of the table of times to target.
         seeds = {seed for found in at.values() for seed in found}
-        costs[key] = {name: found for name, found in at.items() if found.keys() == seeds}
-    return _profile("algorithm", "time to target", "seed", ALGORITHMS_MOST, costs, cells)
+        tried.costs[number] = {name: found for name, found in at.items() if found.keys() == seeds}
+    return _profile("algorithm", "time to target", "seed", ALGORITHMS_MOST, tried, GROUP)
 
 
 def _to_target(line: ToTarget) -> dict[int, float]:
@@ -121,47 +142,69 @@ def _failures_and_seconds(seconds: Mapping[int, float]) -> tuple[int, float, flo
     return -len(seconds), len(seconds) - len(reached), sum(reached)
 
 
-def _profile(
-    kind: str,
-    what: str,
-    replicate: str,
-    most: float,
-    costs: Mapping[_Setting, Costs],
-    cells: Mapping[str, Mapping[str, None]],
-) -> Profile | None:
+def _profile(kind: str, what: str, replicate: str, most: float, tried: _Tried, axes: Sequence[str]) -> Profile | None:
+    costs = tried.costs
     names, shared = in_common(costs)
     shared = [key for key in shared if set.intersection(*(set(costs[key][name]) for name in names))]
     curves = curves_of([costs[key] for key in shared], names) if len(names) > 1 and len(shared) > 1 else []
     if not curves:
         return None
-    ordered = tuple(sorted(curves, key=lambda curve: (-curve.area(most).value, curve.name)))
-    left_out = tuple(sorted(cells.keys() - set(names)))
-    lost = tuple(key[0] for key in costs if key not in shared)
-    ids = {name: tuple(cells[name]) for name in names}
-    return Profile(kind, what, replicate, most, tuple(words for words, _ in shared), ordered, left_out, ids, lost)
+    where = [tried.where[key] for key in shared]
+    changing = varying(where, axes)
+    return Profile(
+        kind,
+        what,
+        replicate,
+        most,
+        tuple(_words(cell, changing) for cell in where),
+        tuple(sorted(curves, key=lambda curve: (-curve.area(most).value, curve.name))),
+        tuple(sorted(tried.cells.keys() - set(names))),
+        {name: tuple(tried.cells[name]) for name in names},
+        tuple(_words(tried.where[key], axes) for key in costs if key not in shared),
+        _words(where[0], [axis for axis in axes if axis not in changing]),
+        frozenset(name for key in shared for name in _in_doubt(costs[key], tried.disturbed[key], names)),
+    )
+
+
+def _words(cell: Cell, axes: Sequence[str]) -> str:
+    """A setting in words; the algorithm stands by its name alone."""
+    algorithm = [cell.algorithm] if "algorithm" in axes else []
+    rest = setting(cell, [axis for axis in axes if axis != "algorithm"], {})
+    return ", ".join([*algorithm, *([rest] if rest else [])])
+
+
+def _in_doubt(costs: Costs, disturbed: set[str], names: Collection[str]) -> Collection[str]:
+    """The names whose ratios in a setting stand on a disturbed time; all of them, where it may be the best one."""
+    best = min(names, key=lambda name: min(costs[name].values()))
+    return names if best in disturbed else disturbed & set(names)
 
 
 def _table(profile: Profile) -> Table:
+    def marked(curve: Curve, text: str) -> str:
+        return text + (DISTURBED if curve.name in profile.disturbed else "")
+
     columns: list[Column[Curve]] = [
         Column(profile.kind, lambda curve: curve.name),
-        Column("area", lambda curve: area_text(curve, profile.most)),
-        Column("the best", lambda curve: percent(curve.within(1.0))),
-        Column("within 2 times", lambda curve: percent(curve.within(2.0))),
-        Column("within 10 times", lambda curve: percent(curve.within(10.0))),
-        Column("never", lambda curve: percent(curve.never)),
+        Column("area", lambda curve: marked(curve, area_text(curve, profile.most))),
+        Column("best", lambda curve: marked(curve, percent(curve.within(1.0)))),
+        Column("within 2×", lambda curve: marked(curve, percent(curve.within(2.0)))),
+        Column("within 10×", lambda curve: marked(curve, percent(curve.within(10.0)))),
+        Column("failures", lambda curve: percent(curve.never)),
     ]
-    notes = [f"area: under that share, from 1 to {profile.most:g} times on a logarithmic axis; 1 is always the best."]
+    notes = [f"area: below the profile, from 1 to {profile.most:g} times on a logarithmic axis; 1: always the best."]
     if profile.told:
-        notes.append(f"Intervals (95 %) are over {profile.replicate}s: of these settings, not of others.")
+        notes.append(f"95 % intervals are over {profile.replicate}s, for these settings.")
     elif min(profile.counts) < ROUNDS_TO_TELL:
-        notes.append(f"No intervals: of {profile.many} nothing is known of how {profile.replicate}s differ.")
+        notes.append(f"No intervals: {profile.many} do not tell how {profile.replicate}s differ.")
     else:
         notes.append(f"No intervals: not all settings have the same {profile.replicate}s.")
-    notes.append("never: failed, or did not reach the target.")
+    if profile.kind == "algorithm":
+        notes.append("Seeds that did not reach the target count as failures.")
+    notes.append(f"All settings: {profile.common}.")
     settings = list(zip(profile.settings, profile.counts, strict=True))
     notes += [f"setting: {words} ({counted(many, profile.replicate)})" for words, many in settings[:MOST_NAMED]]
     if len(profile.settings) > MOST_NAMED:
-        notes.append(f"and {len(profile.settings) - MOST_NAMED} settings more")
+        notes.append(f"and {len(profile.settings) - MOST_NAMED} more settings")
     if profile.left_out:
         few = f"settings, or with too few {profile.replicate}s of them"
         notes.append(f"Tried in too few of the {few}, and left out: {', '.join(profile.left_out)}.")
@@ -169,10 +212,9 @@ def _table(profile: Profile) -> Table:
         many, words = len(profile.not_shared), profile.not_shared[0] if len(profile.not_shared) == 1 else ""
         notes.append(f"Not tried by all of these, and left out: {words or counted(many, 'setting')}.")
     return table_of(
-        f"{profile.kind.capitalize()}s over settings: {profile.what}",
-        f"{profile.what.capitalize()} against the best, in {len(profile.settings)} settings that all share and "
-        f"{profile.many} of each: the share of settings in which each is within so many times of the best, "
-        f"where a setting counts by the share of its {profile.replicate}s.",
+        f"Performance profile of {profile.kind}s: {profile.what}",
+        f"Dolan–Moré performance profile: the share of {len(profile.settings)} settings in which the {profile.what} is "
+        f"within a factor of the best. Each setting has {profile.many} and counts by the share of them.",
         columns,
         profile.curves,
         lambda curve: profile.cells[curve.name],

@@ -13,7 +13,14 @@ from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.numbers import duration_text, quality_text, time_text, trim, with_interval
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
-from metabench.report.sections.base import Column, axis_columns, section, table_of, technique_columns
+from metabench.report.sections.base import (
+    Column,
+    axis_columns,
+    disturbed_mark,
+    section,
+    table_of,
+    technique_columns,
+)
 from metabench.report.sections.columns import METRIC_WORDS
 from metabench.statistics.crossing import Crossing, crossing
 from metabench.statistics.intervals import scale_of
@@ -23,14 +30,15 @@ from metabench.statistics.scores import mean_of
 SHARE = 0.95
 """Share of MAML's accuracy that is to be reached. An error must fall to MAML's error divided by this share."""
 JUDGED = ("batch_norm", "preset", "eval_query", "eval_tasks")
-GROUP = (*in_title_order((*TASK, "engine", "precision", *MACHINE)), *JUDGED)
+TITLE = in_title_order((*TASK, "engine", "precision", *MACHINE))
+GROUP = (*TITLE, *JUDGED)
 OWN = tuple(axis for axis in (*SIZES, *OWN_AXES) if axis not in GROUP)
 NOT_REACHED = "not reached"
 NOTES = (
-    "Between two points of a curve the logarithm of the error is taken as a straight line: few points, few digits.",
-    "Seconds hold training and sampling, not evaluation.",
-    "The mean over seeds is geometric; from three seeds on it has a 95 % interval over them. A training that "
-    "fails does not reach the target.",
+    "Between two points of a curve the logarithm of the error is interpolated linearly. seconds: of training and "
+    "sampling, without evaluation.",
+    "The mean over seeds is geometric; from three seeds on it has a 95 % interval over them. Seeds that did not reach "
+    "the target count as failures.",
 )
 
 
@@ -134,18 +142,18 @@ def _table(target: Target, run: Run) -> Table:
     columns: list[Column[ToTarget]] = [
         *(*axis_columns("algorithm"), *technique_columns(cells, TECHNIQUES)),
         *axis_columns(*telling_apart(cells, ("algorithm",), OWN)),
-        Column("seconds", lambda line: _text(line, "seconds"), score=lambda line: line.bundle.cell),
+        Column("seconds", _seconds, score=lambda line: line.bundle.cell),
         Column("iterations", lambda line: _text(line, "iterations"), score=lambda line: line.bundle.cell),
-        Column("seeds that reach it", lambda line: f"{len(line.crossings)} of {line.seeds}"),
+        Column("seeds that reached it", lambda line: f"{len(line.crossings)} of {line.seeds}"),
         Column("trained for", lambda line: str(line.bundle.cell.iterations)),
         Column("points", lambda line: str(line.points)),
     ]
     shown = quality_text(Interval(target.value, target.value, target.value), target.metric).split(" [")[0]
-    how = f"{100 * SHARE:g} % of what" if target.metric not in LOWER_IS_BETTER else f"1 ÷ {SHARE:g} of what"
+    how = f"{'÷' if target.metric in LOWER_IS_BETTER else '×'} {SHARE:g}"
     return table_of(
-        f"Time to target: {setting(cells[0], GROUP, run.data_names)}",
-        f"Training until the validation {METRIC_WORDS[target.metric]} is first at {shown}: {how} {BASELINE} has at its "
-        "end, in the mean of its seeds.",
+        f"Time to target: {setting(cells[0], TITLE, run.data_names)}",
+        f"Target: validation {METRIC_WORDS[target.metric]} {shown} ({BASELINE}'s final value {how}, mean over its "
+        f"seeds); {setting(cells[0], JUDGED, {})}.",
         columns,
         sorted(target.lines, key=_order),
         lambda line: line.bundle.ids,
@@ -157,6 +165,12 @@ def _order(line: ToTarget) -> tuple[Any, ...]:
     """The line that reaches the target first comes first."""
     time = typical(line, "seconds")
     return (not line.reached, time.value if time else 0.0, line.bundle.rank, axes_but(line.bundle.cell))
+
+
+def _seconds(line: ToTarget) -> str:
+    """The seconds of training; marked where the time of a seed that reached the target was disturbed."""
+    text = _text(line, "seconds")
+    return text + disturbed_mark(line.bundle) if line.reached else text
 
 
 def _text(line: ToTarget, name: str) -> str:

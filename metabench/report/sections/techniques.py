@@ -75,10 +75,10 @@ def _table(lines: Sequence[Line], run: Run) -> Table:
     ]
     notes = differing_notes(cells, METHOD_AXES)
     if any(0 < cell.first_order < 1 for cell in cells):
-        notes.append("Time and memory are those of the last iteration: of a share of first order, the second order's.")
+        notes.append("Time and memory are of the last iteration: where first order ends earlier, of second order.")
     return table_of(
         f"Techniques: {setting(cells[0], (*GROUP, *fixed), run.data_names)}",
-        "Against the same cell with no technique at all, with 95 % intervals; ratios of times are formed in a round.",
+        "Compared with the same configuration without techniques; 95 % intervals; times are paired by repetition.",
         columns,
         lines,
         lambda line: line.ids,

@@ -49,7 +49,7 @@ def test_a_section_is_one_new_file_with_its_place(another, row):
 def test_sections_stand_in_the_order_of_their_places(row):
     titles = [section.title for section in sections_of(run([row(), row(engine="loop"), row(0, "oom", "full", seed=1)]))]
     places = {maker.title: maker.place for _, maker in SECTIONS}
-    assert titles[0] == "Cost and quality" and titles[-1] == "Rows that are not ok"
+    assert titles[0] == "Cost and quality" and titles[-1] == "Failures"
     assert titles == sorted(titles, key=places.__getitem__)
     assert len(set(places.values())) == len(places)
 

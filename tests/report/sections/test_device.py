@@ -112,7 +112,7 @@ def test_the_frontier_and_the_cost_tables_have_them_beside_the_time(folder):
     }
     for text in (*NOTES.values(), "Energy of one meta-iteration, by: by hand."):
         assert text in frontier.notes
-    assert "No launches or no busy share of some cells: the record shows no work of the GPU." in frontier.notes
+    assert "No launches or no busy share of some configurations: the record shows no work of the GPU." in frontier.notes
     (cost,) = tables_of(folder, "Cost: ")
     lines = {engine: texts for engine, *texts in zip(*(column(cost, n) for n in names), strict=True)}
     assert len(lines) == 4 and lines["loop"] == ["5,200", "9 %, bound by launches", "12.3 mJ"]

@@ -41,8 +41,9 @@ def test_the_cost_of_a_cell_whose_training_failed_is_shown(run_of, row, status):
         assert found["maml"][column] == whole["maml"][column] != "–"
         assert found["fomaml"][column] == whole["fomaml"][column] != "–"
     assert (found["maml"]["MSE"], found["maml"]["training"], found["maml"]["status"]) == ("–", "–", says)
-    (line,) = by(tables(folder, "Rows that are not ok")[0], "cell").values()
-    assert (line["status"], line["measured before"], line["reason"]) == (f"{status} in quality", "time, memory", reason)
+    (line,) = by(tables(folder, "Failures")[0], "id").values()
+    word = {"oom": "out of memory"}.get(status, status)
+    assert (line["status"], line["measured before"], line["reason"]) == (f"{word} in quality", "time, memory", reason)
     (frame,) = to_frame(read_run(folder)).query("status != 'ok'").to_dict("records")
     assert (frame["ended_in"], frame["step_median_s"]) == ("quality", failed["time"]["step"]["median"])
 

@@ -126,3 +126,16 @@ def test_every_mark_follows_from_the_csv_file(run_of, measured):
         assert (line["frontier"] == "●") is not bool(better.any()), line
         marks.append(line["frontier"])
     assert 10 <= marks.count("●") < len(marks) == 50
+
+
+def test_a_place_that_stands_on_a_disturbed_time_is_marked(run_of, measured):
+    """Loop is the smallest, whatever time vmap took; that of vmap decides whether it is on the frontier."""
+    ways = [measured("loop", 8e-3, 1 << 10), measured("vmap", 2e-3, 1 << 20), measured("compile", 1e-3, 1 << 21)]
+    ways[1]["time"]["disturbed"] = {"reason": "others were busy", "factor": 3.0}
+    (table,) = tables_of(run_of(ways))
+    assert {line[1]: line[-1] for line in table.rows} == {
+        "loop": "●",
+        "vmap": "● (disturbed)",
+        "compile": "● (disturbed)",
+    }
+    assert any(note.startswith("(disturbed): ") for note in table.notes)

@@ -23,7 +23,7 @@ def test_a_straight_line_is_foreseen_to_the_byte(row):
     assert found[100].missed == pytest.approx(0)
     (table,) = needed_tables(run(rows)).tables
     line = dict(zip(table.columns, table.rows[0], strict=True))
-    assert (line["status"], line["foreseen"], line["missed by"]) == ("oom", "49.8 KiB", "0 %")
+    assert (line["status"], line["predicted peak"], line["error"]) == ("oom", "49.8 KiB", "0 %")
     assert line["from"] == "inner steps: 1, 2, 5, 10"
     assert len(table.cells[0]) == 5
 

@@ -36,7 +36,7 @@ def test_shares_and_areas_by_hand(row):
     by_hand = (1 - math.log(10) / math.log(100) + 1 - math.log(2) / math.log(100)) / 2
     area = slow.area(100)
     assert area.value == pytest.approx(by_hand) and area.low == pytest.approx(area.high)
-    assert len(profile.settings) == 2 and profile.replicate == "round"
+    assert len(profile.settings) == 2 and profile.replicate == "repetition"
 
 
 def test_who_fails_is_never_within(row):
@@ -54,7 +54,7 @@ def test_only_what_all_were_tried_in_is_compared(row):
     (profile,) = profiles(run(rows))
     assert {curve.name for curve in profile.curves} == {"vmap", "loop"} and profile.left_out == ("jax",)
     (table,) = profiles_tables(run(rows)).tables
-    assert "Tried in too few of the settings, or with too few rounds of them, and left out: jax." in table.notes
+    assert "Tried in too few of the settings, or with too few repetitions of them, and left out: jax." in table.notes
 
 
 def test_one_setting_is_no_profile(row):
@@ -136,3 +136,25 @@ def test_algorithms_by_their_time_to_target(row):
     anil, maml, reptile = profile.curves
     assert anil.within(1.0) == 1.0 and maml.within(1.99) == 0.0 and maml.within(2.01) == 1.0
     assert reptile.every == [NEVER] * 6
+
+
+@pytest.mark.parametrize(("engine", "marked"), [("vmap", {"vmap", "loop"}), ("loop", {"loop"})])
+def test_shares_that_stand_on_a_disturbed_time_are_marked(row, engine, marked):
+    """All are divided by the best."""
+    rows = engines(row, {"vmap": 1.0, "loop": 4.0})
+    for made in rows:
+        if made["cell"]["engine"] == engine:
+            made["time"]["disturbed"] = {"reason": "others were busy", "factor": 3.0}
+    (table,) = profiles_tables(run(rows)).tables
+    assert {line[0] for line in table.rows if all(text.endswith(" (disturbed)") for text in line[1:-1])} == marked
+    assert any(note.startswith("(disturbed): ") for note in table.notes)
+
+
+def test_what_all_settings_share_is_said_once(row):
+    (table,) = profiles_tables(run(engines(row, {"vmap": 1.0, "loop": 4.0}))).tables
+    common = "maml, sinusoid, 10 points, mlp-40x2, query 10, inner steps 1, cpu, float32, threads 2"
+    assert f"All settings: {common}." in table.notes
+    assert [note for note in table.notes if note.startswith("setting")] == [
+        "setting: meta-batch 5 (3 repetitions)",
+        "setting: meta-batch 25 (3 repetitions)",
+    ]

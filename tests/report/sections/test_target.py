@@ -52,7 +52,7 @@ def test_who_does_not_reach_it_says_so_and_is_last(row):
     rows[-1]["cell"]["measure"] = ["quality"]
     (table,) = target_tables(run(rows)).tables
     found = {line[0]: line[1:4] for line in table.rows}
-    assert table.rows[0][0] == "maml" and table.columns[1:4] == ("seconds", "iterations", "seeds that reach it")
+    assert table.rows[0][0] == "maml" and table.columns[1:4] == ("seconds", "iterations", "seeds that reached it")
     assert found["reptile"] == ("not reached", "not reached", "0 of 3")
     assert found["anil"] == ("not reached by 1 of 3 seeds", "not reached by 1 of 3 seeds", "2 of 3")
     assert found["fomaml"][2] == "1 of 2" and "not reached" in found["fomaml"][0]
@@ -64,3 +64,11 @@ def test_without_maml_or_alone_there_is_no_target(row):
     assert (
         targets(run([trained(row, "maml", 0, 4), trained(row, "anil", 0, 4)])) == []
     )  # a curve of one point shows nothing
+
+
+def test_seconds_that_stand_on_a_disturbed_process_are_marked(row):
+    rows = [trained(row, name, 0, 4, 1) for name in ("maml", "anil")]
+    rows[1]["time"] = row()["time"] | {"disturbed": {"reason": "others were busy", "factor": 3.0}}
+    (table,) = target_tables(run(rows)).tables
+    assert {line[0]: line[1].endswith(" (disturbed)") for line in table.rows} == {"maml": False, "anil": True}
+    assert not any("disturbed" in line[2] for line in table.rows)
