@@ -22,9 +22,13 @@ from metabench.report.sections.columns import (
 )
 from metabench.text import counted
 
-GROUP = in_title_order((*TASK, "model", *MACHINE))
+GROUP = in_title_order((*TASK, "model", *MACHINE), but=("world_size",))
 """Axes of which each combination of values has a table of its own."""
-ALIKE = {"engine": "on the same engine", "precision": "at the same precision"}
+ALIKE = {
+    "engine": "on the same engine",
+    "precision": "at the same precision",
+    "world_size": "on as many processes",
+}
 """Axes that have a column where they change, and on which a line and its baseline agree, as a note says it."""
 JUDGED = ("batch_norm", "eval_query", "eval_tasks")
 """The axes that say on what, and how, a training is tested."""

@@ -73,7 +73,13 @@ class Layout:
     sizes: list[str]
     data: Mapping[str, str]
 
-    def columns(self, figure: Figure, *between: Column[EngineLine], only: str = "speed-up") -> list[Column[EngineLine]]:
+    def columns(
+        self,
+        figure: Figure,
+        *between: Column[EngineLine],
+        only: str = "speed-up",
+        after: Sequence[Column[EngineLine]] = (),
+    ) -> list[Column[EngineLine]]:
         """Labels, others, and a figure for each point; `only` is the title where there is but one."""
 
         def label(i: int, name: str) -> Column[EngineLine]:
@@ -89,7 +95,7 @@ class Layout:
                 cost=lambda line: line.at[point].cell if point in line.at else None,
             )
 
-        return [*(label(i, name) for i, name in enumerate(self.labels)), *between, *map(at, self.points)]
+        return [*(label(i, name) for i, name in enumerate(self.labels)), *between, *map(at, self.points), *after]
 
     @property
     def timed(self) -> bool:
@@ -161,9 +167,11 @@ def _against_loop(layout: Layout) -> Table:
     columns = layout.columns(
         figure,
         ENGINE,
-        Column("library", library, droppable=True),
-        Column("error", _error, notes=lambda lines: [ERRORS]),
-        Column("compiling", _compiling, True, lambda lines: [COMPILING] if any(map(_compiling, lines)) else []),
+        after=(
+            Column("library", library, droppable=True),
+            Column("error", _error, notes=lambda lines: [ERRORS]),
+            Column("compiling", _compiling, True, lambda lines: [COMPILING] if any(map(_compiling, lines)) else []),
+        ),
     )
     return table_of(
         f"Engines against loop: {layout.where}",

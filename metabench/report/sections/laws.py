@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from metabench.record.cell import AXES, Cell, varying
 from metabench.report.axes import LINE_TECHNIQUES, OWN_AXES, in_title_order
-from metabench.report.bundles import Bundle, ids_of, is_partial, telling_apart
+from metabench.report.bundles import Bundle, grouped, ids_of, is_partial, telling_apart
 from metabench.report.noise import DRIFTING
 from metabench.report.numbers import NOTHING, time_text, trim
 from metabench.report.render.tables import Table, setting
@@ -76,12 +76,12 @@ class Growing:
 
 @section("Growth", place=50)
 def growth_tables(run: Run) -> Iterator[Table]:
-    """A table of times and one of memory for each axis that has a line of two values or more."""
+    """A table of times and one of memory for each machine and axis that has a line of two values or more."""
     notes: Sequence[str] = NOTES
-    for axis in GROWING:
-        settings = [lines for name, lines in growing_lines(run) if name == axis]
+    settings = grouped(growing_lines(run), lambda found: (first(found[1][0]).cell.machine, found[0]))
+    for (_, axis), found in settings.items():
         for measure in MEASURES:
-            groups = [made for lines in settings if (made := _rows(axis, lines, measure, run))]
+            groups = [made for _, lines in found if (made := _rows(axis, lines, measure, run))]
             if groups:
                 yield _table(axis, measure, groups, run, notes)
                 notes = ()  # once is enough
@@ -109,10 +109,10 @@ def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Ru
     columns: list[Column[Growing]] = [
         *axis_columns(*named),
         *_line_columns(rows, named),
-        *(_at(value, run, changing) for value in values),
         Column("growth", lambda row: _growth(row, axis, run)),
         Column("law", lambda row: law_text(row.scaling) if row.scaling else NOTHING),
         Column("theory", lambda row: verdict_text(row.scaling) if row.scaling else NOTHING),
+        *(_at(value, run, changing) for value in values),  # last: there may be more than a page is wide
     ]
     return table_of(
         f"{TITLES[measure]} with {GROWING[axis]}: {setting(cells[0], common, run.data_names)}",
