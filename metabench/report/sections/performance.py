@@ -201,16 +201,17 @@ def _table(profile: Profile) -> Table:
     if profile.kind == "algorithm":
         notes.append("Seeds that did not reach the target count as failures.")
     notes.append(f"All settings: {profile.common}.")
-    settings = list(zip(profile.settings, profile.counts, strict=True))
-    notes += [f"setting: {words} ({counted(many, profile.replicate)})" for words, many in settings[:MOST_NAMED]]
+    many = [f" ({counted(count, profile.replicate)})" * (len(set(profile.counts)) > 1) for count in profile.counts]
+    settings = list(zip(profile.settings, many, strict=True))
+    notes += [f"setting: {words}{count}" for words, count in settings[:MOST_NAMED]]
     if len(profile.settings) > MOST_NAMED:
         notes.append(f"and {len(profile.settings) - MOST_NAMED} more settings")
     if profile.left_out:
         few = f"settings, or with too few {profile.replicate}s of them"
         notes.append(f"Tried in too few of the {few}, and left out: {', '.join(profile.left_out)}.")
     if profile.not_shared:
-        many, words = len(profile.not_shared), profile.not_shared[0] if len(profile.not_shared) == 1 else ""
-        notes.append(f"Not tried by all of these, and left out: {words or counted(many, 'setting')}.")
+        lost, words = len(profile.not_shared), profile.not_shared[0] if len(profile.not_shared) == 1 else ""
+        notes.append(f"Not tried by all of these, and left out: {words or counted(lost, 'setting')}.")
     return table_of(
         f"Performance profile of {profile.kind}s: {profile.what}",
         f"Dolan–Moré performance profile: the share of {len(profile.settings)} settings in which the {profile.what} is "
