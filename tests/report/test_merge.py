@@ -73,6 +73,16 @@ def test_times_of_machines_are_never_in_one_ratio(merged):
     assert len(engines) == 2 and all(" on " in table.title for table in engines)
 
 
+def test_each_machine_has_a_table_of_costs_and_one_of_growth_of_its_own(run_of, row, tmp_path):
+    rows = [row(inner_steps=n, measure=["time"]) for n in (1, 5)]
+    machines = [(environment(), "slow"), (environment(**FAST), "fast")]
+    merge([run_of(rows, found, name) for found, name in machines], tmp_path / "merged")
+    tables = [t for section in document(read_run(tmp_path / "merged")).sections for t in section.tables]
+    for kind in ("Cost", "Time with inner steps"):
+        titles = [table.title for table in tables if table.title.startswith(kind)]
+        assert [sum(name in title for title in titles) for name in ("Test CPU", "Fast CPU")] == [1, 1], titles
+
+
 def test_the_table_of_machines_has_a_column_for_each(merged):
     (section,) = [section for section in document(merged).sections if section.title == "Machines"]
     (table,) = section.tables
