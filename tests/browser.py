@@ -35,6 +35,11 @@ def resize(opened: Any, width: int, height: int = 900) -> None:
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
+def medium(opened: Any, name: str) -> None:
+    """`print` for what a printer gets, `screen` for what is seen."""
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": name})
+
+
 def scheme(opened: Any, name: str) -> None:
     """`dark` or `light`, as the system would say."""
     features = [{"name": "prefers-color-scheme", "value": name}]

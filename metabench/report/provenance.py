@@ -6,6 +6,9 @@ from metabench.record.environment import Code, Machine
 from metabench.report.results import Run
 
 SHORT_COMMIT = 8
+UNKNOWN = "not known"
+REPEAT = "metabench run sweep.toml"
+"""The command that measures a run's sweep again; every run folder holds the file."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,25 @@ def code_of(run: Run) -> Code:
 def measured_at(run: Run) -> str:
     """Time at which a run began, UTC, ISO 8601; empty where it is not known."""
     return min((row.started for row in run.measurements if row.started), default="")
+
+
+def provenance(run: Run) -> tuple[tuple[str, str], ...]:
+    """Name and value: when, with which metabench and on which machine a run was measured, and how to repeat it."""
+    machine = run.environment.machine
+    began = measured_at(run) or (machine and machine.time) or ""
+    merged = sorted({row.run for row in run.measurements if row.run})
+    repeatable = run.environment.sweep.name and not run.environment.runs
+    return (
+        ("measured", f"{began[:16].replace('T', ' ')} UTC" if began else UNKNOWN),
+        ("metabench", "; ".join(merged) or _code_text(code_of(run))),
+        ("machine", run.environment.summary or UNKNOWN),
+        ("repeat with", REPEAT if repeatable else UNKNOWN),
+    )
+
+
+def _code_text(code: Code) -> str:
+    changes = ", with changes that were not committed" if code.dirty else ""
+    return f"version {code.version or UNKNOWN}, commit {code.commit or UNKNOWN}{changes}"
 
 
 def differing_conditions(base: Run, new: Run) -> Conditions:

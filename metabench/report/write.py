@@ -1,14 +1,18 @@
 """Writes what is derived from a run into its folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from metabench.files import replace_file
+from metabench.record.reading import MEASUREMENTS, SWEEP
+from metabench.report.answer import answer_of
 from metabench.report.document import Document, as_markdown, document
 from metabench.report.figures import figures
 from metabench.report.figures.base import FORMATS, PLOTS, image
 from metabench.report.provenance import revision_name
+from metabench.report.render.attachments import Attachment
 from metabench.report.render.latex import as_latex
-from metabench.report.render.page import document_page
+from metabench.report.render.run_page import run_page
 from metabench.report.results import curves_frame, read_run, samples_frame, to_frame
 
 
@@ -26,11 +30,20 @@ def write_report(folder: Path) -> Document:
         "curves.csv": curves_frame(run).to_csv(index=False, lineterminator="\n"),
         "tables.md": as_markdown(shown),
         "tables.tex": as_latex(shown, revision_name(run)),
-        "report.html": document_page(shown, [(figure, images["svg"]) for figure, images in drawn], run),
         **{f"{PLOTS}/{figure.name}.csv": figure.csv() for figure, _ in drawn},
     }
+    pictures = [(figure, images["svg"]) for figure, images in drawn]
+    texts["report.html"] = run_page(answer_of(run), shown, pictures, run, _carried(folder, texts))
     files = {folder / name: text.encode() for name, text in texts.items()}
     files |= {folder / PLOTS / f"{f.name}.{kind}": content for f, images in drawn for kind, content in images.items()}
     for file, content in files.items():
         replace_file(file, content)
     return shown
+
+
+def _carried(folder: Path, texts: Mapping[str, str]) -> list[Attachment]:
+    """What the page lists for a reader to save, and then what its figures link to."""
+    given = {name: (folder / name).read_bytes() for name in (MEASUREMENTS, SWEEP) if (folder / name).is_file()}
+    derived = {name: text.encode() for name, text in texts.items() if name.endswith(".csv")}
+    files = {**derived, **given}
+    return [Attachment(name, content, listed="/" not in name) for name, content in files.items()]

@@ -32,7 +32,7 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
     return zip(words[::2], words[1::2], strict=True)
 
 
-_SIGNS = {
+SIGNS = {
     **{sign: f"\\{sign}" for sign in "{}$&#_%"},
     **{sign: f"\\{name}{{}}" for sign, name in _pairs(_TEXT)},
     **{sign: f"$\\{name}$" for sign, name in _pairs(_MATHS)},
@@ -53,8 +53,8 @@ def latex(text: str) -> str:
 def _sign(sign: str) -> str:
     if sign == "\0":
         return "{}"
-    if sign in _SIGNS:
-        return _SIGNS[sign]
+    if sign in SIGNS:
+        return SIGNS[sign]
     if sign.isascii() or (sign.isalpha() and sign <= LAST_LATIN):
         return sign
     return f"\\texttt{{U+{ord(sign):04X}}}"

@@ -1,25 +1,34 @@
-"""A page of HTML that opens offline: tables and pictures in one file, and nothing fetched."""
+"""A page of HTML that opens offline: tables and figures in one file, and nothing fetched."""
 
+import re
 from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from metabench.report.document import Document, headline
+from metabench.report.answer import Answer
 from metabench.report.figures.base import PLOTS, Figure
 from metabench.report.numbers import true_value
+from metabench.report.render.attachments import Attachment
+from metabench.report.render.latex import SIGNS
 from metabench.report.render.tables import Table
-from metabench.report.results import Run
-from metabench.report.sections.appendix import rows_table
-from metabench.text import one_line
+from metabench.text import counted, one_line
 
+STYLES = ("page.css", "front.css", "filter.css", "print.css")
+SCRIPTS = ("address.js", "sort.js", "filter.js", "copy.js", "save.js", "print.js", "rows.js")
+"""Files beside this one, in the order in which the page holds them. The policy of the page names each by its hash."""
 LONG = 40
 """Characters, from which on the text of a cell goes on in the next line."""
-MANY_WARNINGS = 4  # more are folded, so that they do not hide the figures
+STATUS, OK = "status", "ok"
+COST, RATIO = re.compile(r"\b(time|memory|training)\b"), re.compile(r"^relative|÷|speed-up")
+"""What is in the title of a column that shows a cost, and of one that shows its ratio to another."""
+INTERVAL = re.compile(r" \[[^\[\]]*\].*")
+"""The interval of a figure, and the marks behind it."""
 
 
 @dataclass(frozen=True)
@@ -35,51 +44,119 @@ class Part:
     """Folded; the ids of cells in all other parts lead to the rows of its tables."""
 
 
-def document_page(shown: Document, drawn: Sequence[tuple[Figure, bytes]], run: Run) -> str:
-    """The text of a run's `report.html`: the table that says most, pictures, all other tables, all rows."""
-    first = headline(shown.sections)
-    parts = [Part("At a glance", " ".join(shown.how_to_read), (first,))] if first else []
-    parts += [Part("Pictures", "", (), drawn)] if drawn else []
-    for section in shown.sections:
-        tables = [table for table in section.tables if table is not first]
-        parts += [Part(section.title, "", tables)] if tables else []
-    everything = rows_table(run)
-    parts += [Part("Rows of the run", "", (everything,), appendix=True)] if everything.rows else []
-    return page(shown.title, shown.facts, shown.warnings, parts)
+@dataclass(frozen=True)
+class Front:
+    """What the page of a run begins with: enough for a reader who reads no further."""
+
+    answer: Answer
+    picture: tuple[Figure, bytes] | None = None
+    """The figure beside the answer, with its SVG."""
+    origin: Sequence[tuple[str, str]] = ()
+    """Name and value: when, with what and on what it was measured."""
+    how_to_read: str = ""
+    files: Sequence[Attachment] = ()
+    """Files that can be saved from the page."""
 
 
-def page(title: str, facts: Sequence[tuple[str, str]], warnings: Sequence[str], parts: Sequence[Part]) -> str:
-    """The whole page. Every text is escaped: a run's names and reasons are data."""
-    folder = files("metabench.report.render")
-    style, script, template = (folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js", "html.j2"))
+@dataclass(frozen=True)
+class Kinds:
+    """What the rows and figures of a page are of, so that a reader can choose among them."""
+
+    axes: Sequence[str] = ()
+    cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The value on each axis, by a cell's id."""
+
+    @property
+    def chips(self) -> list[tuple[str, list[str]]]:
+        """The axes on which cells differ, each with all of its values."""
+        values = [list(dict.fromkeys(kind[place] for kind in self.cells.values())) for place in range(len(self.axes))]
+        return [(axis, found) for axis, found in zip(self.axes, values, strict=True) if len(found) > 1]
+
+    def data(self, pictures: Sequence[Figure]) -> dict[str, Any]:
+        """What the filter's script reads: each kind once, and its number for each cell and figure."""
+        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(self.cells.values()))}
+        cells = {name: numbers[kind] for name, kind in self.cells.items()}
+        behind = {one.name: {name for text in one.frame["cells"] for name in text.split()} for one in pictures}
+        figures = {name: sorted({cells[cell] for cell in ids & cells.keys()}) for name, ids in behind.items()}
+        return {"axes": list(self.axes), "kinds": list(numbers), "cells": cells, "figures": figures}
+
+
+def page(
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    warnings: Sequence[str],
+    parts: Sequence[Part],
+    *,
+    front: Front | None = None,
+    kinds: Kinds | None = None,
+    plots: str = PLOTS,
+) -> str:
+    """The whole page. Every text is escaped: a run's names and reasons are data.
+
+    `plots` is the folder of the figures' CSVs, from that of the page.
+    """
+    kinds = kinds or Kinds()
+    pictures = [figure for part in parts for figure, _ in part.pictures]
+    styles, scripts = ([Markup(_read(name)) for name in names] for names in (STYLES, SCRIPTS))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
-    environment.globals |= {"true_value": true_value, "base64": _base64, "hash": _hash}
-    return environment.from_string(template).render(
+    environment.globals |= {"true_value": true_value, "counted": counted, "base64": _base64, "hashes": _hashes}
+    environment.globals |= {"interval": _interval, "classes_of": _classes}
+    return environment.from_string(_read("page.html.j2")).render(
         title=title,
         facts=facts,
         warnings=warnings,
         parts=parts,
+        front=front,
+        chips=kinds.chips,
+        data={**kinds.data(pictures), "latex": SIGNS},
         anchors=_anchors(parts),
-        style=Markup(style),
-        script=Markup(script),
-        plots=PLOTS,
+        styles=styles,
+        scripts=scripts,
+        plots=plots,
         long=LONG,
-        many_warnings=MANY_WARNINGS,
     )
+
+
+def _read(name: str) -> str:
+    return files("metabench.report.render").joinpath(name).read_text("utf-8")
 
 
 def _shown(value: object) -> str:
     return value if isinstance(value, Markup) else one_line(str(value))
 
 
+def _interval(text: str) -> Markup:
+    """A text, escaped, in which the interval of a figure is fainter than the figure."""
+    safe = str(escape(one_line(text)))
+    return Markup(INTERVAL.sub(r"<i>\g<0></i>", safe) if true_value(text) is not None else safe)
+
+
 def _base64(content: bytes) -> str:
     return b64encode(content).decode()
 
 
-def _hash(text: str) -> str:
-    return f"sha256-{_base64(sha256(text.encode()).digest())}"
+def _hashes(texts: Sequence[str]) -> str:
+    """The sources of a policy that lets just these texts be run or applied."""
+    return " ".join(f"'sha256-{_base64(sha256(text.encode()).digest())}'" for text in texts)
+
+
+def _classes(table: Table, front: bool) -> list[str]:
+    """A class for each column, or none.
+
+    `quiet` says nothing in this table, and stands aside where there is little room. In the tables of the front a phone
+    shows ratios of time and scores first, then `memory`, then what is `absolute`.
+    """
+
+    def one(place: int, column: str) -> str:
+        if column == STATUS and all(row[place] == OK for row in table.rows):
+            return "quiet"
+        if not front or not place or not COST.search(column):
+            return ""
+        return "absolute" if not RATIO.search(column) else "memory" if "memory" in column else ""
+
+    return [one(place, column) for place, column in enumerate(table.columns)]
 
 
 def _anchors(parts: Sequence[Part]) -> dict[str, tuple[str, int]]:
