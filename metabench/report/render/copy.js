@@ -82,8 +82,8 @@ for (const table of document.querySelectorAll("section.table table")) {
   summary.textContent = "Copy";
   summary.ariaLabel = `Copy the table: ${section.querySelector("h3").textContent}`;
   menu.append(summary);
-  menu.addEventListener("toggle", () => {
-    if (menu.children.length > 1) return;
+  summary.addEventListener("click", () => {
+    if (menu.children.length > 1) return; // made when it is first opened: a page has many tables
     const items = document.createElement("div");
     for (const [name, write] of Object.entries(formats)) {
       const button = document.createElement("button");

@@ -20,7 +20,7 @@ from metabench.report.render.tables import Table
 from metabench.text import counted, one_line
 
 STYLES = ("page.css", "front.css", "filter.css", "print.css")
-SCRIPTS = ("address.js", "sort.js", "filter.js", "copy.js", "save.js", "print.js", "rows.js")
+SCRIPTS = ("front.js", "address.js", "sort.js", "filter.js", "copy.js", "save.js", "print.js", "rows.js")
 """Files beside this one, in the order in which the page holds them. The policy of the page names each by its hash."""
 LONG = 40
 """Characters, from which on the text of a cell goes on in the next line."""

@@ -45,23 +45,25 @@ NOTES = ("Peak memory of one meta-iteration, by: allocator events.", "1 seed.")
 FAILED = "2 configurations ran out of memory."
 
 
-def answer(titles: tuple[str, ...]) -> Answer:
+def written(run: Path, target: Path, *titles: str) -> Path:
+    """A copy of a run folder, reported with an answer that has a table of each title."""
+    shutil.copytree(run, target)
+    (target / "sweep.toml").write_text("title = 'Every case once'\n", encoding="utf-8")
     rows = tuple((name, *ROW) for name in ALGORITHMS)
     tables = tuple(Table(title, "Time of one meta-iteration.", COLUMNS, rows, NOTES) for title in titles)
     ran, machine = "57 configurations × 3 repetitions in 13 min 46 s", "AMD EPYC, 2 cores, 24 GiB, torch 2.15.0"
-    return Answer(QUESTION, ran, machine, tables, SENTENCES, "Two measurements differ by up to 15 %.", (FAILED,))
+    answer = Answer(QUESTION, ran, machine, tables, SENTENCES, "Two measurements differ by up to 15 %.", (FAILED,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metabench.report.write.answer_of", lambda run: answer)
+        write_report(target)
+    return target
 
 
 @pytest.fixture(scope="module")
 def folder(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder whose answer is as long as that of a default run."""
-    target = Path(shutil.copytree(synthetic, tmp_path_factory.mktemp("used") / "synthetic"))
-    (target / "sweep.toml").write_text("title = 'Every case once'\n", encoding="utf-8")
     titles = ("Omniglot, 5-way 1-shot, conv4-64, inner steps 3", "Sinusoids, 10 points, mlp-40x2, inner steps 5")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metabench.report.write.answer_of", lambda run: answer(titles))
-        write_report(target)
-    return target
+    return written(synthetic, tmp_path_factory.mktemp("used") / "synthetic", *titles)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,18 @@ def test_a_desk_shows_the_whole_answer_without_scrolling(page):
     boxes = "return [...document.querySelectorAll('.front .wide')].map((box) => box.scrollWidth - box.clientWidth)"
     assert page.execute_script(boxes) == [0, 0]
     assert seen(page, ".about p, .front .notes p, .warning li") == []  # folded
+
+
+def test_a_figure_taller_than_the_answer_is_cut_until_it_is_asked_for(opened, synthetic, tmp_path):
+    resize(opened, 1440)
+    visit(opened, written(synthetic, tmp_path / "short"))
+    heights = """const [box, figure] = [".front > .picture", ".front figure"].map((e) => document.querySelector(e));
+      return [box.clientHeight, figure.scrollHeight]"""
+    box, figure = opened.execute_script(heights)
+    assert box < figure
+    opened.find_element("css selector", ".more").click()
+    box, figure = opened.execute_script(heights)
+    assert box >= figure - 1 and seen(opened, ".more") == []
 
 
 def test_a_phone_shows_sentences_and_the_first_table_with_ratios_and_scores_first(page):
@@ -185,7 +199,8 @@ def test_the_address_keeps_filter_and_sort(page, folder):
     page.find_element("id", "filter").send_keys("cost")
     page.execute_script("document.querySelector('main section.table:not([hidden]) thead button').click()")
     page.execute_script("document.querySelectorAll('.front thead button')[1].click()")
-    state = """return [document.querySelector("main").innerText, document.querySelector(".filter output").value,
+    state = """const rows = [...document.querySelectorAll("main tr")].filter((row) => !row.closest("[hidden]"));
+      return [rows.map((row) => row.textContent), document.querySelector(".filter output").value,
       [...document.querySelectorAll("[aria-sort=ascending]")].map((e) => e.innerText),
       [...document.querySelectorAll(".chips [aria-pressed=true]")].map((e) => e.innerText)]"""
     before, where = page.execute_script(state), page.current_url
