@@ -266,3 +266,17 @@ def test_a_dark_system_gets_a_dark_page_with_pictures_on_white(opened):
     assert brightness("body") < 150 and brightness("td") < 150
     assert brightness("figure img") == 3 * 255
     scheme(opened, "light")
+
+
+def test_a_page_of_no_run_filters_and_says_nothing_on_the_console(opened, tmp_path):
+    tables = [Table("first", "", ("name", "value"), (("maml", "1"), ("anil", "2")), ("a note",))]
+    tables.append(Table("second", "", ("name",), (("reptile",),)))
+    facts = (("machine", "a machine"),)
+    (tmp_path / "page.html").write_text(page("Title", facts, ("be careful",), [Part("Part", "", tables)]), "utf-8")
+    opened.get(address(tmp_path / "page.html"))
+    opened.find_element("id", "filter").send_keys("anil")
+    rows = "return [...document.querySelectorAll('main tbody tr')].filter((r) => r.checkVisibility()).length"
+    assert opened.execute_script(rows) == 1
+    assert opened.find_element("css selector", ".filter output").text == "1 of 2 tables, 1 of 3 rows"
+    assert opened.find_element("css selector", "dd").text == "a machine"
+    assert opened.get_log("browser") == []
