@@ -89,12 +89,8 @@ def page(
     *,
     front: Front | None = None,
     kinds: Kinds | None = None,
-    plots: str = PLOTS,
 ) -> str:
-    """The whole page. Every text is escaped: a run's names and reasons are data.
-
-    `plots` is the folder of the figures' CSVs, from that of the page.
-    """
+    """The whole page. Every text is escaped: a run's names and reasons are data."""
     kinds = kinds or Kinds()
     pictures = [figure for part in parts for figure, _ in part.pictures]
     styles, scripts = ([Markup(_read(name)) for name in names] for names in (STYLES, SCRIPTS))
@@ -114,7 +110,7 @@ def page(
         anchors=_anchors(parts),
         styles=styles,
         scripts=scripts,
-        plots=plots,
+        plots=PLOTS,
         long=LONG,
     )
 
