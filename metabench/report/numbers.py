@@ -41,6 +41,17 @@ class Valued(str):
         return made
 
 
+class Linked(str):
+    """A text that leads somewhere on a page: `address` is a file beside the page, or a place on it."""
+
+    address: str
+
+    def __new__(cls, text: str, address: str) -> Self:
+        made = super().__new__(cls, text)
+        made.address = address
+        return made
+
+
 def true_value(text: str) -> float | None:
     """What a cell of a table sorts by: a figure's value, or the number that the text is; None for all else."""
     if isinstance(text, Valued):

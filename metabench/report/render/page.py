@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from metabench.report.answer import Answer
 from metabench.report.figures.base import PLOTS, Figure
-from metabench.report.numbers import true_value
+from metabench.report.numbers import Linked, true_value
 from metabench.report.render.attachments import Attachment
 from metabench.report.render.latex import SIGNS
 from metabench.report.render.tables import Table
@@ -42,6 +42,8 @@ class Part:
     """Figures, each with its SVG."""
     appendix: bool = False
     """Folded; the ids of cells in all other parts lead to the rows of its tables."""
+    charts: Markup | None = None
+    """Small figures, already written as HTML; each reflows with the page."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,9 @@ def _shown(value: object) -> str:
 
 
 def _interval(text: str) -> Markup:
-    """A text, escaped, in which the interval of a figure is fainter than the figure."""
+    """A text, escaped, in which the interval of a figure is fainter than the figure, and a link is one."""
+    if isinstance(text, Linked):
+        return Markup('<a href="{}">{}</a>').format(text.address, one_line(text))
     safe = str(escape(one_line(text)))
     return Markup(INTERVAL.sub(r"<i>\g<0></i>", safe) if true_value(text) is not None else safe)
 
