@@ -33,10 +33,18 @@ app.add_typer(data_app, name="data")
 KINDS = ("algorithms", "engines", "models", "tasks", "sweeps")
 
 
+def _leave_torch_alone() -> None:
+    """Spare the garbage collector's last round, which would look at all of torch: half a second that frees nothing.
+
+    Triton, where it was loaded, would take all that is spared for leaks, and print thirty lines of them.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2, without a traceback."""
-    # The garbage collector's last round would look at all of torch, which takes half a second and frees nothing.
-    atexit.register(gc.freeze)
+    atexit.register(_leave_torch_alone)
     try:
         guard_output()
         try:
