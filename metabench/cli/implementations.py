@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metabench.cli.options import AsJson, DataDir, check_device, fail, with_cell_options
+from metabench.cli.options import LEFT_OUT, AsJson, DataDir, check_device, fail, with_cell_options
 from metabench.errors import UserError
 from metabench.record.measurement import Measurement
 from metabench.registry import Registry
@@ -75,6 +75,7 @@ def profile(
     peaks: Annotated[bool, typer.Option(help="Measure the machine's peaks, which takes 5 s.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder; by default profiles/IMPLEMENTATION-TIME.")] = None,
     data_dir: DataDir = None,
+    full: Annotated[bool, typer.Option("--full", help="Print all tables, not the summary alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show where the time and the memory of a meta-iteration go: phases, operators, a trace, a flame graph.
@@ -89,20 +90,22 @@ def profile(
     os.environ.update(bounded_spinning(os.environ))
     from metabench.errors import Diverged, Incorrect
     from metabench.profile.measuring import cell_of, profiled
-    from metabench.profile.tables import as_json as figures
-    from metabench.profile.write import as_text, write_profile
+    from metabench.profile.plain_data import as_json as figures
+    from metabench.profile.terminal import as_text
+    from metabench.profile.write import write_profile
 
     chosen = cell_of(implementation, cell, default_threads())
     check_device({chosen.device})
     if not 0 <= seconds <= 3600:
         raise UserError("--seconds takes a number from 0 to 3600")
+    asked = {axis: value for axis, value in cell.items() if value != LEFT_OUT.get(axis)}
     folder = out or Path("profiles") / f"{chosen.algorithm}-{chosen.engine}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     try:
-        found = profiled(chosen, data_dir, seconds, peaks)
+        found = profiled(chosen, data_dir, seconds, peaks, asked)
     except (Incorrect, Diverged) as error:
         fail(f"{chosen.implementation} is not profiled: {error}", 1)
     write_profile(found, folder)
-    print(strict_json(figures(found)) if as_json else f"{as_text(found)}\n\nprofile: {printable(str(folder))}")
+    print(strict_json(figures(found)) if as_json else as_text(found, folder, full))
 
 
 def verify(

@@ -1,6 +1,7 @@
 """All that a profile is made of: proved right first, then timed, then recorded, then counted."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import torch
 from msgspec import to_builtins
 
 from metabench.correctness.gate import gate, refuse
+from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported, UserError
 from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.measure.launches import launches_in
 from metabench.measure.marks import divisible
 from metabench.measure.phases import PhaseBudget, Phases
 from metabench.measure.roofline import measure_peaks, step_bytes, step_flops
-from metabench.profile.recording import recorded
+from metabench.profile.crowding import Crowding, watch
+from metabench.profile.recording import Recording, recorded
 from metabench.profile.trace import Trace
 from metabench.record.cell import Cell
 from metabench.record.measurement import Launches, Peaks
@@ -37,14 +40,22 @@ class Profile:
     foreign: bool
     """Whether its arrays are not torch's: then no memory is seen."""
     phases: Phases
-    trace: Trace
-    text: str
-    """The Chrome trace."""
+    recording: Recording
     launches: Launches | None
     """What the recorded iteration asks of a GPU; None on a processor."""
     flops: int
     bytes: int
     peaks: Peaks | None
+    crowding: Crowding
+    alternative: str
+    """An engine that may be faster and carries the algorithm; empty where none is known to be worth a try."""
+    asked: Mapping[str, Any]
+    """The axes that were asked for, so that commands can be given for the same setting."""
+
+    @property
+    def trace(self) -> Trace:
+        """The recorded iteration that is kept whole."""
+        return self.recording.trace
 
 
 def cell_of(implementation: str, axes: Mapping[str, Any], cores: int) -> Cell:
@@ -57,7 +68,9 @@ def cell_of(implementation: str, axes: Mapping[str, Any], cores: int) -> Cell:
     return cell
 
 
-def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> Profile:
+def profiled(
+    cell: Cell, data_dir: Path | None, seconds: float, peaks: bool, asked: Mapping[str, Any] | None = None
+) -> Profile:
     """Profile a cell in this process.
 
     `seconds` are for the phases, and as many again for the recording; 5 s go to the machine's peaks if asked for.
@@ -76,8 +89,10 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
     for stage in workload.ends:
         refuse(gate(stage, workload.build(stage), distribution, device).fault)
     refuse(workload.proof(meta).before(workload.repeatable(meta).iteration))
+    crowding = watch()
     phases = measured_phases(workload, meta, PhaseBudget(seconds=seconds, most=4000))
-    text, trace = recorded(lambda marks: workload.repeatable(meta, marks), device, seconds)
+    recording = recorded(lambda marks: workload.repeatable(meta, marks), device, seconds)
+    crowded = crowding()
     like = next(iter(meta.values()))
     episodes = workload.sampler(like)()
     stage = workload.stage(1.0)
@@ -89,13 +104,31 @@ def profiled(cell: Cell, data_dir: Path | None, seconds: float, peaks: bool) -> 
         divisible(workload.engine),
         workload.engine.foreign is not None,
         phases,
-        trace,
-        text,
-        launches_in(text, 1) if device.type == "cuda" else None,
+        recording,
+        launches_in(recording.text, 1) if device.type == "cuda" else None,
         in_precision(cell, step_flops)(stage, episodes, meta),
         in_precision(cell, step_bytes)(stage, episodes, meta),
         measure_peaks(cell.threads, dtype, device) if peaks else None,
+        crowded,
+        alternative_to(workload),
+        asked or {},
     )
+
+
+def alternative_to(workload: Workload) -> str:
+    """An engine of torch that may be faster: one that takes all tasks at once, or else one that compiles.
+
+    Empty for an engine that compiles already, and where no such engine carries the algorithm.
+    """
+    now, several = workload.engine, workload.cell.meta_batch > 1
+    own = [(name, engine) for name, engine in ENGINES if not engine.library]
+    batched = [entry for entry in own if entry[1].concurrent_tasks and several and not now.concurrent_tasks]
+    compiling = [entry for entry in own if entry[1].compiles]
+    for name, engine in [] if now.compiles else [*batched, *compiling]:
+        with suppress(Unsupported):
+            engine.build(workload.stage(1.0))
+            return name
+    return ""
 
 
 def peaks_of(profile: Profile) -> dict[str, Any] | None:

@@ -1,11 +1,15 @@
 """The figures of a profile: its phases, its flame graph, its memory."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import pandas as pd
 
 from metabench.measure.marks import SAMPLING
 from metabench.profile.measuring import Profile
 from metabench.profile.tables import where
 from metabench.profile.trace import Trace, folded, levels
+from metabench.profile.trust import is_vague, told_share
 from metabench.record.timing import PHASES
 from metabench.report.figures.axes import Axis, even_axis
 from metabench.report.figures.base import Figure, Group, Panel, Spec, frame_of
@@ -13,6 +17,8 @@ from metabench.report.figures.marks import beside, layer, only, rows_channel
 from metabench.report.figures.phases import COLOURS, phase_channel, phase_ink, time_axis
 from metabench.report.figures.style import INK, PAPER
 from metabench.report.numbers import bytes_text, duration_text
+from metabench.report.phases import phase_word
+from metabench.statistics.ratios import Interval
 
 LEAST_SHARE = 0.002
 """Share of the whole: a narrower piece of a flame graph is not seen."""
@@ -39,14 +45,16 @@ def _figure(profile: Profile, name: str, title: str, says: str, panel: Panel) ->
 def _phases(profile: Profile) -> Figure:
     rows = []
     for name, part in profile.phases.seconds.items():
-        share = "" if name == SAMPLING else f", {100 * part.value / profile.phases.total:.0f} %"
+        time = Interval(part.value, part.low, part.high)
+        shown = f"at most {duration_text(time.high)}" if is_vague(time) else str(duration_text(time.value))
+        share = "" if name == SAMPLING else f", {told_share(time, profile.phases.total)}"
         own = {"seconds": part.value, "low": part.low, "high": part.high}
-        rows.append({"phase": name, **own, "text": f"{duration_text(part.value)}{share}", "cells": profile.cell.id})
+        rows.append({"phase": phase_word(name), **own, "text": f"{shown}{share}", "cells": profile.cell.id})
     frame = frame_of(rows)
     x, y = time_axis(1.2 * frame["high"].max()), rows_channel("phase", list(frame["phase"]))
     text = {"type": "text", "align": "left", "dx": 6, "color": INK}
     layers = [
-        layer({"type": "bar", "height": 14}, x=x.at("seconds"), y=y, color=_colours(list(frame["phase"]))),
+        layer({"type": "bar", "height": 14}, x=x.at("seconds"), y=y, color=_coloured(frame) | {"legend": None}),
         layer({"type": "rule", "color": INK}, x=x.at("low"), x2={"field": "high"}, y=y),
         layer(text, x=x.at("high"), y=y, text={"field": "text"}),
     ]
@@ -55,8 +63,11 @@ def _phases(profile: Profile) -> Figure:
     return _figure(profile, "phases", "Where the time of a meta-iteration goes", says, panel)
 
 
-def _colours(used: list[str]) -> Spec:
-    return phase_channel(used) | {"legend": None}
+def _coloured(frame: pd.DataFrame, channel: Callable[[Sequence[str]], Spec] = phase_channel) -> Spec:
+    """The channel of the phases that a frame has, by the words that they have in it."""
+    used = [name for name in COLOURS if phase_word(name) in set(frame["phase"])]
+    made = channel(used)
+    return made | {"scale": made["scale"] | {"domain": [phase_word(name) for name in used]}}
 
 
 class Piece(NamedTuple):
@@ -74,7 +85,6 @@ def _flame(profile: Profile) -> Figure:
     depth, whole = 1 + max(piece.depth for piece in found), sum(piece.seconds for piece in found if piece.depth == 0)
     rows = [{**piece._asdict(), "end": piece.start + piece.seconds, "cells": profile.cell.id} for piece in found]
     frame = frame_of(rows)
-    used = [name for name in COLOURS if name in set(frame["phase"])]
     x, y = time_axis(whole, "of the recorded iteration"), Axis("", "linear", (-0.5, depth - 0.5), drawn=False)
     sides = [{"calculate": f"datum.depth {end} 0.46", "as": name} for name, end in (("below", "-"), ("above", "+"))]
     across = {"x": x.at("start"), "x2": {"field": "end"}, "y": y.at("below"), "y2": {"field": "above"}}
@@ -87,14 +97,20 @@ def _flame(profile: Profile) -> Figure:
     at = {"x": x.at("middle"), "y": y.at("depth"), "text": {"field": "text"}}
     written = {"type": "text", "fontSize": 9}
     layers = [
-        layer(rect, *sides, only("datum.depth === 0"), **across, color=_colours(used)),
-        layer(rect | {"opacity": 0.5}, *sides, only("datum.depth > 0"), **across, color=_colours(used)),
-        *beside(words, [layer(written, only("datum.depth === 0"), **at, fill=phase_ink(used))]),
+        layer(rect, *sides, only("datum.depth === 0"), **across, color=_coloured(frame) | {"legend": None}),
+        layer(
+            rect | {"opacity": 0.5},
+            *sides,
+            only("datum.depth > 0"),
+            **across,
+            color=_coloured(frame) | {"legend": None},
+        ),
+        *beside(words, [layer(written, only("datum.depth === 0"), **at, fill=_coloured(frame, phase_ink))]),
         *beside(words, [layer(written | {"color": INK}, only("datum.depth > 0"), **at)]),
     ]
     says = (
-        "The recorded iteration: phases at the bottom, above them the operators called in them; the width is time, the "
-        "profiler's own work included. A phase with nothing above it is outside of operators: Python and bookkeeping."
+        "The shortest recorded iteration: phases at the bottom, above them the operators called in them; the width is "
+        "time, the profiler's own work included. A phase with nothing above it is outside of operators, in Python."
     )
     return _figure(profile, "flame", "Phases and their operators", says, Panel("", frame, layers, WIDTH, 24 * depth))
 
@@ -121,7 +137,8 @@ def pieces(trace: Trace) -> list[Piece]:
         starts[stack[:-1]] = start + widths[stack]
         starts[stack] = start
         if widths[stack] >= LEAST_SHARE * trace.seconds:
-            found.append(Piece(stack[0], len(stack) - 1, stack[-1], start, widths[stack]))
+            name = stack[-1] if len(stack) > 1 else phase_word(stack[0])
+            found.append(Piece(phase_word(stack[0]), len(stack) - 1, name, start, widths[stack]))
     return found
 
 
@@ -130,27 +147,32 @@ def _memory(profile: Profile) -> Figure:
     top = max(found, key=lambda level: level.bytes)
     ends = [*(level.moment for level in found[1:]), profile.trace.seconds]
     rows = [
-        {"moment": level.moment, "bytes": level.bytes, "phase": level.phase, "until": end, "cells": profile.cell.id}
+        {
+            "moment": level.moment,
+            "bytes": level.bytes,
+            "phase": phase_word(level.phase),
+            "until": end,
+            "cells": profile.cell.id,
+        }
         for level, end in zip(found, ends, strict=True)
     ]
     frame = frame_of(rows)
-    used = [name for name in COLOURS if name in set(frame["phase"])]
     x = time_axis(profile.trace.seconds, "of the recorded iteration")
     y = even_axis("live memory", top.bytes, "memory")
     right = top.moment > profile.trace.seconds / 2
-    peak = [{"moment": top.moment, "bytes": top.bytes, "text": f"peak {bytes_text(top.bytes)}, in {top.phase}"}]
+    peak = [
+        {"moment": top.moment, "bytes": top.bytes, "text": f"peak {bytes_text(top.bytes)}, in {phase_word(top.phase)}"}
+    ]
     text = {"type": "text", "align": "right" if right else "left", "dx": -6 if right else 6, "dy": -8, "color": INK}
     at = {"x": x.at("moment"), "y": y.at("bytes")}
     layers = [
-        layer(
-            {"type": "rect", "strokeWidth": 0}, **at, x2={"field": "until"}, y2={"datum": 0}, color=phase_channel(used)
-        ),
+        layer({"type": "rect", "strokeWidth": 0}, **at, x2={"field": "until"}, y2={"datum": 0}, color=_coloured(frame)),
         layer({"type": "line", "interpolate": "step-after", "color": INK, "strokeWidth": 0.7}, **at),
         *beside(
             peak,
             [layer({"type": "point", "filled": True, "color": INK}, **at), layer(text, **at, text={"field": "text"})],
         ),
     ]
-    says = "Bytes of tensors live in one recorded iteration above those at its start; the colour is the phase."
+    says = "Bytes of tensors live in the shortest recorded iteration above those at its start; the colour is the phase."
     panel = Panel("", frame, layers, WIDTH - 60, 240)
     return _figure(profile, "memory", "Live memory over a meta-iteration", says, panel)

@@ -1,9 +1,10 @@
-"""One meta-iteration under torch's profiler, with a range for each phase: gives the text of a Chrome trace."""
+"""Meta-iterations under torch's profiler, with a range for each phase: a Chrome trace, and what operators took."""
 
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from torch.profiler import ProfilerActivity, profile
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.marks import Marks, Stamp
 from metabench.measure.memory import quiet_kineto
-from metabench.profile.trace import RANGE, Trace, parse
+from metabench.profile.trace import RANGE, OperatorTime, Trace, by_name, over_iterations, parse
+from metabench.record.timing import Summary
+from metabench.statistics.intervals import summarise
 
-TRIES = 40
+LEAST, MOST = 10, 40
+"""How many meta-iterations are recorded: with fewer, medians of operators would have no interval to speak of."""
 
 
 def ranges(on_gpu: bool) -> Stamp:
@@ -40,20 +44,40 @@ def ranges(on_gpu: bool) -> Stamp:
     return stamp
 
 
-def recorded(run: Callable[[Marks], Callable[[], object]], device: torch.device, seconds: float) -> tuple[str, Trace]:
-    """The Chrome trace of one meta-iteration, as text and as data. `run` gives one that marks.
+@dataclass(frozen=True)
+class Recording:
+    """Several meta-iterations under the profiler, of which one is kept whole."""
 
-    The shortest of as many as there are seconds for: another program's slice of the processor would stand in it as an
-    operator's time.
-    """
+    text: str
+    """Chrome trace of the shortest, in which least of other programs can stand."""
+    trace: Trace
+    """Phases, operators and allocations of that trace."""
+    seconds: Summary
+    """Time of a recorded meta-iteration, the profiler's own work included."""
+    operators: tuple[OperatorTime, ...]
+    """All operators, with medians over the recorded meta-iterations."""
+
+    @property
+    def in_operators(self) -> float:
+        """Seconds of a typical recorded meta-iteration in all operators: the sum of their self times."""
+        return sum(each.own.value for each in self.operators)
+
+
+def recorded(run: Callable[[Marks], Callable[[], object]], device: torch.device, seconds: float) -> Recording:
+    """Meta-iterations under the profiler, as many as there are seconds for. `run` gives one that marks its phases."""
     marks = Marks(ranges(device.type == "cuda"))
     call = run(marks)
     call()
     begin = time.perf_counter()
-    found = [_trace(call, device)]
-    while len(found) < TRIES and time.perf_counter() - begin < seconds:
-        found.append(_trace(call, device))
-    return min(found, key=lambda pair: pair[1].seconds)
+    text, shortest = _trace(call, device)
+    taken, kinds = [shortest.seconds], [by_name(shortest.operators)]
+    while len(taken) < LEAST or (len(taken) < MOST and time.perf_counter() - begin < seconds):
+        written, trace = _trace(call, device)
+        taken.append(trace.seconds)
+        kinds.append(by_name(trace.operators))
+        if trace.seconds < shortest.seconds:
+            text, shortest = written, trace
+    return Recording(text, shortest, summarise(taken), tuple(over_iterations(kinds)))
 
 
 def _trace(call: Callable[[], object], device: torch.device) -> tuple[str, Trace]:

@@ -2,11 +2,13 @@
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from metabench.measure.launches import DEVICE
+from metabench.statistics.intervals import Interval, median_interval
 
 RANGE = "phase: "
 """What the name of a phase's range begins with."""
@@ -174,13 +176,41 @@ class OperatorKind:
     """Seconds, without operators that it called."""
 
 
-def by_name(operators: Iterable[Operator]) -> list[OperatorKind]:
-    """The operators, those that took longest first."""
-    found: dict[str, tuple[int, float]] = {}
+def by_name(operators: Iterable[Operator]) -> dict[str, OperatorKind]:
+    """The operators of one iteration."""
+    found: dict[str, OperatorKind] = {}
     for operator in operators:
-        calls, own = found.get(operator.span.name, (0, 0.0))
-        found[operator.span.name] = (calls + 1, own + operator.own)
-    return sorted((OperatorKind(name, *figures) for name, figures in found.items()), key=lambda kind: -kind.own)
+        kind = found.get(operator.span.name, OperatorKind(operator.span.name, 0, 0.0))
+        found[kind.name] = OperatorKind(kind.name, kind.calls + 1, kind.own + operator.own)
+    return found
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """All calls of one operator in a typical iteration: medians over several that were recorded."""
+
+    name: str
+    calls: int
+    own: Interval
+    """Seconds, without operators that it called."""
+
+
+def over_iterations(found: Sequence[Mapping[str, OperatorKind]]) -> list[OperatorTime]:
+    """The operators of several iterations with medians over them, those that take longest first.
+
+    A slice of the processor that another program took stands in one operator of one iteration: the median has no part
+    of it.
+    """
+    times = []
+    for name in dict.fromkeys(name for one in found for name in one):
+        kinds = [one.get(name, OperatorKind(name, 0, 0.0)) for one in found]
+        own = sorted(kind.own for kind in kinds)
+        times.append(
+            OperatorTime(
+                name, round(median(kind.calls for kind in kinds)), Interval(median(own), *median_interval(own))
+            )
+        )
+    return sorted(times, key=lambda each: -each.own.value)
 
 
 @dataclass(frozen=True)

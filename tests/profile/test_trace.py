@@ -6,7 +6,18 @@ import pytest
 
 from metabench.measure.launches import covered
 from metabench.profile.pictures import pieces
-from metabench.profile.trace import RANGE, Span, by_name, folded, folded_text, gaps, levels, parse
+from metabench.profile.trace import (
+    RANGE,
+    OperatorKind,
+    Span,
+    by_name,
+    folded,
+    folded_text,
+    gaps,
+    levels,
+    over_iterations,
+    parse,
+)
 
 
 def event(name, ts, dur, cat="cpu_op", tid=1):
@@ -64,11 +75,29 @@ def test_calls_are_nested_and_belong_to_the_phase_of_their_start(trace):
     assert [o.span.name for o in trace.operators if o.computes] == [
         *("aten::t", "aten::addmm", "aten::relu", "aten::mul", "aten::mul")
     ]
-    assert [(k.name, k.calls, us(k.own)) for k in by_name(trace.operators)][:2] == [
-        ("aten::mul", 2, 35),
-        ("aten::addmm", 1, 25),
-    ]
+    found = by_name(trace.operators)
+    assert (found["aten::mul"].calls, us(found["aten::mul"].own)) == (2, 35)
+    assert (found["aten::addmm"].calls, us(found["aten::addmm"].own)) == (1, 25)
     assert us(covered(o.span for o in trace.operators)) == 40 + 10 + 50 + 5
+
+
+def test_one_preemption_is_not_in_the_medians_over_iterations():
+    """Ten iterations in which `expand` takes 10 µs, and one in which another program took the processor from it."""
+    found = [
+        {"aten::mm": OperatorKind("aten::mm", 4, 1e-3), "aten::expand": OperatorKind("aten::expand", 17, 10e-6)}
+        for _ in range(10)
+    ]
+    found[3] = found[3] | {"aten::expand": OperatorKind("aten::expand", 17, 8.13e-3)}
+    first, second = over_iterations([*found, {"aten::mm": OperatorKind("aten::mm", 4, 1e-3)}])
+    assert (first.name, first.calls, first.own.value) == ("aten::mm", 4, 1e-3)
+    assert (second.name, second.calls) == ("aten::expand", 17)
+    assert us(second.own.value) == us(second.own.high) == us(second.own.low) == 10
+
+
+def test_the_interval_over_iterations_is_that_of_the_median():
+    found = [{"a": OperatorKind("a", 1, float(number))} for number in range(1, 11)]
+    (one,) = over_iterations(found)
+    assert (one.own.value, one.own.low, one.own.high) == (5.5, 2, 9)  # 98 %: the first step to cover 95 % of n = 10
 
 
 def test_stacks_add_up_to_the_iteration(trace):
@@ -82,11 +111,11 @@ def test_stacks_add_up_to_the_iteration(trace):
 def test_a_flame_graph_lays_children_on_their_parents(trace):
     found = pieces(trace)
     assert [(p.name, us(p.start), us(p.seconds)) for p in found if p.depth == 0] == [
-        ("query", 0, 100),
+        ("query loss (forward)", 0, 100),
         ("outer backward", 100, 100),
     ]
     linear = next(p for p in found if p.name == "aten::linear")
-    above = [p for p in found if p.phase == "query" and p.depth == 2]
+    above = [p for p in found if p.phase == "query loss (forward)" and p.depth == 2]
     assert [p.name for p in above] == ["aten::addmm", "aten::t"]  # the wider first
     assert us(above[0].start) == us(linear.start) and us(above[1].start) == us(above[0].start + above[0].seconds)
 
