@@ -1,5 +1,6 @@
 """The commands that read run folders: `report`, `merge`, `compare`, `history`, `claims` and `forecast`."""
 
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from metabench.text import counted, printable, strict_json
 Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
 MOST_TASKS, MOST_DEVICES = 1_000_000, 65_536
 LONGEST_COUNT = 10  # digits
+DEFAULT_WIDTH = 100  # columns, where the terminal does not say
 Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
 
 
@@ -118,27 +120,32 @@ def _measured(
 
 def history(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for history.md, history.csv and plots/.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for history.html, history.md and history.csv.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """How the time of each cell went from revision to revision: a table a machine, a plot a cell, change points."""
-    from metabench.report.compare.history import find_runs, histories, history_table
+    """Tell how the time of each configuration went from commit to commit, on each machine, and where it changed.
+
+    Configurations that were measured at a single commit are counted, and not shown.
+    """
+    from metabench.report.compare.history import changes_table, find_runs, histories, history_table
+    from metabench.report.compare.history_terminal import fitted
     from metabench.report.compare.history_write import write_history
     from metabench.report.provenance import revision_commit
-    from metabench.report.render.tables import plain, table_json
+    from metabench.report.render.tables import table_json
     from metabench.report.results import read_run
     from metabench.sweep.worktrees import commit_dates
 
     read = [read_run(folder) for folder in find_runs(runs)]
     found = histories(read, commit_dates(Path(), {commit for run in read if (commit := revision_commit(run))}))
-    plots = write_history(found, out) if out else []
-    tables = [history_table(each) for each in found]
+    pages = write_history(found, out) if out else []
     if as_json:
-        print(strict_json({"tables": [table_json(table) for table in tables]}))
+        print(strict_json({"tables": [table_json(history_table(each)) for each in found]}))
         return
-    print("\n\n".join(plain(table) for table in tables))
+    width = shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns
+    print("\n\n".join(fitted(changes_table(each), width) for each in found))
     if out:
-        print(f"\nhistory: {out / 'history.md'}, {out / 'history.csv'}, {len(plots)} plots")
+        written = ", ".join(printable(str(file)) for file in [*pages, out / "history.md", out / "history.csv"])
+        print(f"\nhistory: {written}")
 
 
 def merge(

@@ -163,12 +163,17 @@ def test_a_committed_run_compared_with_itself_has_no_difference(capsys):
 
 
 def test_history(metabench, slower, tmp_path):
+    done = metabench("history", ".")
+    assert done.returncode == 0, done.stderr
+    assert "no history yet" in done.stdout and "1 configuration was measured at a single commit" in done.stdout
+    described = json.loads((slower[1] / "environment.json").read_text(encoding="utf-8"))
+    described["machine"]["metabench"]["commit"] = "f" * 40
+    (slower[1] / "environment.json").write_text(json.dumps(described), encoding="utf-8")
     done = metabench("history", ".", "--out", "told")
     assert done.returncode == 0, done.stderr
-    assert "(base)" in done.stdout
-    assert "(new)" in done.stdout
-    assert (tmp_path / "told" / "history.md").exists()
-    assert len(list((tmp_path / "told" / "plots").glob("*.svg"))) == 1
+    assert "last ÷ first" in done.stdout and "3.00" in done.stdout
+    assert {file.name for file in (tmp_path / "told").iterdir()} == {"history.html", "history.md", "history.csv"}
+    assert "ffffffff" in (tmp_path / "told" / "history.md").read_text(encoding="utf-8")
 
 
 def test_claims(metabench, tmp_path):

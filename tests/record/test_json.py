@@ -94,8 +94,8 @@ def test_merge(folder, tmp_path):
     assert found["folder"] == str(tmp_path / "merged") and found["sections"]
 
 
-def test_history(folder):
-    (table,) = told("history", str(folder), str(RUNS / "default"))["tables"]
+def test_history():
+    (table,) = told("history", str(RUNS / "default-calm"), str(RUNS / "default"))["tables"]
     assert is_table(table) and len(table["rows"]) == len(table["cells"]) > 10
 
 

@@ -1,4 +1,4 @@
-"""Many runs side by side: how the time of each cell went from revision to revision, on each machine."""
+"""Many runs side by side: how the time of each configuration went from commit to commit, on each machine."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,10 @@ import pandas as pd
 from metabench.errors import UserError
 from metabench.record.cell import Cell
 from metabench.record.reading import MEASUREMENTS
-from metabench.report.bundles import Bundle, ids_of, order, status, time_key
-from metabench.report.compare.tables import COST_AXES, differing_axes
+from metabench.report.bundles import Bundle, Key, ids_of, order, status, time_key
+from metabench.report.compare.tables import COST_AXES, OWN_COST_AXES, differing_axes
 from metabench.report.noise import noise_floor
-from metabench.report.numbers import NOTHING, time_text
+from metabench.report.numbers import NOTHING, Linked, exact, time_text
 from metabench.report.provenance import measured_at, revision_commit, revision_name
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run, no_run_folder
@@ -26,6 +26,7 @@ SLOWER, FASTER = " ▲", " ▼"
 NOTE = (
     f"{SLOWER.strip()} from here on slower, {FASTER.strip()} from here on faster: a step that stayed (docs/method.md)."
 )
+NO_LINES = "No configuration was measured at two commits or more: there is no history yet."
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Column:
 
     label: str
     """The revision; with the run's name where several runs have the same."""
+    revision: str
     run: str
     measured: str
     """UTC, ISO 8601."""
@@ -67,10 +69,24 @@ class CellHistory:
         timed = [[i for i in part if self.times[i] is not None] for part in parts]
         return [(part, median(time.value for i in part if (time := self.times[i]))) for part in timed if part]
 
-    def goes_up(self, step: int) -> bool:
-        """Whether the level that begins with that column is the slower one."""
+    @property
+    def timed(self) -> list[tuple[int, Interval]]:
+        """The columns that have a time, with it."""
+        return [(i, time) for i, time in enumerate(self.times) if time]
+
+    def factor(self, step: int) -> float:
+        """How many times as long as before a meta-iteration takes from that column on: the ratio of both levels."""
         before, after = (self.levels[self.steps.index(step) + side][1] for side in (0, 1))
-        return after > before
+        return after / before
+
+    def mark(self, step: int) -> str:
+        """Whether the level that begins with that column is the slower or the faster one."""
+        return SLOWER if self.factor(step) > 1 else FASTER
+
+    @property
+    def largest(self) -> float:
+        """The logarithm of the largest step, up or down; 0 where there is none."""
+        return max((abs(math.log(self.factor(step))) for step in self.steps), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,17 @@ class MachineHistory:
     machine: str
     columns: tuple[Column, ...]
     lines: tuple[CellHistory, ...]
+    """The configurations that were timed at two revisions or more, those with change points first."""
+    single: int = 0
+    """How many more were timed at one revision alone: they have no history yet."""
+
+    @property
+    def left_out(self) -> str:
+        """A sentence on the configurations that are not shown; empty where there are none."""
+        if not self.single:
+            return ""
+        are = "configuration was" if self.single == 1 else "configurations were"
+        return f"{self.single} {'more ' if self.lines else ''}{are} measured at a single commit: not shown."
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -113,17 +140,27 @@ def histories(runs: Iterable[Run], dates: Mapping[str, str]) -> list[MachineHist
 def _history(machine: str, runs: list[Run], dates: Mapping[str, str]) -> MachineHistory:
     known = all(revision_commit(run) in dates for run in runs)
     runs.sort(key=lambda run: (dates[revision_commit(run) or ""] if known else "", measured_at(run), run.name))
+    costs = [{time_key(bundle.cell): bundle for bundle in run.timed if bundle.asked_for("time")} for run in runs]
+    revisions: dict[Key, set[str]] = {}
+    for run, found in zip(runs, costs, strict=True):
+        for key, bundle in found.items():
+            revisions.setdefault(key, set()).update([revision_name(run)] if bundle.step else [])
+    keys = [key for key, names in revisions.items() if len(names) > 1]
+    shown = [(run, found) for run, found in zip(runs, costs, strict=True) if not found.keys().isdisjoint(keys)]
+    floors = [math.log(noise.ratio) for run, _ in shown if (noise := noise_floor(run.noise_rows))]
+    floor = median(floors) if floors else 0.0
+    lines = [_line([found.get(key) for _, found in shown], floor) for key in keys]
+    lines.sort(key=lambda line: (-line.largest, order(line.cell)))
+    single = sum(len(names) == 1 for names in revisions.values())
+    return MachineHistory(machine, _columns([run for run, _ in shown]), tuple(lines), single)
+
+
+def _columns(runs: Sequence[Run]) -> tuple[Column, ...]:
     names = [revision_name(run) for run in runs]
-    columns = tuple(
-        Column(name if names.count(name) == 1 else f"{name} ({run.name})", run.name, measured_at(run))
+    return tuple(
+        Column(name if names.count(name) == 1 else f"{name} ({run.name})", name, run.name, measured_at(run))
         for name, run in zip(names, runs, strict=True)
     )
-    floors = [math.log(found.ratio) for run in runs if (found := noise_floor(run.noise_rows))]
-    floor = median(floors) if floors else 0.0
-    costs = [{time_key(bundle.cell): bundle for bundle in run.timed if bundle.asked_for("time")} for run in runs]
-    keys = dict.fromkeys(key for found in costs for key in found)
-    lines = [_line([found.get(key) for found in costs], floor) for key in keys]
-    return MachineHistory(machine, columns, tuple(sorted(lines, key=lambda line: order(line.cell))))
 
 
 def _line(found: Sequence[Bundle | None], floor: float) -> CellHistory:
@@ -138,20 +175,68 @@ def _line(found: Sequence[Bundle | None], floor: float) -> CellHistory:
 
 
 def history_table(found: MachineHistory) -> Table:
-    """A row a cell, a column a revision."""
-    cells = [line.cell for line in found.lines]
-    axes, fixed = differing_axes(cells)
-    body = tuple(
-        (line.cell.implementation, setting(line.cell, axes, {}) or NOTHING, *_texts(line)) for line in found.lines
-    )
+    """A row a configuration, a column a run."""
+    labels, common = labels_of(found)
+    body = tuple((*label, *_texts(line)) for label, line in zip(labels, found.lines, strict=True))
     columns = ("implementation", "setting", *(column.label for column in found.columns))
-    says = f"Time of a meta-iteration, with its 95 % interval, by revision: {setting(cells[0], fixed, {})}."
-    return Table(f"History on {found.machine}", says, columns, body, (NOTE,), tuple(line.ids for line in found.lines))
+    says = f"Time of a meta-iteration, with its 95 % interval, by revision{common}." if found.lines else NO_LINES
+    notes = tuple(filter(None, (NOTE if found.lines else "", found.left_out)))
+    return Table(f"History on {found.machine}", says, columns, body, notes, tuple(line.ids for line in found.lines))
+
+
+def changes_table(found: MachineHistory) -> Table:
+    """A row a configuration: its first and its last time, and where it changed for good. Each leads to its chart."""
+    labels, common = labels_of(found)
+    body = tuple(
+        (
+            Linked(implementation, f"#{chart_name(line)}"),
+            where,
+            time_text(line.timed[0][1]),
+            time_text(line.timed[-1][1]),
+            exact(line.timed[-1][1].value / line.timed[0][1].value),
+            ", ".join(_step_text(found, line, step) for step in line.steps) or NOTHING,
+        )
+        for (implementation, where), line in zip(labels, found.lines, strict=True)
+    )
+    says = (
+        f"Time of a meta-iteration at the first commit and at the last, with 95 % intervals{common}. From a change "
+        f"point on the time stays at another level: {SLOWER.strip()} slower, {FASTER.strip()} faster, × the ratio of "
+        "the levels."
+    )
+    columns = ("implementation", "setting", "first", "last", "last ÷ first", "change points")
+    notes = (found.left_out,) if found.left_out else ()
+    return Table(f"History on {found.machine}", says if found.lines else NO_LINES, columns, body, notes)
+
+
+def chart_name(line: CellHistory) -> str:
+    """The name of a configuration's chart on the page."""
+    return f"chart-{line.id}"
+
+
+def labels_of(found: MachineHistory) -> tuple[list[tuple[str, str]], str]:
+    """Implementation and setting of each line, and what all settings share, as the end of a sentence.
+
+    An axis that another version of metabench has is said where it alone tells two lines apart.
+    """
+    cells = [line.cell for line in found.lines]
+    if not cells:
+        return [], ""
+    others = dict.fromkeys(axis for cell in cells for axis in cell.others)
+    axes, fixed = differing_axes(cells, (*OWN_COST_AXES, *others))
+    common = setting(cells[0], fixed, {})
+    labels = [(cell.implementation, setting(cell, axes, {}) or NOTHING) for cell in cells]
+    return labels, f" ({common})" if common else ""
+
+
+def _step_text(found: MachineHistory, line: CellHistory, step: int) -> str:
+    return f"{line.mark(step).strip()} × {exact(line.factor(step))} from {found.columns[step].label}"
 
 
 def _texts(line: CellHistory) -> list[str]:
-    marks = {step: SLOWER if line.goes_up(step) else FASTER for step in line.steps}
-    return [time_text(time) + marks.get(i, "") if time else line.statuses[i] for i, time in enumerate(line.times)]
+    return [
+        time_text(time) + (line.mark(i) if i in line.steps else "") if time else line.statuses[i]
+        for i, time in enumerate(line.times)
+    ]
 
 
 def history_frame(found: Sequence[MachineHistory]) -> pd.DataFrame:
