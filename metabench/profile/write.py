@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from markupsafe import Markup, escape
+
 from metabench.files import replace_file
 from metabench.profile.advice import advice
 from metabench.profile.facts import facts, warnings
@@ -26,7 +28,7 @@ def write_profile(profile: Profile, folder: Path) -> None:
     if "memory" in by_name:
         parts.append(Part("Memory", "", (memory_table(profile),), [by_name["memory"]]))
     parts.append(Part("Files", "", (files_table(),)))
-    said = [("advice", advice(profile)), *facts(profile)]
+    said = [("advice", _with_code(advice(profile))), *facts(profile)]
     files = {
         "profile.json": json.dumps(as_json(profile), indent=2, allow_nan=False) + "\n",
         "profile.html": page(title(profile), said, warnings(profile), parts),
@@ -39,3 +41,11 @@ def write_profile(profile: Profile, folder: Path) -> None:
     for picture, images in drawn:
         for kind, content in images.items():
             replace_file(folder / PLOTS / f"{picture.name}.{kind}", content)
+
+
+def _with_code(text: str) -> Markup:
+    """A text, escaped, in which commands between backticks are shown as code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
