@@ -199,9 +199,9 @@ def changes_table(found: MachineHistory) -> Table:
         for (implementation, where), line in zip(labels, found.lines, strict=True)
     )
     says = (
-        f"Time of a meta-iteration at the first commit and at the last, with 95 % intervals{common}. From a change "
-        f"point on the time stays at another level: {SLOWER.strip()} slower, {FASTER.strip()} faster, × the ratio of "
-        "the levels."
+        f"Time of a meta-iteration at the first and at the last commit that measured it, with 95 % intervals{common}. "
+        f"From a change point on the time stays at another level: {SLOWER.strip()} slower, {FASTER.strip()} faster, "
+        "× the ratio of the levels."
     )
     columns = ("implementation", "setting", "first", "last", "last ÷ first", "change points")
     notes = (found.left_out,) if found.left_out else ()
