@@ -17,6 +17,7 @@ from metabench.models.base import MODELS
 from metabench.record.cell import Cell, is_larger
 from metabench.record.measurement import Measurement, Noise, Status
 from metabench.sweep.process import run_cell
+from metabench.sweep.servers import Lend
 from metabench.sweep.spec import Settings
 from metabench.sweep.workload import train_shape
 from metabench.tasks.base import TASKS
@@ -93,17 +94,24 @@ class Failures:
 
 
 def observed(
-    job: Job, settings: Settings, data_dir: Path | None, code: Path | None = None, meeting: str = ""
+    job: Job,
+    settings: Settings,
+    data_dir: Path | None,
+    code: Path | None = None,
+    meeting: str = "",
+    lend: Lend | None = None,
 ) -> Measurement:
     """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
     before = observe(job.cell.device)
-    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code, meeting=meeting)
+    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code, meeting=meeting, lend=lend)
     return replace(measurement, warnings=disturbances(before, observe(), measurement.time, job.cell.threads))
 
 
-def unobserved(job: Job, settings: Settings, data_dir: Path | None, stop: Event) -> Measurement:
+def unobserved(
+    job: Job, settings: Settings, data_dir: Path | None, stop: Event, lend: Lend | None = None
+) -> Measurement:
     """Measure a cell that trains alone: other programs do not change its score, so nothing is noted of them."""
-    return run_cell(job.cell, job.round, settings, data_dir, stop)
+    return run_cell(job.cell, job.round, settings, data_dir, stop, lend=lend)
 
 
 def now() -> str:

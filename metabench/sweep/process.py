@@ -1,4 +1,4 @@
-"""One cell in a fresh process: started, limited in time, ended whole, and turned into a measurement."""
+"""One cell in a process of its own: started, limited in time, ended whole, and turned into a measurement."""
 
 import json
 import os
@@ -21,12 +21,11 @@ from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement, Status
 from metabench.record.reading import measurement_of
 from metabench.sweep.companions import worker_command
+from metabench.sweep.servers import POLL_S, Lend
 from metabench.sweep.spec import Settings
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
-
-POLL_S = 0.2  # how soon a request to stop is heard
 LAST_MESSAGES = 4000  # bytes of what a process has written
 
 
@@ -38,11 +37,13 @@ def run_cell(
     stop: Event | None = None,
     code: Path | None = None,
     meeting: str = "",
+    lend: Lend | None = None,
 ) -> Measurement:
     """Measure `cell` in a process of its own. Whatever ends the process becomes the measurement's status.
 
     `code` is a folder with other sources, which take the place of those that run now. Where the cell's other processes
-    are started by somebody else, `meeting` is the address at which they meet.
+    are started by somebody else, `meeting` is the address at which they meet. `lend` gives a server that has loaded
+    torch, and that forks the process of a cell that can be forked; any other is started anew.
     Raises `KeyboardInterrupt` once `stop` is set: cells that run side by side do so in threads, which hear no Ctrl-C;
     `UserError` where there is no room for the process or its files.
     """
@@ -53,9 +54,14 @@ def run_cell(
         with tempfile.TemporaryDirectory(prefix="metabench-") as name:
             folder = Path(name)
             (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-            command = worker_command(folder / "job.json", folder / "result.json", 0, meeting)
             variables = worker_environment(cell.threads, code)
-            exit_code, messages = _execute(command, folder, variables, code, settings.time_limit_s, stop)
+            if lend and cell.device == "cpu" and cell.world_size == 1 and not code:
+                with lend(variables) as server:
+                    exit_code = server.run(folder, settings.time_limit_s, stop)
+            else:
+                command = worker_command(folder / "job.json", folder / "result.json", 0, meeting)
+                exit_code = _execute(command, folder, variables, code, settings.time_limit_s, stop)
+            messages = _last_messages(folder)
             result_file = folder / "result.json"
             result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
     except OSError as error:
@@ -85,21 +91,25 @@ def _execute(
     code: Path | None,
     limit: float,
     stop: Event | None,
-) -> tuple[int | None, str]:
-    """Run the worker; gives its exit code (None: the time limit ended it) and the end of its messages."""
-    with (folder / "messages").open("w+b") as log:
+) -> int | None:
+    """Run the worker; gives its exit code, or None where the time limit ended it."""
+    with (folder / "messages").open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables, cwd=code, start_new_session=True
         )
         try:
-            exit_code: int | None = process.wait(timeout=limit) if stop is None else _wait(process, limit, stop)
+            return process.wait(timeout=limit) if stop is None else _wait(process, limit, stop)
         except subprocess.TimeoutExpired:
-            exit_code = None
+            return None
         finally:
             # Also on Ctrl-C. The group, because a worker may have started processes of its own.
             _end(process)
-        log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_MESSAGES))
-        return exit_code, log.read().decode(errors="replace")
+
+
+def _last_messages(folder: Path) -> str:
+    """The end of what a cell's process has written."""
+    file = folder / "messages"
+    return file.read_bytes()[-LAST_MESSAGES:].decode(errors="replace") if file.exists() else ""
 
 
 def _wait(process: subprocess.Popen[bytes], limit: float, stop: Event) -> int:

@@ -66,7 +66,7 @@ def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have Linux end this process with its parent, even while native code holds the interpreter's lock."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -83,7 +83,7 @@ def _follow_parent() -> None:
 def main() -> None:
     """Entry point of the process."""
     job_file, result_file = Path(sys.argv[1]), Path(sys.argv[2])
-    _die_with_parent()
+    die_with_parent()
     threading.Thread(target=_follow_parent, daemon=True).start()
     job = json.loads(job_file.read_text(encoding="utf-8"))
     cell = Cell.from_json(job["cell"])

@@ -53,7 +53,7 @@ class Run:
         monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
         monkeypatch.setattr(runner, "warnings_now", lambda cells: [])
 
-    def run_cell(self, cell, number, settings, data_dir, stop=None, code=None, meeting=""):
+    def run_cell(self, cell, number, settings, data_dir, stop=None, **_):
         self.measured.append((cell.algorithm, cell.measure))
         self.then.get(len(self.measured), lambda: None)()
         time = next(self.script.get(cell.algorithm, iter([])), timed(1.0))

@@ -271,8 +271,12 @@ def wait_for(condition, seconds: float = 300):
 
 
 def worker_of(pid: int) -> psutil.Process:
-    """The process of a cell of the run that waits."""
-    return next(child for child in psutil.Process(pid).children() if "metabench.sweep.worker" in str(child.cmdline()))
+    """The process of a cell of the run that waits: a server has forked it, where there are servers."""
+    for child in psutil.Process(pid).children(recursive=True):
+        started = child.cmdline()
+        if "metabench.sweep.worker" in str(started) or started == psutil.Process(child.ppid()).cmdline():
+            return child
+    raise AssertionError("no cell runs")
 
 
 HEARING_CTRL_C = """

@@ -15,7 +15,8 @@ def outcome(monkeypatch, exit_code, result, messages=""):
 
     def execute(command, folder, *rest):
         (folder / "result.json").write_text(json.dumps(result))
-        return exit_code, messages
+        (folder / "messages").write_text(messages)
+        return exit_code
 
     monkeypatch.setattr("metabench.sweep.process._execute", execute)
     return run_cell(Cell(algorithm="maml", task="sinusoid"), 0, Settings(time_limit_s=150), None)

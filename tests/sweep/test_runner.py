@@ -48,7 +48,7 @@ class Run:
         monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
         monkeypatch.setattr(runner, "warnings_now", lambda cells: [])
 
-    def run_cell(self, cell, number, settings, data_dir, stop=None, code=None, meeting=""):
+    def run_cell(self, cell, number, settings, data_dir, stop=None, **_):
         self.measured.append(cell.algorithm)
         self.then.get(len(self.measured), lambda: None)()
         return made(cell, number, "ok", "")
@@ -151,7 +151,7 @@ def test_a_clock_that_jumps_changes_no_duration(run, monkeypatch):
 
     monkeypatch.setattr(process, "datetime", Clock)
     monkeypatch.setattr(time, "time", lambda: -86400.0 * next(looks))
-    monkeypatch.setattr(process, "_execute", lambda *_: (1, "over"))
+    monkeypatch.setattr(process, "_execute", lambda _, folder, *__: (folder / "messages").write_text("over") and 1)
     row = process.run_cell(run.sweep.cells[0], 0, Settings(), None)
     assert (row.status, row.reason) == ("crashed", "ended in phase 'start' with exit code 1: over")
     assert 0 <= row.seconds < 60

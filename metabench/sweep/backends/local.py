@@ -10,6 +10,7 @@ from metabench.machine.cores import default_threads
 from metabench.record.measurement import Measurement
 from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
 from metabench.sweep.jobs import Job, observed, unobserved
+from metabench.sweep.servers import Lend, Servers
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,25 @@ class Local:
         """
         together = [job for job in work.jobs if work.settings.side_by_side > 1 and job.trains_alone]
         together.sort(key=lambda job: job.cell.seed)
-        for job in work.jobs:
-            if job in together:
-                continue
-            if work.stop.is_set():
-                raise KeyboardInterrupt
-            work.progress.cell(job.cell)
-            yield job, work.failures.skip(job, work.here) or observed(job, work.settings, work.data_dir)
-        yield from _side_by_side(together, work)
+        with Servers() as servers, Servers() as of_noise:
+            for job in work.jobs:
+                if job in together:
+                    continue
+                if work.stop.is_set():
+                    raise KeyboardInterrupt
+                work.progress.cell(job.cell)
+                # Sides of a noise pair share a server, as cells of a repetition do; each pair has another.
+                lend = (of_noise if job.noise else servers).of(job.round)
+                yield job, work.failures.skip(job, work.here) or observed(job, work.settings, work.data_dir, lend=lend)
+            yield from _side_by_side(together, work, servers.of("trained alone"))
 
 
-def _side_by_side(together: list[Job], work: Work) -> Generator[tuple[Job, Measurement]]:
+def _side_by_side(together: list[Job], work: Work, lend: Lend | None) -> Generator[tuple[Job, Measurement]]:
     def train(job: Job) -> Measurement | None:
         if work.stop.is_set():
             return None
         work.progress.cell(job.cell)
-        return unobserved(job, work.settings, work.data_dir, end)
+        return unobserved(job, work.settings, work.data_dir, end, lend)
 
     end = Event()
     with ThreadPoolExecutor(work.settings.side_by_side or 1) as pool:

@@ -38,7 +38,7 @@ def test_our_variables_travel_with_the_cell(monkeypatch):
     monkeypatch.setenv("METABENCH_CACHE", "/here")
     seen = {}
 
-    def run_cell(cell, number, settings, data_dir, stop=None, code=None):
+    def run_cell(cell, number, settings, data_dir, stop=None, **_):
         seen.update(cell=cell, number=number, settings=settings, cache=os.environ["METABENCH_CACHE"])
         return made(cell, number, "ok", "", machine="none of its own")
 
@@ -51,7 +51,7 @@ def test_our_variables_travel_with_the_cell(monkeypatch):
 
 
 def test_a_node_without_room_is_lost_with_a_reason(monkeypatch):
-    def run_cell(*arguments):
+    def run_cell(*arguments, **_):
         raise UserError("a cell's process cannot be started")
 
     monkeypatch.setattr(jobs, "run_cell", run_cell)
