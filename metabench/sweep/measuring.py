@@ -41,7 +41,7 @@ from metabench.sweep.workload import (
 from metabench.tasks.base import TASKS
 from metabench.tensors import Params
 
-SAMPLING_BUDGET = Budget(seconds=0.2)
+SAMPLING_BUDGET = Budget(seconds=0.1)
 
 
 def measure_cell(

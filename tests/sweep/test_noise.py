@@ -65,9 +65,9 @@ def test_a_plan_has_the_pairs_in_it_and_all_its_jobs_are_told_apart():
 
 
 def test_built_in_sweeps_that_time_have_a_noise_floor():
-    for name in ("default", "engines", "smoke"):
+    for name, processes in (("first", 4), ("smoke", 4), ("default", 10), ("engines", 10)):
         jobs = [job for job in plan(load_sweep(find_sweep(name), {}, 1)) if job.noise]
-        assert len(jobs) == (4 if name == "smoke" else 10)
+        assert len(jobs) == processes
         assert jobs[0].cell.task == "sinusoid"
 
 

@@ -281,6 +281,14 @@ def test_built_in_sweeps_are_valid(file):
     assert find_sweep(file.stem) == file
 
 
+def test_the_first_sweep_is_one_matched_comparison():
+    sweep = load_sweep(find_sweep("first"), {}, 2)
+    assert [cell.algorithm for cell in sweep.cells] == ["maml", "fomaml", "anil", "reptile"]
+    assert len({cell.setting for cell in sweep.cells}) == 1
+    assert {cell.measure for cell in sweep.cells} == {("time", "memory", "quality")}
+    assert sweep.settings.rounds >= 3
+
+
 def test_an_unknown_sweep_gets_the_nearest():
     with pytest.raises(UserError, match="unknown sweep 'smok': did you mean 'smoke'"):
         find_sweep("smok")
