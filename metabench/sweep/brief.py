@@ -13,6 +13,7 @@ from metabench.sweep.again import is_disturbed, job_again, settled, why
 from metabench.sweep.jobs import Job, Progress
 from metabench.sweep.process import run_cell
 from metabench.sweep.runner import plan
+from metabench.sweep.servers import Servers
 from metabench.sweep.spec import Sweep, parse_sweep
 from metabench.sweep.workload import train_shape
 from metabench.tasks.base import TASKS
@@ -35,17 +36,21 @@ def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> 
     jobs = plan(sweep)
     progress.begin(len(jobs), 0)
     held: list[tuple[Job, Measurement]] = []
-    for job in jobs:
-        progress.cell(job.cell)
-        measurement = run_cell(job.cell, job.round, sweep.settings, data_dir)
-        if is_disturbed(job, measurement):
-            held.append((job, measurement))
-            progress.held(measurement, why(measurement))
-            continue
-        progress.finished(measurement)
-        yield measurement
-    for job, first in held:
-        progress.cell(job.cell)
-        measurement = settled(first, run_cell(job_again(job).cell, job.round, sweep.settings, data_dir))
-        progress.finished(measurement)
-        yield measurement
+    with Servers() as servers:
+
+        def measured(job: Job) -> Measurement:
+            progress.cell(job.cell)
+            return run_cell(job.cell, job.round, sweep.settings, data_dir, lend=servers.of(job.round))
+
+        for job in jobs:
+            measurement = measured(job)
+            if is_disturbed(job, measurement):
+                held.append((job, measurement))
+                progress.held(measurement, why(measurement))
+                continue
+            progress.finished(measurement)
+            yield measurement
+        for job, first in held:
+            measurement = settled(first, measured(job_again(job)))
+            progress.finished(measurement)
+            yield measurement

@@ -98,6 +98,8 @@ def test_nothing_that_a_fork_would_break_is_there_before_it(server, tmp_path):
     found = told(server, tmp_path)
     assert (found["threads"], found["cuda"]) == (1, False)
     assert {"torch", "metabench.engines.vmap", "metabench.tasks.omniglot"} <= set(found["modules"])
+    slow = {"torch._dynamo", "torch._inductor", "triton", "jax", "scipy", "pandas", "matplotlib", "torchvision", "PIL"}
+    assert slow & set(found["modules"]) == set()
 
 
 def test_plug_ins_are_loaded_after_the_fork(tmp_path, in_plugin):
