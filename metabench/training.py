@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import isfinite
 
 import torch
 from torch import Tensor
 
-from metabench.algorithms.base import Algorithm
+from metabench.algorithms.base import Algorithm, last
 from metabench.autodiff import TAPE
 from metabench.engines.base import Iteration
 from metabench.errors import Diverged
@@ -88,35 +88,41 @@ def evaluate(
     generator: torch.Generator,
     batch_norm: BatchNorm = "transductive",
     population: Params | None = None,
+    every_step: bool = True,
 ) -> Tensor:
     """Scores on the query sets of held-out tasks after 0, 1, … `steps` inner steps: (tasks, points), float64, CPU.
 
-    Accuracy in [0, 1] or mean squared error. An algorithm without an inner loop gives one point. `batch_norm` says
-    what query examples are normalised by: `transductive`, the whole query set; `one-query`, the support set and that
-    one query; `running`, the statistics of `population`. The inner loop always sees the support set alone.
+    Without `every_step`, after all inner steps alone: one point. Accuracy in [0, 1] or mean squared error. An algorithm
+    without an inner loop gives one point. `batch_norm` says what query examples are normalised by: `transductive`, the
+    whole query set; `one-query`, the support set and that one query; `running`, the statistics of `population`. The
+    inner loop always sees the support set alone.
     """
     algorithm = replace(algorithm, inner_steps=steps, autodiff=TAPE, first_order=False, checkpoint=False)
     like = next(iter(meta.values()))
+    one_query = batch_norm == "one-query"
     rows = []
     for done in range(0, tasks, EVALUATION_CHUNK):
         episodes = sampled(distribution, split, min(EVALUATION_CHUNK, tasks - done), generator, like)
         for i in range(episodes.support.x.shape[0]):
-            rows.append(_scores(algorithm, meta, task_at(episodes, i), batch_norm == "one-query", population or {}))
+            task = task_at(episodes, i)
+            with torch.no_grad():
+                points = algorithm.trajectory(meta, task.support)
+                shown = points if every_step else iter([last(points)])
+                rows.append(_scores(algorithm, shown, task, one_query, population or {}))
     return torch.stack(rows).cpu()
 
 
-def _scores(algorithm: Algorithm, meta: Params, task: Task, one_query: bool, population: Params) -> Tensor:
+def _scores(algorithm: Algorithm, points: Iterator[Params], task: Task, one_query: bool, population: Params) -> Tensor:
     (support, _), (x, y), _ = task
     scores = []
-    with torch.no_grad():
-        for adapted in algorithm.trajectory(meta, task.support):
-            adapted = {**adapted, **population}
-            if one_query:
-                outputs = torch.cat([algorithm.predict(adapted, torch.cat([support, q[None]]))[-1:] for q in x])
-            else:
-                outputs = algorithm.predict(adapted, x)
-            # autocast may give bfloat16, in which a share of right answers has two digits; x may be whole numbers
-            scores.append(algorithm.learner.score_of(outputs.double(), y))
+    for adapted in points:
+        adapted = {**adapted, **population}
+        if one_query:
+            outputs = torch.cat([algorithm.predict(adapted, torch.cat([support, q[None]]))[-1:] for q in x])
+        else:
+            outputs = algorithm.predict(adapted, x)
+        # autocast may give bfloat16, in which a share of right answers has two digits; x may be whole numbers
+        scores.append(algorithm.learner.score_of(outputs.double(), y))
     return torch.stack(scores)
 
 

@@ -115,6 +115,8 @@ def test_evaluation_scores_every_task_after_every_step(name):
     made = algorithm(name)
     meta = made.init(generator(2))
     scores = evaluate(made, meta, SINUSOID, "test", 70, 3, generator(5))
+    last = evaluate(made, meta, SINUSOID, "test", 70, 3, generator(5), every_step=False)
+    torch.testing.assert_close(last, scores[:, -1:])
     assert scores.shape == (70, 4)
     # the first 50 tasks are drawn in one chunk, and scored one by one
     episodes = SINUSOID.sample("test", 50, generator(5))

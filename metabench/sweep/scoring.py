@@ -24,13 +24,14 @@ def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution
     """Meta-train on the workload's tasks, then evaluate on `held_out`."""
     cell, distribution = workload.cell, workload.distribution
 
-    def score(point: Params, split: Split, tasks: int, seed: int) -> torch.Tensor:
+    def score(point: Params, split: Split, tasks: int, seed: int, every_step: bool = True) -> torch.Tensor:
         population: Params = {}
         if cell.batch_norm == "running":
             draw = torch.Generator().manual_seed(cell.seed_for("train"))
             population = population_statistics(learned, point, distribution, POPULATION_TASKS, draw)
         generator = torch.Generator().manual_seed(seed)
-        return evaluate(judged, point, held_out, split, tasks, cell.eval_steps, generator, cell.batch_norm, population)
+        judging = cell.eval_steps, generator, cell.batch_norm, population, every_step
+        return evaluate(judged, point, held_out, split, tasks, *judging)
 
     learned, judged = build_algorithm(cell, distribution), build_algorithm(cell, held_out)
     score = in_precision(cell, score)
@@ -38,7 +39,7 @@ def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution
     def validation_score(point: Params) -> float:
         if not workload.leads:
             return 0.0
-        return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"))[:, -1].mean())
+        return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"), every_step=False).mean())
 
     iteration, enter = workload.training(meta)
     sample = workload.sampler(next(iter(meta.values())))
