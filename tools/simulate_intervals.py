@@ -44,6 +44,8 @@ class Scenario:
     """How the machine changes from each configuration to the next, and from each noise pair to the next."""
     drift: float = 0.0
     """How much slower it is at the end of the run than at its start."""
+    servers: float = 0.0
+    """What two servers differ by: a noise pair has one, and so has a repetition of all configurations."""
     pairs: int = 5
     own: float = 1.0
     """How many times as much the cells' processes differ as those of the noise configuration."""
@@ -52,6 +54,7 @@ class Scenario:
 SCENARIOS: Mapping[str, Scenario] = {
     "processes": Scenario("processes differ by 3 %"),
     "few pairs": Scenario("the same, two noise pairs", pairs=2),
+    "servers": Scenario("and each repetition by 3 %, as each pair does", servers=0.03),
     "changes": Scenario("and the machine by 10 % from minute to minute", changes=0.1),
     "drift": Scenario("and the machine gets 10 % slower", drift=0.1),
     "louder": Scenario("the cells differ twice as much as the noise pairs", own=2.0),
@@ -74,19 +77,23 @@ def simulate(machine: Scenario, rounds: int, ratio: float = 1.0, runs: int = 100
     for _ in range(runs):
         pairs = _levels(machine, generator, np.linspace(0, 1, machine.pairs))[:, None]
         pairs = pairs + generator.normal(0, machine.processes, (machine.pairs, 2))
-        others = [_centres(machine, generator, rounds) for _ in range(OTHERS)]
+        served = np.zeros(rounds)
+        if machine.servers:
+            pairs = pairs + generator.normal(0, machine.servers, (machine.pairs, 1))
+            served = generator.normal(0, machine.servers, rounds)
+        others = [served + _centres(machine, generator, rounds) for _ in range(OTHERS)]
         noise = noise_of(spread_of_pairs(pairs), typical_spread(others))
-        sides = [_side(machine, generator, rounds, level) for level in (np.log(ratio), 0.0)]
+        sides = [_side(machine, generator, served + level) for level in (np.log(ratio), 0.0)]
         found, time = ratio_interval(sides[0], sides[1], noise=noise), time_interval(sides[1], noise)
         assert found and time
         held += found.low <= ratio <= found.high, time.low <= np.exp(machine.drift / 2) <= time.high, found.differs
     return Shares(*(held / runs))
 
 
-def _side(machine: Scenario, generator: np.random.Generator, rounds: int, level: float) -> dict[int, list[float]]:
-    """Samples of a cell by round."""
-    centres = level + _centres(machine, generator, rounds)
-    samples = np.exp(centres[:, None] + generator.normal(0, WITHIN, (rounds, SAMPLES)))
+def _side(machine: Scenario, generator: np.random.Generator, levels: NDArray[np.float64]) -> dict[int, list[float]]:
+    """Samples of a cell by round, whose logarithms lie about that level in each."""
+    centres = levels + _centres(machine, generator, len(levels))
+    samples = np.exp(centres[:, None] + generator.normal(0, WITHIN, (len(levels), SAMPLES)))
     return dict(enumerate(samples.tolist()))
 
 

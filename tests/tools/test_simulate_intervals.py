@@ -24,6 +24,13 @@ def test_intervals_that_hold_the_noise_floor_cover_what_they_say(name, rounds):
     assert shares.told_apart == pytest.approx(1 - shares.ratio)
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_where_each_repetition_has_a_server_times_are_covered_and_ratios_more_than_that(rounds):
+    shares = simulate(SCENARIOS["servers"], rounds, runs=RUNS)
+    assert TARGET[0] - CHANCE <= shares.time <= TARGET[1] + CHANCE
+    assert shares.ratio >= TARGET[0]
+
+
 def test_a_machine_that_drifts_makes_intervals_too_wide_and_never_too_narrow():
     shares = simulate(SCENARIOS["drift"], 3, runs=RUNS)
     assert min(shares.ratio, shares.time) > TARGET[1]
