@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from typing import Self, TypeAlias
 START = "import gc; gc.disable(); from metabench.sweep.server import main; main()"
 POLL_S = 0.2  # how soon a request to stop is heard
 PATIENCE_S = 2.0  # that a server has to end what it runs
+LOADING_S = 300.0  # that a server may take to load what it forks
 
 
 class Server:
@@ -50,9 +52,13 @@ class Server:
         line = json.dumps({name: str(folder / file) for name, file in order.items()} | {"limit": limit})
         with suppress(BrokenPipeError):
             self._process.stdin.write(f"{line}\n".encode())
-        while stop and not select.select([self._process.stdout], [], [], POLL_S)[0]:
-            if stop.is_set():
+        latest = time.monotonic() + LOADING_S + limit
+        while not select.select([self._process.stdout], [], [], POLL_S)[0]:
+            if stop and stop.is_set():
                 raise KeyboardInterrupt
+            if time.monotonic() > latest:
+                self._kill()
+                return None
         if reply := self._process.stdout.readline():
             code: int | None = json.loads(reply)
             return code
@@ -74,11 +80,14 @@ class Server:
         try:
             self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            self._kill()
         self._process.stdout.close()
         self._messages.close()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 Lend: TypeAlias = Callable[[Mapping[str, str]], AbstractContextManager[Server]]

@@ -153,6 +153,14 @@ def test_a_server_that_does_not_start_says_why(tmp_path, monkeypatch):
     assert (tmp_path / "messages").read_text().strip().endswith("ImportError: no torch here")
 
 
+def test_a_server_that_is_stuck_before_it_forks_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(servers, "START", "import time; time.sleep(1000)")
+    monkeypatch.setattr(servers, "LOADING_S", 0.1)
+    with Servers() as some, some.of(0)(worker_environment(1)) as server:
+        assert run(server, tmp_path, "", limit=0.1) is None
+        assert not server.serves
+
+
 def test_a_repetition_has_a_server_for_itself(tmp_path):
     """Cells of a repetition share a seed of hashes and a layout; repetitions, and other variables, do not."""
     plain = {name: value for name, value in worker_environment(1).items() if name != "PYTHONHASHSEED"}
