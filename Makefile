@@ -36,7 +36,7 @@ clusters: $(READY) ## add what sweeps on a cluster need: Ray, and submitit for S
 bench: $(READY) ## run a sweep and print its tables, the default one in under 10 minutes on two cores (SWEEP=first, default, algorithms, sinusoid, memory, engines, engines-images, processes, large, gpu, gpu-large, gpu-work, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)
 
-smoke: $(READY) ## run every part once, in under 20 seconds
+smoke: $(READY) ## run every part once, in about 20 seconds
 	$(BIN)/metabench run smoke
 
 test: $(READY) ## run the tests

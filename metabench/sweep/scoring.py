@@ -16,6 +16,7 @@ from metabench.tensors import Params
 from metabench.training import evaluate, population_statistics, train
 
 VALIDATION_TASKS = 100
+"""Most tasks of a point of the curve; no more than there are test tasks."""
 POPULATION_TASKS = 100
 """Training tasks whose statistics stand for the population's."""
 
@@ -39,7 +40,8 @@ def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution
     def validation_score(point: Params) -> float:
         if not workload.leads:
             return 0.0
-        return float(score(point, "validation", VALIDATION_TASKS, cell.seed_for("validation"), every_step=False).mean())
+        tasks = min(VALIDATION_TASKS, cell.eval_tasks)
+        return float(score(point, "validation", tasks, cell.seed_for("validation"), every_step=False).mean())
 
     iteration, enter = workload.training(meta)
     sample = workload.sampler(next(iter(meta.values())))
