@@ -9,8 +9,8 @@ class Silent:
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def begin(self, total: int, done: int) -> None:
-        self.total, self.done = total, done
+    def begin(self, left: Any, done: int, settings: Any) -> None:
+        self.total, self.done = len(left) + done, done
 
     def cell(self, cell: Any) -> None:
         pass

@@ -126,7 +126,7 @@ def run(
         go_on = f"Go on with: {shlex.join(again if resume else [*again, '--resume'])}"
         try:
             print(f"threads: {threads_in_words(loaded.cells)}", file=sys.stderr)
-            with interruptible(go_on) as stop, ConsoleProgress() as progress:
+            with ConsoleProgress() as progress, interruptible(progress.interrupted) as stop:
                 run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop, backend=runs)
         except KeyboardInterrupt:
             fail(f"interrupted; all finished cells are in '{folder}'. {go_on}", 130)

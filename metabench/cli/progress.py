@@ -1,7 +1,7 @@
 """The progress of long commands.
 
-A sweep has a line for each measurement; below them a terminal shows what runs, what is left and what is fastest. A
-verification has a table that grows.
+A terminal shows a few lines that are written anew: how much is done, what runs, what time is left. Only failures and
+warnings stay above them. Elsewhere there is a line for each measurement. A verification has a table that grows.
 """
 
 import sys
@@ -18,39 +18,14 @@ from rich.text import Text
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.report.numbers import duration_text
-from metabench.text import printable
+from metabench.sweep.jobs import Job
+from metabench.sweep.remaining import Remaining
+from metabench.sweep.spec import Settings
+from metabench.text import counted, printable
 
 BAR = 24  # characters
-PER_SECOND = 2  # often enough to be seen alive, seldom enough to be calm
-
-
-class Pace:
-    """How much is done, and the time that is left, from the mean time of the measurements since the start."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
-        self.begin(0, 0)
-
-    def begin(self, total: int, done: int) -> None:
-        self.total, self.before, self.done = total, done, done
-        self.started = self.last = self.clock()
-
-    def finish(self) -> None:
-        self.done += 1
-        self.last = self.clock()
-
-    @property
-    def left(self) -> str:
-        """The time that is left, in words; empty where nothing is left, or nothing was measured yet."""
-        measured, left = self.done - self.before, self.total - self.done
-        if not measured or left <= 0:
-            return ""
-        seconds = (self.last - self.started) / measured * left - (self.clock() - self.last)
-        minutes = round(seconds / 60)
-        if minutes < 1:
-            return "less than a minute left"
-        hours = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-        return f"about {hours} left"
+PER_SECOND = 1  # each time takes a little of a core from what is being measured
+WIDEST = 120  # characters of a line where there is no terminal
 
 
 class Leaders:
@@ -77,12 +52,15 @@ class ConsoleProgress:
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self.clock = clock
-        self.pace = Pace(clock)
         self.leaders = Leaders()
-        self.reasons: set[str] = set()
-        """Reasons that have been shown whole."""
-        self.running: dict[str, tuple[Cell, float]] = {}
-        """The cells that are being measured, by id, each with the time at which it began."""
+        self.total = self.done = 0
+        self.remaining: Remaining | None = None
+        self.said: set[str] = set()
+        """Reasons, warnings and failed configurations that have been shown."""
+        self.failed = 0
+        self.again: set[tuple[str, int]] = set()
+        """Configuration and repetition of what is measured again at the end."""
+        self.stopping = False
         self.live = Live(console=self.console, get_renderable=self.shown, refresh_per_second=PER_SECOND, transient=True)
 
     def __enter__(self) -> Self:
@@ -95,70 +73,137 @@ class ConsoleProgress:
     ) -> None:
         self.live.stop()
 
-    def begin(self, total: int, done: int) -> None:
-        self.pace.begin(total, done)
+    def begin(self, left: Sequence[Job], done: int, settings: Settings) -> None:
+        self.total, self.done = len(left) + done, done
+        self.remaining = Remaining(left, settings, self.clock)
         if done:
-            self._line(f"resuming: {done} of {total} measurements are there already")
+            self._line(f"resuming: {done} of {self.total} measurements are there already")
 
     def cell(self, cell: Cell) -> None:
-        self.running[cell.id] = (cell, self.clock())
+        if self.remaining:
+            self.remaining.began(cell)
 
     def finished(self, measurement: Measurement) -> None:
-        self.pace.finish()
-        cell = measurement.cell
-        self.running.pop(measurement.id, None)
+        self.done += 1
+        self.again.discard((measurement.id, measurement.round))
+        if self.remaining:
+            self.remaining.finished(measurement)
         if measurement.time and not measurement.noise:
-            self.leaders.add(cell, measurement.time.step.median)
-        # The outcome stands first, because a narrow terminal cuts off the end of the line.
-        outcome = _figures(measurement)
-        name, _, where = cell.describe().partition(" ")
-        name += " (noise configuration)" if measurement.noise else ""
-        took = f"{measurement.seconds:.1f} s"
-        if self.pace.left and not self.console.is_terminal:
-            took += f"; {self.pace.left}"
-        reason = measurement.reason
-        new = self.console.is_terminal and reason and reason not in self.reasons
-        why = f": {reason}" if reason and not new else ""
-        self._line(f"[{self.pace.done}/{self.pace.total}] {name}: {outcome} ({took}), {where}{why}")
-        if new:  # whole, since a remedy may stand at its end
-            self.reasons.add(reason)
-            self._line(f"  {reason}", whole=True)
+            self.leaders.add(measurement.cell, measurement.time.step.median)
+        self.failed += measurement.status != "ok"
+        if not self.console.is_terminal:
+            self._line(self._outcome(measurement))
+        elif measurement.status != "ok" and self._is_new(measurement.id):
+            self._line(f"{_figures(measurement)}: {measurement.cell.describe()}")
+        if measurement.reason and self._is_new(measurement.reason):
+            self._line(f"  {measurement.reason}", whole=True)  # since a remedy may stand at its end
         for sentence in measurement.warnings:
             self.warn(sentence)
 
     def held(self, measurement: Measurement, sentence: str) -> None:
-        """Say why a measurement does not count yet: its cell is measured again later."""
-        self.running.pop(measurement.id, None)
-        self.warn(sentence)
+        """Say why a measurement does not count yet: it is made again later."""
+        self.again.add((measurement.id, measurement.round))
+        if self.remaining:
+            self.remaining.put_back(measurement.cell)
+        if len(self.again) == 1:
+            self.warn(sentence)
+        elif not self.console.is_terminal:
+            self._line(sentence)
 
     def warn(self, sentence: str) -> None:
-        self._line(f"warning: {sentence}", whole=True)
+        if self._is_new(sentence):
+            self._line(f"warning: {sentence}", whole=True)
+
+    def interrupted(self) -> None:
+        """Say what is waited for after the first Ctrl-C."""
+        self.stopping = True
+        if self.live.is_started:
+            self.live.refresh()
+        else:
+            self._line(f"metabench: {self.waiting}", whole=True)
+
+    @property
+    def waiting(self) -> str:
+        """What has to end before the program does, and when that will be."""
+        running = list(self.remaining.running.values()) if self.remaining else []
+        if not self.remaining or not running:
+            return "stopping before the next measurement; interrupt again to stop now"
+        now = self.clock()
+        rest, cell = max(
+            ((self.remaining.rest(cell, now - began), cell) for cell, began in running), key=lambda each: each[0]
+        )
+        trains = f", which trains for {cell.iterations} iterations" if "quality" in cell.measure else ""
+        more = f", and for {counted(len(running) - 1, 'other measurement')}" if len(running) > 1 else ""
+        at_most = max(self.remaining.at_most(now - began) for _, began in running)
+        return (
+            f"waiting for {cell.implementation} on {cell.task}{trains}{more}: about {span(rest)}, at most "
+            f"{span(at_most)}; interrupt again to end it now"
+        )
+
+    @property
+    def left(self) -> str:
+        """The time that is left, in words; empty where nothing is left."""
+        if not self.remaining or self.done >= self.total:
+            return ""
+        seconds = self.remaining.seconds
+        return "less than a minute left" if seconds < 30 else f"about {span(seconds)} left"
 
     def shown(self) -> Group:
         """The last lines on a terminal: what is left, what runs, and the fastest in its setting."""
-        pace = self.pace
-        if not pace.total:
-            return Group()
-        full = BAR * pace.done // pace.total
+        if not self.total:
+            return Group(*([Text(self.waiting)] if self.stopping else []))
+        full = BAR * self.done // self.total
         on, off = ("#", ".") if self.console.options.ascii_only else ("━", "─")
-        lines = [f"{on * full}{off * (BAR - full)} {pace.done} of {pace.total}{', ' if pace.left else ''}{pace.left}"]
-        running = list(self.running.values())
-        if running:
+        state = [f"{self.done} of {self.total}", self.left, f"{self.failed} failed" if self.failed else ""]
+        state.append(f"{len(self.again)} to measure again" if self.again else "")
+        lines = [_cut(f"{on * full}{off * (BAR - full)} {', '.join(filter(None, state))}")]
+        running = list(self.remaining.running.values()) if self.remaining else []
+        if self.stopping:
+            return Group(*lines, Text(printable(self.waiting), overflow="fold"))
+        if running and self.remaining:
             cell, began = running[0]
+            elapsed = self.clock() - began
             more = f", with {len(running) - 1} more" if len(running) > 1 else ""
-            lines.append(f"now ({self.clock() - began:.0f} s){more}: {cell.describe()}")
+            lines.append(_cut(f"now, for {span(elapsed)}{more}: {cell.describe()}"))
             if fastest := self.leaders.fastest(cell):
-                lines.append(f"fastest here so far: {fastest}")
-        return Group(*(Text(printable(line), no_wrap=True, overflow="ellipsis") for line in lines))
+                lines.append(_cut(f"fastest here so far: {fastest}"))
+        return Group(*lines)
+
+    def _outcome(self, measurement: Measurement) -> str:
+        """A line on a measurement. Its outcome stands first: what is cut off is the end of the configuration."""
+        name, _, where = measurement.cell.describe().partition(" ")
+        name += " (noise configuration)" if measurement.noise else ""
+        took = f"{span(measurement.seconds or 0.0)}{'; ' if self.left else ''}{self.left}"
+        return f"[{self.done}/{self.total}] {name}: {_figures(measurement)} ({took}), {where}"
+
+    def _is_new(self, text: str) -> bool:
+        """Whether it is met for the first time."""
+        new = text not in self.said
+        self.said.add(text)
+        return new
 
     def _line(self, text: str, whole: bool = False) -> None:
-        # The text is not interpreted: a reason may hold square brackets, or sequences that steer a terminal. A terminal
-        # cuts a line at its edge; warnings, and reasons when they are first met, are shown whole.
+        # The text is not interpreted: a reason may hold square brackets, or sequences that steer a terminal. A line
+        # is cut at the edge; warnings, and reasons when they are first met, are shown whole.
         text = printable(text)
         if self.console.is_terminal:
             self.console.print(Text(text), no_wrap=not whole, overflow="fold" if whole else "ellipsis")
         else:
-            print(text, file=sys.stderr, flush=True)
+            cut = text if whole or len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+            print(cut, file=sys.stderr, flush=True)
+
+
+def span(seconds: float) -> str:
+    """A span of time in whole seconds, minutes, or hours and minutes."""
+    if round(seconds) < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _cut(line: str) -> Text:
+    """A line that ends at the edge of the terminal."""
+    return Text(printable(line), no_wrap=True, overflow="ellipsis")
 
 
 def _figures(measurement: Measurement) -> str:

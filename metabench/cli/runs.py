@@ -100,7 +100,7 @@ def _measured(
     few = too_few_rounds(rounds or ROUNDS, len(timed), paired=True) if timed else ""
     go_on = f"Go on with the same command and --out {folder} --resume"
     try:
-        with interruptible(go_on) as stop, ConsoleProgress() as progress:
+        with ConsoleProgress() as progress, interruptible(progress.interrupted) as stop:
             if few:
                 progress.warn(few)
             return measure_revisions(

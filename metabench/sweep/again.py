@@ -2,6 +2,7 @@
 
 from msgspec import structs
 
+from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.sweep.jobs import Job
 
@@ -22,7 +23,12 @@ def why(found: Measurement) -> str:
 
 def job_again(job: Job) -> Job:
     """The job that measures anew what was disturbed."""
-    return Job(structs.replace(job.cell, measure=tuple(m for m in job.cell.measure if m in TIMED)), job.round)
+    return Job(timed_alone(job.cell), job.round)
+
+
+def timed_alone(cell: Cell) -> Cell:
+    """The configuration without the measures that other programs do not disturb."""
+    return structs.replace(cell, measure=tuple(m for m in cell.measure if m in TIMED))
 
 
 def settled(first: Measurement, second: Measurement) -> Measurement:

@@ -34,7 +34,7 @@ def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> 
     for sentence in warnings_now(sweep.cells):
         progress.warn(sentence)
     jobs = plan(sweep)
-    progress.begin(len(jobs), 0)
+    progress.begin(jobs, 0, sweep.settings)
     held: list[tuple[Job, Measurement]] = []
     with Servers() as servers:
 

@@ -1,6 +1,6 @@
 """One cell in one round: the unit of measuring, and the rules by which some are skipped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +52,7 @@ class Job:
 class Progress(Protocol):
     """What is told about a run while it runs."""
 
-    def begin(self, total: int, done: int) -> None: ...
+    def begin(self, left: Sequence[Job], done: int, settings: Settings) -> None: ...
     def cell(self, cell: Cell) -> None: ...
     def finished(self, measurement: Measurement) -> None: ...
     def held(self, measurement: Measurement, sentence: str) -> None: ...

@@ -101,7 +101,8 @@ def measure_revisions(
             _describe_revision(folder, revision, pairing)
         code = stack.enter_context(checked_out(repository, (base, new)))
         turns = [turn for pair in turn_pairs(sweep, rounds) for turn in pair]
-        progress.begin(len(turns), sum(turn.key in done for turn in turns))
+        left = [turn.job for turn in turns if turn.key not in done]
+        progress.begin(left, len(turns) - len(left), sweep.settings)
         for turn in turns:
             # What failed on one side has nothing to be compared with on the other: its pair is the last one.
             job = turn.job

@@ -107,7 +107,7 @@ def run_sweep(
             frozenset(unit_of(job) for job in jobs if job.key in done),
             {settings[row.id]: row.machine for row in rows if row.machine and row.id in settings},
         )
-        progress.begin(len(jobs), len(jobs) - len(left))
+        progress.begin(left, len(jobs) - len(left), sweep.settings)
         _measure(backend, work, folder, SameData(rows).checked)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -304,8 +305,10 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, in_plugin, signal_number
         worker = worker_of(run.pid)
         os.kill(run.pid, signal_number)
         assert run.stderr is not None
-        first = next(line for line in run.stderr if "stopping" in line)
-        assert "when what runs has ended; interrupt again to end it at once. Go on with: metabench run tiny" in first
+        first = next(line for line in run.stderr if "waiting for" in line)
+        assert re.search(
+            r"waiting for sleeping/loop on sinusoid, .*: about .*, at most .*; interrupt again to end", first
+        )
         assert worker.is_running()
         os.kill(run.pid, signal_number)
         _, messages = run.communicate(timeout=300)

@@ -1,0 +1,194 @@
+"""What a measurement will take, in seconds and in bytes, before it begins.
+
+The constants were read off the committed runs. They hold within a factor of two or three on another machine; a run
+learns by how much (`remaining.py`).
+"""
+
+import math
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from metabench.algorithms.base import ALGORITHMS
+from metabench.engines.base import ENGINES
+from metabench.record.cell import Cell
+from metabench.sweep.scoring import VALIDATION_TASKS
+from metabench.sweep.sizes import NetworkSize, adapts_head_alone, network_size
+from metabench.sweep.spec import Settings
+
+UNKNOWN = NetworkSize(100_000, 50_000, 2e6, 30)
+"""What stands for a network whose size cannot be known."""
+GRADIENT, GRADIENT_OF_GRADIENT = 3, 9
+"""Forward passes that a gradient costs as much as, and a gradient that is differentiated again."""
+SOLVE = 60
+"""Forward passes that an implicit derivative costs as much as."""
+HEAD_STEP = 0.3
+"""Forward passes that an inner step of the head alone costs as much as."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a device does in how many seconds."""
+
+    start: float
+    """A process: it starts, imports torch, and finds its data."""
+    call: float
+    """An operator that is called for one task."""
+    batched_call: float
+    """An operator that is called for all tasks at once, through torch.func.vmap."""
+    flop: float
+    """A floating-point operation."""
+    activation: float
+    """A number that an operator gives out."""
+    parameter: float
+    """A parameter that a pass goes through, for each task."""
+
+
+SPEEDS = {
+    "cpu": Speed(2.2, 10e-6, 40e-6, 1 / 60e9, 0.4e-9, 0.8e-9),
+    "cuda": Speed(7.0, 30e-6, 100e-6, 1 / 5e12, 1e-11, 2e-11),
+}
+COMPILED_CALL = 1e-6
+"""Seconds of an operator in compiled code."""
+COMPILE, COMPILE_A_CALL = 5.0, 0.025
+"""Seconds of compiling an iteration: of any, and for each of its operators."""
+GATE = 16
+"""Directions of two tasks in float64 that the gate takes as long as, differences and proof included."""
+TIMING, FEWEST, MOST = 1.3, 8, 10
+"""Budgets that a timing takes, warm-up included; iterations that it takes at the least, and budgets at the most."""
+MEASURES = {"time": 0.5, "memory": 0.4, "phases": 0.8, "work": 4.5, "energy": 2.0, "quality": 0.3}
+"""Seconds that a measure takes beside its meta-iterations."""
+ITERATIONS = {"memory": 4, "phases": 8, "work": 2, "energy": 10}
+"""Meta-iterations of a measure that takes a fixed number."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The seconds of a measurement."""
+
+    fixed: float
+    """Seconds that it takes whatever its size is: starting, compiling, the time budget."""
+    work: float
+    """Seconds of meta-iterations, of evaluation and of the gate: what a wrong guess of a step's time multiplies."""
+
+    @property
+    def seconds(self) -> float:
+        return self.fixed + self.work
+
+
+def expected(cell: Cell, settings: Settings) -> Expected:
+    """What a measurement of the cell takes."""
+    size, speed = _size(cell), _speed(cell)
+    step = step_seconds(cell)
+    fixed = speed.start + sum(MEASURES.get(measure, 0.0) for measure in cell.measure)
+    work = GATE * step_seconds(
+        replace(cell, engine="loop", meta_batch=2, world_size=1, precision="float64", device="cpu")
+    )
+    work += step * sum(ITERATIONS.get(measure, 0) for measure in cell.measure)
+    if compiles(cell):
+        fixed += COMPILE + COMPILE_A_CALL * sum(passes(cell)) * size.calls
+    if "time" in cell.measure:
+        budget = settings.time_budget_s
+        fixed += TIMING * budget
+        work += max(0.0, min(FEWEST * step, MOST * budget + step) - TIMING * budget)
+    if "quality" in cell.measure:
+        tasks = cell.eval_tasks + (settings.curve_points + 1) * VALIDATION_TASKS
+        work += cell.iterations * step + tasks * evaluation_seconds(cell)
+    return Expected(fixed, work)
+
+
+def step_seconds(cell: Cell) -> float:
+    """Seconds of one meta-iteration."""
+    size, speed = _size(cell), _speed(cell)
+    engine = ENGINES.get(cell.engine)
+    support, query = passes(cell)
+    tasks = max(1.0, cell.meta_batch / cell.world_size)
+    if compiles(cell):
+        calls = COMPILED_CALL * tasks
+    else:
+        calls = speed.batched_call if engine.concurrent_tasks else speed.call * tasks
+    examples = support * cell.train_ways * cell.train_shots + query * cell.train_ways * cell.query
+    arithmetic = (
+        examples * _of_example(size, speed, cell.threads) + (support + query) * size.parameters * speed.parameter
+    )
+    wide = 2 if cell.precision == "float64" else 1
+    return (support + query) * size.calls * calls + wide * tasks * arithmetic
+
+
+def evaluation_seconds(cell: Cell) -> float:
+    """Seconds of the adaptation to a held-out task, and of its score after each step: the plain loop does it."""
+    size, speed = _size(cell), _speed(cell)
+    steps = 0 if ALGORITHMS.get(cell.algorithm).order == "none" else cell.eval_steps
+    inner = HEAD_STEP if _head_alone(cell) else GRADIENT
+    support, query = 1 + inner * steps, (0 if _head_alone(cell) else steps) + 1
+    examples = support * cell.ways * cell.shots + query * cell.ways * cell.eval_query
+    return (support + query) * size.calls * speed.call + examples * _of_example(size, speed, cell.threads)
+
+
+def passes(cell: Cell) -> tuple[float, float]:
+    """Forward passes that the direction of one task costs as much as: over its support set, and over its query set."""
+    kind = ALGORITHMS.get(cell.algorithm)
+    steps = cell.inner_steps
+    if kind.order == "none" or kind.family == "baseline":  # a baseline learns from all classes, without an inner loop
+        return GRADIENT, GRADIENT
+    if _head_alone(cell):
+        return GRADIENT + HEAD_STEP * steps, GRADIENT
+    if kind.order == "implicit":
+        return GRADIENT * steps + SOLVE, GRADIENT
+    if kind.order == "first" or cell.first_order == 1:
+        return GRADIENT * steps, GRADIENT
+    again = 1 if cell.checkpoint else 0
+    return (GRADIENT_OF_GRADIENT + GRADIENT * again) * steps, GRADIENT
+
+
+def compiles(cell: Cell) -> bool:
+    """Whether the engine turns an iteration into code of its own before the first one."""
+    engine = ENGINES.get(cell.engine)
+    return engine.compiles or engine.start is not None
+
+
+def _of_example(size: NetworkSize, speed: Speed, threads: int) -> float:
+    """Seconds of a forward pass for each example; a second thread is not worth as much as the first."""
+    return size.flops * speed.flop / math.sqrt(max(1, threads)) + size.activations * speed.activation
+
+
+def _size(cell: Cell) -> NetworkSize:
+    return network_size(cell.model, cell.task, cell.train_ways) or UNKNOWN
+
+
+def _speed(cell: Cell) -> Speed:
+    return SPEEDS["cuda" if cell.device == "cuda" else "cpu"]
+
+
+def _head_alone(cell: Cell) -> bool:
+    return adapts_head_alone(cell.algorithm, cell.model, cell.task, cell.train_ways)
+
+
+def memory_bytes(cell: Cell) -> float | None:
+    """Peak memory of one meta-iteration, beside what the process holds anyway; None where it cannot be guessed.
+
+    That is where the network's size is not known, and where nobody says whether the engine holds all tasks at once.
+    """
+    size = network_size(cell.model, cell.task, cell.train_ways)
+    at_once = ENGINES.get(cell.engine).concurrent_tasks
+    if size is None or at_once is None:
+        return None
+    kind = ALGORITHMS.get(cell.algorithm)
+    support = cell.train_ways * cell.train_shots * size.activations
+    query = cell.train_ways * cell.query * size.activations
+    one_pass = max(support, query)
+    tasks = max(1.0, cell.meta_batch / cell.world_size) if at_once else 1.0
+    shared = 3.0 * size.parameters
+    if _head_alone(cell):
+        numbers = one_pass
+    elif kind.order == "none" or kind.family == "baseline":
+        numbers = 2 * one_pass
+    elif kind.order == "implicit":
+        numbers = 2 * one_pass + 5 * size.parameters
+    elif kind.order == "first" or cell.first_order == 1:
+        numbers = one_pass + 2.5 * size.parameters
+    elif cell.checkpoint:
+        numbers = cell.inner_steps * size.parameters + 2 * (support + size.parameters) + query
+    else:
+        numbers = cell.inner_steps * (1.4 * support + 1.5 * size.parameters) + query
+    return (8 if cell.precision == "float64" else 4) * (tasks * numbers + shared)

@@ -1,0 +1,142 @@
+"""The time that a run has left: what each measurement is expected to take, and how the finished ones compared."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from metabench.record.cell import Cell
+from metabench.record.measurement import Measurement
+from metabench.sweep.again import timed_alone
+from metabench.sweep.estimate import Expected, expected, step_seconds
+from metabench.sweep.jobs import Job
+from metabench.sweep.spec import Settings
+
+TRUST = 1.0
+"""Measurements of a kind after which their own ratio counts as much as that of all kinds."""
+Key: TypeAlias = tuple[Hashable, ...]
+
+
+@dataclass
+class Ratio:
+    """How many times as much was found as was expected: by kind, from the most general to the most special."""
+
+    sums: dict[Key, list[float]] = field(default_factory=dict)
+    """What was found, what was expected, and how often, by kind."""
+
+    def add(self, kinds: Iterable[Key], found: float, guess: float) -> None:
+        for kind in kinds:
+            sums = self.sums.setdefault(kind, [0.0, 0.0, 0.0])
+            for i, value in enumerate((found, guess, 1.0)):
+                sums[i] += value
+
+    def of(self, kinds: Iterable[Key]) -> float:
+        """The ratio of the last of `kinds`, drawn towards that of the kind before it, and so on; 1 for the first."""
+        ratio = 1.0
+        for kind in kinds:
+            found, guess, times = self.sums.get(kind, (0.0, 0.0, 0.0))
+            if times:
+                weight = TRUST * guess / times
+                ratio = (found + ratio * weight) / (guess + weight)
+        return ratio
+
+
+class Remaining:
+    """The measurements that are left, and the seconds that they will take."""
+
+    def __init__(self, left: Iterable[Job], settings: Settings, clock: Callable[[], float]) -> None:
+        self.settings, self.clock = settings, clock
+        self.steps, self.wholes = Ratio(), Ratio()
+        self.left: dict[tuple[Key, bool], list[float]] = {}
+        """Fixed seconds and work of what has not begun, by kind and by whether it trains alone."""
+        self.ahead: float | None = None
+        """The seconds of all that has not begun; None where they have to be added up anew."""
+        self.running: dict[str, tuple[Cell, float]] = {}
+        """What is being measured, by the configuration's id, with the time at which it began."""
+        for job in left:
+            self._count(job.cell, 1)
+
+    def began(self, cell: Cell) -> None:
+        """A measurement begins."""
+        self.running[cell.id] = (cell, self.clock())
+        self._count(cell, -1)
+
+    def put_back(self, cell: Cell) -> None:
+        """What is timed in a configuration is to be measured again."""
+        self._ended(cell)
+        self._count(timed_alone(cell), 1)
+
+    def finished(self, found: Measurement) -> None:
+        """A measurement ended: learn from what it took."""
+        cell = found.cell
+        self._ended(cell)
+        if found.status == "skipped" or not found.seconds:
+            return
+        *kinds, own = _kinds(cell)
+        if found.status != "ok":  # it ended early, as its own kind will again; of others that says nothing
+            self.wholes.add([own], found.seconds, self._seconds(cell))
+            return
+        if step := _step(found):
+            self.steps.add([*kinds, own], step / step_seconds(cell), 1.0)
+        self.wholes.add([*kinds, own], found.seconds, self._paced(expected(cell, self.settings), cell))
+
+    @property
+    def seconds(self) -> float:
+        """How long it all takes from now on."""
+        now = self.clock()
+        running = [self.rest(cell, now - began) for cell, began in list(self.running.values())]
+        if self.ahead is None:
+            self.ahead = sum(self._ahead(max(1, len(running))))
+        return sum(running) / max(1, len(running)) + self.ahead
+
+    def _ahead(self, running: int) -> Iterator[float]:
+        """Seconds of what has not begun, kind by kind, if as many go on side by side as are running now."""
+        for (kind, alone), (fixed, work) in self.left.items():
+            kinds = _prefixes(kind)
+            lanes = max(running, self.settings.side_by_side if alone else 1)
+            yield self.wholes.of(kinds) * (fixed + self.steps.of(kinds) * work) / lanes
+
+    def rest(self, cell: Cell, elapsed: float) -> float:
+        """Seconds that a measurement goes on which has run for `elapsed`; one that is late goes on a little."""
+        return min(max(self._seconds(cell) - elapsed, elapsed / 10), self.at_most(elapsed))
+
+    def at_most(self, elapsed: float) -> float:
+        """Seconds after which a measurement is ended which has run for `elapsed`."""
+        return max(0.0, self.settings.time_limit_s - elapsed)
+
+    def _seconds(self, cell: Cell) -> float:
+        return self.wholes.of(_kinds(cell)) * self._paced(expected(cell, self.settings), cell)
+
+    def _paced(self, guess: Expected, cell: Cell) -> float:
+        return guess.fixed + self.steps.of(_kinds(cell)) * guess.work
+
+    def _ended(self, cell: Cell) -> None:
+        self.running.pop(cell.id, None)
+        self.ahead = None
+
+    def _count(self, cell: Cell, times: int) -> None:
+        guess = expected(cell, self.settings)
+        sums = self.left.setdefault((_kind(cell), cell.measure == ("quality",)), [0.0, 0.0])
+        sums[0] += times * guess.fixed
+        sums[1] += times * guess.work
+        self.ahead = None
+
+
+def _kind(cell: Cell) -> Key:
+    """What measurements have in common that are wrongly guessed alike."""
+    return cell.device, "quality" in cell.measure, cell.task, cell.model, cell.engine, cell.algorithm, cell.measure
+
+
+def _prefixes(kind: Key) -> list[Key]:
+    return [kind[: i + 1] for i in range(len(kind))]
+
+
+def _kinds(cell: Cell) -> list[Key]:
+    return _prefixes(_kind(cell))
+
+
+def _step(found: Measurement) -> float | None:
+    """What a meta-iteration took, by the clock or by the training."""
+    if found.time:
+        return found.time.step.median
+    quality = found.quality
+    return quality.train_s / quality.iterations if quality and quality.train_s and quality.iterations else None

@@ -1,0 +1,72 @@
+"""What a measurement is expected to take, held against the committed runs."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from metabench.record.cell import Cell
+from metabench.report.results import read_run
+from metabench.sweep.estimate import expected, memory_bytes, step_seconds
+from metabench.sweep.sizes import adapts_head_alone, network_size
+from metabench.sweep.spec import Settings, parse_sweep
+
+RESULTS = Path(__file__).parents[2] / "results"
+RUNS = sorted(path.parent for path in RESULTS.glob("*/*/measurements.jsonl"))
+
+
+def cell(algorithm="maml", **axes) -> Cell:
+    grid = {"task": "sinusoid", "algorithm": algorithm, "measure": ["time"], **axes}
+    (made,) = parse_sweep("one", {"grid": [grid]}, "", 1).cells
+    return made
+
+
+@pytest.mark.parametrize("folder", RUNS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_guess_of_peak_memory_is_right_within_a_factor_of_two(folder):
+    for row in read_run(folder).measurements:
+        found = row.memory and (row.memory.tracked_bytes or row.memory.cuda_allocated_bytes)
+        guess = memory_bytes(row.cell)
+        if row.status == "ok" and found and guess and row.cell.engine in ("loop", "vmap"):
+            assert 1 / 2 < guess / found < 2, row.cell.describe()
+
+
+def test_memory_that_cannot_be_known_is_left_out():
+    assert memory_bytes(cell(engine="compile")) is None  # nobody says whether it holds all tasks at once
+    assert memory_bytes(replace(cell(), task="of-a-plug-in")) is None
+    assert memory_bytes(replace(cell(), model="conv4-64")) is None  # takes no points
+
+
+def test_the_guesses_grow_as_the_work_does():
+    small, more_steps, more_tasks = cell(inner_steps=1), cell(inner_steps=5), cell(inner_steps=1, meta_batch=100)
+    assert step_seconds(small) < step_seconds(more_steps)
+    assert step_seconds(small) == pytest.approx(step_seconds(more_tasks) * small.meta_batch / 100)
+    assert memory_bytes(small) == memory_bytes(more_tasks)  # one task after the other
+    assert memory_bytes(cell(engine="vmap")) < memory_bytes(cell(engine="vmap", meta_batch=100))
+    assert step_seconds(cell("fomaml", inner_steps=5)) < step_seconds(more_steps)
+    assert memory_bytes(cell("fomaml", inner_steps=5)) < memory_bytes(more_steps)
+    assert step_seconds(cell("anil", inner_steps=5)) < step_seconds(more_steps)
+
+
+def test_a_long_training_and_a_compiler_are_expected():
+    settings = Settings(time_budget_s=0.6)
+    short, long = (cell(measure=["quality"], iterations=number, engine="vmap") for number in (100, 70_000))
+    assert expected(long, settings).seconds > expected(short, settings).seconds + 60
+    plain, compiled = (cell(engine=engine) for engine in ("loop", "compile"))
+    assert expected(compiled, settings).fixed > expected(plain, settings).fixed + 5
+    patient = Settings(time_budget_s=30)
+    assert expected(plain, patient).seconds > expected(plain, settings).seconds + 30
+
+
+def test_a_network_is_sized_without_data():
+    size = network_size("conv4-64", "omniglot", 5)
+    assert size is not None and size.parameters == 112_005
+    first = 2 * 9 * 64 * 28 * 28 / 4  # of its first convolution, whose stride is 2
+    assert size.flops > first
+    assert network_size("conv4-64", "sinusoid", 1) is None
+    assert network_size("mlp-40x2", "nowhere", 1) is None
+
+
+@pytest.mark.parametrize(("algorithm", "alone"), [("anil", True), ("maml", False), ("prototypical", False)])
+def test_what_adapts_the_head_alone(algorithm, alone):
+    assert adapts_head_alone(algorithm, "conv4-16", "glyphs", 5) is alone
+    assert adapts_head_alone("nobody", "conv4-16", "glyphs", 5) is False

@@ -1,0 +1,147 @@
+"""The estimate of the time left, replayed on the rows of the committed runs."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from metabench.record.measurement import Measurement
+from metabench.record.timing import Time
+from metabench.report.results import read_run
+from metabench.statistics.intervals import summarise
+from metabench.sweep.jobs import Job
+from metabench.sweep.remaining import Ratio, Remaining
+from metabench.sweep.spec import Settings, parse_sweep
+from runs import made
+
+RESULTS = Path(__file__).parents[2] / "results"
+RUNS = sorted(path.parent for path in RESULTS.glob("*/*/measurements.jsonl"))
+BOUNDS = {0.25: 0.35, 0.5: 0.2, 0.75: 0.1}
+"""Largest error of the estimate, as a share of the run's time, when that share of it has passed."""
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def settings_of(folder: Path) -> Settings:
+    """The settings that a run was measured with; of a run that was put together from several, the usual ones."""
+    file = folder / "sweep.toml"
+    return Settings(**tomllib.loads(file.read_text(encoding="utf-8")).get("run", {})) if file.exists() else Settings()
+
+
+def schedule(rows: list[Measurement], settings: Settings) -> Iterator[tuple[float, float, Measurement]]:
+    """Begin and end of each row: one after the other, then those that train alone as many at once as the sweep says."""
+    together = settings.side_by_side > 1
+    alone = [row for row in rows if together and row.cell.measure == ("quality",)]
+    end = 0.0
+    for row in rows:
+        if row not in alone:
+            yield end, end + row.seconds, row
+            end += row.seconds
+    lanes = [end] * settings.side_by_side
+    for row in alone:
+        lane = lanes.index(min(lanes))
+        yield lanes[lane], lanes[lane] + row.seconds, row
+        lanes[lane] += row.seconds
+
+
+def replayed(folder: Path, shares, pace: float = 1.0) -> dict[float, float]:
+    """By share of the run's time: what the estimate was off by then, as a share of that time."""
+    run, settings, clock = read_run(folder), settings_of(folder), Clock()
+    settings = Settings(**{**vars(settings), "time_limit_s": pace * settings.time_limit_s})
+    rows = sorted([*run.measurements, *run.noise_rows], key=lambda row: row.started)
+    rows = [replace(row, seconds=pace * row.seconds) for row in rows]
+    planned = list(schedule(rows, settings))
+    whole = max(end for _, end, _ in planned)
+    remaining = Remaining([Job(row.cell, row.round, row.noise) for row in rows], settings, clock)
+    errors = {}
+    begins = [(begin, 1, i) for i, (begin, _, _) in enumerate(planned)]
+    ends = [(end, 0, i) for i, (_, end, _) in enumerate(planned)]
+    looks = [(share * whole, 2, share) for share in shares]
+    for clock.now, what, which in sorted([*begins, *ends, *looks]):
+        if what == 2:
+            errors[which] = (clock.now + remaining.seconds - whole) / whole
+        elif what == 1:
+            remaining.began(planned[which][2].cell)
+        else:
+            remaining.finished(planned[which][2])
+    assert remaining.running == {}
+    assert abs(remaining.seconds) < 1e-6 * whole  # nothing is left, and nothing is counted twice
+    return errors
+
+
+@pytest.mark.parametrize("folder", RUNS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_error_of_the_time_left_is_bounded_on_every_committed_run(folder):
+    for share, error in replayed(folder, BOUNDS).items():
+        assert abs(error) <= BOUNDS[share], (share, error)
+
+
+@pytest.mark.parametrize("pace", [0.3, 5.0])
+def test_a_machine_of_another_pace_is_learnt(pace):
+    for share, error in replayed(RESULTS / "epyc-2core" / "default", BOUNDS, pace).items():
+        assert abs(error) <= BOUNDS[share], (share, error)
+
+
+def test_one_long_training_among_short_ones_does_not_come_as_a_surprise():
+    """The run whose estimate went from 9 to 18 minutes, when a measurement counted as much as any other."""
+    shares = [i / 20 for i in range(1, 20)]
+    errors = replayed(RESULTS / "epyc-2core" / "sinusoid", shares)
+    assert max(map(abs, errors.values())) < 0.25
+
+
+def jobs(**axes) -> list[Job]:
+    grid = {"task": "sinusoid", "algorithm": "maml", "measure": ["time"], **axes}
+    return [Job(cell, 0) for cell in parse_sweep("one", {"grid": [grid]}, "", 1).cells]
+
+
+def test_what_has_run_for_longer_than_was_expected_goes_on_a_little_and_never_beyond_its_limit():
+    (job,), clock = jobs(), Clock()
+    remaining = Remaining([job], Settings(time_limit_s=100), clock)
+    guess = remaining.seconds
+    remaining.began(job.cell)
+    assert remaining.seconds == pytest.approx(guess)
+    clock.now = guess / 2
+    assert remaining.seconds == pytest.approx(guess / 2)
+    clock.now = 50.0
+    assert remaining.seconds == pytest.approx(5.0)
+    clock.now = 99.0
+    assert remaining.seconds == pytest.approx(1.0)
+    assert remaining.at_most(99.0) == 1.0
+
+
+def test_what_failed_teaches_nothing_of_what_is_of_another_kind():
+    one, other = jobs(measure=["quality"], algorithm=["maml", "anil"], iterations=20_000, engine="vmap")
+    remaining = Remaining([one, other], Settings(), Clock())
+    remaining.began(one.cell)
+    before = remaining.seconds - remaining.rest(one.cell, 0.0)
+    remaining.finished(replace(made(one.cell, 0, "crashed", "a reason"), seconds=3.0))
+    assert remaining.seconds == pytest.approx(before)
+
+
+def test_what_is_timed_again_counts_again_without_what_is_kept():
+    (job,) = jobs(measure=["time", "quality"])
+    remaining = Remaining([job], Settings(), Clock())
+    whole = remaining.seconds
+    remaining.began(job.cell)
+    remaining.put_back(job.cell)
+    assert 0 < remaining.seconds < whole
+    remaining.began(replace(job.cell, measure=("time",)))
+    time = Time(summarise([0.01]), 0.0)
+    remaining.finished(replace(made(job.cell, 0, time=time), seconds=9.0))
+    assert remaining.seconds == pytest.approx(0.0)
+
+
+def test_the_ratio_of_a_kind_is_drawn_towards_that_of_the_kind_above_it():
+    ratio = Ratio()
+    assert ratio.of([("a",), ("a", 1)]) == 1.0
+    ratio.add([("a",), ("a", 1)], found=6.0, guess=2.0)
+    above = (6 + 2) / (2 + 2)
+    assert ratio.of([("a",)]) == above
+    assert ratio.of([("a",), ("a", 1)]) == (6 + 2 * above) / (2 + 2)
+    assert ratio.of([("a",), ("a", 2)]) == above
