@@ -10,15 +10,11 @@ from metabench.algorithms.base import ALGORITHMS, Algorithm, parameter_count
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
 from metabench.models.base import MODELS, ModelFactory
-from metabench.record.cell import AXES, varying
 from metabench.registry import Registry
 from metabench.report.numbers import Valued
 from metabench.report.render.tables import Table
 from metabench.sweep.builtin import builtin_sweeps
-from metabench.sweep.runner import plan
-from metabench.sweep.spec import Sweep
 from metabench.tasks.base import TASKS
-from metabench.text import counted
 
 
 def listing(kinds: Iterable[str]) -> Iterator[Table]:
@@ -48,18 +44,6 @@ def _parameters(build: ModelFactory, input_shape: tuple[int, ...], outputs: int)
 def _sweeps() -> Table:
     rows = ((path.stem, path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")) for path in builtin_sweeps())
     return Table("Sweeps", "", ("name", "what it measures"), tuple(rows))
-
-
-def cells_table(sweep: Sweep) -> Table:
-    """The cells of a sweep with the axes on which they differ; notes say all others, and what was filled in."""
-    first, *_ = cells = sweep.cells
-    changing = varying(cells, AXES)
-    shown = ["algorithm", "engine", *(axis for axis in changing if axis not in ("algorithm", "engine"))]
-    rows = tuple((*(str(cell[axis]) for axis in shown), ", ".join(cell.measure)) for cell in cells)
-    alike = ", ".join(f"{AXES[axis].word} {first[axis]}" for axis in AXES if axis not in shown and first[axis] != "")
-    title = f"{sweep.title}: {counted(len(cells), 'cell')}, {counted(len(plan(sweep)), 'measurement')}"
-    headers = (*(AXES[axis].word for axis in shown), "measured")
-    return Table(title, "", headers, rows, (f"The same in all cells: {alike}.", *sweep.filled_in))
 
 
 TABLES: Mapping[str, Callable[[], Table]] = {

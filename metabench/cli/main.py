@@ -15,7 +15,7 @@ from metabench import __version__
 from metabench.cli.implementations import advise, profile, verify
 from metabench.cli.options import AsJson, DataDir, check_device, fail
 from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
-from metabench.cli.runs import claims, compare, forecast, history, merge, report
+from metabench.cli.runs import Full, claims, compare, forecast, history, merge, report
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.text import printable, strict_json
 
@@ -89,6 +89,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the cells and what is filled in; measure nothing.")
     ] = False,
+    full: Full = False,
     as_json: AsJson = False,
     backend: Annotated[str, typer.Option(help="local, ray, slurm or torchrun: see docs/scale.md.")] = "local",
     address: Annotated[str, typer.Option(help="Of the Ray cluster; by default that of this machine.")] = "",
@@ -111,11 +112,10 @@ def run(
     with open_backend(backend, backend_option or [], address) as runs:
         loaded = load_sweep(find_sweep(sweep), overrides, runs.cores)
         if dry_run:
-            from metabench.cli.listing import cells_table
-            from metabench.report.render.tables import plain, table_json
+            from metabench.cli.dry_run import dry_run_json, dry_run_text
+            from metabench.cli.fitting import width_of_output
 
-            shown = cells_table(loaded)
-            print(strict_json(table_json(shown)) if as_json else plain(shown))
+            print(strict_json(dry_run_json(loaded)) if as_json else dry_run_text(loaded, width_of_output(), full))
             return
         if not runs.remote:
             check_device({cell.device for cell in loaded.cells})

@@ -13,6 +13,7 @@ from metabench.errors import UserError
 from metabench.text import counted, printable, strict_json
 
 Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
+Full = Annotated[bool, typer.Option("--full", help="Print every table, not the answer alone.")]
 MOST_TASKS, MOST_DEVICES = 1_000_000, 65_536
 LONGEST_COUNT = 10  # digits
 DEFAULT_WIDTH = 100  # columns, where the terminal does not say

@@ -1,4 +1,4 @@
-"""How large a network is: parameters, activations, arithmetic and operators, found without computing anything."""
+"""How large a network is: parameters, activations, arithmetic and operators, by one forward pass of two examples."""
 
 import math
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
 
 from metabench.algorithms.base import ALGORITHMS, Learner, parameter_count
 from metabench.models.base import MODELS
@@ -18,6 +17,7 @@ from metabench.tasks.packed import SIDE
 Shape = tuple[int, ...]
 INPUTS: dict[str, Shape] = {"sinusoid": (1,), "omniglot": (1, SIDE, SIDE), "glyphs": (1, SIDE, SIDE)}
 """Shapes of an example of the task distributions of the suite, which are known before the data is at hand."""
+PRODUCTS = ("linear", "matmul", "__matmul__", "mm", "bmm")
 EXAMPLES = 2  # a batch of one could not be normalised
 
 
@@ -27,11 +27,11 @@ class NetworkSize:
 
     parameters: int
     activations: float
-    """Numbers that the operators of a forward pass give out, for each example."""
+    """Numbers that the functions of a forward pass give out, for each example."""
     flops: float
     """Floating-point operations of products and convolutions, for each example."""
     calls: int
-    """Operators that a forward pass calls."""
+    """Functions that a forward pass calls."""
 
 
 @cache
@@ -43,9 +43,8 @@ def network_size(model: str, task: str, ways: int) -> NetworkSize | None:
     try:
         network = MODELS.get(model)(shape, ways)
         params = network.init(torch.Generator())
-        meta = {name: p.to("meta") for name, p in params.items()}
         with torch.no_grad(), _Forward() as seen:
-            network.head(meta, network.features(meta, torch.empty(EXAMPLES, *shape, device="meta")))
+            network.head(params, network.features(params, torch.zeros(EXAMPLES, *shape)))
     except Exception:  # a model from outside the suite may raise anything: its row will say so
         return None
     return NetworkSize(parameter_count(params), seen.numbers / EXAMPLES, seen.flops / EXAMPLES, seen.calls)
@@ -64,27 +63,26 @@ def adapts_head_alone(algorithm: str, model: str, task: str, ways: int) -> bool:
         return False
 
 
-class _Forward(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up what the operators of a forward pass do, by their shapes."""
+class _Forward(TorchFunctionMode):
+    """Adds up what the functions of a forward pass do. A mode of torch's dispatcher would import its compiler."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.numbers = self.calls = 0
         self.flops = 0.0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            given = [value for value in args if isinstance(value, Tensor)]
-            made = sum(value.numel() for value in tree_leaves(out) if isinstance(value, Tensor))
+        given = [value for value in args if isinstance(value, Tensor)]
+        if isinstance(out, Tensor) and not any(out.data_ptr() == value.data_ptr() for value in given):
             self.calls += 1
-            self.numbers += made
-            self.flops += made * _products(func.overloadpacket.__name__, given)
+            self.numbers += out.numel()
+            self.flops += out.numel() * _products(func.__name__, given)
         return out
 
 
 def _products(name: str, given: list[Tensor]) -> int:
-    """Operations that each number of a product or a convolution takes; 0 for other operators."""
-    if name == "convolution":
+    """Operations that each number of a product or a convolution takes; 0 for other functions."""
+    if name in ("conv1d", "conv2d", "conv3d"):
         return 2 * math.prod(given[1].shape[1:])
-    return 2 * given[-2].shape[-1] if name in ("mm", "addmm", "bmm", "baddbmm") else 0
+    return 2 * given[0].shape[-1] if name in PRODUCTS else 0

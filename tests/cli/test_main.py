@@ -63,7 +63,7 @@ def test_a_dry_run_shows_cells_and_what_is_filled_in_and_measures_nothing(metabe
     )
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
-    assert shown["title"].endswith(f": {len(shown['rows'])} cells, {len(shown['rows']) + 4} measurements")
+    assert shown["title"].endswith(f": {len(shown['rows'])} configurations, {len(shown['rows']) + 4} measurements")
     alike, *filled = shown["notes"]
     assert "shots 5" in alike and "train shots 5" in alike and "eval query 3" in alike
     assert filled == []

@@ -1,5 +1,7 @@
 """What a measurement is expected to take, held against the committed runs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,13 @@ def test_a_long_training_and_a_compiler_are_expected():
     assert expected(compiled, settings).fixed > expected(plain, settings).fixed + 5
     patient = Settings(time_budget_s=30)
     assert expected(plain, patient).seconds > expected(plain, settings).seconds + 30
+
+
+def test_a_network_is_sized_without_torchs_compiler():
+    """Which takes seconds to import, and memory: a dry run would wait for it."""
+    program = "import sys; from metabench.sweep.sizes import network_size; network_size('conv4-64', 'omniglot', 5)"
+    program += "; assert not {'torch._dynamo', 'triton'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_network_is_sized_without_data():
