@@ -1,39 +1,63 @@
-"""What is there: every registered name with what it stands for, and the cells of a sweep before it runs."""
+"""What is there: every registered name with what it stands for."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from metabench.algorithms.base import ALGORITHMS, Algorithm, parameter_count
-from metabench.engines.base import ENGINES
-from metabench.errors import Unsupported
-from metabench.models.base import MODELS, ModelFactory
-from metabench.registry import Registry
 from metabench.report.numbers import Valued
 from metabench.report.render.tables import Table
 from metabench.sweep.builtin import builtin_sweeps
-from metabench.tasks.base import TASKS
+
+# What is registered needs torch to be loaded; the list of sweeps does not.
+if TYPE_CHECKING:
+    from metabench.models.base import ModelFactory
+    from metabench.registry import Registry
+
+SENTENCE = re.compile(r"(.+?\.)(?:\s|$)")
 
 
-def listing(kinds: Iterable[str]) -> Iterator[Table]:
-    """The tables of the given kinds; their notes name the plug-ins that could not be loaded."""
+def listing(kinds: Iterable[str], full: bool) -> Iterator[Table]:
+    """The tables of the given kinds, of algorithms with all that is known if `full`.
+
+    Their notes name the plug-ins that could not be loaded.
+    """
     for kind in kinds:
-        yield TABLES[kind]()
+        yield TABLES[kind](full)
 
 
-def _registered(title: str, registry: Registry[Any], headers: Sequence[str], row: Callable[[Any], list[str]]) -> Table:
-    rows = tuple((name, *row(entry), registry.origin(name)) for name, entry in registry)
-    broken = (f"{registry.kind} '{name}' could not be loaded: {why}" for name, why in registry.broken.items())
-    return Table(title, "", ("name", *headers, "from"), rows, tuple(broken))
+def _algorithms(full: bool) -> Table:
+    from metabench.algorithms.base import ALGORITHMS, Algorithm
+
+    def row(entry: type[Algorithm]) -> list[str]:
+        kinds = ", ".join(entry.kinds) if full or len(entry.kinds) == 1 else "both"
+        known = [entry.family, entry.order, kinds, entry.source]
+        return [*known, ", ".join(sorted(entry.presets))] if full else known
+
+    headers = ("family", "order", "tasks", "source")
+    return _registered("Algorithms", ALGORITHMS, (*headers, "presets") if full else headers, row)
 
 
-def _algorithm(entry: type[Algorithm]) -> list[str]:
-    return [entry.family, entry.order, ", ".join(entry.kinds), entry.source, ", ".join(sorted(entry.presets))]
+def _engines(full: bool) -> Table:
+    from metabench.engines.base import ENGINES
+
+    return _registered("Engines", ENGINES, ("what it does",), lambda entry: [entry.summary])
 
 
-def _parameters(build: ModelFactory, input_shape: tuple[int, ...], outputs: int) -> str:
+def _models(full: bool) -> Table:
+    from metabench.models.base import MODELS
+
+    headers = ("parameters, sinusoid", "parameters, 5-way images")
+    return _registered(
+        "Models", MODELS, headers, lambda build: [_parameters(build, (1,), 1), _parameters(build, (1, 28, 28), 5)]
+    )
+
+
+def _parameters(build: "ModelFactory", input_shape: tuple[int, ...], outputs: int) -> str:
+    import torch
+
+    from metabench.algorithms.base import parameter_count
+    from metabench.errors import Unsupported
+
     try:
         number = parameter_count(build(input_shape, outputs).init(torch.Generator()))
     except Unsupported:
@@ -41,23 +65,41 @@ def _parameters(build: ModelFactory, input_shape: tuple[int, ...], outputs: int)
     return Valued(f"{number:,}", number)
 
 
-def _sweeps() -> Table:
-    rows = ((path.stem, path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")) for path in builtin_sweeps())
-    return Table("Sweeps", "", ("name", "what it measures"), tuple(rows))
+def _tasks(full: bool) -> Table:
+    from metabench.tasks.base import TASKS
+
+    return _registered("Task distributions", TASKS, ("kind",), lambda entry: [entry.kind])
 
 
-TABLES: Mapping[str, Callable[[], Table]] = {
-    "algorithms": partial(
-        _registered, "Algorithms", ALGORITHMS, ("family", "order", "tasks", "source", "presets"), _algorithm
-    ),
-    "engines": partial(_registered, "Engines", ENGINES, ("what it does",), lambda entry: [entry.summary]),
-    "models": partial(
-        _registered,
-        "Models",
-        MODELS,
-        ("parameters, sinusoid", "parameters, 5-way images"),
-        lambda build: [_parameters(build, (1,), 1), _parameters(build, (1, 28, 28), 5)],
-    ),
-    "tasks": partial(_registered, "Task distributions", TASKS, ("kind",), lambda entry: [entry.kind]),
+def _registered(
+    title: str, registry: "Registry[Any]", headers: Sequence[str], row: Callable[[Any], list[str]]
+) -> Table:
+    rows = tuple((name, *row(entry), registry.origin(name)) for name, entry in registry)
+    broken = (f"{registry.kind} '{name}' could not be loaded: {why}" for name, why in registry.broken.items())
+    return Table(title, "", ("name", *headers, "from"), rows, tuple(broken))
+
+
+def _sweeps(full: bool) -> Table:
+    rows = tuple((path.stem, _first_sentence(path.read_text(encoding="utf-8"))) for path in builtin_sweeps())
+    return Table("Sweeps", "", ("name", "what it measures"), rows)
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of the comment that a file begins with."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    comment = " ".join(lines)
+    found = SENTENCE.match(comment)
+    return found[1] if found else comment
+
+
+TABLES: Mapping[str, Callable[[bool], Table]] = {
+    "algorithms": _algorithms,
+    "engines": _engines,
+    "models": _models,
+    "tasks": _tasks,
     "sweeps": _sweeps,
 }

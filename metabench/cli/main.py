@@ -4,6 +4,7 @@ import atexit
 import gc
 import shlex
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -22,13 +23,11 @@ from metabench.text import printable, strict_json
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
 
 app = typer.Typer(
-    help="metabench: a benchmark and profiling suite for meta-learning.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Prepare Omniglot, or see what is at hand.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+data_app = typer.Typer(no_args_is_help=True)
 
 KINDS = ("algorithms", "engines", "models", "tasks", "sweeps")
 
@@ -57,37 +56,37 @@ def main() -> None:
         fail(str(error), 2)
 
 
-@app.command("list")
 def list_names(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}; all if left out.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List algorithms, engines, models, tasks and sweeps."""
+    from metabench.cli.fitting import WIDTH, fitted, width_of_output
     from metabench.cli.listing import listing
     from metabench.report.render.tables import table_json
 
     if kind and kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    tables = list(listing((kind,) if kind else KINDS))
+    tables = list(listing((kind,) if kind else KINDS, full=as_json))
+    width = min(WIDTH, width_of_output())
     if as_json:
         print(strict_json({"tables": [table_json(table) for table in tables]}))
     for table in tables:
         if not as_json:
-            print(f"{table.title}\n{tabulate(table.rows, headers=table.columns)}\n")
+            print(f"{table.title}\n{fitted(table.columns, table.rows, width)}\n")
         for note in table.notes:
             print(f"metabench: {note}", file=sys.stderr)
 
 
-@app.command()
 def run(
     sweep: Annotated[str, typer.Argument(help="A built-in sweep (see `metabench list sweeps`) or a TOML file.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/SWEEP-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     data_dir: DataDir = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda, for all cells.")] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda, for all configurations.")] = "",
     assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the cells and what is filled in; measure nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be measured, and about how long it takes.")
     ] = False,
     full: Full = False,
     as_json: AsJson = False,
@@ -129,7 +128,7 @@ def run(
             with ConsoleProgress() as progress, interruptible(progress.interrupted) as stop:
                 run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop, backend=runs)
         except KeyboardInterrupt:
-            fail(f"interrupted; all finished cells are in '{folder}'. {go_on}", 130)
+            fail(f"interrupted; all finished measurements are in '{folder}'. {go_on}", 130)
     try:
         report(folder, as_json)
         sys.stdout.flush()
@@ -137,11 +136,6 @@ def run(
         raise OutputLost(f"{error}; all that was measured is in '{folder}'") from None
 
 
-for command in (report, compare, claims, forecast, history, merge, advise, profile, verify):
-    app.command()(command)
-
-
-@app.command()
 def env() -> None:
     """Print the machine fingerprint that is kept with every run."""
     from metabench.machine.cores import default_threads
@@ -170,7 +164,38 @@ def data_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """metabench: a benchmark and profiling suite for meta-learning."""
+    """Measure what meta-learning algorithms cost, and what accuracy they reach for it.
+
+    First steps: metabench run smoke, then metabench advise --algorithm maml
+    """
     if version:
         print(f"metabench {__version__}")
         raise typer.Exit(0)
+
+
+COMMANDS: Mapping[str, Sequence[tuple[Callable[..., None], str]]] = {
+    "Every day": (
+        (run, "Measure a sweep, and print the answer."),
+        (report, "Write report.html and the tables of a run anew."),
+        (advise, "Name the fastest engine for a setting of yours."),
+        (verify, "Prove algorithms, engines and plug-ins right."),
+        (compare, "Compare two runs, or two git revisions."),
+    ),
+    "A closer look": (
+        (profile, "Show where the time and memory of an iteration go."),
+        (claims, "Hold published claims against runs."),
+        (history, "Show how times changed from revision to revision."),
+        (merge, "Put runs of several machines into one report."),
+        (forecast, "Predict times on hardware that is not at hand."),
+    ),
+}
+"""Commands by panel of the help, with a line on each, in the order in which a newcomer needs them."""
+AT_HAND = "What is at hand"
+for panel, commands in COMMANDS.items():
+    for command, line in commands:
+        app.command(rich_help_panel=panel, short_help=line)(command)
+app.command("list", rich_help_panel=AT_HAND, short_help="List algorithms, engines, models, tasks and sweeps.")(
+    list_names
+)
+app.add_typer(data_app, name="data", rich_help_panel=AT_HAND, help="Prepare Omniglot, or see whether it is there.")
+app.command(rich_help_panel=AT_HAND, short_help="Print what is known of this machine.")(env)

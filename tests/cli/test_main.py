@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -120,10 +122,46 @@ def test_lists_name_everything(metabench):
 
 def test_algorithms_are_listed_with_what_they_are_for(metabench):
     lines = metabench("list", "algorithms").stdout.splitlines()
-    assert lines[1].split() == ["name", "family", "order", "tasks", "source", "presets", "from"]
+    assert lines[1].split() == ["name", "family", "order", "tasks", "source", "from"]
     columns = {line.split()[0]: re.split(r"  +", line) for line in lines[3:] if line}
-    assert columns["maml"][1:4] == ["gradient-based", "second", "classification, regression"]
-    assert columns["plugged"][1:5] == ["gradient-based", "second", "classification, regression", "a test"]
+    assert columns["maml"][1:4] == ["gradient-based", "second", "both"]
+    assert columns["plugged"][1:] == ["gradient-based", "second", "both", "a test", "metabench-test-plugin"]
+    (table,) = json.loads(metabench("list", "algorithms", "--json").stdout)["tables"]
+    assert table["columns"] == ["name", "family", "order", "tasks", "source", "presets", "from"]
+    (maml,) = [row for row in table["rows"] if row[0] == "maml"]
+    assert maml[3] == "classification, regression" and "quick/sinusoid" in maml[5].split(", ")
+
+
+def test_no_list_is_wider_than_100_columns(metabench):
+    """However wide the terminal is: long lines are hard to read."""
+    lines = metabench("list", COLUMNS="300").stdout.splitlines()
+    assert {"Algorithms", "Engines", "Models", "Task distributions", "Sweeps"} <= set(lines)
+    assert max(map(len, lines)) <= 100
+    narrow = metabench("list", "sweeps", COLUMNS="60").stdout.splitlines()
+    assert max(map(len, narrow)) <= 60
+
+
+def test_the_list_of_sweeps_and_the_help_come_without_torch(in_plugin):
+    for arguments in (["list", "sweeps"], ["--help"], ["run", "--help"]):
+        program = f"import sys; sys.argv = ['metabench', *{arguments}]\nfrom metabench.cli.main import main\n"
+        program += "try:\n    main()\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules"
+        done = subprocess.run([sys.executable, "-c", program], env=in_plugin, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+COMMANDS = ["run", "report", "advise", "verify", "compare", "profile", "claims", "history", "merge", "forecast"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_help_has_a_line_for_each_command_in_the_order_a_newcomer_needs(metabench, width):
+    lines = metabench("--help", COLUMNS=str(width)).stdout.splitlines()
+    rows = [line.strip("│ ").split() for line in lines if line.startswith("│")]
+    found = [row[0] for row in rows if row[0] not in ("--version", "--help")]
+    assert found[: len(COMMANDS)] == COMMANDS and sorted(found[len(COMMANDS) :]) == ["data", "env", "list"]
+    assert any("metabench run smoke" in line for line in lines)
+    assert len(lines) <= 35 and max(map(len, lines)) <= width
+    bare = metabench(COLUMNS=str(width))
+    assert bare.stdout.split() == "\n".join(lines).split()
 
 
 def test_verify_passes_what_is_right_from_outside_the_tree_too(metabench):
