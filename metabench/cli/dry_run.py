@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from metabench.cli.fitting import fitted, wrapped
 from metabench.cli.progress import span
 from metabench.record.cell import AXES, Cell, shape_text, varying
 from metabench.report.numbers import BYTE_UNITS, in_unit
+from metabench.report.render.fitting import fitted, wrapped
 from metabench.report.render.tables import Table, table_json
 from metabench.sweep.estimate import expected, memory_bytes
 from metabench.sweep.jobs import Job

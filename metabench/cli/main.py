@@ -61,8 +61,8 @@ def list_names(
     as_json: AsJson = False,
 ) -> None:
     """List algorithms, engines, models, tasks and sweeps."""
-    from metabench.cli.fitting import WIDTH, fitted, width_of_output
     from metabench.cli.listing import listing
+    from metabench.report.render.fitting import WIDTH, fitted, width_of_output
     from metabench.report.render.tables import table_json
 
     if kind and kind not in KINDS:
@@ -112,7 +112,7 @@ def run(
         loaded = load_sweep(find_sweep(sweep), overrides, runs.cores)
         if dry_run:
             from metabench.cli.dry_run import dry_run_json, dry_run_text
-            from metabench.cli.fitting import width_of_output
+            from metabench.report.render.fitting import width_of_output
 
             print(strict_json(dry_run_json(loaded)) if as_json else dry_run_text(loaded, width_of_output(), full))
             return

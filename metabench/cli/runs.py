@@ -178,19 +178,21 @@ def claims(
     runs: Annotated[list[Path], typer.Argument(help="Run folders: each claim takes the first that can decide it.")],
     file: Annotated[Path | None, typer.Option("--claims", help="A TOML file of claims of your own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for claims.md and claims.csv.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Print all claims, not the decided ones alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Hold published figures and folklore against runs: holds, does not hold, or cannot tell and why."""
-    from metabench.report import document
     from metabench.report.claims.judging import judge_claims
     from metabench.report.claims.reading import BUILTIN, read_claims
-    from metabench.report.claims.tables import claims_document, claims_json, write_claims
+    from metabench.report.claims.tables import claims_json, write_claims
+    from metabench.report.claims.terminal import claims_text
+    from metabench.report.render.fitting import width_of_output
     from metabench.report.results import read_run
 
     claimed = read_claims(file or BUILTIN)
     found = judge_claims(claimed, [read_run(folder) for folder in runs])
     written = write_claims(found, out) if out else ()
-    print(strict_json({"claims": claims_json(found)}) if as_json else document.as_text(claims_document(found)))
+    print(strict_json({"claims": claims_json(found)}) if as_json else claims_text(found, width_of_output(), full))
     if written:
         print(f"metabench: claims: {', '.join(printable(str(path)) for path in written)}", file=sys.stderr)
 

@@ -183,6 +183,9 @@ def test_claims(metabench, tmp_path):
     verdicts = {claim["id"]: claim["verdict"] for claim in json.loads(done.stdout)["claims"]}
     assert (verdicts["checkpointing-steps"], verdicts["checkpointing-memory"]) == ("holds", "does not hold")
     assert {file.name for file in (tmp_path / "told").iterdir()} == {"claims.md", "claims.csv"}
+    told = metabench("claims", run, COLUMNS="80").stdout.splitlines()
+    assert max(map(len, told)) <= 80 and len(told) < 60
+    assert len(metabench("claims", run, "--full", COLUMNS="80").stdout.splitlines()) > 117
     (tmp_path / "mine.toml").write_text('[[claim]]\nid = "a"\nrule = "ratoi"\nsays = "b"\nsource = "c"\nmark = "V"\n')
     done = metabench("claims", run, "--claims", "mine.toml")
     assert done.returncode == 2

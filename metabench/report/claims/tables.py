@@ -1,6 +1,7 @@
 """Claims and their verdicts: as a table, as CSV, as JSON."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -30,15 +31,16 @@ NOTES = (
     "Allowed in brackets: by how much a faithful repetition may differ, beside the published ±; of ratios a share.",
     "cannot tell: this run does not say; it does not mean that the claim is wrong.",
 )
+VERDICTS = get_args(ClaimVerdict)
 FLOATS = "%.9g"
 """Nine digits: more than any figure supports, and fewer than those in which two machines' sums differ."""
 
 
 def claims_document(found: Sequence[Judged]) -> Document:
-    """The table, with the machines that its figures are from."""
+    """The table, decided claims first, with the machines that its figures are from."""
+    found = by_verdict(found)
     runs = {judged.shown.run.name: judged.shown.run for judged in found if judged.shown}
-    counts = [f"{sum(judged.verdict == verdict for judged in found)} {verdict}" for verdict in _verdicts(found)]
-    facts = [("claims", f"{len(found)}: {', '.join(counts)}")]
+    facts = [("claims", counts_text(found))]
     machines = dict.fromkeys((run.environment.summary or run.environment.machine_name) for run in runs.values())
     facts += [("machine", "; ".join(machines) or NOTHING), ("runs", ", ".join(runs) or NOTHING)]
     return Document("Claims", tuple(facts), (), (Section("Claims", (claims_table(found),)),), HOW)
@@ -51,7 +53,7 @@ def claims_table(found: Sequence[Judged]) -> Table:
         Column("claim", lambda judged: judged.claim.says),
         Column("source", lambda judged: f"{judged.claim.source} ({judged.claim.mark})"),
         Column("claimed", lambda judged: claimed_text(judged.claim)),
-        Column("measured", _measured),
+        Column("measured", measured_cell),
         Column("run", lambda judged: judged.shown.run.name if judged.shown else NOTHING),
         Column("setting", lambda judged: where_text(judged.claim, judged.shown) if judged.shown else NOTHING),
         Column("verdict", verdict_text),
@@ -59,8 +61,15 @@ def claims_table(found: Sequence[Judged]) -> Table:
     return table_of("What became of each claim", SAYS, columns, found, notes=NOTES, marks={})
 
 
-def _verdicts(found: Sequence[Judged]) -> list[str]:
-    return sorted({judged.verdict for judged in found}, key=get_args(ClaimVerdict).index)
+def by_verdict(found: Sequence[Judged]) -> list[Judged]:
+    """The claims that hold, then those that do not, then those of which nothing can be told."""
+    return sorted(found, key=lambda judged: VERDICTS.index(judged.verdict))
+
+
+def counts_text(found: Sequence[Judged]) -> str:
+    """How many claims there are, in all and by verdict."""
+    counts = Counter(judged.verdict for judged in found)
+    return f"{len(found)}: {', '.join(f'{counts[verdict]} {verdict}' for verdict in VERDICTS if counts[verdict])}"
 
 
 def verdict_text(judged: Judged) -> str:
@@ -110,7 +119,7 @@ def measured_text(claim: Claim, answer: Answer | None) -> str:
     return with_interval(figure)
 
 
-def _measured(judged: Judged) -> str:
+def measured_cell(judged: Judged) -> str:
     """The figure that the verdict stands on; where it is exact, and differs elsewhere, also from where to where."""
     text = measured_text(judged.claim, judged.shown)
     exact = [answer.measured.figure.value for answer in judged.answers if answer.measured and answer.measured.exact]

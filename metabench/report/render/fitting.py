@@ -19,19 +19,32 @@ def width_of_output() -> int:
 
 
 def fitted(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> str:
-    """A table of at most so many columns: the widest columns wrap, at spaces where there are any."""
+    """A table of at most so many columns: texts wrap where that makes the fewest lines more."""
     texts = [[one_line(text) for text in row] for row in (columns, *rows)]
-    sizes = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    sizes = _sizes(texts, width)
+    head, *body = (_row(row, sizes) for row in texts)
+    rule = GAP.join("-" * size for size in sizes)
+    return "\n".join(line for lines in (head, [rule], *body) for line in lines)
+
+
+def _sizes(texts: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The width of each column. A word is broken only where there is no other way."""
+    lengths = [[len(text) for text in row] for row in texts]
+    sizes = [max(column) for column in zip(*lengths, strict=True)]
     words = [max(len(word) for text in column for word in text.split() or [""]) for column in zip(*texts, strict=True)]
-    for least in (words, [1] * len(words)):  # words are broken only where there is no other way
+
+    def lines(narrower: int) -> int:
+        less = [size - (i == narrower) for i, size in enumerate(sizes)]
+        each = [[-(-length // size) for length, size in zip(row, less, strict=True)] for row in lengths]
+        return sum(max(row) + sum(row) for row in each)  # a figure that wraps is hard to read, too
+
+    for least in (words, [1] * len(words)):
         while sum(sizes) + len(GAP) * (len(sizes) - 1) > width:
             wide = [i for i, size in enumerate(sizes) if size > least[i]]
             if not wide:
                 break
-            sizes[max(wide, key=lambda i: sizes[i])] -= 1
-    head, *body = (_row(row, sizes) for row in texts)
-    rule = GAP.join("-" * size for size in sizes)
-    return "\n".join(line for lines in (head, [rule], *body) for line in lines)
+            sizes[min(wide, key=lambda i: (lines(i), -sizes[i]))] -= 1
+    return sizes
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:

@@ -1,0 +1,75 @@
+"""Claims on a terminal: decided ones as a table that fits, the others counted by reason."""
+
+import re
+
+import pytest
+
+from metabench.report.claims.judging import judge_claims
+from metabench.report.claims.reading import BUILTIN, read_claims
+from metabench.report.claims.tables import claims_document
+from metabench.report.claims.terminal import KINDS, claims_text, kind_of
+from metabench.report.results import read_run
+from places import RESULTS
+
+RUNS = ("epyc-2core/algorithms", "epyc-2core/sinusoid", "epyc-2core/memory", "h100-16core/gpu-large")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return judge_claims(read_claims(BUILTIN), [read_run(RESULTS / name) for name in RUNS])
+
+
+def rows_of(text: str, first: str, columns: int) -> list[str]:
+    """The first cells of the table whose header begins so, a row a cell: its other lines are indented or wrapped."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(first))
+    assert len(re.split("  +", lines[start].strip())) == columns
+    width = len(lines[start + 1].split()[0])
+    end = next((i for i in range(start + 2, len(lines)) if not lines[i]), len(lines))
+    return [line[:width].strip() for line in lines[start + 2 : end]]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("full", [False, True])
+def test_it_fits_the_terminal(found, width, full):
+    assert max(map(len, claims_text(found, width, full).splitlines())) <= width
+
+
+def test_what_is_decided_is_shown_and_the_rest_is_counted_by_reason(found):
+    text = claims_text(found, 400, full=False)
+    decided = [judged for judged in found if judged.verdict != "cannot tell"]
+    shown = rows_of(text, "claim", 4)
+    assert sorted(shown) == sorted(judged.claim.says for judged in decided)
+    verdicts = [next(j.verdict for j in found if j.claim.says == says) for says in shown]
+    assert verdicts == sorted(verdicts, key=["holds", "holds in part", "does not hold"].index)
+    counts = [int(number) for number in rows_of(text, "cannot tell", 2)]
+    assert sum(counts) == len(found) - len(decided)
+    assert counts == sorted(counts, reverse=True)
+    head = text.splitlines()[0]
+    assert head.startswith(f"{len(found)} claims: ") and head.endswith(f" {sum(counts)} cannot be told.")
+
+
+def test_all_are_shown_on_demand(found):
+    shown = rows_of(claims_text(found, 2000, full=True), "claim", 4)
+    assert sorted(shown) == sorted(judged.claim.says for judged in found)
+
+
+def test_the_reasons_are_of_few_kinds(found):
+    kinds = {kind for _, kind in KINDS}
+    unknown = {judged.reason for judged in found if judged.verdict == "cannot tell"}
+    assert {kind_of(reason) for reason in unknown} & kinds
+    assert len({kind_of(reason) for reason in unknown} - kinds) <= 2
+    assert kind_of("a fixed part may explain it") == "a fixed part may explain it"
+    assert kind_of("not measured: ways 5, not 20") == "not measured in the source's setting"
+    assert kind_of("not measured: the double backward is not timed apart").endswith("no figure of a run says it")
+    assert kind_of("trained for 2 500 of 60 000 iterations").startswith("measured in another setting")
+    assert kind_of("measured on a processor, not on a GPU").startswith("the source had a GPU")
+    assert kind_of("no GPU in this run").startswith("the source had a GPU")
+
+
+def test_the_file_has_all_of_them_the_decided_first(found):
+    (section,) = claims_document(found).sections
+    verdicts = [row[-1].partition(":")[0].partition(" (")[0] for row in section.tables[0].rows]
+    order = ["holds", "holds in part", "does not hold", "cannot tell"]
+    assert len(verdicts) == len(found)
+    assert verdicts == sorted(verdicts, key=order.index)
