@@ -104,7 +104,7 @@ class ConsoleProgress:
         """Say why a measurement does not count yet: it is made again later."""
         self.again.add((measurement.id, measurement.round))
         if self.remaining:
-            self.remaining.put_back(measurement.cell)
+            self.remaining.put_back(measurement)
         if len(self.again) == 1:
             self.warn(sentence)
         elif not self.console.is_terminal:
@@ -154,7 +154,8 @@ class ConsoleProgress:
             return Group(*([Text(self.waiting)] if self.stopping else []))
         full = BAR * self.done // self.total
         on, off = ("#", ".") if self.console.options.ascii_only else ("━", "─")
-        state = [f"{self.done} of {self.total}", self.left, f"{self.failed} failed" if self.failed else ""]
+        left = "" if self.stopping else self.left
+        state = [f"{self.done} of {self.total}", left, f"{self.failed} failed" if self.failed else ""]
         state.append(f"{len(self.again)} to measure again" if self.again else "")
         lines = [_cut(f"{on * full}{off * (BAR - full)} {', '.join(filter(None, state))}")]
         running = list(self.remaining.running.values()) if self.remaining else []

@@ -26,7 +26,9 @@ def compare(
         list[str] | None, typer.Option(help="Twice: revisions to check out and measure in turn, the base first.")
     ] = None,
     sweep: Annotated[str, typer.Option(help="With --rev: what to measure.")] = "smoke",
-    rounds: Annotated[int | None, typer.Option(help="With --rev: pairs of processes that time each cell.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="With --rev: repetitions, each a pair of processes that time a configuration.")
+    ] = None,
     out: Out = None,
     resume: Resume = False,
     data_dir: DataDir = None,

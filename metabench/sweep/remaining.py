@@ -52,6 +52,8 @@ class Remaining:
         """The seconds of all that has not begun; None where they have to be added up anew."""
         self.running: dict[str, tuple[Cell, float]] = {}
         """What is being measured, by the configuration's id, with the time at which it began."""
+        self.again: set[tuple[str, int]] = set()
+        """Configuration and repetition of what is to be measured again."""
         for job in left:
             self._count(job.cell, 1)
 
@@ -60,15 +62,23 @@ class Remaining:
         self.running[cell.id] = (cell, self.clock())
         self._count(cell, -1)
 
-    def put_back(self, cell: Cell) -> None:
-        """What is timed in a configuration is to be measured again."""
-        self._ended(cell)
-        self._count(timed_alone(cell), 1)
+    def put_back(self, found: Measurement) -> None:
+        """A measurement ended, and what it timed is to be measured again."""
+        self._ended(found.cell)
+        self._learn(found)
+        self.again.add((found.id, found.round))
+        self._count(timed_alone(found.cell), 1)
 
     def finished(self, found: Measurement) -> None:
-        """A measurement ended: learn from what it took."""
+        """A measurement ended."""
+        self._ended(found.cell)
+        if (found.id, found.round) in self.again:
+            self.again.remove((found.id, found.round))  # its seconds are those of both times
+        else:
+            self._learn(found)
+
+    def _learn(self, found: Measurement) -> None:
         cell = found.cell
-        self._ended(cell)
         if found.status == "skipped" or not found.seconds:
             return
         *kinds, own = _kinds(cell)

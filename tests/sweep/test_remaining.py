@@ -11,6 +11,7 @@ from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
 from metabench.report.results import read_run
 from metabench.statistics.intervals import summarise
+from metabench.sweep.estimate import step_seconds
 from metabench.sweep.jobs import Job
 from metabench.sweep.remaining import Ratio, Remaining
 from metabench.sweep.spec import Settings, parse_sweep
@@ -128,13 +129,15 @@ def test_what_is_timed_again_counts_again_without_what_is_kept():
     (job,) = jobs(measure=["time", "quality"])
     remaining = Remaining([job], Settings(), Clock())
     whole = remaining.seconds
+    time = Time(summarise([step_seconds(job.cell)]), 0.0)
+    found = replace(made(job.cell, 0, time=time), seconds=whole)  # as expected
     remaining.began(job.cell)
-    remaining.put_back(job.cell)
+    remaining.put_back(found)
     assert 0 < remaining.seconds < whole
     remaining.began(replace(job.cell, measure=("time",)))
-    time = Time(summarise([0.01]), 0.0)
-    remaining.finished(replace(made(job.cell, 0, time=time), seconds=9.0))
+    remaining.finished(replace(found, seconds=100 * whole))  # of both times: nothing is learnt of it
     assert remaining.seconds == pytest.approx(0.0)
+    assert remaining.wholes.of([(job.cell.device,)]) == pytest.approx(1.0)
 
 
 def test_the_ratio_of_a_kind_is_drawn_towards_that_of_the_kind_above_it():
