@@ -26,8 +26,8 @@ TRAINED = ("preset", "seed", "iterations")
 """Axes of a training that are said where they differ."""
 MOST_VALUES = 6
 ACCURACY = (
-    "Times are guesses that hold within a factor of two or three; a run learns how far they are off. Peak memory is "
-    "that of a meta-iteration, beside what its process holds."
+    "Times are guesses, mostly right within a factor of two; a run learns how far they are off. Peak memory is that "
+    "of a meta-iteration, beside what its process holds."
 )
 
 

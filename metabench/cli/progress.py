@@ -132,7 +132,8 @@ class ConsoleProgress:
         rest, cell = max(
             ((self.remaining.rest(cell, now - began), cell) for cell, began in running), key=lambda each: each[0]
         )
-        trains = f", which trains for {cell.iterations} iterations" if "quality" in cell.measure else ""
+        trained = cell.iterations if "quality" in cell.measure else 0
+        trains = f", which trains for {trained} iterations" if trained else ""
         more = f", and for {counted(len(running) - 1, 'other measurement')}" if len(running) > 1 else ""
         at_most = max(self.remaining.at_most(now - began) for _, began in running)
         return (

@@ -1,7 +1,7 @@
 """What a measurement will take, in seconds and in bytes, before it begins.
 
-The constants were read off the committed runs. They hold within a factor of two or three on another machine; a run
-learns by how much (`remaining.py`).
+The constants were read off the committed runs. Before anything is measured, most guesses of a whole run are right
+within a factor of two; a run learns by how much they are off (`remaining.py`).
 """
 
 import math
@@ -81,9 +81,7 @@ def expected(cell: Cell, settings: Settings) -> Expected:
     size, speed = _size(cell), _speed(cell)
     step = step_seconds(cell)
     fixed = speed.start + sum(MEASURES.get(measure, 0.0) for measure in cell.measure)
-    work = GATE * step_seconds(
-        replace(cell, engine="loop", meta_batch=2, world_size=1, precision="float64", device="cpu")
-    )
+    work = GATE * step_seconds(replace(cell, engine="loop", meta_batch=2, world_size=1, precision="float64"))
     work += step * sum(ITERATIONS.get(measure, 0) for measure in cell.measure)
     if compiles(cell):
         fixed += COMPILE + COMPILE_A_CALL * sum(passes(cell)) * size.calls

@@ -100,7 +100,7 @@ class Remaining:
 
     def _ahead(self, running: int) -> Iterator[float]:
         """Seconds of what has not begun, kind by kind, if as many go on side by side as are running now."""
-        for (kind, alone), (fixed, work) in self.left.items():
+        for (kind, alone), (fixed, work) in list(self.left.items()):  # a terminal's own thread looks at it, too
             kinds = _prefixes(kind)
             lanes = max(running, self.settings.side_by_side if alone else 1)
             yield self.wholes.of(kinds) * (fixed + self.steps.of(kinds) * work) / lanes

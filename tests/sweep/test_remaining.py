@@ -83,6 +83,11 @@ def test_the_error_of_the_time_left_is_bounded_on_every_committed_run(folder):
         assert abs(error) <= BOUNDS[share], (share, error)
 
 
+def test_most_runs_are_guessed_within_a_factor_of_two_before_they_begin():
+    errors = [replayed(folder, [0.0])[0.0] for folder in RUNS]
+    assert sum(1 / 2 <= 1 + error <= 2 for error in errors) > len(errors) / 2
+
+
 @pytest.mark.parametrize("pace", [0.3, 5.0])
 def test_a_machine_of_another_pace_is_learnt(pace):
     for share, error in replayed(RESULTS / "epyc-2core" / "default", BOUNDS, pace).items():
