@@ -1,6 +1,5 @@
 """The commands that read run folders: `report`, `merge`, `compare`, `history`, `claims` and `forecast`."""
 
-import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,6 @@ Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs;
 Full = Annotated[bool, typer.Option("--full", help="Print every table, not the answer alone.")]
 MOST_TASKS, MOST_DEVICES = 1_000_000, 65_536
 LONGEST_COUNT = 10  # digits
-DEFAULT_WIDTH = 100  # columns, where the terminal does not say
 Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
 
 
@@ -134,6 +132,7 @@ def history(
     from metabench.report.compare.history_terminal import fitted
     from metabench.report.compare.history_write import write_history
     from metabench.report.provenance import revision_commit
+    from metabench.report.render.fitting import width_of_output
     from metabench.report.render.tables import table_json
     from metabench.report.results import read_run
     from metabench.sweep.worktrees import commit_dates
@@ -144,8 +143,7 @@ def history(
     if as_json:
         print(strict_json({"tables": [table_json(history_table(each)) for each in found]}))
         return
-    width = shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns
-    print("\n\n".join(fitted(changes_table(each), width) for each in found))
+    print("\n\n".join(fitted(changes_table(each), width_of_output()) for each in found))
     if out:
         written = ", ".join(printable(str(file)) for file in [*pages, out / "history.md", out / "history.csv"])
         print(f"\nhistory: {written}")
