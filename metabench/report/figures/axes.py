@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
 from metabench.report.figures.base import Spec
 from metabench.report.numbers import BYTE_UNITS, TIME_UNITS, in_unit
 from metabench.statistics.ratios import Interval
@@ -17,6 +15,8 @@ LARGEST = 1e6
 HIGH = 0.9
 """An accuracy from which on errors tell more than right answers."""
 LEAST_ERROR = 1e-4
+FARTHEST = 3.0
+"""How many times as far as its value an interval is followed; what goes further is cut off at the edge."""
 NINES = (*(tenth / 10 for tenth in range(8)), 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 CLOSEST = 0.09
 """Least distance of two numbers, as a share of the axis's length."""
@@ -94,9 +94,18 @@ class Axis:
 def log_axis(title: str, values: Sequence[float], unit: str = "", grid: bool = False, text: str = SHORT) -> Axis:
     """A logarithmic axis of positive values, for `time` and `memory` in the unit that reads well there."""
     low, high = widened(values)
-    size, text = _unit(unit, math.sqrt(low * high)) if unit else (1.0, text)
-    ticks = tuple(tick * size for tick in log_ticks(low / size, high / size))
-    return Axis(title, "log", (low, high), ticks, text, grid)
+    ticks = unit_ticks(low, high, UNITS[unit]) if unit else log_ticks(low, high)
+    return Axis(title, "log", (low, high), tuple(ticks), _in_its_unit(UNITS[unit]) if unit else text, grid)
+
+
+def _in_its_unit(units: Sequence[tuple[float, str]]) -> str:
+    """The text of a tick in the largest unit that is not above it."""
+    *larger, (size, name) = units
+    text = f"format(datum.value / {size!r}, '.6~g') + ' {name}'"
+    for size, name in reversed(larger):
+        # a tick that was computed may lie a rounding below its unit
+        text = f"datum.value >= {0.999999 * size!r} ? format(datum.value / {size!r}, '.6~g') + ' {name}' : {text}"
+    return text
 
 
 def _unit(unit: str, typical: float) -> tuple[float, str]:
@@ -139,7 +148,32 @@ def log_ticks(low: float, high: float) -> list[float]:
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) > 2:
             return ticks
-    return [float(f"{tick:.2g}") for tick in np.geomspace(low, high, 5)[1:4:2]]
+    return even_ticks(low, high)
+
+
+def unit_ticks(low: float, high: float, units: Sequence[tuple[float, str]]) -> list[float]:
+    """Three to seven ticks, each round in its own unit: 300 KiB, 1 MiB, 3 MiB."""
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        ticks = []
+        for (size, _), (above, _) in zip(units, [(math.inf, ""), *units], strict=False):
+            first = -12 if size == units[-1][0] else 0
+            numbers = [size * float(f"{d}e{k}") for k in range(first, 13) for d in digits]
+            ticks += [tick for tick in numbers if low <= tick <= high and tick < 0.9 * above]
+        if len(ticks) > 2:
+            every = -(-len(ticks) // 7)
+            return sorted(ticks)[::every]
+    size = in_unit(math.sqrt(low * high), units)[0]
+    return [size * tick for tick in log_ticks(low / size, high / size)]
+
+
+def even_ticks(low: float, high: float) -> list[float]:
+    """Three to six round numbers in between, at the same distance from each other."""
+    step = 10.0 ** math.floor(math.log10(high - low))
+    for part in (1.0, 0.5, 0.2, 0.1):
+        first, last = math.ceil(low / (part * step)), math.floor(high / (part * step))
+        if last - first >= 2:
+            return [float(f"{number * part * step:.12g}") for number in range(first, last + 1)]
+    return [low, high]
 
 
 def size_ticks(axis: Axis, sizes: Sequence[float]) -> tuple[float, ...]:
@@ -157,10 +191,10 @@ def _apart(axis: Axis, ticks: Sequence[float], gap: float) -> tuple[float, ...]:
 
 
 def within(values: Sequence[Interval], log: bool = True) -> list[float]:
-    """The values, and as much of their intervals as should be seen: on a logarithmic axis up to twice as far."""
+    """The values, and as much of their intervals as should be seen: on a logarithmic axis up to `FARTHEST` times."""
     if not log:
         return [end for one in values for end in (one.drawn.low, one.value, one.drawn.high)]
-    return [end for v in values for end in (max(v.low, v.value / 2), v.value, min(v.high, v.value * 2))]
+    return [end for v in values for end in (max(v.low, v.value / FARTHEST), v.value, min(v.high, v.value * FARTHEST))]
 
 
 def widened(values: Sequence[float], share: float = 0.06, log: bool = True) -> tuple[float, float]:

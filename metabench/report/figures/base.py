@@ -5,7 +5,7 @@ A text of a run is data in a specification, or a title: it never becomes part of
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from textwrap import wrap
 from typing import Any, TypeAlias
@@ -24,9 +24,11 @@ FORMATS = ("svg", "png")
 WIDTH = 900  # pixels, about: a figure of several columns
 SHARPNESS = 2.0  # pixels of a PNG for each of the figure
 BESIDE = 190  # pixels, about, beside the axes of a panel, for numbers and names
-NARROW = 520  # pixels of the shortest lines of a caption
+NARROW = 400  # pixels of the shortest lines of a caption
 MOST_PANELS = 16
 LONGEST_TEXT = 1000
+PART = ", "
+"""What stands between the parts of a setting in words."""
 LETTER = 5.6  # pixels, on average, of a letter of 11 pixels
 CONFIG: Spec = {
     "font": FONT,
@@ -81,6 +83,8 @@ class Panel:
     transform: Sequence[Spec] = ()
     note: str = ""
     """A line below the title."""
+    tips: Sequence[str] = ()
+    """What each row says when a reader points at its mark, in lines; made of the row's columns where it is empty."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,17 @@ class Group:
     title: str
     panels: Sequence[Panel]
     columns: int = 2
-    one_legend: bool = False
-    """Whether all panels mean the same by a colour, which is told once."""
+    legend: Mapping[str, str] = field(default_factory=dict)
+    """Words and their colours, where all panels mean the same by a colour: the legend is drawn once."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a cell measures: a reader hides and shows marks by it."""
+
+    algorithm: str
+    engine: str
+    task: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,8 @@ class Figure:
     """How to read it, in a few sentences."""
     machine: str
     groups: Sequence[Group]
+    subjects: Mapping[str, Subject] = field(default_factory=dict)
+    """What each cell of the column `cells` measures, by its id; empty where nothing can be hidden."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -114,6 +129,11 @@ class Figure:
     def csv(self) -> str:
         """The frame as the content of a file."""
         return self.frame.to_csv(index=False, lineterminator="\n")
+
+    @cached_property
+    def svg(self) -> str:
+        """The whole picture. Nothing is ever fetched."""
+        return drawn(self.spec)
 
     @cached_property
     def spec(self) -> Spec:
@@ -149,7 +169,7 @@ def _group(group: Group, names: Mapping[int, str]) -> Spec:
         "concat": [
             {
                 "data": {"name": names[id(panel)]},
-                **_title(panel, min(across - 90, panel.width + 130)),
+                **_title(panel, min(across - 90, panel.width + 170)),
                 "width": panel.width,
                 "height": panel.height,
                 **({"transform": list(panel.transform)} if panel.transform else {}),
@@ -157,13 +177,13 @@ def _group(group: Group, names: Mapping[int, str]) -> Spec:
             }
             for panel in group.panels
         ],
-        "resolve": {"scale": dict.fromkeys(looks, "shared" if group.one_legend else "independent")},
+        "resolve": {"scale": dict.fromkeys(looks, "shared" if group.legend else "independent")},
     }
 
 
 def _title(panel: Panel, pixels: int) -> Spec:
-    lines = wrapped(panel.title, pixels)
-    return {"title": {**heading(lines, label(panel.note)), "frame": "group"}} if panel.title else {}
+    note = wrapped(label(panel.note), pixels) if panel.note else ()
+    return {"title": {**heading(wrapped(panel.title, pixels), note), "frame": "group"}} if panel.title else {}
 
 
 def figure_of(run: Run, name: str, title: str, says: str, groups: Sequence[Group], timed: bool = True) -> Figure | None:
@@ -171,7 +191,8 @@ def figure_of(run: Run, name: str, title: str, says: str, groups: Sequence[Group
     if not any(group.panels for group in groups):
         return None
     disturbed = {row.id: row.cell.implementation for row in run.measurements if row.time and row.time.disturbed}
-    made = Figure(name, title, says, run.environment.summary, groups)
+    subjects = {row.id: Subject(row.cell.algorithm, row.cell.engine, row.cell.task) for row in run.measurements}
+    made = Figure(name, title, says, run.environment.summary, groups, subjects)
     shown = {cell for cells in made.frame["cells"] for cell in cells.split()} & disturbed.keys() if timed else set()
     if not shown:
         return made
@@ -186,9 +207,10 @@ def _told(panel: Panel, disturbed: Set[str]) -> Panel:
     return replace(panel, rows=panel.rows.assign(disturbed=found))
 
 
-def heading(lines: Sequence[str], note: str = "") -> Spec:
-    """A title of several lines, and a fainter line below it."""
-    return {"text": list(lines), "lineHeight": 14} | ({"subtitle": note} if note else {})
+def heading(lines: Sequence[str], note: Sequence[str] = ()) -> Spec:
+    """A title of several lines, and fainter lines below it."""
+    below = {"subtitle": list(note), "subtitleLineHeight": 14} if note else {}
+    return {"text": list(lines), "lineHeight": 14, **below}
 
 
 def wrapped(text: str, pixels: float) -> list[str]:
@@ -202,6 +224,13 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for column in frame.columns.drop("cells", errors="ignore"):
         frame[column] = [label(value) if isinstance(value, str) else value for value in frame[column]]
     return frame
+
+
+def shared(phrases: Sequence[str]) -> tuple[str, list[str]]:
+    """What several settings have in common, and what is left of each; of one setting nothing is left."""
+    parts = [phrase.split(PART) for phrase in phrases]
+    common = [part for part in parts[0] if all(part in other for other in parts)] if parts else []
+    return PART.join(common), [PART.join(part for part in own if part not in common) for own in parts]
 
 
 def ends_of(figure: Interval | None, name: str = "value", prefix: str = "") -> dict[str, float | None]:
@@ -220,11 +249,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def image(figure: Figure, kind: str) -> bytes:
-    """The figure as the content of a file: `svg`, `png` or `pdf`. Nothing is ever fetched."""
+def drawn(spec: Spec) -> str:
+    """The SVG that Vega draws of a specification. Nothing is ever fetched."""
     import vl_convert  # a tenth of a second, for which no other command should wait
 
-    svg = vl_convert.vegalite_to_svg(figure.spec, allowed_base_urls=[])
+    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+
+
+def image(figure: Figure, kind: str) -> bytes:
+    """The figure as the content of a file: `svg`, `png` or `pdf`."""
+    import vl_convert
+
     if kind == "svg":
-        return str(svg).encode()
-    return bytes(vl_convert.svg_to_pdf(svg) if kind == "pdf" else vl_convert.svg_to_png(svg, scale=SHARPNESS))
+        return figure.svg.encode()
+    made = vl_convert.svg_to_pdf(figure.svg) if kind == "pdf" else vl_convert.svg_to_png(figure.svg, scale=SHARPNESS)
+    return bytes(made)

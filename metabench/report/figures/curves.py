@@ -1,6 +1,6 @@
 """Quality along something, a line for each algorithm: seconds of meta-training, and inner steps on a held-out task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any, TypeAlias
@@ -10,13 +10,16 @@ from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis, log_axis, score_axis, size_ticks, widened, within
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
 from metabench.report.figures.marks import DOT, End, coloured, dashed, end_labels, height_for, layer, marked, only
+from metabench.report.figures.tips import score_text, tip, told
 from metabench.report.figures.trained import Trained, TrainedSetting, trained_looks, trained_settings
+from metabench.report.numbers import duration_text
 from metabench.report.results import Run
 from metabench.statistics.intervals import scale_of
 from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import mean_of
+from metabench.text import counted
 
-WIDTH = 270
+WIDTH = 250
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 MOST_MARKS = 8  # on a line
 
@@ -33,22 +36,23 @@ Line: TypeAlias = tuple[Trained, Points, bool, Dots]
 def training(run: Run) -> Figure | None:
     """Quality against the seconds spent on meta-training."""
     says = (
-        "Mean over training seeds (of errors the geometric one), at the median of their times (training and "
-        "sampling, not evaluation). Small dots: the seeds, where there are few; band: lowest to highest seed, which is "
-        "no interval. Dotted lines across: no meta-training. Left out: the start, at 0 s."
+        "Lines: the mean over training seeds (of errors the geometric mean), at the median of their times. A time "
+        "holds training and the sampling of tasks, not evaluation. Small dots: the seeds, where there are at most "
+        "five. Band: from the lowest to the highest seed; it is no interval. Dotted lines across: algorithms without "
+        "meta-training. The start, at 0 s, is left out."
     )
-    title = "How good after how long: quality on validation tasks while meta-training"
+    title = "Validation quality over the time of meta-training"
     return figure_of(run, "training", title, says, _groups(run, "seconds", _trained, _seconds_axis), timed=False)
 
 
 @shown(50)
 def adaptation(run: Run) -> Figure | None:
-    """Quality on held-out tasks against the number of inner steps taken on them."""
+    """Quality on test tasks against the number of inner steps taken on them."""
     says = (
-        "Band: 95 % interval, over training seeds and held-out tasks (one seed: over tasks alone). Small dots: the "
-        "training seeds, where there are few. Dotted lines across: no inner loop."
+        "Band: 95 % interval over training seeds and test tasks; with one seed, over test tasks alone. Small dots: the "
+        "training seeds, where there are at most five. Dotted lines across: algorithms without an inner loop."
     )
-    title = "How fast they adapt: quality on held-out tasks, step by step"
+    title = "Quality on test tasks after each inner step"
     return figure_of(run, "adaptation", title, says, _groups(run, "step", _adapted, _steps_axis), timed=False)
 
 
@@ -104,7 +108,14 @@ def _panel(run: Run, one: TrainedSetting, lines: Sequence[Line], along: str, x: 
         layer("point", moves, counted, some, x=at_x, y=at_y, **marked(looks)),
         *end_labels(ends, looks, x, y, WIDTH, height),
     ]
-    return Panel(one.heading, frame_of(rows), layers, WIDTH, height, y.transform)
+    tips = [_tip(row, along) for row in rows]
+    return Panel(one.title, frame_of(rows), layers, WIDTH, height, y.transform, one.note, tips)
+
+
+def _tip(row: Mapping[str, Any], along: str) -> str:
+    at = duration_text(row[along]) if along == "seconds" else counted(int(row[along]), "inner step")
+    seed = "" if row["seed"] is None else f", training seed {row['seed']}"
+    return tip(row["name"] + seed, f"after {at}: {score_text(told(row), row['metric'])}")
 
 
 def _adapted(trained: Trained) -> Line | None:
@@ -152,7 +163,7 @@ def _seconds_axis(lines: Sequence[Line]) -> Axis:
 def _steps_axis(lines: Sequence[Line]) -> Axis:
     """Even up to 1 and logarithmic beyond."""
     last = max(at for one in lines for at in _places(one))
-    axis = Axis("inner steps on a held-out task", "symlog", (-0.1, widened([last, 1.0])[1]))
+    axis = Axis("inner steps on a test task", "symlog", (-0.1, widened([last, 1.0])[1]))
     return replace(axis, ticks=size_ticks(axis, [*(float(step) for step in STEPS if step <= last), last]))
 
 

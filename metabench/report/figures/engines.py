@@ -1,5 +1,6 @@
 """How many times as fast as `loop` each engine and each peer is."""
 
+from collections.abc import Mapping
 from math import inf, log
 from statistics import fmean
 from typing import Any
@@ -9,10 +10,11 @@ import pandas as pd
 from metabench.report.bundles import LOOP, ending, is_partial, status
 from metabench.report.figures import shown
 from metabench.report.figures.axes import TIMES, Axis, log_axis
-from metabench.report.figures.base import Figure, Group, Panel, Spec, ends_of, figure_of, frame_of
+from metabench.report.figures.base import Figure, Group, Panel, Spec, ends_of, figure_of, frame_of, records
 from metabench.report.figures.marks import coloured, layer, only, rows_channel, with_interval
 from metabench.report.figures.style import INK, Looks, looks_of
-from metabench.report.noise import SAME, ratio_mark
+from metabench.report.figures.tips import times_text, tip, told
+from metabench.report.noise import DRIFTING, SAME, ratio_mark
 from metabench.report.numbers import NOTHING, duration_text, trim
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
@@ -20,13 +22,13 @@ from metabench.report.sections.base import PARTIAL
 from metabench.report.sections.engines import EngineLine, Layout, Point, layouts, library
 
 COLUMNS, ROW, NAMES = 3, 20, 100
-WIDTHS = {1: 430, 2: 300, 3: 210}
+WIDTHS = {1: 300, 2: 270, 3: 180}
 """Widths of the axes, by the number of panels side by side."""
 ROOM = 6.0
 """How many times as far as the longest bar an axis goes, so that its figure has room beside it."""
 SAYS = (
-    "Lines are 95 % intervals; left of 1× is slower than loop. With a version: other libraries; all others: "
-    "metabench's own engines."
+    "Bars: how many times as fast as loop a meta-iteration is; left of 1× it is slower. Black lines: 95 % intervals. "
+    "A name with a version is another library, any other name an engine of metabench."
 )
 
 
@@ -38,8 +40,12 @@ def engines(run: Run) -> Figure | None:
     same = any((panel.rows["word"] == SAME.strip()).any() for group in groups for panel in group.panels)
     partial = any((panel.rows["status"] != "").any() for group in groups for panel in group.panels)
     says = SAYS + (f"{SAME}: no difference that can be told." if same else "")
+    drifting = any(
+        panel.rows["word"].str.contains(DRIFTING.strip()).any() for group in groups for panel in group.panels
+    )
+    says += f" {DRIFTING.strip()}: a drift of the machine could explain it." if drifting else ""
     says += f" {PARTIAL.strip()}: the cell ended early or failed after its time was measured." if partial else ""
-    return figure_of(run, "engines", "One meta-iteration: how many times as fast as on loop", says, groups)
+    return figure_of(run, "engines", "Speed-up over loop of one meta-iteration", says, groups)
 
 
 def _group(layout: Layout, looks: Looks) -> Group | None:
@@ -57,19 +63,26 @@ def _group(layout: Layout, looks: Looks) -> Group | None:
     ends = [float(end) for _, _, frame in found for name in columns for end in frame[name].dropna() if 0 < end < inf]
     if not ends:
         return None
-    x = log_axis("times as fast as loop", [min(1.0, *ends) / 1.15, max(1.0, *ends) * ROOM], grid=True, text=TIMES)
+    x = log_axis("speed-up over loop", [min(1.0, *ends) / 1.15, max(1.0, *ends) * ROOM], grid=True, text=TIMES)
     across = min(COLUMNS, len(found))
     panels = []
-    for number, (title, note, frame) in enumerate(found):
-        layers = _layers(frame, x, looks, named=number % across == 0)
-        panels.append(Panel(title, frame, layers, WIDTHS[across], ROW * len(lines), note=note))
+    for title, note, frame in found:
+        tips = [_tip(row) for row in records(frame)]
+        panels.append(Panel(title, frame, _layers(frame, x, looks), WIDTHS[across], ROW * len(lines), (), note, tips))
     return Group(where, panels, across)
 
 
-def _layers(frame: pd.DataFrame, x: Axis, looks: Looks, named: bool) -> list[Spec]:
-    """`named`: with the names of the implementations at the left."""
+def _tip(row: Mapping[str, Any]) -> str:
+    if row["speed_up"] is None:
+        return tip(row["implementation"], row["word"])
+    same = "no difference that can be told" if SAME.strip() in row["word"] else ""
+    ratio = told(row, "speed_up")
+    return tip(row["implementation"], f"{times_text(ratio)} times as fast as loop", same, row["status"])
+
+
+def _layers(frame: pd.DataFrame, x: Axis, looks: Looks) -> list[Spec]:
     colours = coloured(looks.engines, "engine")
-    y = rows_channel("implementation", list(dict.fromkeys(frame["implementation"])), named, NAMES * named)
+    y = rows_channel("implementation", list(dict.fromkeys(frame["implementation"])), least=NAMES)
     text = {"type": "text", "align": "left", "dx": 6, "color": INK}
     timed = only("datum.speed_up !== null")
     right = {"calculate": "max(1, isValid(datum.high) ? datum.high : (datum.speed_up || 1))", "as": "right"}

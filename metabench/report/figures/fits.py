@@ -1,4 +1,4 @@
-"""What was fitted to held-out regression tasks before and after adaptation."""
+"""What was fitted to regression tasks of the test before and after adaptation."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,17 +8,19 @@ from metabench.report.figures.axes import Axis
 from metabench.report.figures.base import Figure, Group, Panel, figure_of, frame_of
 from metabench.report.figures.marks import layer, only
 from metabench.report.figures.style import FAINT, INK, looks_of
+from metabench.report.figures.tips import tip
 from metabench.report.figures.trained import Trained, TrainedSetting, trained_settings
 from metabench.report.results import Run
+from metabench.text import counted
 
 SAYS = (
-    "Grey: the true function; black dots: the support points. Colour: the prediction, dotted before adaptation, dashed "
-    "after one inner step, solid after as many as the title says. The same tasks for all "
-    "algorithms; one training seed; no interval."
+    "Grey: the true function. Black dots: the support points. Coloured lines: the prediction; dotted before "
+    "adaptation, dashed after one inner step, solid after the last step. All algorithms are shown on the "
+    "same tasks, with one training seed. There are no intervals."
 )
 TASKS = 2
 """Drawn of each training."""
-WIDTH, HEIGHT = 165, 105
+WIDTH, HEIGHT = 150, 105
 BEYOND = 0.6
 """How far beyond the true functions a panel goes, as a share of their range; predictions further away are cut off."""
 
@@ -30,14 +32,14 @@ def fits(run: Run) -> Figure | None:
     groups = []
     for one in trained_settings(run):
         recorded = [(trained, found) for trained in one.trained if (found := _recorded(trained))]
-        bounds = [_bounds(found.tasks[i].y for _, found in recorded if i < len(found.tasks)) for i in range(TASKS)]
+        bounds = _bounds(task.y for _, found in recorded for task in found.tasks[:TASKS])
         panels = [
-            _panel(one, trained, found.x, task, number, bounds[number - 1], looks[trained.algorithm].colour)
+            _panel(one, trained, found.x, task, number, bounds, looks[trained.algorithm].colour)
             for trained, found in recorded
             for number, task in enumerate(found.tasks[:TASKS], 1)
         ]
         groups.append(Group(one.heading, panels, columns=2 * TASKS))
-    title = "What they fit: held-out tasks before and after adaptation"
+    title = "Predictions on test tasks before and after adaptation"
     return figure_of(run, "fits", title, SAYS, groups, timed=False)
 
 
@@ -67,8 +69,7 @@ def _panel(
     colour: str,
 ) -> Panel:
     last = task.predictions[-1].step
-    steps = f"{last} step{'s' * (last > 1)}" if last else "no steps"
-    title = f"{trained.name}, {steps}" if number == 1 else f"{trained.name}, task {number}"
+    steps = counted(last, "step") if last else "no step"
     curves = [("true", x, task.y), ("support", task.support_x, task.support_y)]
     curves += [(f"after {prediction.step}", x, prediction.y) for prediction in task.predictions]
     head = {"setting": one.heading, "name": trained.name, "algorithm": trained.algorithm, "task": number}
@@ -91,4 +92,9 @@ def _panel(
     layers.append(
         layer({"type": "point", "filled": True, "color": INK, "size": 22}, only("datum.curve == 'support'"), **at)
     )
-    return Panel(title, frame_of(rows), layers, WIDTH, HEIGHT)
+    tips = [
+        tip(f"{trained.name}, task {number}", f"{row['curve']}: y = {row['y']:.3g} at x = {row['x']:.3g}")
+        for row in rows
+    ]
+    title = f"{trained.name}, task {number}"
+    return Panel(title, frame_of(rows), layers, WIDTH, HEIGHT, note=f"solid: after {steps}", tips=tips)

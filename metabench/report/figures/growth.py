@@ -8,9 +8,20 @@ from metabench.report.axes import LINE_TECHNIQUES
 from metabench.report.bundles import Bundle, ending, is_partial, status
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis, size_ticks, within
-from metabench.report.figures.base import Figure, Group, Panel, ends_of, figure_of, frame_of
-from metabench.report.figures.marks import End, coloured, dashed, end_labels, height_for, layer, marked, with_interval
+from metabench.report.figures.base import PART, Figure, Group, Panel, ends_of, figure_of, frame_of, shared
+from metabench.report.figures.marks import (
+    End,
+    coloured,
+    dashed,
+    end_labels,
+    height_for,
+    layer,
+    marked,
+    only,
+    with_interval,
+)
 from metabench.report.figures.style import Look, Looks, looks_of
+from metabench.report.figures.tips import memory_text, number_text, seconds_text, tip, told
 from metabench.report.render.tables import techniques
 from metabench.report.results import Run
 from metabench.report.sections.growth import GROWING
@@ -27,22 +38,38 @@ from metabench.report.sections.scaling import (
 from metabench.statistics.laws import Estimate
 from metabench.statistics.ratios import Interval
 
+BAND = 1.0
+"""How wide the interval of an exponent may be for its law to have a band."""
 SAYS = (
-    "Points: measured, bars are 95 % intervals (memory is exact). Lines: the power law fitted to each, its exponent "
-    "with its 95 % interval; where it does not fit and a straight line does, intercept and slope; where neither does, "
-    "the points are joined. Band: 95 % interval of the law. Without brackets: two sizes, through which any law goes."
+    "Points: measured values with 95 % intervals; memory is exact. Lines: the power law fitted to the points, with the "
+    "95 % interval of its exponent in brackets; where it does not fit and a straight line does, intercept and slope; "
+    "where neither does, the points are joined. Without brackets: a law through two points alone. Bands: 95 % "
+    f"intervals of the laws, left out where the exponent is not known to {BAND / 2:g}. K: inner steps, "
+    "P: parameters, B: meta-batch size."
 )
 WORDS = {"constant": "constant", "none": "no simple law"}
-WIDTH = 220
+WIDTH = 175
+AT = {"inner_steps": "inner steps {}", "model": "{} parameters", "meta_batch": "meta-batch {}"}
+"""A size in words, by its axis."""
 
 
 @shown(70)
 def growth(run: Run) -> Figure | None:
     """A panel of times and one of memory for each axis and setting in which something was measured at two sizes."""
     looks = looks_of(run)
-    panels = [_panel(where, _named(fitted, looks), run.model_sizes) for where, fitted in laws_of(run)]
-    title = "How cost grows: time and memory of one meta-iteration"
-    return figure_of(run, "growth", title, SAYS, [Group("", panels)])
+    found = [(where, _named(fitted, looks)) for where, fitted in laws_of(run)]
+    groups = []
+    for axis, word in GROWING.items():
+        here = [(where, lines) for where, lines in found if lines[0][2].axis == axis]
+        common, rest = shared([where for where, _ in here])
+        alone = len(set(rest)) == 1  # one setting: what it is stands in the heading
+        panels = [
+            _panel(where, "" if alone else own, lines, run.model_sizes)
+            for (where, lines), own in zip(here, rest, strict=True)
+        ]
+        groups.append(Group(f"{word.capitalize()} — {common}" if common else word.capitalize(), panels))
+    title = "Time and memory of one meta-iteration against its sizes"
+    return figure_of(run, "growth", title, SAYS, groups)
 
 
 def _named(fitted: Sequence[Scaling], looks: Looks) -> list[tuple[str, Look, Scaling]]:
@@ -103,26 +130,38 @@ def _law(one: Scaling) -> str:
     return f"{symbol}^{exponent_text(one.law.exponent)}"
 
 
-def _panel(where: str, lines: Sequence[tuple[str, Look, Scaling]], sizes: Mapping[str, int]) -> Panel:
+def _panel(where: str, own: str, lines: Sequence[tuple[str, Look, Scaling]], sizes: Mapping[str, int]) -> Panel:
+    """`own` is what of the setting other panels of the axis do not have."""
     axis, measure = lines[0][2].axis, lines[0][2].measure
-    title = f"{MEASURES[measure]} with {GROWING[axis]}: {where}"
-    frame = frame_of([{"panel": title, "name": name, **row} for name, _, one in lines for row in _rows(one, sizes)])
+    title = f"{MEASURES[measure]} vs {GROWING[axis]}"
+    task, _, note = own.partition(PART)
+    rows = [{"panel": f"{title}: {where}", "name": name, **row} for name, _, one in lines for row in _rows(one, sizes)]
+    frame = frame_of(rows)
+    laws = {name: _law(one) for name, _, one in lines}
+    tips = [_tip(row, laws[row["name"]]) for row in rows]
     x = log_axis("parameters" if axis == "model" else GROWING[axis], list(frame["size"]), grid=True)
     x = replace(x, ticks=size_ticks(x, list(frame["size"])))
     figures = [Interval(*ends) for ends in frame[["value", "low", "high"]].itertuples(index=False)]
     y = log_axis(MEASURES[measure].lower(), within(figures), measure, grid=True)
     looks = {name: look for name, look, _ in lines}
     height = height_for(len(lines), 190)
-    ends = [
-        End(name, one.law.sizes[-1], one.law.at(one.law.sizes[-1]).value, f"{name}: {_law(one)}")
-        for name, _, one in lines
-    ]
+    last = {row["name"]: row for row in rows}
+    ends = [End(name, row["size"], row["law"], f"{name}: {laws[name]}") for name, row in last.items()]
+    told_apart = only(f"datum.form !== 'power' || datum.exponent_high - datum.exponent_low <= {BAND}")
     at, band = x.at("size"), {"y": y.at("law_low"), "y2": {"field": "law_high"}}
     layers = [
-        layer({"type": "area", "opacity": 0.1}, with_interval("law_high"), x=at, **band, **coloured(looks)),
+        layer({"type": "area", "opacity": 0.1}, with_interval("law_high"), told_apart, x=at, **band, **coloured(looks)),
         layer({"type": "line", "strokeWidth": 1.3}, x=at, y=y.at("law"), **dashed(looks)),
         layer("rule", with_interval(), x=at, y=y.at("low"), y2={"field": "high"}, **coloured(looks)),
         layer("point", x=at, y=y.at("value"), **marked(looks)),
         *end_labels(ends, looks, x, y, WIDTH, height),
     ]
-    return Panel(title, frame, layers, WIDTH, height)
+    return Panel(f"{title} — {task}" if task else title, frame, layers, WIDTH, height, note=note, tips=tips)
+
+
+def _tip(row: Mapping[str, Any], law: str) -> str:
+    found = told(row)
+    value = seconds_text(found) if row["measure"] == "time" else memory_text(found.value)
+    size = AT[row["axis"]].format(number_text(row["size"]))
+    fit = "" if row["form"] == "none" or row["r_squared"] is None else f", R² {row['r_squared']:.3f}"
+    return tip(row["name"], f"{value} at {size}", f"law: {law}{fit}", row["status"])

@@ -1,15 +1,20 @@
 """How long each piece of work takes on each machine, against the first of them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis
 from metabench.report.figures.base import Figure, Group, Panel, ends_of, figure_of, frame_of
 from metabench.report.figures.marks import End, beside, coloured, end_labels, layer, marked, with_interval
 from metabench.report.figures.style import FAINT, label, series
+from metabench.report.figures.tips import seconds_text, tip, told
+from metabench.report.numbers import duration_text
 from metabench.report.results import Run
 from metabench.report.sections.machines import machines_of, works_on_machines
 
-SAYS = "Each mark is one piece of work: below the line it takes less time than on the machine of the horizontal axis."
-SIDE = 380
+SAYS = "Each mark is one piece of work. Below the line it takes less time than on the machine of the horizontal axis."
+SIDE = 300
 
 
 @shown(20)
@@ -43,5 +48,11 @@ def machines(run: Run) -> Figure | None:
         layer("point", **at, **marked(looks, "machine")),
         *end_labels(named, looks, x, y, SIDE, SIDE),
     ]
-    panel = Panel("", frame, layers, SIDE, SIDE)
+    tips = [_tip(row, first) for row in rows]
+    panel = Panel("", frame, layers, SIDE, SIDE, tips=tips)
     return figure_of(run, "machines", "One meta-iteration on several machines", SAYS, [Group("", [panel])])
+
+
+def _tip(row: Mapping[str, Any], first: str) -> str:
+    other = f"on {row['machine']}: {seconds_text(told(row, 'seconds'))}"
+    return tip(row["implementation"], other, f"on {first}: {duration_text(row['first_seconds'])}")

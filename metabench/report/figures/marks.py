@@ -19,6 +19,10 @@ DOT = 5.0
 LONGEST_END = 400
 """Pixels of a name at a line's end."""
 
+OF_NO_ROW: Mapping[str, Spec] = {"description": {"value": ""}}
+"""Channel of a line that stands for no single row: it stays where a reader hides the row at which it begins."""
+KEY = "key"
+"""What describes the layers of a key, which a page may leave out: its buttons tell the same."""
 PIXELS: Spec = {"type": "quantitative", "scale": None, "axis": None}
 """Channel whose field is a place in pixels."""
 
@@ -89,15 +93,12 @@ def key(names: Sequence[str], looks: Mapping[str, Look]) -> list[Spec]:
         layer("point", x={"field": "mark", **PIXELS}, **above, **marked(looks)),
         layer(text, x={"field": "at", **PIXELS}, **above, text={"field": "name"}),
     ]
-    return beside(data, layers)
+    return [one | {"description": KEY} for one in beside(data, layers)]
 
 
-def rows_channel(by: str, names: Sequence[str], named: bool = True, least: int = 0) -> Spec:
-    """The vertical channel that gives each name a row, in this order.
-
-    `named`: with the names at its left, for which there are so many pixels at least.
-    """
-    axis = {"title": None, "domain": False, "ticks": False, "labelPadding": 8, "labels": named, "minExtent": least}
+def rows_channel(by: str, names: Sequence[str], least: int = 0) -> Spec:
+    """The vertical channel that gives each name a row, in this order, with `least` pixels at least for the names."""
+    axis = {"title": None, "domain": False, "ticks": False, "labelPadding": 8, "minExtent": least}
     return {"field": by, "type": "nominal", "sort": None, "scale": {"domain": list(names)}, "axis": axis}
 
 

@@ -1,12 +1,14 @@
 """Quality against what it costs: seconds of meta-training, and time of a meta-iteration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from metabench.report.figures import shown
 from metabench.report.figures.axes import log_axis, score_axis, within
 from metabench.report.figures.base import Figure, Group, Panel, ends_of, figure_of, frame_of
 from metabench.report.figures.marks import (
     DOT,
+    OF_NO_ROW,
     End,
     coloured,
     end_labels,
@@ -17,18 +19,20 @@ from metabench.report.figures.marks import (
     with_interval,
 )
 from metabench.report.figures.style import INK
+from metabench.report.figures.tips import score_text, seconds_text, tip, told
 from metabench.report.figures.trained import Trained, TrainedSetting, trained_looks, trained_settings
 from metabench.report.results import Run
 from metabench.statistics.ratios import Interval
 
 SAYS = (
-    "Bold, on the line: the Pareto front, nothing else measured here is both cheaper and better; the bars say how sure "
-    "that is. Up and down: 95 % intervals. Small dots: the training seeds, where there are few. Time of training: "
-    "median of the seeds, bar from the shortest to the longest; time of a meta-iteration: with its 95 % interval."
+    "Bold names and the black line: Pareto-optimal, nothing else that was measured is both cheaper and better. "
+    "Vertical bars: 95 % intervals of the quality. Horizontal bars: of the time of meta-training, from the shortest to "
+    "the longest seed, around the median; of the time of a meta-iteration, the 95 % interval. Small dots: the training "
+    "seeds, where there are at most five."
 )
 TRAINING, STEP = "time of meta-training", "time of a meta-iteration"
 FEWEST = 2  # points that make a figure
-WIDTH = 260
+WIDTH = 240
 
 
 @shown(40)
@@ -37,7 +41,7 @@ def pareto(run: Run) -> Figure | None:
     settings = trained_settings(run)
     height = height_for(max((len(one.trained) for one in settings), default=0))
     found = [_panel(run, one, along, height) for one in settings for along in (TRAINING, STEP)]
-    title = "What quality costs: held-out tasks after meta-training"
+    title = "Quality on test tasks against cost"
     return figure_of(run, "pareto", title, SAYS, [Group("", [panel for panel in found if panel])])
 
 
@@ -52,10 +56,10 @@ def _panel(run: Run, one: TrainedSetting, along: str, height: int) -> Panel | No
     free = [trained.name for trained, cost in costs if cost and cost.drawn.low <= 0]
     missing = [trained.name for trained, cost in costs if cost is None]
     notes = [f"{', '.join(names)}: {why}" for names, why in ((free, "no training"), (missing, "no time")) if names]
-    title = ". ".join([one.heading, *notes])
+    note = ". ".join([one.note, *notes])
     rows = [
         {
-            "setting": title,
+            "setting": f"{one.title}, {note}",
             "name": trained.name,
             "algorithm": trained.algorithm,
             "cost": along,
@@ -98,13 +102,21 @@ def _panel(run: Run, one: TrainedSetting, along: str, height: int) -> Panel | No
     layers = [
         layer("rule", with_interval(), x=at_x, y=y.at("low"), y2={"field": y.field("high")}, **colours),
         layer("rule", with_interval("seconds_high"), **across, y=at_y, **colours),
-        layer({"type": "line", "interpolate": "step-after", **ink}, only("datum.front"), x=at_x, y=at_y),
+        layer({"type": "line", "interpolate": "step-after", **ink}, only("datum.front"), x=at_x, y=at_y, **OF_NO_ROW),
         layer({"type": "point", "size": DOT}, only("isValid(datum.seed)"), x=at_x, y=at_y, **marks),
         layer({"type": "point", "size": 36}, only("!datum.front && !isValid(datum.seed)"), x=at_x, y=at_y, **marks),
         layer({"type": "point", "size": 75}, only("datum.front"), x=at_x, y=at_y, **marks | {"stroke": {"value": INK}}),
         *end_labels(ends, looks, x, y, WIDTH, height),
     ]
-    return Panel(title, frame_of([*rows, *dots]), layers, WIDTH, height, y.transform)
+    tips = [_tip(row) for row in (*rows, *dots)]
+    return Panel(one.title, frame_of([*rows, *dots]), layers, WIDTH, height, y.transform, note, tips)
+
+
+def _tip(row: Mapping[str, Any]) -> str:
+    seed = "" if row["seed"] is None else f", training seed {row['seed']}"
+    time = seconds_text(told(row, "seconds", "seconds_"))
+    front = "Pareto-optimal" if row["front"] else ""
+    return tip(row["name"] + seed, score_text(told(row), row["metric"]), f"{row['cost']}: {time}", front)
 
 
 def _seconds(trained: Trained) -> Interval:

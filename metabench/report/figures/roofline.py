@@ -8,23 +8,25 @@ from metabench.record.measurement import Work
 from metabench.report.bundles import Bundle, by_axes, work_key
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis, log_axis
-from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of
+from metabench.report.figures.base import Figure, Group, Panel, Spec, figure_of, frame_of, records, shared
 from metabench.report.figures.marks import End, beside, coloured, end_labels, key, layer, marked, with_interval
 from metabench.report.figures.style import FAINT, INK, Look, looks_of
+from metabench.report.figures.tips import times_text, tip, told
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
+from metabench.statistics.ratios import Interval
 
 ROOF_AXES = ("device", "precision", "threads", "world_size", "machine")
 WORK_AXES = ("task", "model", "inner_steps", "meta_batch", "query")
 MOST_WORKS = 12
 PEAKS = {"matmul": "matrix product", "convolution": "convolution", "bandwidth": "bandwidth"}
-WIDTH, HEIGHT = 460, 330
+WIDTH, HEIGHT = 250, 240
 UNMARKED = Look(FAINT, "M0,0")
 SAYS = (
-    "Up is faster; a name at the right is of the piece of work whose fastest mark its line leads to. Black lines are "
-    "what the machine itself reached in the same processes. Operations and bytes are those of loop's operators, one by "
-    "one, whatever way an engine takes: one that keeps numbers in caches, or multiplies less often (Winograd's "
-    "convolutions), can rise above them."
+    "Higher is faster. A name at the right leads to the fastest mark of that work. Black lines: what the machine "
+    "reached in the same processes; the slope is the bandwidth of its memory. Operations and bytes are those of loop's "
+    "operators, for every engine. An engine that keeps numbers in caches, or multiplies less often (Winograd's "
+    "convolutions), can therefore rise above the black lines."
 )
 
 
@@ -50,19 +52,24 @@ def _complete(bundle: Bundle) -> Work | None:
 
 def _panel(group: Sequence[tuple[Bundle, Work]], data: Mapping[str, str], looks: Mapping[str, Look]) -> Panel:
     peaks = {name: max(float(getattr(work.peaks, name)) for _, work in group) for name in PEAKS}
-    noisy = "The peaks were noisy: they may be higher." if any(work.peaks.noisy for _, work in group) else ""
+    noisy = "The peaks were noisy: they may be higher" if any(work.peaks.noisy for _, work in group) else ""
     title = setting(group[0][0].cell, ROOF_AXES, data)
     rows = [{"setting": title, **_row(*pair, data), **peaks, "cells": " ".join(pair[0].ids)} for pair in group]
     frame = frame_of(rows)
     frame = frame[frame["work"].isin(frame["work"].unique()[:MOST_WORKS])]
     highest, ridge = (max(peaks["matmul"], peaks["convolution"]) / by for by in (1.0, peaks["bandwidth"]))
-    low, high = min([*frame["flop_per_byte"], ridge]) / 3, max([*frame["flop_per_byte"], ridge]) * 6
+    low, high = min([*frame["flop_per_byte"], ridge]) / 3, max([*frame["flop_per_byte"], ridge]) * 12
     x = log_axis("floating-point operations a byte (of loop's operators)", [low, high], grid=True)
     rates = [*frame["flop_per_s"], *frame["low"][frame["low"] > 0], *frame["high"][frame["high"] < math.inf]]
     y = log_axis("floating-point operations a second", [*rates, 2 * highest, low * peaks["bandwidth"]], grid=True)
     engines = list(frame["engine"].unique())
     tops = frame.loc[frame.groupby("work")["flop_per_s"].idxmax()]
-    ends = [End(*top, top[0]) for top in zip(tops["work"], tops["flop_per_byte"], tops["flop_per_s"], strict=True)]
+    common, short = shared([work.partition(": ")[2] for work in tops["work"]])
+    texts = [
+        f"{work.partition(': ')[0]}: {own}" if own else work.partition(": ")[0]
+        for work, own in zip(tops["work"], short, strict=True)
+    ]
+    ends = [End(*top) for top in zip(tops["work"], tops["flop_per_byte"], tops["flop_per_s"], texts, strict=True)]
     drawn = dict(looks) | {end.name: UNMARKED for end in ends}
     at = {"x": x.at("flop_per_byte"), "y": y.at("flop_per_s")}
     layers = [
@@ -72,7 +79,15 @@ def _panel(group: Sequence[tuple[Bundle, Work]], data: Mapping[str, str], looks:
         *key(engines, drawn),
         *end_labels(ends, drawn, x, y, WIDTH, HEIGHT),
     ]
-    return Panel(title, frame, layers, WIDTH, HEIGHT, note=noisy)
+    note = ". ".join(text for text in (common, noisy) if text)
+    return Panel(title, frame, layers, WIDTH, HEIGHT, note=note, tips=[_tip(row) for row in records(frame)])
+
+
+def _tip(row: Mapping[str, Any]) -> str:
+    rate, algorithm = told(row, "flop_per_s"), row["work"].partition(": ")[0]
+    giga = Interval(*(end / 1e9 for end in (rate.value, rate.low, rate.high)))
+    intensity = f"{row['flop_per_byte']:.3g} operations a byte"
+    return tip(f"{algorithm}/{row['engine']}", f"{times_text(giga)} GFLOP/s", intensity, row["work"].partition(": ")[2])
 
 
 def _row(bundle: Bundle, work: Work, data: Mapping[str, str]) -> dict[str, Any]:
@@ -93,15 +108,17 @@ def _roof(peaks: Mapping[str, float], x: Axis, at: Mapping[str, Spec]) -> list[S
     bandwidth = peaks["bandwidth"]
     low, high = sorted(("matmul", "convolution"), key=lambda name: peaks[name])
     lines = [(name, (peaks[name] / bandwidth, peaks[name]), (x.limits[1], peaks[name])) for name in (low, high)]
-    slope = (peaks[high] / bandwidth, peaks[high])
-    lines.append(("bandwidth", slope, (x.limits[0], x.limits[0] * bandwidth)))
+    start, ridge = x.limits[0], peaks[high] / bandwidth
+    lines.append(("bandwidth", (start, start * bandwidth), (ridge, peaks[high])))
+    named = {name: end for name, _, end in lines}
+    middle = start**0.3 * ridge**0.7  # on the slope, where there is room at its left
+    named["bandwidth"] = (middle, middle * bandwidth)
     layers = []
-    for (name, *ends), dy, dash in zip(lines, (9, -7, 10), ([5, 3], [1, 0], [1, 0]), strict=True):
-        points = [{"flop_per_byte": a, "flop_per_s": b} for a, b in ends]
-        unit = "GB/s" if name == "bandwidth" else "GFLOP/s"
-        align, dx = ("left", 6) if name == "bandwidth" else ("right", -3)
-        words = f"{PEAKS[name]}: {peaks[name] / 1e9:.3g} {unit}"
-        text = {"type": "text", "align": align, "dx": dx, "dy": dy, "text": words}
+    for (name, *ends), dy, dash in zip(lines, (9, -7, -3), ([5, 3], [1, 0], [1, 0]), strict=True):
+        points, text_at = ([{"flop_per_byte": a, "flop_per_s": b} for a, b in of] for of in (ends, [named[name]]))
+        rate = f"{peaks[name] / 1e9:.3g}"
+        words = f"{rate} GB/s" if name == "bandwidth" else f"{PEAKS[name]}: {rate} GFLOP/s"
+        text = {"type": "text", "align": "right", "dx": -4, "dy": dy, "text": words, "color": INK}
         line = {"type": "line", "color": INK, "strokeWidth": 1, "strokeDash": dash}
-        layers += beside(points, [layer(line, **at)]) + beside(points[1:], [layer(text | {"color": INK}, **at)])
+        layers += beside(points, [layer(line, **at)]) + beside(text_at, [layer(text, **at)])
     return layers

@@ -10,6 +10,8 @@ from metabench.text import one_line
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 """The first one comes with vl-convert, and the two after it have the same widths: a text fits wherever it is drawn."""
+FONT_SIZE = 10
+"""Pixels of most texts."""
 INK, FAINT, GRID, PAPER = "#1a1a1a", "#6b6b6b", "#e6e6e6", "#ffffff"
 LONGEST_LABEL = 200
 SHADES = (
@@ -29,6 +31,23 @@ SERIES = (
     *("#7a6652", "#b3a100", "#5a1570", "#00523c"),
 )
 """Hues for things that have no kinds."""
+ON_DARK = {
+    "#0072b2": "#1a7fc4",
+    "#556b00": "#bbef8f",
+    "#6e6300": "#c7cb93",
+    "#8c510a": "#9c784d",
+    "#8f3b6e": "#f5caf0",
+    "#3b4cc0": "#913cf8",
+    "#8f2d00": "#c96e38",
+    "#00523c": "#8ff4c1",
+    "#3d3d3d": "#d0d0d0",
+    "#4d4d4d": "#6f6f6f",
+    "#5a1570": "#b48cff",
+    "#0c3a4a": "#61727f",
+    "#4a2c17": "#e9b577",
+    "#00304a": "#93ccfe",
+}
+"""What takes the place of colours that are too dark for a dark page: lighter, and as far as can be from all others."""
 DASHES: tuple[tuple[float, ...], ...] = (
     (1, 0),
     (6, 2),

@@ -14,7 +14,8 @@ from metabench.report.scores import Quality, judged, quality
 
 MOST_DOTS = 5
 """Training seeds that a figure shows one by one."""
-GROUP_AXES = ("task", "ways", "shots", "device", "precision", "world_size", "machine")
+TASK = ("task", "ways", "shots")
+GROUP_AXES = (*TASK, "device", "precision", "world_size", "machine")
 """Axes of which each combination of values has a panel of its own."""
 SIZES = ("model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots", "threads")
 TOLD = (*LINE_TECHNIQUES, *SIZES, *TRAINING_AXES, "outer")
@@ -53,15 +54,23 @@ class TrainedSetting:
     """All that was judged on the same tasks."""
 
     title: str
+    """The tasks that are judged."""
+    sizes: str
+    """What else all have in common."""
     metric: str
     trained: tuple[Trained, ...]
     failed: tuple[str, ...]
     """What has no quality, though it was asked for, and why."""
 
     @property
+    def note(self) -> str:
+        """What all have in common, with what failed."""
+        return f"{self.sizes}. No figure: {', '.join(self.failed)}" if self.failed else self.sizes
+
+    @property
     def heading(self) -> str:
-        """The title, with what failed."""
-        return f"{self.title}. No figure: {', '.join(self.failed)}" if self.failed else self.title
+        """The title, with what stands below it."""
+        return f"{self.title}, {self.note}"
 
 
 def trained_settings(run: Run) -> list[TrainedSetting]:
@@ -76,7 +85,7 @@ def trained_settings(run: Run) -> list[TrainedSetting]:
         metrics = {one.quality.metric for one in trained}
         if len(metrics) == 1:
             failed = tuple(f"{name} ({ending(bundle)})" for name, bundle, q in scored if not q)
-            found.append(TrainedSetting(_title(trained, run.data_names), metrics.pop(), trained, failed))
+            found.append(TrainedSetting(*_titles(trained, run.data_names), metrics.pop(), trained, failed))
     return found
 
 
@@ -86,10 +95,12 @@ def trained_looks(run: Run, trained: Sequence[Trained]) -> dict[str, Look]:
     return {one.name: looks[one.algorithm].hollowed(one.name != one.algorithm) for one in trained}
 
 
-def _title(trained: Sequence[Trained], data: Mapping[str, str]) -> str:
+def _titles(trained: Sequence[Trained], data: Mapping[str, str]) -> tuple[str, str]:
     cells = [one.bundle.cell for one in trained]
-    common = [axis for axis in ("model", "engine", "threads") if not varying(cells, (axis,))]
-    return setting(cells[0], (*GROUP_AXES, *common), data)
+    common = [axis for axis in ("model", "engine") if not varying(cells, (axis,))]
+    threads = [axis for axis in ("threads",) if not varying(cells, (axis,))]
+    where = [axis for axis in GROUP_AXES if axis not in TASK]
+    return setting(cells[0], TASK, data), setting(cells[0], (*common, *where, *threads), data)
 
 
 def _names(group: Sequence[Bundle]) -> list[str]:

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from drawn import texts_in
 from metabench.report.figures.axes import NINES, Axis, even_axis, log_axis, log_ticks, score_axis, size_ticks, widened
-from metabench.report.figures.marks import spread
+from metabench.report.figures.base import Figure, Group, Panel, frame_of, image
+from metabench.report.figures.marks import layer, spread
+from metabench.report.numbers import BYTE_UNITS
 
 
 def test_labels_stay_where_they_are_wanted_if_there_is_room():
@@ -37,8 +40,27 @@ def test_an_axis_has_a_few_numbers(low, high):
 
 def test_an_axis_is_in_a_unit_that_reads_well():
     axis = log_axis("memory", [3e5, 8e6], "memory")
-    assert axis.ticks == tuple(n * 2**20 for n in (0.3, 1, 3)) and axis.text.endswith("' MiB'")
+    assert axis.ticks == (300 * 2**10, 2**20, 3 * 2**20)
+    texts = "".join(texts_of(axis))
+    assert "300 KiB" in texts and "1 MiB" in texts and "3 MiB" in texts
+    assert texts_of(log_axis("time", [0.05, 4.0], "time")) == ["100 ms", "300 ms", "1 s", "3 s"]
+    assert texts_of(log_axis("time", [0.005, 0.016], "time")) == ["5 ms", "7 ms", "10 ms", "15 ms"]
     assert even_axis("memory", 98 * 2**10, "memory").ticks == tuple(2**10 * n for n in (0, 20, 40, 60, 80))
+
+
+def texts_of(axis):
+    """What stands at the ticks of an axis, as Vega writes it."""
+    panel = Panel("", frame_of([{"x": axis.ticks[0], "cells": ""}]), [layer("point", x=axis.at("x"))], 400, 20)
+    return [text for text, _ in texts_in(image(Figure("a", "", "", "", [Group("", [panel])]), "svg"))[0] if " " in text]
+
+
+@pytest.mark.parametrize(("low", "high"), [(6.4e6, 1.15e7), (30e3, 3e6), (1.5e9, 1.6e9), (1, 3), (1e3, 1e12)])
+def test_memory_has_ticks_that_are_round_in_their_own_unit(low, high):
+    ticks = log_axis("memory", [low, high], "memory").ticks
+    assert 3 <= len(ticks) <= 8
+    for tick in ticks:
+        size = next(size for size, _ in BYTE_UNITS if tick >= 0.9999 * size or size == 1)
+        assert float(f"{tick / size:.3g}") == pytest.approx(tick / size) and tick / size < 1000
 
 
 def test_sizes_that_stand_too_close_are_not_all_written():

@@ -13,7 +13,7 @@ from PIL import Image
 from drawn import check_texts, run_by_vega, texts_in
 from metabench.errors import UserError
 from metabench.report.figures import figures, write_figure
-from metabench.report.figures.base import MOST_PANELS, Figure, Group, Panel, frame_of, image, wrapped
+from metabench.report.figures.base import MOST_PANELS, Figure, Group, Panel, frame_of, image, shared, wrapped
 from metabench.report.figures.marks import layer
 from metabench.report.results import read_run, to_frame
 from places import EPYC, H100
@@ -72,6 +72,11 @@ def test_the_same_figure_is_the_same_file_in_every_process():
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env={"PYTHONHASHSEED": "7"})
     assert other.stdout == image(own, "svg") == image(own, "svg")
     assert image(own, "png") == image(own, "png")
+
+
+def test_what_settings_have_in_common_is_said_once():
+    assert shared(["sinusoid, cpu, steps 1", "sinusoid, cpu, steps 5"]) == ("sinusoid, cpu", ["steps 1", "steps 5"])
+    assert shared(["sinusoid, cpu"]) == ("sinusoid, cpu", [""]) and shared([]) == ("", [])
 
 
 def test_what_draws_is_imported_when_something_is_drawn():

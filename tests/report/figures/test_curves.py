@@ -117,7 +117,7 @@ def test_what_failed_is_named(run_of, row, figure_of):
     rows = [row(algorithm="maml", seed=seed) for seed in range(2)]
     rows.append(row(0, "diverged", "the loss is nan", algorithm="fomaml"))
     (group,) = figure_of(read_run(run_of(rows)), "training").groups
-    assert [panel.title.endswith("No figure: fomaml (diverged)") for panel in group.panels] == [True]
+    assert [panel.note.endswith("No figure: fomaml (diverged)") for panel in group.panels] == [True]
 
 
 def test_without_quality_there_is_no_figure(run_of, row, figure_of):

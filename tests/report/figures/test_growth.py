@@ -33,7 +33,8 @@ def test_points_are_the_medians_and_the_line_is_the_law(synthetic, figure_of):
 
 
 def test_a_power_law_is_drawn_where_it_passes_and_nothing_grows_where_nothing_does(synthetic, figure_of):
-    panels = figure_of(read_run(synthetic), "growth").groups[0].panels
+    groups = figure_of(read_run(synthetic), "growth").groups
+    panels = [panel for group in groups for panel in group.panels]
     for form in ("power", "constant"):
         names = [(panel, name) for panel in panels for name in set(panel.rows.query(f"form == '{form}'").name)]
         assert names
@@ -41,6 +42,19 @@ def test_a_power_law_is_drawn_where_it_passes_and_nothing_grows_where_nothing_do
             shown = panel.rows[panel.rows.name == name]
             slope = np.polyfit(np.log(shown["size"]), np.log(shown.law), 1)[0]
             assert slope == pytest.approx(0 if form == "constant" else shown.exponent.iloc[0], abs=1e-6)
+
+
+def test_each_axis_has_its_heading_and_its_panels_short_titles(figure_of):
+    figure = figure_of(read_run(EPYC / "default"), "growth")
+    for group, word in zip(figure.groups, ("inner steps", "model size", "meta-batch size"), strict=True):
+        assert group.title.startswith(f"{word.capitalize()} — ")
+        found = [(panel.title, panel.note) for panel in group.panels]
+        assert found and len(set(found)) == len(found)
+        for panel in group.panels:
+            measure = "Time" if set(panel.rows.measure) == {"time"} else "Peak memory"
+            assert panel.title in {f"{measure} vs {word} — {task}" for task in ("sinusoid", "omniglot")}
+            whole = f"{panel.title.partition(' — ')[2]}, {panel.note}, {group.title.partition(' — ')[2]}"
+            assert sorted(panel.rows.panel.iloc[0].partition(": ")[2].split(", ")) == sorted(whole.split(", "))
 
 
 def test_each_line_of_two_sizes_is_drawn(synthetic, figure_of):

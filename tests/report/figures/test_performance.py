@@ -29,12 +29,20 @@ def test_what_is_drawn_is_the_profile(synthetic, figure_of):
             assert own.factor.iloc[-1] == profile.most
 
 
+def test_lines_of_the_same_height_do_not_cover_each_other(synthetic, figure_of, monkeypatch):
+    monkeypatch.setattr("metabench.report.figures.performance.profiles", lambda rows: [profile_of(5)])
+    (panel,) = figure_of(read_run(synthetic), "performance").groups[0].panels
+    last = panel.rows.groupby("name", sort=False).last()
+    assert set(last.share) == {0.75} and last.drawn_at.nunique() == 5
+    assert last.drawn_at.to_numpy() == pytest.approx(last.share, abs=0.05)
+
+
 @pytest.mark.parametrize("count", [8, 12])
 def test_many_lines_are_cut_to_the_best_and_it_is_said(synthetic, figure_of, monkeypatch, count):
     monkeypatch.setattr("metabench.report.figures.performance.profiles", lambda rows: [profile_of(count)])
     (panel,) = figure_of(read_run(synthetic), "performance").groups[0].panels
     assert panel.rows.name.nunique() == MOST_LINES
-    assert ("the 8 best of 12" in panel.title) == (count == 12)
+    assert ("the 8 best of 12" in panel.note) == (count == 12)
 
 
 def test_a_run_without_settings_has_no_figure(run_of, row, figure_of):

@@ -41,6 +41,7 @@ def test_colours_and_phases_are_the_same_names():
 def test_bars_are_the_phases_of_the_rows_without_sampling(run, figure_of):
     figure = figure_of(run, "phases")
     first, second = (panel.rows for panel in figure.groups[0].panels)
+    assert [panel.title for panel in figure.groups[0].panels] == ["inner steps 1", "inner steps 5"]
     assert list(first.implementation.unique()) == ["maml/native", "maml/vmap", "maml/loop"]
     assert list(second.implementation.unique()) == ["maml/vmap"] and "inner steps 5" in second.setting.iloc[0]
     loop = first.query("implementation == 'maml/loop'")

@@ -1,5 +1,6 @@
 """Every algorithm and engine has a look of its own, whoever wrote it."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.report.figures import figures
-from metabench.report.figures.style import INK, LONGEST_LABEL, engine_looks, label, looks_of
+from metabench.report.figures.phases import COLOURS
+from metabench.report.figures.style import INK, LONGEST_LABEL, ON_DARK, SERIES, SHADES, engine_looks, label, looks_of
 from metabench.report.results import read_run
 from places import EPYC
 
@@ -66,6 +68,24 @@ def test_a_family_has_a_hue_and_a_dash(looks):
 def test_the_colours_of_the_most_used_are_told_apart_by_everyone(looks):
     for one, other in combinations(("maml", "fomaml", "reptile", "anil", "imaml"), 2):
         assert apart(looks[one], looks[other]) > 1.5 * TOLD_APART
+
+
+def test_on_a_dark_page_colours_are_seen_and_told_apart(looks):
+    paper = luminance("#16181c")
+    every = {*(colour for hue in SHADES for colour in hue), *SERIES, *COLOURS.values()} - {INK}
+    for colour in every:
+        assert (luminance(ON_DARK.get(colour, colour)) + 0.05) / (paper + 0.05) > 3, colour
+    dark = {name: replace(look, colour=ON_DARK.get(look.colour, look.colour)) for name, look in looks.items()}
+    for (name, one), (other, two) in combinations(dark.items(), 2):
+        assert one.shape != two.shape or apart(one, two) > TOLD_APART, (name, other)
+    for one, other in combinations(("maml", "fomaml", "reptile", "anil", "imaml"), 2):
+        assert apart(dark[one], dark[other]) > 1.2 * TOLD_APART
+
+
+def luminance(colour):
+    """The relative luminance of a colour, of which a contrast is made (WCAG 2)."""
+    srgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
 
 def test_engines_look_different_and_loop_is_ink():
