@@ -15,12 +15,13 @@ from metabench.report.answer import Answer
 from metabench.report.figures.base import PLOTS, Figure
 from metabench.report.numbers import Linked, true_value
 from metabench.report.render.attachments import Attachment
+from metabench.report.render.figure import figure_html
 from metabench.report.render.latex import SIGNS
 from metabench.report.render.tables import Table
 from metabench.text import counted, one_line
 
-STYLES = ("page.css", "front.css", "filter.css", "print.css")
-SCRIPTS = ("front.js", "address.js", "sort.js", "filter.js", "copy.js", "save.js", "print.js", "rows.js")
+STYLES = ("page.css", "front.css", "filter.css", "figure.css", "print.css")
+SCRIPTS = ("front.js", "address.js", "sort.js", "filter.js", "copy.js", "save.js", "print.js", "figure.js", "rows.js")
 """Files beside this one, in the order in which the page holds them. The policy of the page names each by its hash."""
 LONG = 40
 """Characters, from which on the text of a cell goes on in the next line."""
@@ -99,7 +100,7 @@ def page(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
-    environment.globals |= {"true_value": true_value, "counted": counted, "base64": _base64, "hashes": _hashes}
+    environment.globals |= {"true_value": true_value, "counted": counted, "figure_html": figure_html, "hashes": _hashes}
     environment.globals |= {"interval": _interval, "classes_of": _classes}
     return environment.from_string(_read("page.html.j2")).render(
         title=title,
