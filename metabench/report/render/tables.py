@@ -13,6 +13,7 @@ from metabench.report.numbers import true_value
 from metabench.text import one_line
 
 TERMINAL_CELL = 60  # characters, after which the text of a cell goes on in the next line
+TERMINAL_HEADER = 16  # the same of a header, since figures are narrow
 MARKDOWN_SPECIAL = re.compile(r"([\\|<*_`~$]|&(?=[#\w])|\](?=[(\[:])|:(?=//)|(?<=www)\.)", re.ASCII)
 """What would not be shown as written: marks, tags and entities, formulas, links. Intervals stay readable."""
 NO_TECHNIQUE = "none"
@@ -58,6 +59,7 @@ def plain(table: Table) -> str:
         tablefmt="simple_outline",
         disable_numparse=True,
         maxcolwidths=TERMINAL_CELL,
+        maxheadercolwidths=TERMINAL_HEADER,
     )
     title, says, *notes = map(one_line, (table.title, table.says, *table.notes))
     return "\n".join(part for part in (title, says, grid if table.rows else "", *notes) if part)

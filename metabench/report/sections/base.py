@@ -28,8 +28,7 @@ MARKS: Mapping[str, str] = {
     SAME: "≈ no difference that can be told: the interval holds 1 or is not known.",
     DRIFTING: f"↕ a time that rose or fell by more than {100 * NOISY_WIDTH:.0f} % while a process measured it; or a "
     "ratio that such a drift could explain.",
-    PARTIAL: "‡ Some rounds or seeds ended early or failed; the figure is of what they had measured: see the rows that "
-    "are not ok.",
+    PARTIAL: "‡ Some repetitions or seeds failed; the figure is of what was measured before: see the failures.",
     DISTURBED: "(disturbed): something other than the work, most likely other programs, decided on the time, when it "
     "was measured again, too; results.csv says in its column disturbed how that is known.",
 }
@@ -143,9 +142,9 @@ def labels(
 
 
 def differing_notes(cells: Sequence[Cell], axes: Sequence[str]) -> list[str]:
-    """A note of the axes that are not the same in all lines."""
+    """A note that names the axes on which lines differ."""
     words = ", ".join(axis_word(axis) for axis in varying(cells, axes))
-    return [f"Not the same in all rows (see results.csv): {words}."] if words else []
+    return [f"Hyper-parameters differ between rows: {words} (see results.csv)."] if words else []
 
 
 def table_of(

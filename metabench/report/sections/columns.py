@@ -47,11 +47,11 @@ def peak_text(bundle: Bundle) -> str:
 def memory_notes(bundles: Iterable[Bundle]) -> list[str]:
     """How the peaks of memory were found."""
     methods = dict.fromkeys(bundle.peak.method for bundle in bundles if bundle.peak)
-    return [f"Peak memory of one meta-iteration, by: {'; '.join(methods)}."] if methods else []
+    return [f"Peak memory of one meta-iteration, measured from {'; '.join(methods)}."] if methods else []
 
 
 def time_ratio(bundle: Bundle, baseline: Bundle) -> str:
-    """How many times as long one takes as the other, formed within rounds, with its interval."""
+    """How many times as long one takes as the other, paired by repetition, with its interval."""
     if bundle is baseline:
         return "1" if bundle.samples else NOTHING
     ratio = time_ratio_of(bundle, baseline)
@@ -124,6 +124,11 @@ DEVICE = (
 )
 
 
+def relative(what: str, name: str) -> str:
+    """The title of a column of ratios, such as `relative time (maml = 1)`."""
+    return f"relative {what} ({name} = 1)"
+
+
 def compared_columns(name: str) -> list[Column[Line]]:
     """Status, time and memory of each line, and its time and memory over those of its baseline."""
 
@@ -132,7 +137,7 @@ def compared_columns(name: str) -> list[Column[Line]]:
             found = ratio(line.cost, line.baseline) if line.baseline else NOTHING
             return found if found == NOTHING else found + line.mark
 
-        return Column(f"{what} ÷ {name}", text, droppable=True)
+        return Column(relative(what, name), text, droppable=True)
 
     return [STATUS, STEP, over("time", time_ratio), *DEVICE, PEAK, over("memory", memory_ratio)]
 
@@ -175,10 +180,8 @@ def contrast_column(name: str, lines: Sequence[Line], paired: bool) -> Column[Li
             return []
         what = "in percentage points (pp)" if shares else "a quotient, whose mean over seeds is geometric"
         how = "on the same test tasks, task by task" if all(one.paired for one in shown) else "as of independent tasks"
-        held = (
-            "seeds differ and that tasks are a sample" if any(one.seeds > 1 for one in shown) else "tasks differ alone"
-        )
-        return [f"{title}: {what}, over the same training seeds, {how}. Its 95 % interval holds how {held}."]
+        held = "seeds and test tasks" if any(one.seeds > 1 for one in shown) else "test tasks"
+        return [f"{title}: {what}, over the same training seeds, {how}. 95 % CI over {held}."]
 
     return Column(title, text, droppable=True, notes=notes)
 

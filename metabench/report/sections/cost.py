@@ -146,7 +146,7 @@ def _table(kind: str, lines: Sequence[Line], run: Run) -> Table:
     own = [axis for axis in OWN_AXES if axis not in told]
     titled = _titled(cells)
     named, fixed = labels(cells, titled, _named(cells), LINE_TECHNIQUES, own)
-    says = "Time of one meta-iteration with its 95 % interval; ratios are formed within a round."
+    says = "Time of one meta-iteration with its 95 % interval; ratios are paired by repetition."
     alike = " and ".join(ALIKE[axis] for axis in varying(cells, tuple(ALIKE)))
     notes = [f"Ratios are to {BASELINE} {alike}."] if alike and any(map(_has_ratio, lines)) else []
     return table_of(
@@ -198,16 +198,12 @@ def _seeds_notes(lines: Sequence[Line]) -> list[str]:
     seeds = max((line.quality.seeds for line in lines if line.quality), default=0)
     if seeds > 1:
         mean = "geometric mean" if any(line.quality.metric != "accuracy" for line in lines if line.quality) else "mean"
-        return [
-            f"Quality: the {mean} over training seeds; its interval holds how seeds differ and that tasks are a sample."
-        ]
-    return ["Quality: of one training seed; its interval holds that test tasks are a sample, not how seeds differ."][
-        :seeds
-    ]
+        return [f"Quality: the {mean} over training seeds; its 95 % CI covers how seeds and test tasks differ."]
+    return ["Quality: one training seed; 95 % CI over test tasks, seed-to-seed variance not included."][:seeds]
 
 
 def _by_step(lines: Sequence[Line], run: Run) -> Iterator[Table]:
-    """Quality after each inner step of the held-out tasks' adaptation, where there is more than one."""
+    """Quality after each inner step on test tasks, where there is more than one."""
     found = [line for line in lines if line.quality and len(line.quality.by_step) > 1]
     if not found:
         return

@@ -37,7 +37,7 @@ def test_the_cost_of_a_cell_whose_training_failed_is_shown(run_of, row, status):
     failed = ended(row, status, reason)
     folder = run_of([failed, row(algorithm="fomaml")])
     found = by(tables(folder, "Cost and quality:")[0], "algorithm")
-    for column in ("step time", "peak memory", "time ÷ maml", "memory ÷ maml"):
+    for column in ("step time", "peak memory", "relative time (maml = 1)", "relative memory (maml = 1)"):
         assert found["maml"][column] == whole["maml"][column] != "–"
         assert found["fomaml"][column] == whole["fomaml"][column] != "–"
     assert (found["maml"]["MSE"], found["maml"]["training"], found["maml"]["status"]) == ("–", "–", says)
@@ -62,7 +62,7 @@ def test_tables_of_growth_and_of_engines_mark_what_is_not_whole(run_of, row):
     growth = next(table for table in tables(folder, "Time with inner steps"))
     assert by(growth, "engine")["vmap"]["5"].endswith(" ‡")
     assert not by(growth, "engine")["loop"]["5"].endswith("‡")
-    assert any(note.startswith("‡ Some rounds or seeds ended early or failed") for note in growth.notes)
+    assert any(note.startswith("‡ Some repetitions or seeds failed") for note in growth.notes)
     (engines,) = tables(folder, "Engines against loop")
     assert [text.endswith("‡") for text in by(engines, "engine")["vmap"].values()].count(True) == 1
 
