@@ -1,7 +1,7 @@
 """What an algorithm costs against MAML, and what it gives for it: a table for each setting."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from metabench.record.cell import Cell, varying
@@ -37,21 +37,38 @@ TOLD_STEPS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 UNMATCHED = " †"
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The lines of one table: algorithms in one setting, each with the baseline that it is held against."""
+
+    scored: bool
+    """Whether they were to measure quality."""
+    lines: tuple[Line, ...]
+
+
 @section("Cost and quality", place=10)
 def cost_tables(run: Run) -> Iterator[Table]:
     """Tables for each setting: cells that were to measure quality, their quality step by step, and all other cells."""
+    for one in comparisons(run):
+        yield cost_table(one, run)
+        if one.scored:
+            yield from _by_step(one.lines, run)
+
+
+def comparisons(run: Run) -> list[Comparison]:
+    """The comparisons of a run, in the order of their tables: first those that were to measure quality."""
     cost = {time_key(bundle.cell): bundle for bundle in run.timed}
-    without: list[Table] = []
+    scored, without = [], []
     for group in sorted(by_axes(run.trained, GROUP), key=lambda group: _group_order(group[0].cell, run)):
         keys = dict.fromkeys(time_key(bundle.cell) for bundle in group)
         baselines = [cost[key] for key in keys if cost[key].algorithm == BASELINE]
         asking = [(bundle, cost[time_key(bundle.cell)]) for bundle in group if bundle.asked_for("quality")]
         if asking:
-            yield from _tables("Cost and quality", asking, baselines, run)
+            scored.append(_comparison(True, asking, baselines))
         shown = {time_key(bundle.cell) for bundle, _ in asking}
         if others := [(cost[key], cost[key]) for key in keys if key not in shown]:
-            without += _tables("Cost", others, baselines, run)
-    yield from without
+            without.append(_comparison(False, others, baselines))
+    return [*scored, *without]
 
 
 def _group_order(cell: Cell, run: Run) -> tuple[Any, ...]:
@@ -60,7 +77,7 @@ def _group_order(cell: Cell, run: Run) -> tuple[Any, ...]:
     return (*task, size, cell.model, values_of(cell, GROUP))
 
 
-def _tables(kind: str, shown: list[tuple[Bundle, Bundle]], baselines: list[Bundle], run: Run) -> Iterator[Table]:
+def _comparison(scored: bool, shown: list[tuple[Bundle, Bundle]], baselines: list[Bundle]) -> Comparison:
     # a line without a match is rather divided by what stands in the same table
     costs = [cost for _, cost in shown]
     baselines = sorted(baselines, key=lambda other: all(cost is not other for cost in costs))
@@ -72,9 +89,7 @@ def _tables(kind: str, shown: list[tuple[Bundle, Bundle]], baselines: list[Bundl
         lines.append(Line(own, cost, baseline, mark, _rival(own, baseline, trained)))
     if all(line.baseline in (None, line.cost) for line in lines):  # a ratio would be 1 in all lines
         lines = [replace(line, baseline=None) for line in lines]
-    yield _table(kind, lines, run)
-    if kind == "Cost and quality":
-        yield from _by_step(lines, run)
+    return Comparison(scored, tuple(lines))
 
 
 def _baseline(bundle: Bundle, baselines: Sequence[Bundle]) -> tuple[Bundle | None, str]:
@@ -139,9 +154,11 @@ def _unmatched_note(lines: Sequence[Line]) -> str:
     return f"† not matched: compared with {BASELINE} at {'; or at '.join(where)}."
 
 
-def _table(kind: str, lines: Sequence[Line], run: Run) -> Table:
+def cost_table(one: Comparison, run: Run) -> Table:
+    """The table of a comparison."""
+    lines, scored = one.lines, one.scored
     cells = [line.bundle.cell for line in lines]
-    scored = kind == "Cost and quality"
+    kind = "Cost and quality" if scored else "Cost"
     told = ("iterations", "batch_norm", "eval_steps") if scored else ("iterations",)
     own = [axis for axis in OWN_AXES if axis not in told]
     titled = _titled(cells)
