@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
 from metabench.record.measurement import Measurement
+from metabench.report.answer import Answer, answer_of
+from metabench.report.answer.narrow import LETTER_NOTE
 from metabench.report.noise import floor_text
 from metabench.report.numbers import NOTHING, Valued
 from metabench.report.render.tables import Section, Table, escaped, markdown, plain, table_json
@@ -18,15 +20,17 @@ from metabench.text import counted, one_line
 HASH_LENGTH = 12
 HOW_TO_READ = (
     "Times are of one meta-iteration (directions, their average, outer update) with data on the device already; 95 %",
-    "intervals stand in square brackets, and digits end where the interval begins. With several rounds a time is the",
-    "geometric mean of the rounds' medians, and a ratio is formed within each round before rounds are averaged.",
-    "Intervals of times hold the noise floor; in a run without one, those of fewer than three rounds hold the noise",
-    "within a process alone. [?] stands where a process has too few samples for an interval. – is not measured.",
+    "intervals stand in square brackets, and digits end where the interval begins. With several repetitions a time is",
+    "the geometric mean of their medians, and ratios are paired by repetition before they are averaged. Intervals of",
+    "times include run-to-run noise; in a run that has not measured it, those of fewer than three repetitions include",
+    "the noise within a process alone. [?]: too few samples in a process for an interval. –: not measured.",
 )
+COMMON_FROM = 3
+"""Tables that have the same note, from which on it is said once for all of them."""
 MOST_NAMED = 3
 """Comparisons that a warning names."""
 DOUBTS = {
-    "noise": f"noise hides a difference of more than {100 * NOISY_WIDTH:.0f} % in {{}} (close other programs, or add "
+    "noise": f"noise hides a difference of more than {100 * NOISY_WIDTH:.0f} % in {{}} (close other programs, or raise "
     "rounds)",
     "drift": "a drift while it was measured could explain the difference in {} (let the machine rest, or raise "
     "time_budget_s)",
@@ -46,6 +50,8 @@ class Document:
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
     how_to_read: tuple[str, ...] = HOW_TO_READ
+    answer: Answer | None = None
+    """What a run answers; None of what is no run."""
 
 
 def document(run: Run) -> Document:
@@ -53,7 +59,8 @@ def document(run: Run) -> Document:
     sections = sections_of(run)
     broken = [f"the section '{name}' failed to load: {why}" for name, why in SECTIONS.broken.items()]
     warnings = (*run.warnings, *_warnings(run.measurements), *_hidden(sections), *broken)
-    return Document(f"Tables of {run.sweep}", _facts(run), warnings, sections)
+    answer = answer_of(run)
+    return Document(answer.question, _facts(run), warnings, sections, answer=answer)
 
 
 def headline(sections: Sequence[Section]) -> Table | None:
@@ -81,10 +88,10 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         "sweep": _sweep(run),
         "machine": run.environment.summary or "not known",
         "data": "; ".join(f"{name} (sha256 {', '.join(hashes)})" for name, hashes in data.items()) or "none",
-        "cells": f"{cells} in {counted(rounds, 'round')}; rows by status: {counts or 'none'}",
+        "configurations": f"{cells} in {counted(rounds, 'repetition')}; measurements by status: {counts or 'none'}",
     }
     if any("time" in row.cell.measure for row in rows):
-        facts["noise floor"] = floor_text(run.noise_rows, run.noise)
+        facts["run-to-run noise"] = floor_text(run.noise_rows, run.noise)
     return tuple(facts.items())
 
 
@@ -98,7 +105,9 @@ def _warnings(rows: Sequence[Measurement]) -> list[str]:
     warnings = [f"{sentence} ({counted(count, 'row')} of {len(rows)})" for sentence, count in found.items()]
     repeated = len(rows) - len({(row.id, row.round) for row in rows})
     if repeated:
-        warnings.append(f"{counted(repeated, 'row')} of a cell and round that is there already: all are used.")
+        warnings.append(
+            f"{counted(repeated, 'row')} of a configuration and repetition that is there already: all are used."
+        )
     disturbed = [row for row in rows if row.time and row.time.disturbed]
     if disturbed:
         several = any(row.cell.threads > 1 for row in disturbed)
@@ -134,12 +143,16 @@ def _name_of(row: Sequence[str]) -> str:
 def as_markdown(shown: Document) -> str:
     """The text of `tables.md`."""
     parts = [f"# {escaped(shown.title)}"]
+    if shown.answer and (said := (*shown.answer.sentences, *shown.answer.failures)):
+        parts.append("\n".join(f"- {escaped(sentence)}" for sentence in said))
     parts.append("\n".join(f"- **{name}**: {escaped(value)}" for name, value in shown.facts))
     parts += ["\n".join(f"- **warning**: {escaped(sentence)}" for sentence in shown.warnings)] if shown.warnings else []
     parts.append("\n".join(shown.how_to_read))
+    common = common_notes(shown)
+    parts += ["\n".join(f"- {escaped(note)}" for note in common)] if common else []
     for section in shown.sections:
         parts.append(f"## {section.title}")
-        parts += [markdown(table).rstrip("\n") for table in section.tables]
+        parts += [markdown(_without(table, common)).rstrip("\n") for table in section.tables]
     return "\n\n".join(parts) + "\n"
 
 
@@ -149,16 +162,42 @@ def as_text(shown: Document) -> str:
     facts = [f"  {name:<{width}}  {one_line(value)}" for name, value in shown.facts]
     parts = ["\n".join([one_line(shown.title), *facts])]
     parts += ["\n".join(f"warning: {one_line(said)}" for said in shown.warnings)] if shown.warnings else []
-    parts += [plain(table) for section in shown.sections for table in section.tables]
+    common = common_notes(shown)
+    parts += ["\n".join(["In all tables:", *map(one_line, common)])] if common else []
+    parts += [plain(_without(table, common)) for section in shown.sections for table in section.tables]
     return "\n\n".join(parts)
+
+
+def common_notes(shown: Document) -> tuple[str, ...]:
+    """The notes that several tables have, to be said once; the notes of letters belong to their own table."""
+    counts = Counter(note for section in shown.sections for table in section.tables for note in set(table.notes))
+    order = dict.fromkeys(note for section in shown.sections for table in section.tables for note in table.notes)
+    return tuple(note for note in order if counts[note] >= COMMON_FROM and not LETTER_NOTE.match(note))
+
+
+def _without(table: Table, notes: Sequence[str]) -> Table:
+    return replace(table, notes=tuple(note for note in table.notes if note not in notes))
 
 
 def as_json(shown: Document) -> dict[str, Any]:
     """The document for programs."""
     return {
         "title": shown.title,
+        **({"answer": _answer_json(shown.answer)} if shown.answer else {}),
         "facts": dict(shown.facts),
         "warnings": list(shown.warnings),
         "sections": [{"title": s.title, "tables": [table_json(table) for table in s.tables]} for s in shown.sections],
         "how_to_read": " ".join(shown.how_to_read),
+    }
+
+
+def _answer_json(answer: Answer) -> dict[str, Any]:
+    return {
+        "question": answer.question,
+        "ran": answer.ran,
+        "machine": answer.machine,
+        "tables": [table_json(table) for table in answer.tables],
+        "sentences": list(answer.sentences),
+        "noise": answer.noise,
+        "failures": list(answer.failures),
     }

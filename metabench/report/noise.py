@@ -131,20 +131,26 @@ def floor_text(rows: Sequence[Measurement], noise: Spread | None) -> str:
     found = [(floor, same[0].cell) for same in by_cell(rows) if (floor := _floor(same))]
     if not found or noise is None:
         why = next((row.reason for row in rows if row.reason), "")
-        return f"not measured{f': {why}' if why else ''}; intervals hold no noise floor"
+        return f"not measured{f': {why}' if why else ''}; no interval includes it"
     floor, cell = max(found, key=lambda one: one[0].ratio)
     apart, pairs = math.exp(math.sqrt(2) * noise.half), f"{floor.pairs} pairs of {cell.implementation}"
-    source = "by the pairs" if noise == noise_spread(rows) else "by the rounds of all cells"
+    source = "by the pairs" if noise == noise_spread(rows) else "by the repetitions of all configurations"
     # Neighbours are no less alike than others: where it looks so by chance, one figure is told.
-    words = f"two processes that time the same cell differ by up to a factor of {_factor(apart)}"
+    words = f"two processes that time the same configuration differ by up to a factor of {_factor(apart)}"
     if apart <= floor.ratio:
-        words += f" (from {pairs}); 95 %, and every interval of a time holds it"
+        words += f" (from {pairs}); 95 %, and every interval of a time includes it"
     else:
         words += (
             f" anywhere in the run ({source}), and of {_factor(floor.ratio)} right after each other (from {pairs}); "
-            "95 %, and every interval of a time holds the former"
+            "95 %, and every interval of a time includes the former"
         )
     return "; ".join([words, *(said for same in by_cell(rows) if (said := _drift_text(same)))])
+
+
+def two_differ_by(noise: Spread) -> str:
+    """How far two processes differ that time the same cell anywhere in the run: `15 %`, `a factor of 2.2`."""
+    apart = math.exp(math.sqrt(2) * noise.half)
+    return f"{100 * (apart - 1):.2g} %" if apart < 2 else f"a factor of {_factor(apart)}"
 
 
 def _factor(ratio: float) -> str:

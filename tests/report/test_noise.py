@@ -106,19 +106,21 @@ def floor_of(rows):
 
 
 def test_the_floor_in_words(pairs):
-    assert floor_of([]) == "not measured; intervals hold no noise floor"
+    assert floor_of([]) == "not measured; no interval includes it"
     rows = records(pairs((1.0, 1.0), (1.0, 1.02)))
-    begins = "two processes that time the same cell differ by up to a factor of "
+    begins = "two processes that time the same configuration differ by up to a factor of "
     assert floor_of(rows).startswith(f"{begins}1.049 (from 2 pairs of maml/vmap); 95 %, and every interval of a time")
     rising = floor_of(records(pairs((1.0, 1.0), (2.0, 2.04))))
     assert " anywhere in the run (by the pairs), and of 1.062 right after each other (from 2 pairs of maml/" in rising
-    assert rising.endswith("; 95 %, and every interval of a time holds the former")
-    assert f"{begins}2.00 anywhere in the run (by the rounds of all cells)" in floor_text(rows, Spread(0.25, 1e6))
+    assert rising.endswith("; 95 %, and every interval of a time includes the former")
+    assert f"{begins}2.00 anywhere in the run (by the repetitions of all configurations)" in floor_text(
+        rows, Spread(0.25, 1e6)
+    )
     assert "a factor of 1.0049 " in floor_of(records(pairs((1.0, 1.0), (1.0, 1.00203))))
     assert "a factor of more than 10 " in floor_of(records(pairs((1.0, 5.0), (1.0, 1.0))))
     assert "a factor of 1 " in floor_of(records(pairs((1.0, 1.0), (1.0, 1.0))))
     failed = pairs((1.0, 1.0))[0] | {"status": "crashed", "time": None, "reason": "it fell"}
-    assert floor_of(records([failed])) == "not measured: it fell; intervals hold no noise floor"
+    assert floor_of(records([failed])) == "not measured: it fell; no interval includes it"
 
 
 def test_a_machine_that_gets_slower_or_faster_is_told_beside_the_floor(pairs):
@@ -145,7 +147,10 @@ def test_the_tables_bear_the_floor_and_mark_what_is_below_it(run_of, row, pairs)
     rows += [timed(0, "loop", seconds, name) for name, seconds in (("fomaml", 0.98), ("anil", 0.5))]
     with_floor, without = ([*rows, *pairs(*CALM)], rows)
     shown = as_markdown(document(read_run(run_of(with_floor))))
-    assert "- **noise floor**: two processes that time the same cell differ by up to a factor of 1.0" in shown
+    assert (
+        "- **run-to-run noise**: two processes that time the same configuration differ by up to a factor of 1.0"
+        in shown
+    )
     assert "from 5 pairs of maml/vmap" in shown
 
     for marked, rows in ((True, with_floor), (False, without)):
@@ -233,5 +238,5 @@ def test_a_warning_appears_where_a_drift_changes_a_conclusion_and_not_otherwise(
 
 
 def test_a_run_that_times_nothing_has_no_floor_to_speak_of(run_of, row):
-    assert "noise floor" not in dict(document(read_run(run_of([row(measure=["quality"])]))).facts)
-    assert dict(document(read_run(run_of([row()]))).facts)["noise floor"].startswith("not measured; intervals")
+    assert "run-to-run noise" not in dict(document(read_run(run_of([row(measure=["quality"])]))).facts)
+    assert dict(document(read_run(run_of([row()]))).facts)["run-to-run noise"].startswith("not measured; no interval")

@@ -498,9 +498,12 @@ def test_the_header_says_what_must_be_known(synthetic):
     assert "- **sweep**: synthetic (Every case once)" in head
     assert "- **machine**: Test CPU, 2 cores, torch 2.13" in head
     assert "glyphs (sha256 abababababab)" in head
-    assert "39 in 3 rounds; rows by status: 98 ok, 3 crashed, 1 diverged, 3 incorrect, 3 oom, 3 skipped" in head
+    assert (
+        "39 in 3 repetitions; measurements by status: 98 ok, 3 crashed, 1 diverged, 3 incorrect, 3 oom, 3 skipped"
+        in head
+    )
     assert "- **warning**: omniglot is not at hand, so glyphs stand in for it" in head
-    assert "- **noise floor**: not measured; intervals hold no noise floor" in head
+    assert "- **run-to-run noise**: not measured; no interval includes it" in head
     assert "130 ms [" in text
     assert " (noisy) |" in text
 
@@ -510,7 +513,7 @@ def test_warnings_of_rows_and_repeated_rows_are_counted(run_of, row):
     warnings = document(read_run(run_of([made, made, row(1)]))).warnings[1:]
     assert warnings == (
         "the machine was busy (2 rows of 3)",
-        "1 row of a cell and round that is there already: all are used.",
+        "1 row of a configuration and repetition that is there already: all are used.",
     )
 
 
@@ -522,7 +525,7 @@ def test_a_run_in_which_all_went_well(run_of, row):
 
 def test_a_run_without_rows(run_of):
     text = as_text(document(read_run(run_of([]))))
-    assert "rows by status: none" in text
+    assert "measurements by status: none" in text
     assert "Failures: none of 0 measurements" in text
 
 

@@ -126,4 +126,4 @@ def test_a_reference_that_fails_is_tried_no_more_and_says_so(run, tmp_path):
         *[("skipped", "the noise configuration was crashed before")] * 3,
     ]
     assert [row["status"] for row in rows if "reference" not in row] == ["crashed"] * 2
-    assert floor_text(read_run(tmp_path).noise_rows, 1) == "not measured: it fell; intervals hold no noise floor"
+    assert floor_text(read_run(tmp_path).noise_rows, 1) == "not measured: it fell; no interval includes it"
