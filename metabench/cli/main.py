@@ -94,7 +94,7 @@ def run(
     address: Annotated[str, typer.Option(help="Of the Ray cluster; by default that of this machine.")] = "",
     backend_option: Annotated[list[str] | None, typer.Option(help="key=value, such as partition=gpu.")] = None,
 ) -> None:
-    """Run a sweep, each cell in a process of its own, and print its tables."""
+    """Run a sweep, each cell in a process of its own, and print its answer."""
     from metabench.cli.progress import ConsoleProgress
     from metabench.sweep.backends.base import open_backend
     from metabench.sweep.builtin import find_sweep
@@ -130,7 +130,7 @@ def run(
         except KeyboardInterrupt:
             fail(f"interrupted; all finished measurements are in '{folder}'. {go_on}", 130)
     try:
-        report(folder, as_json)
+        report(folder, full, as_json)
         sys.stdout.flush()
     except OutputLost as error:
         raise OutputLost(f"{error}; all that was measured is in '{folder}'") from None

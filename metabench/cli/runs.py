@@ -152,23 +152,29 @@ def history(
 def merge(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, of one machine or of several.")],
     out: Annotated[Path, typer.Option(help="The run folder to write: a new one.")],
+    full: Full = False,
     as_json: AsJson = False,
 ) -> None:
     """Put runs of several machines into one report, in which no ratio mixes them."""
     from metabench.report.merge import merge as merge_runs
 
     merge_runs(runs, out)
-    report(out, as_json)
+    report(out, full, as_json)
 
 
-def report(run: Annotated[Path, typer.Argument(help="A run folder.")], as_json: AsJson = False) -> None:
-    """Write report.html, CSVs, tables.md, tables.tex and plots/ of a run anew, and print its tables."""
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")], full: Full = False, as_json: AsJson = False
+) -> None:
+    """Write report.html, CSVs, tables.md, tables.tex and plots/ of a run anew, and print its answer."""
     from metabench.report import document
+    from metabench.report.render.terminal import answer_text, terminal_width
     from metabench.report.write import write_report
 
     shown = write_report(run)
     if as_json:
         print(strict_json(document.as_json(shown) | {"folder": str(run)}))
+    elif not full:
+        print(answer_text(shown, run, terminal_width()))
     else:
         print(document.as_text(shown))
         print(f"\nrun folder: {printable(str(run))}")
