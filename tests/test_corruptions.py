@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from metabench.errors import UserError
 from metabench.record.cell import identity
@@ -33,6 +34,7 @@ from metabench.report.compare.tables import comparison_document, comparison_json
 from metabench.report.document import as_markdown, as_text
 from metabench.report.figures.base import Figure
 from metabench.report.render.tables import plain
+from metabench.report.render.terminal import MOST_LINES, answer_text
 from metabench.report.results import Run, read_run
 from metabench.report.write import write_report
 from metabench.sweep.builtin import builtin_sweeps
@@ -267,7 +269,7 @@ def compare_with(whole: Run, damaged: Run) -> None:
 def report_and_resume(path: Path, sweep: Sweep, whole: Run) -> None:
     """Everything that reads a run folder."""
     file = path / "measurements.jsonl"
-    said = attempt(lambda: is_safe(path, as_text(write_report(path))))
+    said = attempt(lambda: is_safe(path))
     before = Counter(line.rstrip(b"\n") for line in file.read_bytes().split(b"\n") if line.strip())
     if not said:
         found, damages = read_rows(file)
@@ -286,9 +288,12 @@ def report_and_resume(path: Path, sweep: Sweep, whole: Run) -> None:
     assert read_rows(file)[1] == []
 
 
-def is_safe(path: Path, text: str) -> None:
-    """The tables steer no terminal, and of Markdown they have what is ours alone."""
-    assert is_shown_safely(text)
+def is_safe(path: Path) -> None:
+    """The tables steer no terminal, and of Markdown they have what is ours alone; the answer fits its terminal."""
+    shown = write_report(path)
+    lines = answer_text(shown, path, 80).split("\n")
+    assert len(lines) <= MOST_LINES and max(map(cell_len, lines)) <= 80
+    assert is_shown_safely("\n".join([as_text(shown), *lines]))
     tables = (path / "tables.md").read_text(encoding="utf-8")
     assert is_shown_safely(tables)
     assert is_shown_safely((path / "tables.tex").read_text(encoding="utf-8"))

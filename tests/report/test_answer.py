@@ -227,3 +227,15 @@ def test_marks_of_the_tables_are_explained(synthetic):
     for table in shown(synthetic).answer.tables:
         marked = {mark for row in table.rows for text in row for mark in "≈↕‡†" if mark in text}
         assert marked == {note[0] for note in table.notes if note[0] in "≈↕‡†"}
+
+
+def test_each_of_several_machines_has_its_own_table(run_of, row):
+    rows = [
+        row(algorithm=name, **COST) | {"machine": where} for where in ("here", "there") for name in ("maml", "anil")
+    ]
+    found = answer(run_of, *rows)
+    assert [where in found.tables[i].title for i, where in enumerate(("on here", "on there"))] == [True, True]
+    assert [said.partition(":")[0] for said in found.sentences] == [
+        "anil on sinusoid, 10 points, on here",
+        "anil on sinusoid, 10 points, on there",
+    ]

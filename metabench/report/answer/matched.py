@@ -7,7 +7,7 @@ from math import exp, log
 from metabench.report.answer.narrow import Found, best_first, narrow, place, with_difference
 from metabench.report.answer.phrases import difference, inverse, less_memory, listed, speed, times, told
 from metabench.report.axes import LINE_TECHNIQUES
-from metabench.report.bundles import BASELINE, grouped, time_ratio_of
+from metabench.report.bundles import BASELINE, grouped, time_ratio_of, values_of
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.noise import ratio_mark
 from metabench.report.numbers import quality_text
@@ -20,6 +20,8 @@ from metabench.report.sections.cost import Comparison, comparisons, cost_table
 from metabench.statistics.ratios import Ratio
 from metabench.text import counted
 
+APART = ("task", "ways", "shots", "machine")
+"""Axes of which each combination of values has a table."""
 MOST_NAMED = 4
 MOST_RIVALS = 3
 """How many algorithms a run of one task has a sentence of."""
@@ -45,7 +47,7 @@ def _chosen(run: Run) -> list[Comparison]:
         return any(line.quality or line.cost.step or line.cost.peak for line in one.lines)
 
     several = [one for one in comparisons(run) if len(_algorithms([one])) > 1 and measured(one)]
-    tasks = grouped(several, lambda one: tuple(one.lines[0].bundle.cell[axis] for axis in ("task", "ways", "shots")))
+    tasks = grouped(several, lambda one: values_of(one.lines[0].bundle.cell, APART))
     return [max(same, key=tells) for same in tasks.values()]
 
 
@@ -176,7 +178,7 @@ def _task(one: Comparison, chosen: Sequence[Comparison], run: Run) -> str:
         return run.data_names.get(task, task)
 
     alone = [name(other) for other in chosen].count(name(one)) == 1
-    return name(one) if alone else setting(one.lines[0].bundle.cell, ("task", "ways", "shots"), run.data_names)
+    return name(one) if alone else setting(one.lines[0].bundle.cell, APART, run.data_names)
 
 
 def _said(rival: Rival, where: str) -> str:

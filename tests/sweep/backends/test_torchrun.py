@@ -41,7 +41,7 @@ def torchrun(tmp_path, in_plugin):
 def test_process_0_runs_the_sweep_and_the_others_take_part(torchrun, tmp_path):
     done = torchrun(2)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run folder: run") == 1
+    assert done.stdout.count("metabench report run --full") == 1
     rows = [json.loads(line) for line in (tmp_path / "run" / "measurements.jsonl").read_text().splitlines()]
     found = {(row["cell"]["algorithm"], row["cell"].get("world_size", 1)): row for row in rows}
     assert len(found) == len(rows) == 4
