@@ -67,7 +67,7 @@ def test_a_title_says_which_table(root):
 
 def test_the_letters_of_quoted_figures_bring_their_notes(root):
     table = "### Four\n\n| algorithm | score |\n|---|---|\n| maml | 1 (a) |\n| anil | 2 (b) |\n| reptile | 3 |\n"
-    notes = ["- (a) eval steps 7, not 2.", "- (b) trained on 10 points.", "- Hyper-parameters differ: inner lr."]
+    notes = ["- (a) test steps 7, not 2.", "- (b) trained on 10 points.", "- Hyper-parameters differ: inner lr."]
     (root / "results" / "tables.md").write_text("\n".join([table, *notes]), encoding="utf-8")
     old = "| algorithm | score |\n|---|---|\n| anil | 9 |\n| reptile | 9 |"
     new = refreshed(document(old), root, "README.md")

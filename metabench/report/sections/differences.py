@@ -18,6 +18,8 @@ INFLUENCES: dict[Influence, tuple[str, ...]] = {
 """Axes beside the algorithm's own method that a figure depends on, and that lines of a table should agree in."""
 SHAPES = ("train_ways", "train_shots")
 STEPS = ("inner_steps", "eval_steps")
+TESTED = {"eval_steps": "test steps", "eval_query": "test queries", "eval_tasks": "test tasks"}
+"""What tables call the axes of testing."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -59,7 +61,7 @@ def in_words(cells: Sequence[Cell | None], influence: Influence, told: Collectio
             found.append(cell.trained_otherwise)
         for axis in axes:
             if cell and _has(cell, axis) and cell[axis] != usual[axis]:
-                found.append(f"{axis_word(axis)} {cell[axis]}, not {usual[axis]}")
+                found.append(f"{TESTED.get(axis, axis_word(axis))} {cell[axis]}, not {usual[axis]}")
         words.append("; ".join(found))
     return words
 

@@ -31,7 +31,7 @@ def test_a_score_after_other_steps_is_marked_where_it_stands(row):
     scores = {name: line["MSE"] for name, line in records(shown).items()}
     assert scores["anil"].endswith(" (a)") and not marked(scores["maml"]) and not marked(scores["fomaml"])
     assert true_value(scores["anil"]) is not None
-    assert "(a) eval steps 7, not 2." in shown.notes
+    assert "(a) test steps 7, not 2." in shown.notes
 
 
 def test_each_way_of_being_different_has_a_mark_of_its_own(row):
@@ -41,7 +41,7 @@ def test_each_way_of_being_different_has_a_mark_of_its_own(row):
     shown = table(rows, "Cost and quality")
     scores = {name: line["MSE"].split(" ")[-1] for name, line in records(shown).items()}
     assert (scores["maml"], scores["anil"]) == ("(a)", "(b)")
-    assert shown.notes[:2] == ("(a) eval query 100, not 5.", "(b) eval tasks 50, not 600.")
+    assert shown.notes[:2] == ("(a) test queries 100, not 5.", "(b) test tasks 50, not 600.")
 
 
 def test_a_shape_of_training_that_is_not_the_one_in_the_title_is_marked_at_cost_and_score(row):
