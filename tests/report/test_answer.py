@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import statistics
 from pathlib import Path
 
@@ -31,8 +32,13 @@ def answer(run_of, *rows):
     return answer_of(read_run(run_of(rows)))
 
 
+def unmarked(text):
+    """A figure without the mark of a wide interval, and without letters, which tell the rows of one table apart."""
+    return re.sub(r" \((?:noisy|[a-z])\)", "", text)
+
+
 def texts_of(document_, ids):
-    """Figures of the rows of all full tables that stand on exactly these cells, without marks of wide intervals."""
+    """Figures of the rows of all full tables that stand on exactly these cells, without such marks."""
     rows = [
         row
         for section in document_.sections
@@ -40,7 +46,7 @@ def texts_of(document_, ids):
         for row, cells in zip(table.rows, table.cells, strict=True)
         if cells == ids
     ]
-    return {str(text).replace(" (noisy)", "") for row in rows for text in row if isinstance(text, Valued)}
+    return {unmarked(text) for row in rows for text in row if isinstance(text, Valued)}
 
 
 def assert_its_figures_are_those_of_the_full_tables(found):
@@ -49,7 +55,7 @@ def assert_its_figures_are_those_of_the_full_tables(found):
         assert len(table.columns) <= MOST_COLUMNS
         for row, ids in zip(table.rows, table.cells, strict=True):
             full = texts_of(found, ids)
-            for text in (text for text in row if isinstance(text, Valued)):
+            for text in (unmarked(text) for text in row if isinstance(text, Valued)):
                 score, _, difference = text.partition(", ") if text not in full else (text, "", "")
                 values = {f"{parts['value']}{parts['marks']}" for one in full if (parts := SCORE.fullmatch(one))}
                 assert score in full | values, (table.title, text)

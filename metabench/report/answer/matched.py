@@ -16,7 +16,7 @@ from metabench.report.results import Run
 from metabench.report.scores import Contrast, contrast, quality
 from metabench.report.sections.base import disturbed_mark
 from metabench.report.sections.columns import METRIC_WORDS, Line, metric_word, relative
-from metabench.report.sections.cost import Comparison, comparisons, cost_table
+from metabench.report.sections.cost import ALIKE, Comparison, comparisons, cost_table
 from metabench.statistics.ratios import Ratio
 from metabench.text import counted
 
@@ -46,9 +46,16 @@ def _chosen(run: Run) -> list[Comparison]:
     def measured(one: Comparison) -> bool:
         return any(line.quality or line.cost.step or line.cost.peak for line in one.lines)
 
-    several = [one for one in comparisons(run) if len(_algorithms([one])) > 1 and measured(one)]
+    parts = [part for one in comparisons(run) for part in _parts(one)]
+    several = [one for one in parts if len(_algorithms([one])) > 1 and measured(one)]
     tasks = grouped(several, lambda one: values_of(one.lines[0].bundle.cell, APART))
     return [max(same, key=tells) for same in tasks.values()]
+
+
+def _parts(one: Comparison) -> list[Comparison]:
+    """The lines of a comparison on one engine, at one precision, on as many processes."""
+    same = grouped(one.lines, lambda line: values_of(line.bundle.cell, ALIKE))
+    return [Comparison(one.scored, tuple(lines)) for lines in same.values()]
 
 
 def _algorithms(chosen: Sequence[Comparison]) -> list[str]:
