@@ -13,7 +13,7 @@ from metabench.report.noise import floor_text
 from metabench.report.numbers import NOTHING, Valued
 from metabench.report.render.tables import Section, Table, escaped, markdown, plain, table_json
 from metabench.report.results import Run
-from metabench.report.sections.base import SECTIONS, sections_of
+from metabench.report.sections.base import DIFFERING, SECTIONS, sections_of
 from metabench.statistics.intervals import NOISY_WIDTH
 from metabench.text import counted, one_line
 
@@ -169,10 +169,11 @@ def as_text(shown: Document) -> str:
 
 
 def common_notes(shown: Document) -> tuple[str, ...]:
-    """The notes that several tables have, to be said once; the notes of letters belong to their own table."""
+    """The notes that several tables have, to be said once; those on differences belong to their own table."""
     counts = Counter(note for section in shown.sections for table in section.tables for note in set(table.notes))
     order = dict.fromkeys(note for section in shown.sections for table in section.tables for note in table.notes)
-    return tuple(note for note in order if counts[note] >= COMMON_FROM and not LETTER_NOTE.match(note))
+    own = {note for note in order if LETTER_NOTE.match(note) or note.startswith(DIFFERING)}
+    return tuple(note for note in order if counts[note] >= COMMON_FROM and note not in own)
 
 
 def _without(table: Table, notes: Sequence[str]) -> Table:

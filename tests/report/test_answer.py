@@ -226,7 +226,7 @@ def test_notes_that_tables_share_are_said_once(synthetic):
     memory = next(note for note in common if note.startswith("Peak memory of one meta-iteration, measured from"))
     assert as_markdown(found).count(f"- {memory}") == 1
     assert memory in as_text(found).partition("\nIn all tables:\n")[2].partition("\n\n")[0].splitlines()
-    assert not any(note.startswith("(a) ") for note in common)
+    assert not any(note.startswith(("(a) ", "Hyper-parameters")) for note in common)
 
 
 def test_marks_of_the_tables_are_explained(synthetic):

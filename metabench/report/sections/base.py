@@ -22,6 +22,7 @@ L = TypeVar("L", contravariant=True)
 TablesOf: TypeAlias = Callable[[Run], Iterable[Table]]
 
 PARTIAL = " ‡"
+DIFFERING = "Hyper-parameters differ between rows"
 DISTURBED = " (disturbed)"
 """Marks a time that other programs disturbed, and what it is divided by or divides."""
 MARKS: Mapping[str, str] = {
@@ -144,7 +145,7 @@ def labels(
 def differing_notes(cells: Sequence[Cell], axes: Sequence[str]) -> list[str]:
     """A note that names the axes on which lines differ."""
     words = ", ".join(axis_word(axis) for axis in varying(cells, axes))
-    return [f"Hyper-parameters differ between rows: {words} (see results.csv)."] if words else []
+    return [f"{DIFFERING}: {words} (see results.csv)."] if words else []
 
 
 def table_of(
