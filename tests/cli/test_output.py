@@ -43,7 +43,7 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_what_an_encoding_lacks_is_replaced(in_plugin, tmp_path, encoding):
     (tmp_path / "s.toml").write_text(SWEEP)
-    done = shell("METABENCH run s.toml --out run >shown", tmp_path, in_plugin, PYTHONIOENCODING=encoding)
+    done = shell("METABENCH run s.toml --out run --full >shown", tmp_path, in_plugin, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     shown = (tmp_path / "shown").read_bytes().decode(encoding)
     assert "Failures: none of 1 measurement" in shown and "?" in shown

@@ -154,6 +154,13 @@ def test_a_run_of_engines_says_how_fast_each_is(run_of, row):
     assert {text for row in found.tables[0].rows for text in row} >= {"loop", "vmap"}
 
 
+def test_a_run_of_one_algorithm_has_its_table(run_of, row):
+    found = answer(run_of, row(algorithm="anil", **COST), row(algorithm="anil", meta_batch=50, **COST))
+    assert (found.question, found.sentences) == ("What does anil cost?", ())
+    assert [line[0] for line in found.tables[0].rows] == ["25", "50"] and "All of anil." in found.tables[0].says
+    assert answer(run_of, row(measure=["quality"])).question == "How well does maml learn?"
+
+
 def test_what_failed_is_said_with_the_reason_of_the_first(run_of, row):
     rows = [row(algorithm="maml", **COST), row(algorithm="anil", **COST)]
     rows += [row(0, "oom", "no bytes left", algorithm="fomaml", meta_batch=size, **COST) for size in (25, 50)]

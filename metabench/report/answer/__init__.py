@@ -30,8 +30,8 @@ class Answer:
 
 
 def answer_of(run: Run) -> Answer:
-    """The answer of a run: of several processes, of algorithms against each other, or else of engines."""
-    found = processes.answered(run) or matched.answered(run) or engines.answered(run)
+    """The answer of a run: of several processes, of algorithms against each other, of engines, or of one algorithm."""
+    found = processes.answered(run) or matched.answered(run, 2) or engines.answered(run) or matched.answered(run, 1)
     question = found.question if found else run.environment.sweep.title or f"What was measured in {run.sweep}?"
     tables = found.tables if found else ()
     sentences = [*(found.sentences if found else ()), *engines.sentences(run)]

@@ -28,16 +28,16 @@ MOST_RIVALS = 3
 COSTS = ("step time", relative("time", BASELINE), "peak memory", relative("memory", BASELINE))
 
 
-def answered(run: Run) -> Found | None:
-    """The answer where any table holds two algorithms or more; None in a run of one algorithm."""
-    chosen = _chosen(run)
+def answered(run: Run, least: int) -> Found | None:
+    """The answer where any table holds so many algorithms; None where none does."""
+    chosen = _chosen(run, least)
     if not chosen:
         return None
     tables = tuple(_table(one, run) for one in chosen)
     return Found(_question(chosen), tables, tuple(_sentences(chosen, run)))
 
 
-def _chosen(run: Run) -> list[Comparison]:
+def _chosen(run: Run, least: int) -> list[Comparison]:
     """The comparison of each task that says most: scored if any is, and of the most algorithms."""
 
     def tells(one: Comparison) -> tuple[bool, int, int]:
@@ -47,7 +47,7 @@ def _chosen(run: Run) -> list[Comparison]:
         return any(line.quality or line.cost.step or line.cost.peak for line in one.lines)
 
     parts = [part for one in comparisons(run) for part in _parts(one)]
-    several = [one for one in parts if len(_algorithms([one])) > 1 and measured(one)]
+    several = [one for one in parts if len(_algorithms([one])) >= least and measured(one)]
     tasks = grouped(several, lambda one: values_of(one.lines[0].bundle.cell, APART))
     return [max(same, key=tells) for same in tasks.values()]
 
@@ -64,14 +64,16 @@ def _algorithms(chosen: Sequence[Comparison]) -> list[str]:
 
 def _question(chosen: Sequence[Comparison]) -> str:
     names, lines = _algorithms(chosen), [line for one in chosen for line in one.lines]
-    others = [name for name in names if name != BASELINE]
+    others = [name for name in names if name != BASELINE] or names
     metrics = {line.quality.metric for line in lines if line.quality}
     timed, sized = (any(getattr(line.cost, part) for line in lines) for part in ("step", "peak"))
+    if not timed and not sized and len(names) == 1:
+        return f"How accurate is {names[0]}?" if "accuracy" in metrics else f"How well does {names[0]} learn?"
     if not timed and not sized:
         best = "has the lowest error" if metrics <= set(LOWER_IS_BETTER) else "is the most accurate"
         return f"Which of {counted(len(names), 'algorithm')} {best}?"
     who = listed(others) if len(others) <= MOST_NAMED else counted(len(others), "algorithm")
-    against = f" against {BASELINE}" if BASELINE in names else ""
+    against = f" against {BASELINE}" if BASELINE in names and others != names else ""
     do = "do" if len(others) > 1 else "does"
     if not timed:
         return f"How much memory {do} {who} take{against}?"
