@@ -36,8 +36,6 @@ DOUBTS = {
     "time_budget_s)",
 }
 """What noise and drift do to comparisons, and what helps."""
-HEADLINES = ("Engines against loop", "Techniques", "Time against memory")
-"""The sections whose first table is shown first, where no cost table tells quality, too."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +59,6 @@ def document(run: Run) -> Document:
     warnings = (*run.warnings, *_warnings(run.measurements), *_hidden(sections), *broken)
     answer = answer_of(run)
     return Document(answer.question, _facts(run), warnings, sections, answer=answer)
-
-
-def headline(sections: Sequence[Section]) -> Table | None:
-    """The table that says most of a run: what algorithms cost and reach, or else engines beside each other."""
-    first = {section.title: section.tables[0] for section in sections if section.tables}
-    scored = [table for table in first.values() if "seeds" in table.columns and table.title.startswith("Cost")]
-    compared = [first[name] for name in HEADLINES if name in first]
-    return next(iter([*scored, *compared, *first.values()]), None)
 
 
 def _facts(run: Run) -> tuple[tuple[str, str], ...]:
