@@ -5,7 +5,6 @@ from pathlib import Path
 
 from metabench.files import replace_file
 from metabench.record.reading import MEASUREMENTS, SWEEP
-from metabench.report.answer import answer_of
 from metabench.report.document import Document, as_markdown, document
 from metabench.report.figures import figures
 from metabench.report.figures.base import FORMATS, PLOTS, image
@@ -33,7 +32,8 @@ def write_report(folder: Path) -> Document:
         **{f"{PLOTS}/{figure.name}.csv": figure.csv() for figure, _ in drawn},
     }
     pictures = [(figure, images["svg"]) for figure, images in drawn]
-    texts["report.html"] = run_page(answer_of(run), shown, pictures, run, _carried(folder, texts))
+    assert shown.answer is not None  # a run has one
+    texts["report.html"] = run_page(shown.answer, shown, pictures, run, _carried(folder, texts))
     files = {folder / name: text.encode() for name, text in texts.items()}
     files |= {folder / PLOTS / f"{f.name}.{kind}": content for f, images in drawn for kind, content in images.items()}
     for file, content in files.items():

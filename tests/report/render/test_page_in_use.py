@@ -54,7 +54,7 @@ def written(run: Path, target: Path, *titles: str) -> Path:
     ran, machine = "57 configurations × 3 repetitions in 13 min 46 s", "AMD EPYC, 2 cores, 24 GiB, torch 2.15.0"
     answer = Answer(QUESTION, ran, machine, tables, SENTENCES, "Two measurements differ by up to 15 %.", (FAILED,))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metabench.report.write.answer_of", lambda run: answer)
+        patch.setattr("metabench.report.document.answer_of", lambda run: answer)
         write_report(target)
     return target
 
