@@ -107,7 +107,7 @@ def _group(
     made = [draw_panel(panel, f"{prefix}{number}-", legend and not group.legend) for number, panel in enumerate(panels)]
     left = max(one.left for one in made)
     width = left + max(one.width - one.left for one in made)
-    size = min(ENLARGED, max(1.0, HALF / width))
+    size = min(ENLARGED, max(1.0, HALF / width)) if len(made) > 1 else ENLARGED
     return {
         "title": group.title,
         "legend": [(text, _swatch(colour)) for text, colour in group.legend.items()],
