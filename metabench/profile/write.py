@@ -20,7 +20,7 @@ from metabench.report.render.page import Part, page
 def write_profile(profile: Profile, folder: Path) -> None:
     """profile.json, profile.html, trace.json, stacks.folded, and the figures in plots/. Raises `UserError`."""
     drawn = [(picture, {kind: image(picture, kind) for kind in FORMATS}) for picture in pictures(profile)]
-    by_name = {picture.name: (picture, images["svg"]) for picture, images in drawn}
+    by_name = {picture.name: picture for picture, _ in drawn}
     parts = [
         Part("Phases", "", (phases_table(profile),), [by_name["phases"]]),
         Part("Operators", "", (operators_table(profile),), [by_name["flame"]] if "flame" in by_name else ()),

@@ -31,9 +31,8 @@ def write_report(folder: Path) -> Document:
         "tables.tex": as_latex(shown, revision_name(run)),
         **{f"{PLOTS}/{figure.name}.csv": figure.csv() for figure, _ in drawn},
     }
-    pictures = [(figure, images["svg"]) for figure, images in drawn]
     assert shown.answer is not None  # a run has one
-    texts["report.html"] = run_page(shown.answer, shown, pictures, run, _carried(folder, texts))
+    texts["report.html"] = run_page(shown.answer, shown, [figure for figure, _ in drawn], run, _carried(folder, texts))
     files = {folder / name: text.encode() for name, text in texts.items()}
     files |= {folder / PLOTS / f"{f.name}.{kind}": content for f, images in drawn for kind, content in images.items()}
     for file, content in files.items():

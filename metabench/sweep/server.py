@@ -45,6 +45,7 @@ def main() -> None:
         while line := orders.readline():
             code = _run(json.loads(line), (ended, told, replies))
             os.write(replies, f"{json.dumps(code)}\n".encode())
+    os._exit(0)  # to take torch apart takes a third of a second, and nothing is left to be written
 
 
 def _run(order: dict[str, Any], ours: tuple[int, int, int]) -> int | None:

@@ -51,7 +51,7 @@ def test_every_cell_is_timed_in_every_round_on_both_sides_in_turn():
 
 def test_the_smoke_sweep_by_default():
     smoke = load_sweep(find_sweep("smoke"), {}, 1)
-    assert 2 * len(turn_pairs(smoke, ROUNDS)) == 456  # as the README says
+    assert 2 * len(turn_pairs(smoke, ROUNDS)) == 384  # as the quickstart says
 
 
 def test_who_goes_first_is_drawn():

@@ -39,8 +39,7 @@ class Part:
     title: str
     says: str = ""
     tables: Sequence[Table] = ()
-    pictures: Sequence[tuple[Figure, bytes]] = ()
-    """Figures, each with its SVG."""
+    figures: Sequence[Figure] = ()
     appendix: bool = False
     """Folded; the ids of cells in all other parts lead to the rows of its tables."""
     charts: Markup | None = None
@@ -52,8 +51,8 @@ class Front:
     """What the page of a run begins with: enough for a reader who reads no further."""
 
     answer: Answer
-    picture: tuple[Figure, bytes] | None = None
-    """The figure beside the answer, with its SVG."""
+    figure: Figure | None = None
+    """The figure beside the answer."""
     origin: Sequence[tuple[str, str]] = ()
     """Name and value: when, with what and on what it was measured."""
     how_to_read: str = ""
@@ -75,13 +74,13 @@ class Kinds:
         values = [list(dict.fromkeys(kind[place] for kind in self.cells.values())) for place in range(len(self.axes))]
         return [(axis, found) for axis, found in zip(self.axes, values, strict=True) if len(found) > 1]
 
-    def data(self, pictures: Sequence[Figure]) -> dict[str, Any]:
+    def data(self, figures: Sequence[Figure]) -> dict[str, Any]:
         """What the filter's script reads: each kind once, and its number for each cell and figure."""
         numbers = {kind: number for number, kind in enumerate(dict.fromkeys(self.cells.values()))}
         cells = {name: numbers[kind] for name, kind in self.cells.items()}
-        behind = {one.name: {name for text in one.frame["cells"] for name in text.split()} for one in pictures}
-        figures = {name: sorted({cells[cell] for cell in ids & cells.keys()}) for name, ids in behind.items()}
-        return {"axes": list(self.axes), "kinds": list(numbers), "cells": cells, "figures": figures}
+        behind = {one.name: {name for text in one.frame["cells"] for name in text.split()} for one in figures}
+        kinds = {name: sorted({cells[cell] for cell in ids & cells.keys()}) for name, ids in behind.items()}
+        return {"axes": list(self.axes), "kinds": list(numbers), "cells": cells, "figures": kinds}
 
 
 def page(
@@ -95,7 +94,7 @@ def page(
 ) -> str:
     """The whole page. Every text is escaped: a run's names and reasons are data."""
     kinds = kinds or Kinds()
-    pictures = [figure for part in parts for figure, _ in part.pictures]
+    figures = [figure for part in parts for figure in part.figures]
     styles, scripts = ([Markup(_read(name)) for name in names] for names in (STYLES, SCRIPTS))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
@@ -109,7 +108,7 @@ def page(
         parts=parts,
         front=front,
         chips=kinds.chips,
-        data={**kinds.data(pictures), "latex": SIGNS},
+        data={**kinds.data(figures), "latex": SIGNS},
         anchors=_anchors(parts),
         styles=styles,
         scripts=scripts,

@@ -20,13 +20,13 @@ KINDS = ("task", "algorithm", "engine")
 def run_page(
     answer: Answer,
     shown: Document,
-    drawn: Sequence[tuple[Figure, bytes]],
+    figures: Sequence[Figure],
     run: Run,
     files: Sequence[Attachment] = (),
 ) -> str:
     """The text of a run's `report.html`."""
-    beside = next((one for one in drawn if one[0].name == BESIDE), drawn[0] if drawn else None)
-    others = [one for one in drawn if one is not beside]
+    beside = next((one for one in figures if one.name == BESIDE), figures[0] if figures else None)
+    others = [one for one in figures if one is not beside]
     parts = [Part("Figures", "", (), others)] if others else []
     parts += [Part(section.title, "", section.tables) for section in shown.sections]
     everything = rows_table(run)

@@ -1,6 +1,6 @@
 """The backend of this machine: one cell after the other."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ class Local:
         """
         together = [job for job in work.jobs if work.settings.side_by_side > 1 and job.trains_alone]
         together.sort(key=lambda job: job.cell.seed)
+        repetitions = sharing(work.jobs)
         with Servers() as servers, Servers() as of_noise:
             for job in work.jobs:
                 if job in together:
@@ -42,10 +43,27 @@ class Local:
                 if work.stop.is_set():
                     raise KeyboardInterrupt
                 work.progress.cell(job.cell)
-                # Sides of a noise pair share a server, as cells of a repetition do; each pair has another.
-                lend = (of_noise if job.noise else servers).of(job.round)
+                alone = job.noise and job.noise.pair not in repetitions
+                repetition = repetitions.get(job.noise.pair, job.round) if job.noise else job.round
+                lend = (of_noise if alone else servers).of(repetition)
                 yield job, work.failures.skip(job, work.here) or observed(job, work.settings, work.data_dir, lend=lend)
             yield from _side_by_side(together, work, servers.of("trained alone"))
+
+
+def sharing(jobs: Sequence[Job]) -> dict[int, int]:
+    """The noise pairs that share the servers of a repetition: the first one before or among its cells.
+
+    Both sides of a pair have one server, as cells of a repetition do. No two pairs share one, so that pairs differ by
+    what repetitions do: all other pairs have servers of their own.
+    """
+    pairs: dict[int, int] = {}
+    repetition = None
+    for job in reversed(jobs):
+        if not job.noise:
+            repetition = job.round
+        elif repetition is not None:
+            pairs[repetition] = job.noise.pair
+    return {pair: repetition for repetition, pair in pairs.items()}
 
 
 def _side_by_side(together: list[Job], work: Work, lend: Lend | None) -> Generator[tuple[Job, Measurement]]:
