@@ -166,7 +166,7 @@ def data_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Measure what meta-learning algorithms cost, and what accuracy they reach for it.
 
-    First steps: metabench run smoke, then metabench advise --algorithm maml
+    First steps: metabench run first, then metabench advise --algorithm maml
     """
     if version:
         print(f"metabench {__version__}")

@@ -31,7 +31,7 @@ class Speed:
     """What a device does in how many seconds."""
 
     start: float
-    """A process: it starts, imports torch, and finds its data."""
+    """A process: on a processor a server that has imported torch forks it, on a GPU it starts from nothing."""
     call: float
     """An operator that is called for one task."""
     batched_call: float
@@ -45,7 +45,7 @@ class Speed:
 
 
 SPEEDS = {
-    "cpu": Speed(2.2, 10e-6, 40e-6, 1 / 60e9, 0.4e-9, 0.8e-9),
+    "cpu": Speed(0.7, 10e-6, 40e-6, 1 / 60e9, 0.4e-9, 0.8e-9),
     "cuda": Speed(7.0, 30e-6, 100e-6, 1 / 5e12, 1e-11, 2e-11),
 }
 COMPILED_CALL = 1e-6

@@ -158,7 +158,7 @@ def test_the_help_has_a_line_for_each_command_in_the_order_a_newcomer_needs(meta
     rows = [line.strip("│ ").split() for line in lines if line.startswith("│")]
     found = [row[0] for row in rows if row[0] not in ("--version", "--help")]
     assert found[: len(COMMANDS)] == COMMANDS and sorted(found[len(COMMANDS) :]) == ["data", "env", "list"]
-    assert any("metabench run smoke" in line for line in lines)
+    assert any("metabench run first" in line for line in lines)
     assert len(lines) <= 35 and max(map(len, lines)) <= width
     bare = metabench(COLUMNS=str(width))
     assert bare.stdout.split() == "\n".join(lines).split()

@@ -37,10 +37,10 @@ WIDTH = 240
 
 @shown(40)
 def pareto(run: Run) -> Figure | None:
-    """A panel by seconds of training and one by time of a meta-iteration for each setting, as far as measured."""
+    """A panel by time of a meta-iteration for each setting, and then one by seconds of training, as far as measured."""
     settings = trained_settings(run)
     height = height_for(max((len(one.trained) for one in settings), default=0))
-    found = [_panel(run, one, along, height) for one in settings for along in (TRAINING, STEP)]
+    found = [_panel(run, one, along, height) for along in (STEP, TRAINING) for one in settings]
     title = "Quality on test tasks against cost"
     return figure_of(run, "pareto", title, SAYS, [Group("", [panel for panel in found if panel])])
 

@@ -88,8 +88,8 @@ def test_costs_are_those_of_the_table(runs, figure_of):
     frame = to_frame(run).query("task == 'sinusoid' and algorithm == 'anil'")
     every = figure_of(run, "pareto").frame.query("name == 'anil' and setting.str.startswith('sinusoid')")
     shown, dots = every[every.seed.isna()], every[every.seed.notna()]
-    assert list(shown.cost) == [TRAINING, STEP]
-    seconds, step = shown.itertuples()
+    assert list(shown.cost) == [STEP, TRAINING]
+    step, seconds = shown.itertuples()
     trained = frame.dropna(subset="quality_train_s")
     assert seconds.seconds == trained.quality_train_s.median()
     assert (seconds.seconds_low, seconds.seconds_high) == (trained.quality_train_s.min(), trained.quality_train_s.max())
