@@ -65,7 +65,7 @@ def test_a_plan_has_the_pairs_in_it_and_all_its_jobs_are_told_apart():
 
 
 def test_built_in_sweeps_that_time_have_a_noise_floor():
-    for name, processes in (("first", 4), ("smoke", 4), ("default", 10), ("engines", 10)):
+    for name, processes in (("first", 8), ("smoke", 4), ("default", 10), ("engines", 10)):
         jobs = [job for job in plan(load_sweep(find_sweep(name), {}, 1)) if job.noise]
         assert len(jobs) == processes
         assert jobs[0].cell.task == "sinusoid"

@@ -50,9 +50,10 @@ def test_at_80_columns_the_answer_holds_what_decides():
 
 
 def test_the_last_lines_say_where_the_rest_is():
-    *_, where, more = answer_text(shown(EPYC / "default-proved"), Path("runs/my run"), 100).split("\n")
+    found = shown(EPYC / "default-proved")
+    *_, where, more = answer_text(found, Path("runs/my run"), 100).split("\n")
     assert where == "Report: runs/my run/report.html   Tables: runs/my run/tables.md"
-    assert more == "All tables and 2 warnings: metabench report 'runs/my run' --full"
+    assert more == f"All tables and {len(found.warnings)} warnings: metabench report 'runs/my run' --full"
 
 
 def test_a_short_answer_has_room_between_its_parts():
