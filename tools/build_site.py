@@ -37,8 +37,9 @@ MOST_BYTES = 16 * MEBIBYTE
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 STYLE = """:root, [data-md-color-scheme] {
   --md-primary-fg-color: #00304a; --md-primary-fg-color--dark: #00202f; --md-primary-bg-color: #fff;
-  --md-accent-fg-color: #0072b2;
+  --md-accent-fg-color: #0072b2; --md-typeset-a-color: #0072b2;
 }
+[data-md-color-scheme="slate"] { --md-accent-fg-color: #a9d8f5; --md-typeset-a-color: #7fc4f0; }
 .md-grid { max-width: 84rem; }
 .md-typeset table:not([class]) { font-size: .68rem; }
 """

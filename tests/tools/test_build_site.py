@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import build_site
-from browser import address, browser, resize
+from browser import address, browser, resize, scheme
 from metabench.record.cell import Cell
 from metabench.report.answer import Answer
 from metabench.report.render.tables import Table
@@ -85,3 +85,29 @@ def test_a_browser_shows_the_pages_whole_and_fetches_nothing(site, width):
         asked = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
         found = {one["params"]["request"]["url"] for one in asked if one["method"] == "Network.requestWillBeSent"}
         assert {url for url in found if not url.startswith(("file:", "data:", "blob:"))} == set()
+
+
+@pytest.mark.parametrize("kind", ["light", "dark"])
+def test_links_can_be_read_in_either_scheme(site, kind):
+    with browser() as opened:
+        scheme(opened, kind)
+        opened.get(address(site / "quickstart.html"))
+        *links, ground = opened.execute_script(
+            "const of = (one, name) =>"
+            "  getComputedStyle(document.querySelector(one))[name].match(/[\\d.]+/g).map(Number);"
+            "return [of('.md-content p a', 'color'), of('.md-nav--primary .md-nav__link--active', 'color'),"
+            "        of('body', 'backgroundColor')]"
+        )
+    assert min(contrast(link, ground) for link in links) > 4.5  # as WCAG asks of text
+
+
+def contrast(one, other):
+    """The ratio of two colours' relative luminances."""
+
+    def luminance(colour):
+        parts = [c / 255 for c in colour[:3]]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
