@@ -21,7 +21,7 @@ from mkdocs.exceptions import Abort
 from tabulate import tabulate
 
 from metabench.files import MEBIBYTE, read_text
-from metabench.record.reading import ENVIRONMENT, MEASUREMENTS
+from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, SWEEP
 from metabench.report.answer import Answer, answer_of
 from metabench.report.provenance import measured_at, revision_name
 from metabench.report.render.tables import Table, escaped
@@ -30,7 +30,6 @@ from metabench.report.write import write_report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = "results"
-SWEEP = "sweep.toml"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 DATA = (".csv", ".json", ".jsonl", ".toml")
 MOST_BYTES = 16 * MEBIBYTE

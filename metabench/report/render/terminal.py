@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +12,12 @@ from rich.cells import cell_len, set_cell_size
 
 from metabench.report.document import Document
 from metabench.report.numbers import NOTHING, Valued
+from metabench.report.render.fitting import GAP, WIDTH, wrapped
 from metabench.report.render.tables import Table
 from metabench.text import counted, one_line
 
-WIDTH = 100
-"""Columns where standard output is no terminal."""
 MOST_LINES = 30
 NARROWEST = 20
-GAP = "  "
 DISPENSABLE = ("peak memory", "step time", "communication")
 """Figures that are left out of a table that is too wide before others: what is relative says more."""
 LEAST = "training"
@@ -198,8 +195,7 @@ def _foot(notes: Sequence[str], width: int) -> list[str]:
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """Lines of at most so many columns; a word that is longer, such as a path, is cut into several."""
-    lines = textwrap.wrap(one_line(text), width, subsequent_indent=indent, break_on_hyphens=False)
-    return [part for line in lines for part in _cut(line, width)]
+    return [part for line in wrapped(text, width, indent) for part in _cut(line, width)]
 
 
 def _cut(line: str, width: int) -> list[str]:
