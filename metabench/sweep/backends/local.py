@@ -43,9 +43,8 @@ class Local:
                 if work.stop.is_set():
                     raise KeyboardInterrupt
                 work.progress.cell(job.cell)
-                alone = job.noise and job.noise.pair not in repetitions
-                repetition = repetitions.get(job.noise.pair, job.round) if job.noise else job.round
-                lend = (of_noise if alone else servers).of(repetition)
+                repetition = repetitions.get(job.noise.pair) if job.noise else job.round
+                lend = of_noise.of(job.round) if repetition is None else servers.of(repetition)
                 yield job, work.failures.skip(job, work.here) or observed(job, work.settings, work.data_dir, lend=lend)
             yield from _side_by_side(together, work, servers.of("trained alone"))
 
