@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import torch
 from jax import Array
 from torch import Tensor
@@ -129,8 +128,9 @@ class Iterations:
         self.outer = self.outer.at_rate(rate)
 
     def _tensors(self, arrays: Arrays) -> Params:
-        # Copied: the next iteration writes into JAX's memory.
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        # Cloned: the next iteration writes into JAX's memory. Not through numpy: JAX keeps what it has copied to the
+        # host, so that a second reading would be quicker than the first, as if the work had come late.
+        tensors = {name: torch.from_dlpack(array).clone() for name, array in arrays.items()}
         return {name: as_torch(self.model, name, p).to(self.like.device) for name, p in tensors.items()}
 
     def _precisely(self) -> AbstractContextManager[None]:
