@@ -31,10 +31,15 @@ class Diverged(Exception):
 
 def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name that is not in `valid`, with the nearest valid choice."""
-    choices, name = sorted(valid), name[:LONGEST_NAME]
+    name = name[:LONGEST_NAME]
+    return UserError(f"unknown {kind} '{name}': {nearest(name, valid)}")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The nearest valid choice as a question; all of them where none is near."""
+    choices = sorted(valid)
     near = get_close_matches(name, choices, n=1, cutoff=NEAR)
-    hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices) or '(none)'}"
-    return UserError(f"unknown {kind} '{name}': {hint}")
+    return f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices) or '(none)'}"
 
 
 def in_short(error: Exception) -> str:

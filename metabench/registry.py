@@ -2,10 +2,12 @@
 
 A module inside the registry's package registers itself on import, so a new file is all that is needed. A
 package outside the tree registers through an entry point of the registry's group: either the object itself
-(registered under the entry point's name) or a module that registers what it defines.
+(registered under the entry point's name) or a module that registers what it defines. What is in a file of the
+user's own need not be registered: its name says where it is.
 """
 
 import importlib
+import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from importlib.metadata import EntryPoint, distributions, entry_points
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from metabench import sources
 from metabench.errors import UserError, unknown
 
 T = TypeVar("T")
@@ -23,12 +26,15 @@ Registered = TypeVar("Registered")
 class Registry(Generic[T]):
     """Names of one kind and what they stand for, filled on first use."""
 
-    def __init__(self, kind: str, package: str, group: str = "") -> None:
+    def __init__(self, kind: str, package: str, group: str = "", accept: Callable[[object], T] | None = None) -> None:
+        """`accept` makes an entry of what a name by path stands for. Raises `UserError`: what it is, and should be."""
         self.kind = kind
         self.package = package
         self.group = group or package  # the entry-point group has the name of the package
         self.broken: dict[str, str] = {}  # plug-ins that failed to load, and why
+        self._accept = accept
         self._entries: dict[str, T] = {}
+        self._by_path: dict[str, tuple[object, T]] = {}
         self._origin: dict[str, str] = {}
         self._loaded = False
 
@@ -49,13 +55,25 @@ class Registry(Generic[T]):
         return add
 
     def get(self, name: str) -> T:
-        """The object called `name`; raises `UserError` with the nearest valid name."""
+        """The object of that name, or at that path; raises `UserError` with the nearest valid name."""
         self._load()
         if name in self._entries:
             return self._entries[name]
+        if self._accept and sources.is_path(name):
+            return self._at(name, self._accept)
         if name in self.broken:
             raise UserError(f"{self.kind} '{name}' comes from a package that failed to load: {self.broken[name]}")
         raise unknown(self.kind, name, self._entries)
+
+    def _at(self, name: str, accept: Callable[[object], T]) -> T:
+        """The entry for a name by path, made once for what the name stands for."""
+        try:
+            found = sources.find(name)
+            if name not in self._by_path or self._by_path[name][0] is not found:
+                self._by_path[name] = found, accept(found)
+        except UserError as error:
+            raise UserError(f"{self.kind} '{name}': {error}") from None
+        return self._by_path[name][1]
 
     def names(self) -> list[str]:
         """All names, those of the tree first, in the order in which they were registered."""
@@ -106,3 +124,14 @@ def _distribution(package: str) -> str:
             if point.group.startswith(f"{__package__}.") and point.module.partition(".")[0] == package:
                 return distribution.name
     return package
+
+
+def described(found: object) -> str:
+    """What an object is, in words, for a message on why it is of the wrong kind."""
+    if isinstance(found, ModuleType):
+        return "a module"
+    if isinstance(found, type):
+        return f"the class {found.__name__}"
+    if inspect.isroutine(found):
+        return f"the function {getattr(found, '__name__', '')}"
+    return f"an object of type {type(found).__name__}"

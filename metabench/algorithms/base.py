@@ -1,5 +1,6 @@
 """The algorithm contract, what an algorithm learns with, and the registry."""
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from metabench.algorithms.presets import Preset
 from metabench.autodiff import FUNCTIONAL, Autodiff, Scalar
-from metabench.errors import Unsupported
+from metabench.errors import Unsupported, UserError
 from metabench.models.base import Model
 from metabench.record.cell import InnerOptimizer
-from metabench.registry import Registry
+from metabench.registry import Registry, described
 from metabench.tasks.base import Kind
 from metabench.tensors import Batch, Params, Task
 
@@ -64,9 +65,9 @@ Order: TypeAlias = Literal["second", "first", "implicit", "none"]
 class Algorithm(ABC):
     """How one task adapts, and which direction it gives the meta-parameters: pure functions of tensors.
 
-    A subclass registers itself with `ALGORITHMS.register(name)` and defines `trajectory` and `objective`; it may
-    replace any other method but `adapt`. Everything is for one task; the engine decides how an episode batch is
-    executed. Raises `Unsupported` for a kind of task or a technique that the algorithm has no use for.
+    A subclass defines `trajectory` and `objective`, and may replace any other method but `adapt`. It registers itself
+    with `ALGORITHMS.register(name)`, or is named by its path. Everything is for one task; the engine decides how an
+    episode batch is executed. Raises `Unsupported` for a kind of task or a technique that the algorithm has no use for.
     """
 
     learner: Learner
@@ -80,10 +81,10 @@ class Algorithm(ABC):
     """Keep the adapted parameters of each inner step alone, and compute the rest again (`order` = second only)."""
 
     family: ClassVar[Family] = "gradient-based"
-    order: ClassVar[Order]
+    order: ClassVar[Order] = "second"
     """What derivatives of the adaptation the direction contains: `second` differentiates through it, `first` takes it
     as constant, `implicit` solves for its derivative, `none` has no inner loop."""
-    source: ClassVar[str]
+    source: ClassVar[str] = ""
     """Paper and equation."""
     presets: ClassVar[Mapping[str, Preset]] = {}
     """`PRESET/TASK[-WAYSway[-SHOTSshot]]` -> hyper-parameters; the most specific key counts."""
@@ -152,7 +153,16 @@ class Algorithm(ABC):
         return direction, {"loss": loss}
 
 
-ALGORITHMS: Registry[type[Algorithm]] = Registry("algorithm", "metabench.algorithms")
+def accepted(found: object) -> type[Algorithm]:
+    """What a name by path stands for, as an algorithm. Raises `UserError` for anything but a whole `Algorithm`."""
+    if not (isinstance(found, type) and issubclass(found, Algorithm)):
+        raise UserError(f"it is {described(found)}, where a class that derives from Algorithm is needed")
+    if inspect.isabstract(found):
+        raise UserError(f"it does not define {' and '.join(sorted(found.__abstractmethods__))}")
+    return found
+
+
+ALGORITHMS: Registry[type[Algorithm]] = Registry("algorithm", "metabench.algorithms", accept=accepted)
 
 
 def last(trajectory: Iterator[Params]) -> Params:

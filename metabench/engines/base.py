@@ -1,5 +1,6 @@
 """The engine contract and the registry."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
 from metabench.engines.outer import DESCENT, MetaOptimizer, Outer
-from metabench.registry import Registry
+from metabench.errors import UserError
+from metabench.registry import Registry, described
 from metabench.tensors import Params, Task, task_at
 
 Step: TypeAlias = Callable[[Params, Task], tuple[Params, dict[str, Tensor]]]
@@ -127,7 +129,21 @@ class Engine:
     processor, the memory of such an engine is that of the whole process."""
 
 
-ENGINES: Registry[Engine] = Registry("engine", "metabench.engines")
+def accepted(found: object) -> Engine:
+    """What a name by path stands for, as an engine: an `Engine`, or a function that builds a step."""
+    if isinstance(found, Engine):
+        return found
+    wanted = "where an Engine or a function build(algorithm), which returns step(meta, episodes), is needed"
+    if isinstance(found, type) or not callable(found):
+        raise UserError(f"it is {described(found)}, {wanted}")
+    try:
+        inspect.signature(found).bind(None)
+    except (TypeError, ValueError):
+        raise UserError(f"it cannot be called with an algorithm alone, {wanted}") from None
+    return Engine((inspect.getdoc(found) or "").partition("\n")[0], found)
+
+
+ENGINES: Registry[Engine] = Registry("engine", "metabench.engines", accept=accepted)
 
 
 def in_process() -> list[str]:

@@ -1,0 +1,142 @@
+"""Names by path, `FILE.py:NAME` or `MODULE:NAME`: things in files of the user's own, and the digests of these files.
+
+Files are looked for in one folder, that of the sweep. The environment says which one it is, so that every process of
+a run finds the same.
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+from metabench.errors import UserError, nearest
+from metabench.importing import SUFFIX, OwnModules
+
+VARIABLE = "METABENCH_SOURCES"
+"""Variable of the environment that names the folder."""
+
+
+def is_path(name: str) -> bool:
+    """Whether a name says where something is, and not what it is called."""
+    return ":" in name or name.endswith(SUFFIX)
+
+
+def folder() -> Path:
+    """The folder in which files are looked for: the current one, unless `use` named another."""
+    return Path(os.environ.get(VARIABLE) or Path.cwd())
+
+
+def use(place: Path) -> None:
+    """Look for files in a folder from now on, in this process and in those that it starts; load them anew."""
+    os.environ[VARIABLE] = str(place.absolute())
+    _forget()
+
+
+def find(name: str) -> object:
+    """What a name by path stands for: the same object until the files are loaded anew. Raises `UserError`."""
+    own = _own()
+    if name not in _found:
+        where, _, attribute = name.rpartition(":")
+        _found[name] = _attribute(own, where, attribute)
+    return _found[name]
+
+
+def digests() -> dict[str, str]:
+    """The SHA-256 of each file that was loaded from the folder, by its name relative to the folder."""
+    return dict(sorted(_own().digests.items()))
+
+
+def digest_of(file: Path) -> str | None:
+    """The SHA-256 of a file as it is now; None where it cannot be read."""
+    try:
+        return sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+_modules = OwnModules(Path())
+_found: dict[str, object] = {}
+
+
+def _own() -> OwnModules:
+    """The modules of the folder; nothing of another folder is kept."""
+    if _modules.folder != folder():
+        _forget()
+    return _modules
+
+
+def _forget() -> None:
+    global _modules
+    _modules.forget()
+    _found.clear()
+    _modules = OwnModules(folder())
+
+
+def _attribute(own: OwnModules, where: str, attribute: str) -> object:
+    if not where.strip() or not attribute.strip():
+        file = where or attribute
+        raise UserError(f"add a name that stands in it, as in {file if file.endswith(SUFFIX) else 'FILE.py'}:NAME")
+    module = _load(own, _module_name(own, where) if where.endswith(SUFFIX) else where, where)
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise UserError(f"'{where}' has no '{attribute}': {nearest(attribute, names)}") from None
+
+
+def _module_name(own: OwnModules, where: str) -> str:
+    """The module that a file of the folder is. Raises `UserError` where there is no such file."""
+    relative = Path(os.path.normpath(where))
+    if relative.is_absolute() or ".." in relative.parts:
+        raise UserError(f"the file is outside of {_shown(own.folder)}, and files are loaded from there alone")
+    if not (own.folder / relative).is_file():
+        names = [relative.with_name(name).as_posix() for name in _python_files((own.folder / relative).parent)]
+        raise UserError(f"there is no file '{where}' in {_shown(own.folder)}: {nearest(where, names)}")
+    parts = relative.with_suffix("").parts
+    if odd := next((part for part in parts if "." in part), None):
+        raise UserError(f"'{odd}' has a dot in its name, which no module can have: rename it")
+    return ".".join(parts)
+
+
+def _python_files(place: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return sorted(file.name for file in place.iterdir() if file.suffix == SUFFIX)
+    return []
+
+
+def _shown(place: Path) -> str:
+    return "the current folder" if place == Path.cwd() else f"'{place}'"
+
+
+def _load(own: OwnModules, name: str, where: str) -> ModuleType:
+    """The module of that name. Raises `UserError`, whatever the module does."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what a command prints is for its reader alone
+            return own.load(name)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}.") and not own.file_of(name):
+            names = [file.removesuffix(SUFFIX) for file in _python_files(own.folder)]
+            place = f"neither a file of {_shown(own.folder)} nor an installed module"
+            raise UserError(f"'{name}' is {place}: {nearest(name, names)}") from None
+        raise UserError(_failure(own, where, error)) from None
+    except BaseException as error:  # what ends the interpreter, too, and the panic of an extension
+        raise UserError(_failure(own, where, error)) from None
+
+
+def _failure(own: OwnModules, where: str, error: BaseException) -> str:
+    """The line at which a file cannot be loaded, and why."""
+    if isinstance(error, SyntaxError):
+        return (
+            f"line {error.lineno} of '{own.relative(error.filename or '') or where}' is not valid Python: {error.msg}"
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    at = next((frame for frame in reversed(frames) if own.relative(frame.filename)), None)
+    place = f"line {at.lineno} of '{own.relative(at.filename)}'" if at else f"'{where}'"
+    if isinstance(error, SystemExit):
+        return f"{place} ends the program"
+    return f"{place} raises {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
