@@ -35,6 +35,11 @@ def use(place: Path) -> None:
     _forget()
 
 
+def variables() -> dict[str, str]:
+    """What the environment of a process elsewhere must hold, so that it finds the same files."""
+    return {VARIABLE: str(folder().absolute())}
+
+
 def find(name: str) -> object:
     """What a name by path stands for: the same object until the files are loaded anew. Raises `UserError`."""
     own = _own()

@@ -1,11 +1,13 @@
 """Text that others wrote, made safe to show: a name or a message never steers a terminal."""
 
 import json
+import re
 from typing import Any
 
 from msgspec import to_builtins
 
 LONGEST_SENTENCE = 2000
+_NOT_IN_FILES = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
 def printable(text: str) -> str:
@@ -22,6 +24,11 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """A printable text on one line, with any white space as a single space."""
     return printable(" ".join(text.split()))
+
+
+def file_name(text: str) -> str:
+    """A name that every system allows for a file, made of a text such as `sub/mine.py:SignMAML`."""
+    return _NOT_IN_FILES.sub("-", text).strip("-. ")
 
 
 def counted(number: int, noun: str) -> str:

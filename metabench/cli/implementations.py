@@ -15,7 +15,7 @@ from metabench.cli.options import LEFT_OUT, AsJson, DataDir, check_device, fail,
 from metabench.errors import UserError
 from metabench.record.measurement import Measurement
 from metabench.registry import Registry
-from metabench.text import printable, strict_json
+from metabench.text import file_name, printable, strict_json
 
 
 @with_cell_options
@@ -99,7 +99,8 @@ def profile(
     if not 0 <= seconds <= 3600:
         raise UserError("--seconds takes a number from 0 to 3600")
     asked = {axis: value for axis, value in cell.items() if value != LEFT_OUT.get(axis)}
-    folder = out or Path("profiles") / f"{chosen.algorithm}-{chosen.engine}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = file_name(f"{chosen.algorithm}-{chosen.engine}")
+    folder = out or Path("profiles") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     try:
         found = profiled(chosen, data_dir, seconds, peaks, asked)
     except (Incorrect, Diverged) as error:

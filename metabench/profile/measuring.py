@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from msgspec import to_builtins
 
+from metabench.algorithms.base import ALGORITHMS
 from metabench.correctness.gate import gate, refuse
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported, UserError
@@ -60,12 +61,23 @@ class Profile:
 
 def cell_of(implementation: str, axes: Mapping[str, Any], cores: int) -> Cell:
     """The cell of `algorithm/engine` and some axes; raises `UserError` for what there is not."""
-    algorithm, slash, engine = implementation.partition("/")
-    if not slash:
+    algorithm, engine = implementation_parts(implementation)
+    if not engine:
         raise UserError(f"an implementation is ALGORITHM/ENGINE, such as {algorithm or 'maml'}/vmap")
     grid = {**axes, "algorithm": algorithm, "engine": engine, "measure": ["time"]}
     (cell,) = parse_sweep("profile", {"grid": [grid]}, "", cores).cells
     return cell
+
+
+def implementation_parts(name: str) -> tuple[str, str]:
+    """Algorithm and engine of `algorithm/engine`, the latter empty where there is no slash.
+
+    Names by path may have slashes of their own: `sub/mine.py:Mine/my.py:engine`.
+    """
+    parts = name.split("/")
+    splits = [("/".join(parts[:at]), "/".join(parts[at:])) for at in range(1, len(parts))]
+    whole = (split for split in splits if split[0] in ALGORITHMS or ":" in split[0])
+    return next(whole, splits[0] if splits else (name, ""))
 
 
 def profiled(

@@ -20,7 +20,7 @@ Side: TypeAlias = Literal["a", "b"]
 SIDES: tuple[Side, ...] = ("a", "b")
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
-RARE = ("energy", "launches", "reference", "machine", "run", "implementation", "phase")
+RARE = ("energy", "launches", "reference", "machine", "run", "implementation", "phase", "sources")
 """Fields that most rows lack, and then leave out."""
 
 
@@ -162,6 +162,8 @@ class Measurement(Record, frozen=True, kw_only=True):
     library: Text = ""
     """Name and version of what did the work, if not torch."""
     implementation: Theory | None = None
+    sources: dict[Text, Text] = {}
+    """SHA-256 of each file of the user's own that was loaded, by its name relative to the folder of the sweep."""
     gate: Gate | None = None
     time: Time | None = None
     memory: Memory | None = None

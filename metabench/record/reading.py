@@ -18,6 +18,8 @@ from metabench.record.measurement import SCHEMA, Measurement, data_of
 MEASUREMENTS = "measurements.jsonl"
 ENVIRONMENT = "environment.json"
 SWEEP = "sweep.toml"
+SOURCES = "sources"
+"""Folder with copies of the user's own files, as they were measured."""
 MOST_BYTES = 1024 * MEBIBYTE
 """Largest size of `measurements.jsonl`: a hundred times what the largest sweeps come to."""
 LONGEST_LINE = 16 * MEBIBYTE

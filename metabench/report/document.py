@@ -11,6 +11,7 @@ from metabench.report.answer import Answer, answer_of
 from metabench.report.answer.narrow import LETTER_NOTE
 from metabench.report.noise import floor_text
 from metabench.report.numbers import NOTHING, Valued
+from metabench.report.provenance import own_files
 from metabench.report.render.tables import Section, Table, escaped, markdown, plain, table_json
 from metabench.report.results import Run
 from metabench.report.sections.base import DIFFERING, SECTIONS, sections_of
@@ -78,6 +79,7 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         "sweep": _sweep(run),
         "machine": run.environment.summary or "not known",
         "data": "; ".join(f"{name} (sha256 {', '.join(hashes)})" for name, hashes in data.items()) or "none",
+        **({"own files": own} if (own := own_files(run)) else {}),
         "configurations": f"{cells} in {counted(rounds, 'repetition')}; measurements by status: {counts or 'none'}",
     }
     if any("time" in row.cell.measure for row in rows):

@@ -6,6 +6,7 @@ from metabench.record.environment import Code, Machine
 from metabench.report.results import Run
 
 SHORT_COMMIT = 8
+SHORT_HASH = 12
 UNKNOWN = "not known"
 REPEAT = "metabench run sweep.toml"
 """The command that measures a run's sweep again; every run folder holds the file."""
@@ -46,13 +47,30 @@ def provenance(run: Run) -> tuple[tuple[str, str], ...]:
     machine = run.environment.machine
     began = measured_at(run) or (machine and machine.time) or ""
     merged = sorted({row.run for row in run.measurements if row.run})
+    own = own_files(run)
     repeatable = run.environment.sweep.name and not run.environment.runs
     return (
         ("measured", f"{began[:16].replace('T', ' ')} UTC" if began else UNKNOWN),
         ("metabench", "; ".join(merged) or _code_text(code_of(run))),
+        *((("own files", own),) if own else ()),
         ("machine", run.environment.summary or UNKNOWN),
         ("repeat with", REPEAT if repeatable else UNKNOWN),
     )
+
+
+def own_files(run: Run) -> str:
+    """The files of the user's own that a run was measured with, and their hashes; empty where it has none."""
+    listed = (f"{name} (sha256 {', '.join(found)})" for name, found in sorted(_digests(run).items()))
+    return "; ".join(listed)
+
+
+def _digests(run: Run) -> dict[str, dict[str, None]]:
+    """The hashes of each file of the user's own, in short: several where it changed."""
+    found: dict[str, dict[str, None]] = {}
+    for row in run.measurements:
+        for name, digest in row.sources.items():
+            found.setdefault(name, {})[digest[:SHORT_HASH]] = None
+    return found
 
 
 def _code_text(code: Code) -> str:
@@ -74,6 +92,7 @@ def differing_conditions(base: Run, new: Run) -> Conditions:
     else:
         sentences += _of_machines(parts[0], parts[1])
     sentences += _of_data(base, new)
+    sentences += _of_own_files(base, new)
     names = [run.environment.sweep.name for run in (base, new)]
     if names[0] != names[1]:
         sentences.append(f"the sweeps differ ({names[0]}; {names[1]}): only the cells that both have are compared")
@@ -95,6 +114,13 @@ def _of_machines(base: Machine, new: Machine) -> list[str]:
     if python[0] != python[1]:
         sentences.append(f"versions of Python differ ({python[0]}; {python[1]})")
     return sentences
+
+
+def _of_own_files(base: Run, new: Run) -> list[str]:
+    """A sentence where files of the user's own are not the same in both runs."""
+    before, after = _digests(base), _digests(new)
+    changed = [name for name in sorted(before.keys() & after.keys()) if before[name] != after[name]]
+    return [f"the code differs: {', '.join(changed)}"] if changed else []
 
 
 def _of_data(base: Run, new: Run) -> list[str]:

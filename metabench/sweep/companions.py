@@ -8,9 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import metabench
+
 START = "import gc; gc.disable(); from metabench.sweep.worker import main; gc.freeze(); gc.enable(); main()"
 """The collector would look through what comes with torch, and stays, again and again: a sixth of the start, and an
 eighth of a second before each timing."""
+HOME = Path(metabench.__file__).parent.parent
 PATIENCE_S = 2.0  # that a process has to say itself what has ended another
 
 
@@ -51,4 +54,13 @@ class Companions:
 def worker_command(job: Path, result: Path, number: int = 0, address: str = "") -> list[str]:
     """What starts process `number` of a cell, to meet the others at `address`; without one it starts them itself."""
     which = [str(number), address] if address else []
-    return [sys.executable, "-c", START, str(job), str(result), *which]
+    return [*python(START), str(job), str(result), *which]
+
+
+def python(code: str) -> list[str]:
+    """What runs some code of ours in a process of its own.
+
+    The current folder does not come first on its path, as it would by itself: a user's file there may have the name of
+    a module that torch needs.
+    """
+    return [sys.executable, "-P", "-c", f"import sys; sys.path.append({str(HOME)!r}); {code}"]

@@ -3,9 +3,10 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,6 +20,7 @@ from metabench.record.reading import (
     ENVIRONMENT,
     MEASUREMENTS,
     MOST_SWEEP,
+    SOURCES,
     SWEEP,
     in_words,
     parse_json,
@@ -84,6 +86,17 @@ class RunFolder:
     def write_sweep(self, text: str) -> None:
         """Keep the sweep file as run."""
         replace_file(self.path / SWEEP, text.encode())
+
+    def keep_sources(self, digests: Mapping[str, str], place: Path) -> None:
+        """Copy the files of the user's own that have these digests, as they were when they were used first."""
+        for name, digest in digests.items():
+            copy, inside = self.path / SOURCES / name, not Path(name).is_absolute() and ".." not in Path(name).parts
+            if not inside or copy.exists():
+                continue
+            with suppress(OSError):  # a node of a cluster may have files that are not here
+                content = (place / name).read_bytes()
+                if sha256(content).hexdigest() == digest:
+                    replace_file(copy, content)
 
 
 @contextmanager

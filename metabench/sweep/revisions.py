@@ -10,6 +10,7 @@ from threading import Event
 
 from msgspec import structs
 
+from metabench import sources
 from metabench.errors import UserError
 from metabench.record.environment import Code, Environment, Machine
 from metabench.record.measurement import SIDES, Noise
@@ -17,8 +18,9 @@ from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import Job, Progress, observed
 from metabench.sweep.noise import noise_cell
 from metabench.sweep.runner import begin, describe_machine, with_data
+from metabench.sweep.same_code import SameCode
 from metabench.sweep.spec import Sweep
-from metabench.sweep.worktrees import Revision, checked_out, find_revision, is_dirty
+from metabench.sweep.worktrees import Revision, checked_out, counterpart, find_revision, is_dirty
 
 ROUNDS = 36
 """Default: the fewest that find a slow-down of a tenth 95 times in 100 in the noise of the run `default-calm`."""
@@ -79,6 +81,7 @@ def measure_revisions(
     On KeyboardInterrupt the folders can be resumed, and nothing is left checked out. Once `stop` is set no process
     begins any more; if any is left then, that is a KeyboardInterrupt. Raises `UserError`.
     """
+    here = sources.folder()
     base, new = (find_revision(repository, name) for name in names)
     if is_dirty(repository):
         progress.warn("files differ from HEAD: what is committed is measured, and not what is in the working tree")
@@ -92,14 +95,20 @@ def measure_revisions(
         pairing = _pairing(folders, f"{base.commit} {new.commit}")
         done: set[tuple[int, str, int, str]] = set()
         failed: set[str] = set()
+        measured: list[SameCode] = []
         for side, (folder, revision) in enumerate(zip(folders, (base, new), strict=True)):
             rows, mended = begin(folder, sweep, resume)
             for row in rows:
                 done.add((side, row.id, row.round, row.noise.side if row.noise else ""))
                 failed |= {row.id} if row.status != "ok" else set()
+            measured.append(SameCode(rows))
             describe_machine(folder, sweep, stand_in, [*mended, *warnings], progress)
             _describe_revision(folder, revision, pairing)
         code = stack.enter_context(checked_out(repository, (base, new)))
+        places = [counterpart(repository, here, tree) for tree in code]
+        stack.callback(sources.use, here)
+        for folder, place, known in zip(folders, places, measured, strict=True):
+            known.check_unchanged(place, folder.path)
         turns = [turn for pair in turn_pairs(sweep, rounds) for turn in pair]
         left = [turn.job for turn in turns if turn.key not in done]
         progress.begin(left, len(turns) - len(left), sweep.settings)
@@ -111,9 +120,11 @@ def measure_revisions(
             if stop and stop.is_set():
                 raise KeyboardInterrupt
             progress.cell(job.cell)
+            sources.use(places[turn.side])
             found = observed(job, sweep.settings, data_dir, code[turn.side])
-            found = structs.replace(found, noise=job.noise)
+            found = measured[turn.side].checked(structs.replace(found, noise=job.noise))
             folders[turn.side].append(found)
+            folders[turn.side].keep_sources(found.sources, places[turn.side])
             done.add(turn.key)
             failed |= {job.cell.id} if found.status != "ok" else set()
             progress.finished(found)

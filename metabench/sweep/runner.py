@@ -9,6 +9,7 @@ from threading import Event
 
 from msgspec import structs
 
+from metabench import sources
 from metabench.errors import Unsupported, UserError
 from metabench.machine.conditions import warnings_now
 from metabench.machine.fingerprint import fingerprint, short_name
@@ -20,6 +21,7 @@ from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, 
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import Failures, Job, Progress, now
 from metabench.sweep.noise import noise_cell, pairs_for, spread
+from metabench.sweep.same_code import SameCode
 from metabench.sweep.same_data import SameData
 from metabench.sweep.spec import Sweep
 from metabench.sweep.workload import train_shape
@@ -82,6 +84,9 @@ def run_sweep(
         backend = backend or stack.enter_context(open_backend(LOCAL))
         folder = stack.enter_context(open_run_folder(out))
         rows, mended = begin(folder, sweep, resume, backend.name)
+        code = SameCode(rows)
+        code.check_unchanged(sources.folder(), out)
+        folder.keep_sources(sources.digests(), sources.folder())
         said = [*mended, *warnings]
         if backend.remote:
             here = ""
@@ -108,7 +113,8 @@ def run_sweep(
             {settings[row.id]: row.machine for row in rows if row.machine and row.id in settings},
         )
         progress.begin(left, len(jobs) - len(left), sweep.settings)
-        _measure(backend, work, folder, SameData(rows).checked)
+        data = SameData(rows)
+        _measure(backend, work, folder, lambda row: code.checked(data.checked(row)))
 
 
 def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[[Measurement], Measurement]) -> None:
@@ -124,6 +130,7 @@ def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[
 
     def keep(measurement: Measurement) -> None:
         folder.append(measurement)
+        folder.keep_sources(measurement.sources, sources.folder())
         work.progress.finished(measurement)
 
     try:

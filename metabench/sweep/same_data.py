@@ -31,9 +31,14 @@ class SameData:
             f"the data of {row.cell.task} changed during the run (hash {own[:SHOWN]}, where earlier rows have "
             f"{first[:SHOWN]}): prepare them anew with `metabench data prepare`, and start a new run"
         )
-        return structs.replace(
-            row, status="incorrect", reason=reason, time=None, memory=None, phases=None, work=None, quality=None
-        )
+        return without_figures(row, reason)
+
+
+def without_figures(row: Measurement, reason: str) -> Measurement:
+    """The row of what must not be used, and why."""
+    return structs.replace(
+        row, status="incorrect", reason=reason, time=None, memory=None, phases=None, work=None, quality=None
+    )
 
 
 def identity_of(data: Data) -> str:

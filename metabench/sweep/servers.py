@@ -17,6 +17,8 @@ from threading import Event
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from metabench.sweep.companions import python
+
 START = "import gc; gc.disable(); from metabench.sweep.server import main; main()"
 POLL_S = 0.2  # how soon a request to stop is heard
 PATIENCE_S = 2.0  # that a server has to end what it runs
@@ -33,7 +35,7 @@ class Server:
         self.variables = variables
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the server)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", START],
+            python(START),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,

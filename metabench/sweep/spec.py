@@ -1,6 +1,7 @@
 """Sweep files: TOML to cells, with every mistake named."""
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -17,6 +18,8 @@ from metabench.record.axes import LARGEST_WHOLE, quoted
 from metabench.record.cell import AXES, MEASURES, USUAL_MEASURES, Cell
 from metabench.record.reading import MOST_SWEEP
 from metabench.registry import Registry
+from metabench.sources import use
+from metabench.sweep.builtin import sources_of
 from metabench.sweep.filling import Filling, fill, in_words
 from metabench.sweep.threads import threads_for
 from metabench.tasks.base import TASKS
@@ -73,7 +76,11 @@ class Sweep:
 
 
 def load_sweep(path: Path, overrides: Mapping[str, list[Any]], cores: int) -> Sweep:
-    """Read a sweep file; `overrides` replace an axis in every grid. Raises `UserError` for whatever is wrong."""
+    """Read a sweep file; `overrides` replace an axis in every grid. Raises `UserError` for whatever is wrong.
+
+    From then on, files that names by path stand for are looked for in the folder of the sweep.
+    """
+    use(sources_of(path))
     text, document = read_toml(path, MOST_SWEEP, "sweep file")
     if overrides:
         if "override" in document:
@@ -142,7 +149,7 @@ def _scalar(text: str) -> Any:
 
 
 def _toml(values: list[Any]) -> str:
-    return "[" + ", ".join(f'"{v}"' if isinstance(v, str) else repr(v).lower() for v in values) + "]"
+    return "[" + ", ".join(json.dumps(v) if isinstance(v, str) else repr(v).lower() for v in values) + "]"
 
 
 def _table(value: Any, name: str) -> Mapping[str, Any]:

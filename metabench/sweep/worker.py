@@ -20,9 +20,10 @@ from msgspec import to_builtins
 
 from metabench.engines.distributed import Group, Rank
 from metabench.engines.refusals import refusal
-from metabench.errors import Diverged, Incorrect, Unsupported
+from metabench.errors import Diverged, Incorrect, Unsupported, UserError
 from metabench.machine.limits import lift_limit, ran_out, spare_the_system
 from metabench.record.cell import Cell
+from metabench.sources import digests
 from metabench.sweep.companions import Companions
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.workload import check_processes
@@ -51,7 +52,7 @@ def outcome(error: BaseException, engine: str) -> dict[str, Any]:
     What torch cannot do on an engine is said in words of our own, which name the remedy.
     """
     status = status_of(error)
-    if status != "crashed":
+    if status != "crashed" or isinstance(error, UserError):
         return {"status": status, "reason": _first_line(error), "traceback": ""}
     if why := refusal(error, engine):
         return {"status": "unsupported", "reason": sentence(why), "traceback": _trace(error)}
@@ -96,6 +97,7 @@ def main() -> None:
 
     def record(part: dict[str, Any]) -> None:
         # A number that JSON has no word for raises here: it ends this cell, not the run.
+        part = part | ({"sources": found} if (found := digests()) else {})
         text = json.dumps(to_builtins(state | part), allow_nan=False)
         state.update(part)
         temporary = result_file.with_suffix(".tmp")

@@ -68,6 +68,12 @@ def checked_out(repository: Path, revisions: tuple[Revision, ...]) -> Iterator[l
                     _git(repository, "worktree", "remove", "--force", str(folder))
 
 
+def counterpart(repository: Path, folder: Path, tree: Path) -> Path:
+    """The folder within the files of a revision that `folder` is in the repository; itself where it is outside."""
+    top, folder = Path(_git(repository, "rev-parse", "--show-toplevel")).resolve(), folder.resolve()
+    return tree / folder.relative_to(top) if folder.is_relative_to(top) else folder
+
+
 def _git(repository: Path, *arguments: str) -> str:
     # A hook's GIT_DIR would lead to another repository.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

@@ -12,6 +12,7 @@ from msgspec import to_builtins
 from metabench.errors import UserError
 from metabench.machine.fingerprint import fingerprint
 from metabench.record.cell import Cell
+from metabench.sources import variables
 from metabench.sweep.backends.base import Work
 from metabench.sweep.jobs import Job, observed, unobserved
 from metabench.sweep.spec import Settings
@@ -26,7 +27,7 @@ def task_of(job: Job, work: Work) -> str:
         "round": job.round,
         "settings": asdict(work.settings),
         "data_dir": str(work.data_dir.resolve()) if work.data_dir else None,
-        "variables": {name: value for name, value in os.environ.items() if name.startswith(OURS)},
+        "variables": {name: value for name, value in os.environ.items() if name.startswith(OURS)} | variables(),
     }
     return json.dumps(task)
 

@@ -22,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from metabench.errors import UserError
 from metabench.machine.cores import available_cores
 from metabench.record.measurement import STATUSES, Measurement
+from metabench.sources import variables
 from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
 from metabench.sweep.companions import worker_command
 from metabench.sweep.jobs import Job, observed
@@ -75,6 +76,7 @@ class Torchrun:
                 "settings": asdict(work.settings),
                 "data_dir": str(work.data_dir) if work.data_dir else None,
             },
+            "variables": variables(),
             "address": address,
         }
         self.store.set(f"cell {number}", json.dumps(task))
@@ -118,7 +120,7 @@ def _take_part(store: Any, rank: int, number: int, task: dict[str, Any]) -> tupl
         process = subprocess.Popen(
             worker_command(job, result, rank, task["address"]),
             stdin=subprocess.PIPE,  # which closes when this process ends, and so ends the worker
-            env=worker_environment(task["job"]["cell"]["threads"]),
+            env={**worker_environment(task["job"]["cell"]["threads"]), **task["variables"]},
         )
         ends = float("inf")
         while process.poll() is None and time.monotonic() < ends:
