@@ -35,6 +35,7 @@ class Registry(Generic[T]):
         self._accept = accept
         self._entries: dict[str, T] = {}
         self._by_path: dict[str, tuple[object, T]] = {}
+        self._homes: dict[str, dict[str, Any]] = {}
         self._origin: dict[str, str] = {}
         self._loaded = False
 
@@ -43,12 +44,15 @@ class Registry(Generic[T]):
 
         Without `origin`, the object comes from the distribution of the module that calls this.
         """
-        origin = origin or _distribution(sys._getframe(1).f_globals["__name__"].partition(".")[0])
+        home = sys._getframe(1).f_globals
+        origin = origin or _distribution(home["__name__"].partition(".")[0])
 
         def add(entry: Any) -> Any:
-            if name in self._entries and self._entries[name] is not entry:
+            before = self._homes.setdefault(name, home)
+            anew = before is not home and before["__name__"] == home["__name__"]  # its module was loaded again
+            if name in self._entries and self._entries[name] is not entry and not anew:
                 raise UserError(f"two {self.kind}s are called '{name}': rename one of them")
-            self._entries[name] = entry
+            self._entries[name], self._homes[name] = entry, home
             self._origin.setdefault(name, origin)
             return entry
 
@@ -79,6 +83,10 @@ class Registry(Generic[T]):
         """All names, those of the tree first, in the order in which they were registered."""
         self._load()
         return list(self._entries)
+
+    def known(self) -> dict[str, T]:
+        """All objects by name, with those that names by path have given so far."""
+        return {**dict(self), **{name: entry for name, (_, entry) in self._by_path.items()}}
 
     def origin(self, name: str) -> str:
         """The distribution that `name` comes from."""

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
-from metabench.errors import UserError, nearest
+from metabench.errors import LONGEST_NAME, UserError, nearest
 from metabench.importing import SUFFIX, OwnModules
 
 VARIABLE = "METABENCH_SOURCES"
@@ -43,6 +43,8 @@ def variables() -> dict[str, str]:
 def find(name: str) -> object:
     """What a name by path stands for: the same object until the files are loaded anew. Raises `UserError`."""
     own = _own()
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"it has more than {LONGEST_NAME} characters")
     if name not in _found:
         where, _, attribute = name.rpartition(":")
         _found[name] = _attribute(own, where, attribute)
@@ -113,7 +115,10 @@ def _python_files(place: Path) -> list[str]:
 
 
 def _shown(place: Path) -> str:
-    return "the current folder" if place == Path.cwd() else f"'{place}'"
+    here = Path.cwd()
+    if place == here:
+        return "the current folder"
+    return f"'{place.relative_to(here) if place.is_relative_to(here) else place}'"
 
 
 def _load(own: OwnModules, name: str, where: str) -> ModuleType:

@@ -35,6 +35,6 @@ class SameCode:
         for name, first in self.first.items():
             if digest_of(place / name) != first:
                 raise UserError(
-                    f"the file '{name}' has changed since rows of '{run}' were measured: put it back as it was (the "
-                    f"run folder keeps it in {SOURCES}), or start a new run"
+                    f"the file '{name}' has changed since rows of '{run}' were measured: put it back as it is in "
+                    f"'{run / SOURCES}', or start a new run"
                 )

@@ -227,7 +227,7 @@ def _listed(table: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _product(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    for key, values in axes.items():
+    for key, values in sorted(axes.items(), key=lambda item: item[0] != "algorithm"):  # which may have presets
         if not values:
             raise UserError(f"axis '{key}' is an empty list")
         for value in values:
@@ -242,7 +242,7 @@ def check(axis: str, value: Any) -> None:
     if isinstance(value, str) and axis in REGISTRIES:
         REGISTRIES[axis].get(value)
     elif axis == "preset":
-        names = {key.split("/")[0] for _, algorithm in ALGORITHMS for key in algorithm.presets}
+        names = {key.split("/")[0] for algorithm in ALGORITHMS.known().values() for key in algorithm.presets}
         if not isinstance(value, str) or value not in names:
             raise unknown("preset", _named(value), names)
     elif declared.choices and value not in declared.choices:
