@@ -21,6 +21,13 @@ HERE = Path(__file__).parent
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # by itself torch takes no more than there are cores
 
 
+@pytest.fixture(autouse=True)
+def no_folder_of_another_test() -> Iterator[None]:
+    """Names by path are looked for in the current folder again, whatever sweep a test has loaded."""
+    yield
+    os.environ.pop("METABENCH_SOURCES", None)
+
+
 @pytest.fixture(scope="session")
 def plugin() -> Path:
     """A folder with an installed package outside the tree; put it on PYTHONPATH.

@@ -41,20 +41,22 @@ def python(code: str) -> str:
 
 
 CHECK = """
+from pathlib import Path
+from metabench import sources
+sources.use(Path({folder!r}))
 from metabench.correctness.verification import SETTINGS, comply, verify
-verdicts = list(verify(["maml-prox"], ["loop", "vmap"], SETTINGS[:3]))
+verdicts = list(verify(["mine.py:ProximalMAML"], ["loop", "vmap"], SETTINGS[:3]))
 assert [v.word for v in verdicts] == ["ok"] * 6, verdicts
-regression, images = comply(["maml-prox"])
-assert {f.clause: f.reason for c in (regression, images) for f in c.findings if f.word == "incorrect"} == {}
+regression, images = comply(["mine.py:ProximalMAML"])
+assert {{f.clause: f.reason for c in (regression, images) for f in c.findings if f.word == "incorrect"}} == {{}}
 assert [f.clause for f in regression.findings if f.word != "ok"] == ["running statistics"]
-assert {f.word for f in images.findings} == {"ok"}
+assert {{f.word for f in images.findings}} == {{"ok"}}
 """
 
 
-def test_the_example_of_an_algorithm_is_right():
-    code = example("extending.md", "An algorithm")
-    assert len(code.splitlines()) < 40
-    python(code + CHECK)
+def test_the_example_of_an_algorithm_is_right(tmp_path):
+    (tmp_path / "mine.py").write_text(example("extending.md", "An algorithm"), encoding="utf-8")
+    python(CHECK.format(folder=str(tmp_path)))
 
 
 PLUG_INS = """

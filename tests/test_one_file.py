@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +12,30 @@ import pytest
 
 from places import ROOT
 
-ALGORITHM = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"), re.DOTALL)[
-    0
-]
+ALGORITHM = """
+from dataclasses import dataclass
+from itertools import repeat
+
+from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.algorithms.inner_loop import descend
+
+
+@ALGORITHMS.register("maml-prox")
+@dataclass(frozen=True)
+class ProximalMAML(Algorithm):
+    pull: float = 2.0
+
+    def trajectory(self, meta, support):
+        return descend(self, self.loss, meta, repeat((support, meta), self.inner_steps))
+
+    def loss(self, params, batch):
+        support, meta = batch
+        away = sum((p - meta[name]).square().sum() for name, p in params.items())
+        return self.learner.loss(params, support) + self.pull / 2 * away
+
+    def objective(self, meta, anchor, task):
+        return self.learner.loss(self.adapt(meta, task.support), task.query)
+"""
 ENGINE = """
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Engine

@@ -15,6 +15,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.cli.main import app
 from metabench.engines.base import ENGINES
 from metabench.models.base import MODELS
+from metabench.profile.measuring import implementation_parts
 from metabench.report.claims.reading import read_claims
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
@@ -25,6 +26,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 OF_THE_PAGES = {"maml-prox": "anil", "mine": "vmap"}
 """Plug-ins that the pages take as examples, and what stands for each of them here."""
+BY_PATH = {"algorithm": "anil", "engine": "vmap", "model": "mlp-40x2", "task": "sinusoid"}
+"""What stands for a name by path on each axis: journeys try the files themselves."""
 REGISTRIES = {"algorithm": ALGORITHMS, "model": MODELS, "task": TASKS, "engines": ENGINES}
 SHELL = {"source", "pip", "python", "pytest"}
 
@@ -76,20 +79,27 @@ def check(name: str, given: dict[str, Any]) -> None:
     sweep = given.get("sweep")
     if sweep and sweep not in ("SWEEP", "NAME") and not sweep.endswith(".toml"):
         overrides = dict(parse_override(text) for text in given.get("assign") or ())
-        load_sweep(find_sweep(sweep), {axis: list(map(known, values)) for axis, values in overrides.items()}, 2)
+        load_sweep(find_sweep(sweep), {axis: [known(v, axis) for v in values] for axis, values in overrides.items()}, 2)
     if name == "profile" and given["implementation"] != "ALGORITHM/ENGINE":
-        algorithm, engine = given["implementation"].split("/")
+        algorithm, engine = implementation_parts(given["implementation"])
         given = given | {"algorithm": algorithm, "engines": engine}
     if name == "verify":
         given = given | {"algorithm": ",".join(given["names"] or ())}
     for option, registry in REGISTRIES.items():
         for word in (given.get(option) or "").split(","):
             if word not in ("", "all", "NAME"):
-                registry.get(known(word))
+                registry.get(known(word, option.removesuffix("s")))
 
 
-def known(word: Any) -> Any:
-    return OF_THE_PAGES.get(word, word)
+def known(word: Any, axis: str = "") -> Any:
+    return BY_PATH[axis] if ":" in str(word) and axis in BY_PATH else OF_THE_PAGES.get(word, word)
+
+
+def without_paths(table: Any, axis: str = "") -> Any:
+    """A part of a sweep file in which other names stand for those by path."""
+    if isinstance(table, dict):
+        return {key: without_paths(value, key) for key, value in table.items()}
+    return [without_paths(each, axis) for each in table] if isinstance(table, list) else known(table, axis)
 
 
 def places(commands: Iterator[tuple[str, list[str]]]) -> list[Any]:
@@ -134,7 +144,7 @@ def test_there_are_commands_of_each_kind():
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks("toml")])
 def test_every_toml_file_can_be_read(text, tmp_path):
-    document = tomllib.loads(text)
+    document = without_paths(tomllib.loads(text))
     if "grid" in document:
         assert parse_sweep("mine", document, text, 2).cells
     elif "claim" in document:

@@ -1,7 +1,7 @@
 import pytest
 
 from metabench.errors import UserError, unknown
-from metabench.text import LONGEST_SENTENCE, one_line, printable, sentence
+from metabench.text import LONGEST_SENTENCE, file_name, one_line, printable, sentence
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,11 @@ def test_nothing_steers_a_terminal(text, shown):
 
 def test_white_space_is_a_space():
     assert one_line(" a\n\tb\u2028c\x1b ") == r"a b c\x1b"
+
+
+def test_a_name_for_a_file_is_one_on_every_system():
+    assert file_name("sub/mine.py:SignMAML-my.py:build") == "sub-mine.py-SignMAML-my.py-build"
+    assert file_name("maml++-loop") == "maml++-loop"
 
 
 def test_a_sentence_is_of_bounded_length():

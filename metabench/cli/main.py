@@ -18,6 +18,7 @@ from metabench.cli.options import AsJson, DataDir, check_device, fail
 from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
 from metabench.cli.runs import Full, claims, compare, forecast, history, merge, report
 from metabench.errors import Unsupported, UserError, unknown
+from metabench.sources import use
 from metabench.text import printable, strict_json
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
@@ -46,6 +47,7 @@ def main() -> None:
     atexit.register(_leave_torch_alone)
     try:
         guard_output()
+        use(Path())  # whatever folder a program that starts this one looks for files in
         try:
             app()
         finally:

@@ -20,7 +20,7 @@ from metabench.measure.launches import Launches
 from metabench.measure.marks import Marks
 from metabench.profile import measuring, recording
 from metabench.profile.facts import facts, warnings
-from metabench.profile.measuring import cell_of, profiled
+from metabench.profile.measuring import cell_of, implementation_parts, profiled
 from metabench.profile.pictures import pictures
 from metabench.profile.plain_data import as_json
 from metabench.profile.tables import counts, memory_table, operators_table, phases_table
@@ -41,6 +41,21 @@ def sinusoids():
 @pytest.fixture(scope="module")
 def found():
     return {e: profiled(cell_of(f"maml/{e}", TINY, 1), None, 0.0, peaks=False) for e in ("loop", "vmap")}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("maml/vmap", ("maml", "vmap")),
+        ("maml", ("maml", "")),
+        ("mmal/vmap", ("mmal", "vmap")),
+        ("mine.py:Mine/vmap", ("mine.py:Mine", "vmap")),
+        ("sub/mine.py:Mine/sub/my.py:build", ("sub/mine.py:Mine", "sub/my.py:build")),
+        ("maml/sub/my.py:build", ("maml", "sub/my.py:build")),
+    ],
+)
+def test_an_implementation_has_two_names_whatever_their_slashes(name, parts):
+    assert implementation_parts(name) == parts
 
 
 def test_the_figures_agree_with_each_other(found):

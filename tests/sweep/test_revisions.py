@@ -12,6 +12,7 @@ from threading import Event
 import pytest
 
 from listening import Silent
+from metabench import sources
 from metabench.errors import UserError
 from metabench.record.measurement import Noise
 from metabench.sweep import revisions
@@ -150,6 +151,40 @@ def test_what_fails_on_one_side_is_measured_once_more_on_the_other_and_then_no_m
     timed = [row for row in rows(new) if (row["cell"]["algorithm"], row["cell"]["seed"]) == ("maml", 0)]
     assert [row["round"] for row in timed] == list(range(5))
     assert any("what is committed is measured" in sentence for sentence in progress.warnings)
+
+
+def test_each_side_has_the_files_of_its_own_revision(tmp_path, monkeypatch):
+    repository = start(tmp_path / "repository")
+    for number in range(2):
+        commit(repository, {"file": str(number)})
+    seen: list[str] = []
+
+    def observed(job, settings, data_dir, code):
+        file = sources.folder() / "file"
+        assert file.is_relative_to(code)
+        seen.append(file.read_text())
+        return made(job.cell, job.round, sources={"file": str(sources.digest_of(file))})
+
+    monkeypatch.setattr(revisions, "observed", observed)
+    sources.use(repository)
+    out = tmp_path / "out"
+
+    def measure(resume: bool) -> tuple[Path, Path]:
+        return measure_revisions(
+            ("HEAD~1", "HEAD"), sweep("maml"), 1, out, resume=resume, data_dir=None, progress=Silent(),
+            repository=repository,
+        )  # fmt: skip
+
+    base, new = measure(resume=False)
+    assert sorted(seen) == ["0"] * 4 + ["1"] * 2  # and a pair of the noise configuration
+    assert [(folder / "sources" / "file").read_text() for folder in (base, new)] == ["0", "1"]
+    assert sources.folder() == repository
+    monkeypatch.setattr(revisions, "observed", None)
+    measure(resume=True)
+    text = (base / "measurements.jsonl").read_text()
+    (base / "measurements.jsonl").write_text(text.replace(str(sources.digest_of(base / "sources" / "file")), "0" * 64))
+    with pytest.raises(UserError, match="the file 'file' has changed since rows of"):
+        measure(resume=True)
 
 
 def test_two_revisions_of_this_tree_for_real(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from metabench.errors import UserError
-from metabench.sweep.worktrees import checked_out, commit_dates, find_revision, is_dirty
+from metabench.sweep.worktrees import checked_out, commit_dates, counterpart, find_revision, is_dirty
 from repositories import commit, git, start
 
 
@@ -71,3 +71,11 @@ def test_dates_of_commits(repository, tmp_path):
     assert list(dates) == commits
     assert dates[commits[0]] <= dates[commits[1]]
     assert commit_dates(tmp_path, commits) == {}
+
+
+def test_a_folder_of_the_repository_has_a_counterpart_in_a_revision(repository, tmp_path):
+    (repository / "own").mkdir()
+    tree = tmp_path / "tree"
+    assert counterpart(repository / "own", repository / "own", tree) == tree / "own"
+    assert counterpart(repository, repository, tree) == tree
+    assert counterpart(repository, tmp_path, tree) == tmp_path

@@ -149,6 +149,15 @@ def test_other_machines_data_and_sweeps_are_said(row):
     assert any("not known on which machine" in sentence for sentence in compare(run([row()]), unknown).warnings)
 
 
+def test_files_of_the_users_that_differ_are_said(row):
+    def measured(digest, **others):
+        return run([row() | {"sources": {"mine.py": digest * 64, "layers.py": "a" * 64, **others}}])
+
+    assert compare(measured("a"), measured("b")).warnings == ("the code differs: mine.py",)
+    assert compare(measured("a"), measured("a", **{"more.py": "c" * 64})).warnings == ()
+    assert compare(run([row()]), measured("a")).warnings == ()
+
+
 def test_the_order_of_rows_makes_no_difference(row):
     rows = [row(number, algorithm=name) for name in ("maml", "anil", "fomaml") for number in range(3)]
     new = [faster(made, 1.5) for made in rows]

@@ -10,6 +10,7 @@ import pytest
 from alike import about
 from dispatch import rows_of, run_on
 from listening import Silent
+from metabench import sources
 from metabench.sweep import runner
 from metabench.sweep.backends.base import open_backend
 
@@ -21,14 +22,15 @@ time_budget_s = 0.05
 curve_points = 1
 [[grid]]
 task = "sinusoid"
-algorithm = "maml"
+algorithm = "own.py:Own"
 meta_batch = 2
 iterations = 3
 eval_tasks = 5
 inner_steps = [1, 2]
 measure = ["time", "memory", "work", "quality"]
 """
-OF_THE_CELL = ("id", "round", "status", "reason", "cell", "data", "parameters", "machine")
+OF_THE_CELL = ("id", "round", "status", "reason", "cell", "data", "parameters", "machine", "sources")
+OWN = "from metabench.algorithms.maml import MAML\n\n\nclass Own(MAML):\n    pass\n"
 IN_FLOAT64 = ("engine_error", "definition_error", "engine_tolerance", "definition_tolerance")
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
@@ -37,6 +39,19 @@ SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
 def undisturbed(monkeypatch):
     """What other programs disturb begins again, which would be counted."""
     monkeypatch.setattr(runner, "is_disturbed", lambda job, found: False)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder with a file of the user's, in which the processes of cells do not stand."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own.py").write_text(OWN)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def found_there(own):
+    sources.use(own)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +78,8 @@ def opened(request):
 
 
 @pytest.fixture(scope="module")
-def locally(tmp_path_factory):
+def locally(tmp_path_factory, own):
+    sources.use(own)
     with open_backend("local") as backend:
         return run_on(backend, TEXT, tmp_path_factory.mktemp("local") / "run")
 
@@ -100,6 +116,7 @@ def test_every_cell_is_a_row_with_the_figures_that_it_has_here(opened, locally, 
         assert [child for child in left if "metabench.sweep.worker" in command_of(child)] == []
     assert findings(rows) == about(findings(locally))
     assert all(row["status"] == "ok" and row["time"]["step"]["n"] > 0 for row in rows)
+    assert all(list(row["sources"]) == ["own.py"] for row in rows)
     assert not (tmp_path / "run" / ".slurm").exists()
 
 
@@ -131,7 +148,7 @@ def test_a_ray_node_that_is_killed_in_the_middle_costs_no_row_and_no_figure(ray_
     assert findings(rows) == about(findings(locally))
     assert all(row["status"] == "ok" and row["time"]["step"]["n"] > 0 for row in rows)
     assert progress.begun == 3  # one cell began twice
-    assert any(text.startswith("a node was lost while it measured maml/loop") for text in progress.warnings)
+    assert any(text.startswith("a node was lost while it measured own.py:Own/loop") for text in progress.warnings)
 
 
 def test_a_task_of_slurm_that_is_killed_in_the_middle_costs_no_row_and_no_figure(locally, tmp_path):

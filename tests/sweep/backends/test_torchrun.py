@@ -15,7 +15,7 @@ curve_points = 1
 threads = 1
 [[grid]]
 task = "sinusoid"
-algorithm = ["maml", "killed-follower"]
+algorithm = ["own.py:Own", "killed-follower"]
 meta_batch = 4
 inner_steps = 1
 iterations = 3
@@ -23,6 +23,7 @@ eval_tasks = 5
 world_size = [1, 2, 4]
 exclude = [{ algorithm = "killed-follower", world_size = [1, 4] }]
 """
+OWN = "from metabench.algorithms.maml import MAML\n\n\nclass Own(MAML):\n    pass\n"
 
 
 @pytest.fixture
@@ -30,9 +31,11 @@ def torchrun(tmp_path, in_plugin):
     """Runs the sweep in so many processes."""
 
     def run(processes):
-        (tmp_path / "two.toml").write_text(SWEEP)
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "two.toml").write_text(SWEEP)
+        (tmp_path / "sub" / "own.py").write_text(OWN)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command += ["-m", "metabench", "run", "two.toml", "--backend", "torchrun", "--out", "run"]
+        command += ["-m", "metabench", "run", "sub/two.toml", "--backend", "torchrun", "--out", "run"]
         return subprocess.run(command, cwd=tmp_path, env=in_plugin, capture_output=True, text=True, timeout=900)
 
     return run
@@ -45,11 +48,11 @@ def test_process_0_runs_the_sweep_and_the_others_take_part(torchrun, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "run" / "measurements.jsonl").read_text().splitlines()]
     found = {(row["cell"]["algorithm"], row["cell"].get("world_size", 1)): row for row in rows}
     assert len(found) == len(rows) == 4
-    one, two = found["maml", 1], found["maml", 2]
+    one, two = found["own.py:Own", 1], found["own.py:Own", 2]
     assert one["status"] == two["status"] == "ok"
     assert two["quality"]["value"] == pytest.approx(one["quality"]["value"], rel=1e-4)
     assert two["time"]["communication_s"] > 0 and two["gate"]["engine_error"] < 1e-12
-    four, lost = found["maml", 4], found["killed-follower", 2]
+    four, lost = found["own.py:Own", 4], found["killed-follower", 2]
     assert (four["status"], four["reason"]) == ("unsupported", "4 processes, where torchrun has started 2")
     assert (lost["status"], lost["reason"]) == ("crashed", "process 1: ended with exit code -9")
 
