@@ -1,0 +1,157 @@
+"""N-way K-shot classification of the images of a set: any size, grey or colour, any number of images of each class."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from metabench.errors import Unsupported
+from metabench.tasks.base import ALL, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
+from metabench.tasks.image_set import ImageSet
+from metabench.tensors import Batch, Task
+
+PIXELS = "float in [0, 1], not standardised"
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSetTasks(DeviceTasks):
+    """Episodes of `shape.ways` classes of an image set. Splits share no class.
+
+    Drawing raises `Unsupported` when the split has fewer classes than ways, or a class fewer images than its shots and
+    queries; so does making an object where that holds for all splits. Raises `ValueError` for a class that the set
+    lacks, or that stands in two splits.
+    """
+
+    images: ImageSet
+    splits: Mapping[Split, tuple[str, ...]]
+    """The names of the classes of each split; a split that is missing is empty."""
+    shape: EpisodeShape
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the provenance says beside: how the split was made, how the images were resized."""
+
+    kind: Kind = "classification"
+
+    def __post_init__(self) -> None:
+        if min(self.shape.ways, self.shape.shots, self.shape.query) < 1:
+            raise Unsupported(f"{self.images.name} needs at least one way, one shot and one query, not {self.shape}")
+        named = [name for names in self.splits.values() for name in names]
+        if len(set(named)) != len(named) or not set(named) <= set(self.images.classes):
+            raise ValueError("a class stands in two splits, or in none of the set")
+        if all(self._faults.values()):
+            raise Unsupported(self._faults["train"])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.images.shape
+
+    @property
+    def outputs(self) -> int:
+        """The number of classes of a task."""
+        return self.shape.ways
+
+    @property
+    def training_classes(self) -> int:
+        """Classes of the training split."""
+        return len(self.classes["train"])
+
+    @property
+    def provenance(self) -> Provenance:
+        """Named after the data, hashed by its source; the details record pixels and split."""
+        sizes = ", ".join(f"{split} {len(classes)}" for split, classes in self.classes.items())
+        shape = "x".join(map(str, self.images.shape))
+        details = {"origin": self.images.origin, "pixel_hash": self.images.pixel_hash, "split": sizes}
+        details |= {"images": f"{len(self.images.labels)} of {shape}", "pixels": PIXELS, "augmentation": "none"}
+        return Provenance(self.images.name, self.images.source_hash, {**details, **self.details})
+
+    @cached_property
+    def classes(self) -> dict[Split, Tensor]:
+        """The classes of each split, int64 (classes of the split,), as places in `ImageSet.classes`."""
+        place = {name: number for number, name in enumerate(self.images.classes)}
+        return {
+            split: torch.tensor(sorted(place[name] for name in self.splits.get(split, ())), dtype=torch.int64)
+            for split in SPLITS
+        }
+
+    def draw(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Drawn:
+        """Which images and which classes, int64, flat: the rows of the support sets, those of the query sets, and
+        `Task.classes`.
+
+        Drawn without replacement: classes within a task, in random order, and images within a class. The time that it
+        takes does not depend on how many images a class has.
+        """
+        if fault := self._faults[split]:
+            raise Unsupported(fault)
+        pool = self.classes[split]
+        ways, shots, each = self.shape.ways, self.shape.shots, self.shape.shots + self.shape.query
+        # The places of the largest of independent uniforms are a uniform draw without replacement, in random order.
+        places = torch.rand(tasks, len(pool), generator=generator)[share].topk(ways).indices
+        uniform = torch.rand(tasks, each, ways, generator=generator, dtype=torch.float64)[share]
+        order = torch.rand(tasks, each, ways, generator=generator)[share].argsort(dim=1)
+        chosen = pool[places]  # (tasks, ways)
+        images = _distinct(self.images.counts[chosen], uniform).gather(1, order)
+        rows = self.images.by_class[self.images.starts[chosen][:, None] + images]  # (tasks, images, ways)
+        return torch.cat([part.reshape(-1) for part in (rows[:, :shots], rows[:, shots:], places)])
+
+    def make(self, drawn: Drawn, like: Tensor) -> Task:
+        """x (tasks, examples, channels, height, width) in [0, 1]; y int64 (tasks, examples), shot-major.
+
+        The images lie on the device from the first call on.
+        """
+        ways, support, query = self.shape.ways, self.shape.ways * self.shape.shots, self.shape.ways * self.shape.query
+        tasks = len(drawn) // (support + query + ways)
+        rows, classes = torch.split(drawn, [tasks * (support + query), tasks * ways])
+        pixels = self.images.on(drawn.device).index_select(0, rows)
+        x = pixels.to(torch.float32).div_(255).to(like.dtype)
+        y = torch.arange(ways, device=drawn.device).repeat(tasks * (support + query) // ways)
+
+        def batch(first: int, examples: int) -> Batch:
+            part = slice(first, first + tasks * examples)
+            return Batch(x[part].view(tasks, examples, *self.input_shape), y[part].view(tasks, examples))
+
+        return Task(batch(0, support), batch(tasks * support, query), classes.view(tasks, ways))
+
+    @cached_property
+    def _faults(self) -> dict[Split, str]:
+        """Why a split cannot serve tasks of this shape; empty where it can."""
+        return {split: self._fault(split) for split in SPLITS}
+
+    def _fault(self, split: Split) -> str:
+        name, pool, shape = self.images.name, self.classes[split], self.shape
+        if shape.ways > len(pool):
+            sizes = ", ".join(f"{len(found)} for '{other}'" for other, found in self.classes.items())
+            remedy = f"ask for {len(pool)} ways or fewer" if len(pool) > 1 else "add classes"
+            return (
+                f"{name} has {len(pool)} classes for '{split}', too few for {shape.ways} ways ({sizes}): "
+                f"{remedy}, or split it otherwise"
+            )
+        counts = self.images.counts[pool]
+        due = shape.shots + shape.query
+        if int(counts.min()) >= due:
+            return ""
+        poor = pool[counts < due]
+        least = int(pool[counts.argmin()])
+        others = f", and {len(poor) - 1} more classes have too few" if len(poor) > 1 else ""
+        return (
+            f"class '{self.images.classes[least]}' of {name} has {int(self.images.counts[least])} images, and "
+            f"{shape.shots} shots and {shape.query} queries need {due}{others}: ask for fewer, or take such classes out"
+        )
+
+
+def _distinct(counts: Tensor, uniform: Tensor) -> Tensor:
+    """Different whole numbers below each of `counts` (tasks, ways): each set of them is as likely as any other.
+
+    As many as `uniform` (tasks, numbers, ways) has, by Floyd's algorithm: its order is not random.
+    """
+    many = uniform.shape[1]
+    chosen = torch.empty(uniform.shape, dtype=torch.int64)
+    for number in range(many):
+        last = counts - many + number
+        found = (uniform[:, number] * (last + 1)).long()
+        taken = (chosen[:, :number] == found[:, None]).any(1)
+        chosen[:, number] = torch.where(taken, last, found)
+    return chosen
