@@ -87,6 +87,6 @@ def image_set(
         raise ValueError("two classes have the same name, or a class has no group")
     if own.min() < 0 or own.max() >= len(classes):
         raise ValueError(f"labels from {own.min()} to {own.max()} for {len(classes)} classes")
-    digest = pixel_hash or hashlib.sha256(memoryview(np.ascontiguousarray(images)).cast("B")).hexdigest()
+    digest = pixel_hash or hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     pixels = torch.from_numpy(images)
     return ImageSet(name, origin, pixels, torch.from_numpy(own), tuple(classes), groups, source_hash, digest)
