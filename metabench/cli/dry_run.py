@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metabench.cli.progress import span
-from metabench.record.cell import AXES, Cell, shape_text, varying
+from metabench.record.cell import AXES, DISTRIBUTION, Cell, shape_text, varying
 from metabench.report.numbers import BYTE_UNITS, in_unit
 from metabench.report.render.fitting import fitted, wrapped
 from metabench.report.render.tables import Table, table_json
@@ -18,7 +18,7 @@ from metabench.text import counted
 
 MOST_LINES = 40
 NAMES = ("algorithm", "engine")
-GROUPED = ("task", "ways", "shots", "model")
+GROUPED = (*DISTRIBUTION, "ways", "shots", "model")
 """Axes that configurations of a group have in common."""
 ALWAYS = ("inner_steps", "meta_batch")
 """Axes that are said of a group even where all its configurations have the same value."""
@@ -90,7 +90,7 @@ def _block(cells: Sequence[Cell], seconds: float, width: int) -> list[str]:
     first, peak = cells[0], _peak(cells)
     facts = [counted(len(cells), "configuration"), f"about {span(seconds)}"]
     facts.append(f"peak memory about {_size_text(peak)}" if peak else "peak memory not known")
-    title = f"{first.task} {shape_text(first.ways, first.shots)}, {first.model}: {', '.join(facts)}"
+    title = f"{first.problem} {shape_text(first.ways, first.shots)}, {first.model}: {', '.join(facts)}"
     algorithms, engines = (", ".join(dict.fromkeys(cell[name] for cell in cells)) for name in NAMES)
     differing = [axis for axis in varying(cells, AXES) if axis not in (*NAMES, *GROUPED)]
     shown = [axis for axis in AXES if axis in ALWAYS or (axis in differing and _is_asked_for(axis))]

@@ -137,7 +137,7 @@ class ConsoleProgress:
         more = f", and for {counted(len(running) - 1, 'other measurement')}" if len(running) > 1 else ""
         at_most = max(self.remaining.at_most(now - began) for _, began in running)
         return (
-            f"waiting for {cell.implementation} on {cell.task}{trains}{more}: about {span(rest)}, at most "
+            f"waiting for {cell.implementation} on {cell.problem}{trains}{more}: about {span(rest)}, at most "
             f"{span(at_most)}; interrupt again to end it now"
         )
 

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from metabench.forecast.hardware import Hardware
 from metabench.forecast.model import Span
-from metabench.record.cell import Cell
+from metabench.record.cell import DISTRIBUTION, Cell
 from metabench.report.numbers import TIME_UNITS, in_unit
 from metabench.report.render.tables import setting
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 HINTS = get_type_hints(Hardware, include_extras=True)
 
 SETTING_AXES = (
-    *("task", "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "precision"),
+    *(*DISTRIBUTION, "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "precision"),
     *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
 )
 MEASURED_AXES = (*SETTING_AXES, "device", "threads", "machine")

@@ -24,8 +24,7 @@ from metabench.profile.trace import Trace
 from metabench.record.cell import Cell
 from metabench.record.measurement import Launches, Peaks
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases, train_shape
-from metabench.tasks.base import TASKS
+from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases, training_tasks
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def profiled(
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.precision == "tf32"
     if cell.precision == "tf32" and device.type != "cuda":
         raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
-    distribution = TASKS.get(cell.task).build(train_shape(cell), data_dir)
+    distribution = training_tasks(cell, data_dir)
     workload = Workload(cell, distribution)
     workload.check()
     meta = initial_meta(cell, workload.algorithm)

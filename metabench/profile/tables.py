@@ -32,7 +32,7 @@ def where(profile: Profile) -> str:
     """The setting in words."""
     cell = profile.cell
     axes = [axis for axis, _ in time_key(cell) if axis not in ("algorithm", "engine")]
-    return setting(cell, axes, {profile.cell.task: profile.data})
+    return setting(cell, axes, {profile.cell.problem: profile.data})
 
 
 def phases_table(profile: Profile) -> Table:

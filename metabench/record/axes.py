@@ -63,7 +63,8 @@ class Axis:
         if self.kind is bool:
             good = isinstance(value, bool)
         elif self.kind is str:
-            good = isinstance(value, str) and (not self.choices or value in self.choices)
+            good = isinstance(value, str) and len(value) <= LONGEST_NAME
+            good = good and (not self.choices or value in self.choices)
         else:
             numbers = (int,) if self.kind is int else (int, float)
             # A share may be given as true or false.
@@ -89,9 +90,9 @@ def number(role: Role, help: str, ge: float = 0, le: float = LARGEST, **rest: An
     return msgspec.Meta(ge=ge, le=le, description=help, extra={"axis": declared})
 
 
-def whole(role: Role, help: str, ge: int, **rest: Any) -> msgspec.Meta:
-    """The declaration of an axis of whole numbers of `ge` or more; `least` where a sweep file must have more."""
-    return number(role, help, ge, LARGEST_WHOLE, **rest)
+def whole(role: Role, help: str, ge: int, le: int = LARGEST_WHOLE, **rest: Any) -> msgspec.Meta:
+    """The declaration of an axis of whole numbers from `ge` to `le`; `least` where a sweep file must have more."""
+    return number(role, help, ge, le, **rest)
 
 
 def axes_of_struct(struct: type[msgspec.Struct]) -> Mapping[str, Axis]:
@@ -133,7 +134,8 @@ def _takes(one: Axis) -> str:
     if one.kind is bool:
         return "true or false"
     if one.kind is int:
-        return f"whole numbers of {one.least} or more"
+        bounds = f"from {one.least} to {one.most}" if one.most < LARGEST_WHOLE else f"of {one.least} or more"
+        return f"whole numbers {bounds}"
     if one.kind is float:
         if one.most < LARGEST:
             return f"numbers from {one.least:g} to {one.most:g}"

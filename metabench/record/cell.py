@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
 import msgspec
@@ -31,6 +31,8 @@ Decay: TypeAlias = Literal["none", "linear", "cosine", "halving"]
 BatchNorm: TypeAlias = Literal["transductive", "one-query", "running"]
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
 LONGEST_TEXT = 20_000
+MOST_PIXELS = 1024
+"""Most pixels of a side of an image."""
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
 Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_WHOLE)]
 Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
@@ -48,6 +50,15 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: Annotated[str, named("implementation", "The algorithm.")]
     engine: Annotated[str, named("implementation", "What runs the algorithm.", phrase="engine {}")] = "loop"
     task: Annotated[str, named("task", "The task distribution.")]
+    path: Annotated[
+        str, named("task", "The folder of the data, from that of the sweep file.", tacit=True, later=True)
+    ] = ""
+    split: Annotated[
+        str, named("task", "What splits classes: classes, folders, groups, or a file.", tacit=True, later=True)
+    ] = "classes"
+    image_size: Annotated[
+        int, whole("task", "Side of an image in pixels; 0: as it is.", ge=0, le=MOST_PIXELS, tacit=True, later=True)
+    ] = 0
     model: Annotated[str, named("size", "The network.", phrase="{}")] = "conv4-64"
     inner_steps: Annotated[int, whole("size", "Steps of the inner loop in training.", ge=0)] = 1
     meta_batch: Annotated[int, whole("size", "Tasks in a meta-iteration.", word="meta-batch", ge=1)] = 4
@@ -159,7 +170,22 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def setting(self) -> tuple[Any, ...]:
         """A key that is equal for cells that differ in algorithm, engine, technique and training alone."""
-        return (self.task, self.model, self.precision, self.device, *(self[axis] for axis in SIZE_AXES))
+        return (*self.distribution, self.model, self.precision, self.device, *(self[axis] for axis in SIZE_AXES))
+
+    @property
+    def distribution(self) -> tuple[Any, ...]:
+        """A key that is equal for cells whose tasks are drawn from the same data."""
+        return tuple(self[axis] for axis in DISTRIBUTION)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What says which data the task distribution is built on, where a sweep does: path, split and size."""
+        return {name: self[name] for name in DISTRIBUTION[1:] if self[name] != AXES[name].default}
+
+    @property
+    def problem(self) -> str:
+        """The task distribution in a few words, with the path of its data where it has one."""
+        return problem_text(self.task, self.path)
 
     def seed_for(self, purpose: Literal["init", "train", "validation", "test"]) -> int:
         """A seed derived from the shared axes, never from algorithm or engine: comparisons are matched.
@@ -167,7 +193,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         Initial weights depend on the model and the seed; training tasks on the episode shape and the seed; held-out
         tasks on their shape alone, so that all seeds and algorithms are judged on the same tasks.
         """
-        parts: list[Any] = [purpose, self.task]
+        parts: list[Any] = [purpose, self.task, *self.data.items()]
         if purpose == "init":
             parts += [self.ways, self.model, self.seed]
         elif purpose == "train":
@@ -186,7 +212,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         """One short line for progress and messages."""
         other = f" ({self.trained_otherwise})" if self.trained_otherwise else ""
         return (
-            f"{self.implementation} {self.task} {shape_text(self.ways, self.shots)}{other} {self.model} "
+            f"{self.implementation} {self.problem} {shape_text(self.ways, self.shots)}{other} {self.model} "
             f"steps={self.inner_steps} tasks={self.meta_batch} seed={self.seed}"
         )
 
@@ -208,7 +234,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 AXES: Mapping[str, Axis] = axes_of_struct(Cell)
 """Every axis by name, in the order in which cells and tables have them."""
-SIZE_AXES = tuple(name for name, one in AXES.items() if one.role in ("task", "size") and one.kind is int)
+DISTRIBUTION = ("task", "path", "split", "image_size")
+"""Axes that say which task distribution it is, whatever the size of its tasks."""
+SIZE_AXES = tuple(
+    name for name, one in AXES.items() if one.role in ("task", "size") and one.kind is int and name not in DISTRIBUTION
+)
 """Axes that make a meta-iteration larger."""
 
 
@@ -221,6 +251,11 @@ def identity(axes: Mapping[str, Any]) -> str:
     """The id of a cell from its plain dictionary."""
     axes = {name: value for name, value in axes.items() if name != "measure"}
     return hashlib.sha256(json.dumps(axes, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def problem_text(task: str, path: str) -> str:
+    """A task distribution by its name, and by the path of its data where it has one."""
+    return f"{task} {path}".strip()
 
 
 def shape_text(ways: int, shots: int) -> str:
@@ -248,19 +283,6 @@ def regrouped(data: Mapping[str, Any]) -> dict[str, Any]:
         if size in known:
             known.setdefault(f"train_{size}", known[size])
     return known | {"others": others}
-
-
-def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
-    """Whether `cell` lies on the same line as `other` and needs at least as much memory.
-
-    On the same line: equal but for sizes and training; larger: no size smaller. `size` counts a model's parameters.
-    """
-    sized = (*SIZE_AXES, "model", "threads", *axes_of("training", "evaluation"), "outer_clip")
-    if any(cell[name] != other[name] for name in AXES if name not in sized):
-        return False
-    if any(cell[name] < other[name] for name in SIZE_AXES):
-        return False
-    return cell.model == other.model or size(cell.model) > size(other.model)
 
 
 def varying(cells: Iterable[Cell], axes: Iterable[str]) -> list[str]:

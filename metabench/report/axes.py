@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from metabench.record.cell import AXES, axes_of
+from metabench.record.cell import AXES, DISTRIBUTION, axes_of
 
 TASK, SIZES, TECHNIQUES, MACHINE = (axes_of(role) for role in ("task", "size", "technique", "machine"))
 LINE_TECHNIQUES = tuple(axis for axis in TECHNIQUES if axis != "precision")
@@ -14,7 +14,8 @@ METHOD_AXES = tuple(axis for axis in axes_of("training") if axis not in ("seed",
 TRAINING_AXES = tuple(axis for axis in OWN_AXES if not AXES[axis].cost)
 """Axes that change what is learned, and not what a meta-iteration costs."""
 _FIRST = (
-    *("task", "ways", "shots", "model", "engine", "query", "train_ways", "train_shots", "inner_steps", "meta_batch"),
+    *DISTRIBUTION,
+    *("ways", "shots", "model", "engine", "query", "train_ways", "train_shots", "inner_steps", "meta_batch"),
     *("device", "precision"),
 )
 _SAID = dict.fromkeys((*_FIRST, *MACHINE, *TECHNIQUES, *OWN_AXES, *AXES))

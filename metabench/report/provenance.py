@@ -125,7 +125,7 @@ def _of_own_files(base: Run, new: Run) -> list[str]:
 
 def _of_data(base: Run, new: Run) -> list[str]:
     contents = [
-        {row.cell.task: (row.data.name, row.data.content_hash) for row in run.measurements if row.data}
+        {row.cell.problem: (row.data.name, row.data.content_hash) for row in run.measurements if row.data}
         for run in (base, new)
     ]
     changed = [

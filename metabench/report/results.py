@@ -79,8 +79,8 @@ class Run:
 
     @cached_property
     def data_names(self) -> dict[str, str]:
-        """The name of the data behind each task distribution, from any row that got as far as loading it."""
-        return {row.cell.task: row.data.name for row in self.measurements if row.data}
+        """The name of the data behind each `Cell.problem`, from any row that got as far as loading it."""
+        return {row.cell.problem: row.data.name for row in self.measurements if row.data}
 
     @cached_property
     def noise(self) -> Spread | None:

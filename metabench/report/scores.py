@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from metabench.record.cell import DISTRIBUTION
 from metabench.record.measurement import Measurement
 from metabench.record.quality import Quality as Judged
 from metabench.record.timing import Mean
@@ -12,7 +13,7 @@ from metabench.statistics.intervals import ends, scale_of
 from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import difference, over_seeds, paired_difference, paired_quotient, quotient
 
-TESTED_ON = ("task", "ways", "shots", "eval_query", "eval_tasks")
+TESTED_ON = (*DISTRIBUTION, "ways", "shots", "eval_query", "eval_tasks")
 """The axes that decide which tasks a training is tested on; no seed is among them."""
 
 

@@ -15,8 +15,7 @@ from metabench.sweep.process import run_cell
 from metabench.sweep.runner import plan
 from metabench.sweep.servers import Servers
 from metabench.sweep.spec import Sweep, parse_sweep
-from metabench.sweep.workload import train_shape
-from metabench.tasks.base import TASKS
+from metabench.sweep.workload import training_tasks
 
 
 def sweep_of(axes: Mapping[str, Any], engines: str, rounds: int, time_limit_s: float, cores: int) -> Sweep:
@@ -30,7 +29,7 @@ def sweep_of(axes: Mapping[str, Any], engines: str, rounds: int, time_limit_s: f
 def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> Iterator[Measurement]:
     """A row for each engine and round, as soon as it is measured. Raises `UserError` where the data cannot be had."""
     with suppress(Unsupported):  # each cell says so in its row
-        TASKS.get(sweep.cells[0].task).build(train_shape(sweep.cells[0]), data_dir)
+        training_tasks(sweep.cells[0], data_dir)
     for sentence in warnings_now(sweep.cells):
         progress.warn(sentence)
     jobs = plan(sweep)

@@ -6,7 +6,7 @@ from typing import Any
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.presets import ALIKE, BY_NAME, Preset, most_specific
-from metabench.record.cell import AXES, Cell
+from metabench.record.cell import AXES, DISTRIBUTION, Cell
 from metabench.tasks.base import TASKS
 
 REFERENCE = "maml"
@@ -45,8 +45,10 @@ def fill(
     the point does not.
     """
     algorithm = ALGORITHMS.get(point["algorithm"])
-    kind = TASKS.get(point["task"]).kind
+    source = TASKS.get(point["task"])
+    kind = source.kind
     given = {**point, "ways": 1, "train_ways": 1} if kind == "regression" else dict(point)
+    given = {name: value for name, value in given.items() if name in source.axes or name not in DISTRIBUTION[1:]}
     if algorithm.order == "none":  # cells that differ in the steps of an inner loop they don't have would be the same
         given |= {"inner_steps": 0, "eval_steps": 0}
     named = "preset" in point

@@ -1,6 +1,6 @@
 """One cell in one round: the unit of measuring, and the rules by which some are skipped."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,12 @@ from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported
 from metabench.machine.conditions import disturbances, observe
 from metabench.models.base import MODELS
-from metabench.record.cell import Cell, is_larger
+from metabench.record.cell import AXES, SIZE_AXES, Cell, axes_of
 from metabench.record.measurement import Measurement, Noise, Status
 from metabench.sweep.process import run_cell
 from metabench.sweep.servers import Lend
 from metabench.sweep.spec import Settings
-from metabench.sweep.workload import train_shape
-from metabench.tasks.base import TASKS
+from metabench.sweep.workload import training_tasks
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,23 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def is_larger(cell: Cell, other: Cell, size: Callable[[str], int]) -> bool:
+    """Whether `cell` lies on the same line as `other` and needs at least as much memory.
+
+    On the same line: equal but for sizes and training; larger: no size smaller. `size` counts a model's parameters.
+    """
+    sized = (*SIZE_AXES, "model", "threads", *axes_of("training", "evaluation"), "outer_clip")
+    if any(cell[name] != other[name] for name in AXES if name not in sized):
+        return False
+    if any(cell[name] < other[name] for name in SIZE_AXES):
+        return False
+    return cell.model == other.model or size(cell.model) > size(other.model)
+
+
 def _model_size(name: str, cell: Cell, data_dir: Path | None) -> int:
     """How many numbers the model's parameters hold on the cell's task; 0 where it cannot be built."""
     try:
-        distribution = TASKS.get(cell.task).build(train_shape(cell), data_dir)
+        distribution = training_tasks(cell, data_dir)
         model = MODELS.get(name)(distribution.input_shape, distribution.outputs)
     except Unsupported:
         return 0

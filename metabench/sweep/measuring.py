@@ -32,13 +32,12 @@ from metabench.statistics.disturbance import disturbance
 from metabench.sweep.scoring import measure_quality
 from metabench.sweep.workload import (
     Workload,
-    held_out_shape,
+    held_out_tasks,
     in_precision,
     initial_meta,
     measured_phases,
-    train_shape,
+    training_tasks,
 )
-from metabench.tasks.base import TASKS
 from metabench.tensors import Params
 
 SAMPLING_BUDGET = Budget(seconds=0.1)
@@ -61,7 +60,7 @@ def measure_cell(
     unused = unused_gpus() if device.type == "cuda" and group is None else {}
     if cell.precision == "tf32" and device.type != "cuda":
         raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
-    distribution = TASKS.get(cell.task).build(train_shape(cell), data_dir)
+    distribution = training_tasks(cell, data_dir)
     provenance = distribution.provenance
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
     workload = Workload(cell, distribution, group)
@@ -105,7 +104,7 @@ def measure_cell(
         record({"energy": _energy(workload, meta)})
     if "quality" in cell.measure:
         record({"phase": "quality"})
-        held_out = TASKS.get(cell.task).build(held_out_shape(cell), data_dir)
+        held_out = held_out_tasks(cell, data_dir)
         workload.check(held_out)
         record({"quality": measure_quality(workload, meta, held_out, settings["curve_points"])})
     # Last, since the profiler slows down what comes after it.

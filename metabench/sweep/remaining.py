@@ -133,7 +133,8 @@ class Remaining:
 
 def _kind(cell: Cell) -> Key:
     """What measurements have in common that are wrongly guessed alike."""
-    return cell.device, "quality" in cell.measure, cell.task, cell.model, cell.engine, cell.algorithm, cell.measure
+    trains = "quality" in cell.measure
+    return cell.device, trains, cell.distribution, cell.model, cell.engine, cell.algorithm, cell.measure
 
 
 def _prefixes(kind: Key) -> list[Key]:

@@ -24,8 +24,7 @@ from metabench.sweep.noise import noise_cell, pairs_for, spread
 from metabench.sweep.same_code import SameCode
 from metabench.sweep.same_data import SameData
 from metabench.sweep.spec import Sweep
-from metabench.sweep.workload import train_shape
-from metabench.tasks.base import TASKS
+from metabench.sweep.workload import training_tasks
 from metabench.tasks.omniglot import DataMissing
 
 LOCAL = "local"
@@ -181,10 +180,10 @@ def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str
     used = ""
     warnings: list[str] = []
     stand_in = sweep.settings.stand_in
-    for task in sorted({cell.task for cell in sweep.cells}):
-        cell = next(cell for cell in sweep.cells if cell.task == task)
+    first = {cell.distribution: cell for cell in reversed(sweep.cells)}
+    for (task, *_), cell in sorted(first.items()):
         try:
-            TASKS.get(task).build(train_shape(cell), data_dir)
+            training_tasks(cell, data_dir)
         except Unsupported:
             continue  # each cell says so in its row
         except DataMissing as error:
@@ -195,7 +194,7 @@ def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str
             sweep = replace(
                 sweep, cells=tuple(structs.replace(c, task=stand_in) if c.task == task else c for c in sweep.cells)
             )
-            TASKS.get(stand_in).build(train_shape(cell), data_dir)
+            training_tasks(structs.replace(cell, task=stand_in), data_dir)
     return sweep, used, warnings
 
 

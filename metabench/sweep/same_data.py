@@ -1,6 +1,6 @@
 """Rows of one run stand on the same data: what a file holds may change while a run goes on, or before it is resumed."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from msgspec import structs
 
@@ -15,7 +15,7 @@ class SameData:
     """The data that each task distribution was measured on first."""
 
     def __init__(self, rows: Iterable[Measurement]) -> None:
-        self._first: dict[str, str] = {}
+        self._first: dict[Hashable, str] = {}
         for row in rows:
             self.checked(row)
 
@@ -24,11 +24,11 @@ class SameData:
         if row.data is None:
             return row
         own = identity_of(row.data)
-        first = self._first.setdefault(row.cell.task, own)
+        first = self._first.setdefault(row.cell.distribution, own)
         if own == first:
             return row
         reason = (
-            f"the data of {row.cell.task} changed during the run (hash {own[:SHOWN]}, where earlier rows have "
+            f"the data of {row.cell.problem} changed during the run (hash {own[:SHOWN]}, where earlier rows have "
             f"{first[:SHOWN]}): prepare them anew with `metabench data prepare`, and start a new run"
         )
         return without_figures(row, reason)

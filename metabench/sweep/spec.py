@@ -15,7 +15,7 @@ from metabench.files import read_toml
 from metabench.machine.limits import parse_size
 from metabench.models.base import MODELS
 from metabench.record.axes import LARGEST_WHOLE, quoted
-from metabench.record.cell import AXES, MEASURES, USUAL_MEASURES, Cell
+from metabench.record.cell import AXES, DISTRIBUTION, MEASURES, USUAL_MEASURES, Cell
 from metabench.record.reading import MOST_SWEEP
 from metabench.registry import Registry
 from metabench.sources import use
@@ -23,6 +23,7 @@ from metabench.sweep.builtin import sources_of
 from metabench.sweep.filling import Filling, fill, in_words
 from metabench.sweep.threads import threads_for
 from metabench.tasks.base import TASKS
+from metabench.tasks.splitting import check_rule
 
 MOST_CELLS = 20_000
 """Most cells of a sweep, its rounds included: with a process of some seconds each, the work of days."""
@@ -232,6 +233,10 @@ def _product(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
             raise UserError(f"axis '{key}' is an empty list")
         for value in values:
             check(key, value)
+    for axis in DISTRIBUTION[1:]:
+        if axis in axes and not any(axis in TASKS.get(task).axes for task in axes["task"]):
+            takers = ", ".join(name for name, source in TASKS if axis in source.axes)
+            raise UserError(f"axis '{axis}' is for the tasks {takers}, not for {', '.join(axes['task'])}")
     for point in itertools.product(*axes.values()):
         yield dict(zip(axes, point, strict=True))
 
@@ -245,6 +250,8 @@ def check(axis: str, value: Any) -> None:
         names = {key.split("/")[0] for algorithm in ALGORITHMS.known().values() for key in algorithm.presets}
         if not isinstance(value, str) or value not in names:
             raise unknown("preset", _named(value), names)
+    elif axis == "split" and isinstance(value, str):
+        check_rule(value)
     elif declared.choices and value not in declared.choices:
         raise unknown(axis, _named(value), declared.choices)
     elif declared.kind is int and isinstance(value, int) and value > LARGEST_WHOLE:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import cycle
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -19,7 +20,7 @@ from metabench.measure.marks import AVERAGE, META_ITERATION, OPTIMISER, Marks, c
 from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
 from metabench.record.cell import Cell
-from metabench.tasks.base import ALL, EpisodeShape, Split, TaskDistribution
+from metabench.tasks.base import ALL, TASKS, EpisodeShape, Split, TaskDistribution
 from metabench.tasks.stream import stream
 from metabench.tensors import Params, Task
 
@@ -32,6 +33,16 @@ def train_shape(cell: Cell) -> EpisodeShape:
 def held_out_shape(cell: Cell) -> EpisodeShape:
     """How large a held-out task is."""
     return EpisodeShape(cell.ways, cell.shots, cell.eval_query)
+
+
+def training_tasks(cell: Cell, data_dir: Path | None) -> TaskDistribution:
+    """The tasks that a cell is trained on; raises what building them raises."""
+    return TASKS.get(cell.task).on(train_shape(cell), data_dir, cell.data)
+
+
+def held_out_tasks(cell: Cell, data_dir: Path | None) -> TaskDistribution:
+    """The tasks that a cell is judged on; raises what building them raises."""
+    return TASKS.get(cell.task).on(held_out_shape(cell), data_dir, cell.data)
 
 
 def outer_of(cell: Cell) -> Outer:

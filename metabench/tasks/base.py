@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -142,9 +142,11 @@ class ClassSplits(Protocol):
         ...
 
 
-TaskFactory: TypeAlias = Callable[[EpisodeShape, Path | None], TaskDistribution]
-"""`(shape, data_dir) -> TaskDistribution`. Raises `UserError` when the data cannot be had, `Unsupported` when the
-shape cannot be served (more ways than there are classes)."""
+TaskFactory: TypeAlias = Callable[..., TaskDistribution]
+"""`(shape, data_dir) -> TaskDistribution`; the axes of `TaskSource.axes` come as keywords.
+
+Raises `UserError` when the data cannot be had, `Unsupported` when the shape cannot be served (more ways than there are
+classes)."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,13 @@ class TaskSource:
 
     kind: Kind
     build: TaskFactory
+    axes: tuple[str, ...] = ()
+    """Axes of a cell beside the shape of a task that `build` takes, each with a default: `path`, `split`,
+    `image_size`."""
+
+    def on(self, shape: EpisodeShape, data_dir: Path | None, choices: Mapping[str, Any]) -> TaskDistribution:
+        """The task distribution on the data that are chosen; raises what `build` raises."""
+        return self.build(shape, data_dir, **{axis: value for axis, value in choices.items() if axis in self.axes})
 
 
 TASKS: Registry[TaskSource] = Registry("task", "metabench.tasks")

@@ -1,7 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
-from metabench.record.cell import Cell, is_larger
+from metabench.record.cell import Cell
 
 
 @pytest.fixture
@@ -70,17 +70,3 @@ def test_json_and_back(cell):
 
 def test_measures_are_united_in_order(cell):
     assert cell.with_measures_of(replace(cell, measure=("quality", "time"))).measure == ("time", "quality")
-
-
-def test_larger_cells_of_the_same_line(cell):
-    parameters = {"conv4-64": 100, "conv4-128": 400}
-
-    def larger(**changes):
-        return is_larger(replace(cell, **changes), cell, parameters.__getitem__)
-
-    assert larger(meta_batch=8)
-    assert larger(inner_steps=5, model="conv4-128")
-    assert larger(seed=3)
-    assert not larger(meta_batch=2, inner_steps=5)
-    assert not larger(engine="vmap", meta_batch=8)
-    assert not is_larger(cell, replace(cell, model="conv4-128"), parameters.__getitem__)

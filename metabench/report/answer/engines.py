@@ -67,7 +67,7 @@ def _speed(pairs: Sequence[tuple[Layout, EngineLine]]) -> float:
 def _said(name: str, pairs: Sequence[tuple[Layout, EngineLine]]) -> str:
     def task(pair: tuple[Layout, EngineLine]) -> str:
         cell = next(iter(pair[1].at.values())).cell
-        return pair[0].data.get(cell.task, cell.task)
+        return pair[0].data.get(cell.problem, cell.problem)
 
     parts = [f"on {where} {_range(_ratios(same))}" for where, same in grouped(pairs, task).items() if _ratios(same)]
     return f"{name} against {LOOP}: {', '.join(parts)}."

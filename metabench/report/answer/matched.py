@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
+from metabench.record.cell import DISTRIBUTION
 from metabench.report.answer.narrow import Found, best_first, narrow, place, with_difference
 from metabench.report.answer.phrases import difference, inverse, less_memory, listed, speed, times, told
 from metabench.report.axes import LINE_TECHNIQUES
@@ -20,7 +21,7 @@ from metabench.report.sections.cost import ALIKE, Comparison, comparisons, cost_
 from metabench.statistics.ratios import Ratio
 from metabench.text import counted
 
-APART = ("task", "ways", "shots", "machine")
+APART = (*DISTRIBUTION, "ways", "shots", "machine")
 """Axes of which each combination of values has a table."""
 MOST_NAMED = 4
 MOST_RIVALS = 3
@@ -183,8 +184,8 @@ def _task(one: Comparison, chosen: Sequence[Comparison], run: Run) -> str:
     """The name of the data, with the shape of a task where several comparisons are of the same data."""
 
     def name(other: Comparison) -> str:
-        task = other.lines[0].bundle.cell.task
-        return run.data_names.get(task, task)
+        problem = other.lines[0].bundle.cell.problem
+        return run.data_names.get(problem, problem)
 
     alone = [name(other) for other in chosen].count(name(one)) == 1
     return name(one) if alone else setting(one.lines[0].bundle.cell, APART, run.data_names)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from metabench.record.cell import DISTRIBUTION
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.bundles import Bundle, by_cost, grouped, status, status_and_reason, time_ratio_of
 from metabench.report.claims.claim import Claim, Selection
@@ -38,7 +39,7 @@ from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import difference
 
 ALIKE = (
-    *("task", "ways", "shots", "train_ways", "train_shots", "model", "preset", "batch_norm", "eval_query"),
+    *(*DISTRIBUTION, "ways", "shots", "train_ways", "train_shots", "model", "preset", "batch_norm", "eval_query"),
     *("device", "world_size", "machine"),
 )
 """What two trainings must share to be compared; the rest is each algorithm's own."""

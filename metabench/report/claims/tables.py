@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from metabench.files import replace_file
+from metabench.record.cell import DISTRIBUTION
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import Answer, Judged
 from metabench.report.claims.rules import OPEN, PARTLY, ClaimVerdict
@@ -20,7 +21,8 @@ from metabench.statistics.ratios import Interval
 from metabench.text import counted
 
 SETTING_AXES = (
-    *("task", "ways", "shots", "model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots"),
+    *DISTRIBUTION,
+    *("ways", "shots", "model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots"),
     *("device", "threads", "world_size", "machine", "batch_norm", "preset"),
     *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
 )

@@ -191,7 +191,7 @@ def figure_of(run: Run, name: str, title: str, says: str, groups: Sequence[Group
     if not any(group.panels for group in groups):
         return None
     disturbed = {row.id: row.cell.implementation for row in run.measurements if row.time and row.time.disturbed}
-    subjects = {row.id: Subject(row.cell.algorithm, row.cell.engine, row.cell.task) for row in run.measurements}
+    subjects = {row.id: Subject(row.cell.algorithm, row.cell.engine, row.cell.problem) for row in run.measurements}
     made = Figure(name, title, says, run.environment.summary, groups, subjects)
     shown = {cell for cells in made.frame["cells"] for cell in cells.split()} & disturbed.keys() if timed else set()
     if not shown:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metabench.record.cell import DISTRIBUTION
 from metabench.report.axes import TECHNIQUES
 from metabench.report.figures import shown
 from metabench.report.figures.axes import Axis
@@ -34,7 +35,7 @@ DARK = ("inner backward", "outer backward", "directions", "optimiser", "meta-ite
 ON_DARK_PHASE, ON_LIGHT_PHASE = "#fefefe", "#010101"
 """What is written on a phase, which has its colour on a dark page too: neither follows the colour of the page."""
 SETTING_AXES = (
-    *("task", "ways", "shots", "query", "model", "inner_steps", "meta_batch"),
+    *(*DISTRIBUTION, "ways", "shots", "query", "model", "inner_steps", "meta_batch"),
     *("device", "precision", "threads", "world_size", "machine"),
 )
 SAMPLING = "sampling"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metabench.record.cell import DISTRIBUTION
 from metabench.record.measurement import Work
 from metabench.report.bundles import Bundle, by_axes, work_key
 from metabench.report.figures import shown
@@ -17,7 +18,7 @@ from metabench.report.results import Run
 from metabench.statistics.ratios import Interval
 
 ROOF_AXES = ("device", "precision", "threads", "world_size", "machine")
-WORK_AXES = ("task", "model", "inner_steps", "meta_batch", "query")
+WORK_AXES = (*DISTRIBUTION, "model", "inner_steps", "meta_batch", "query")
 MOST_WORKS = 12
 PEAKS = {"matmul": "matrix product", "convolution": "convolution", "bandwidth": "bandwidth"}
 WIDTH, HEIGHT = 250, 240

@@ -33,5 +33,5 @@ def run_page(
     parts += [Part("Rows of the run", "", (everything,), appendix=True)] if everything.rows else []
     front = Front(answer, beside, provenance(run), " ".join(shown.how_to_read), files)
     rows = [*run.measurements, *run.noise_rows]
-    kinds = Kinds(KINDS, {row.id: tuple(str(row.cell[axis]) for axis in KINDS) for row in rows})
+    kinds = Kinds(KINDS, {row.id: (row.cell.problem, row.cell.algorithm, row.cell.engine) for row in rows})
     return page(answer.question, shown.facts, shown.warnings, parts, front=front, kinds=kinds)

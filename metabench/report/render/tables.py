@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from metabench.record.cell import AXES, Cell, shape_text
+from metabench.record.cell import AXES, Cell, problem_text, shape_text
 from metabench.report.axes import LINE_TECHNIQUES, TECHNIQUES
 from metabench.report.numbers import true_value
 from metabench.text import one_line
@@ -106,8 +106,10 @@ def setting(cell: Cell | Mapping[str, Any], axes: Iterable[str], data: Mapping[s
     axes = list(axes)
     parts = []
     if "task" in axes:
-        name = data.get(cell["task"], cell["task"])
-        parts.append(name if name == cell["task"] else f"{name} (task {cell['task']})")
+        task, path = str(cell["task"]), cell.path if isinstance(cell, Cell) else str(cell.get("path", ""))
+        name = data.get(problem_text(task, path), task)
+        parts.append(name if name == task else f"{name} (task {task})")
+        axes = [axis for axis in axes if axis != "path" or path != name]  # the name of a folder is that of its data
     if "ways" in axes and "shots" in axes:
         parts.append(shape_text(cell["ways"], cell["shots"]))
     for axis in axes:

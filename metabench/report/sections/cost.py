@@ -73,7 +73,7 @@ def comparisons(run: Run) -> list[Comparison]:
 
 def _group_order(cell: Cell, run: Run) -> tuple[Any, ...]:
     size = run.model_sizes.get(cell.model, 0)
-    task = (cell.task, cell.ways, cell.shots)
+    task = (*cell.distribution, cell.ways, cell.shots)
     return (*task, size, cell.model, values_of(cell, GROUP))
 
 

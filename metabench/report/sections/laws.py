@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from metabench.record.cell import AXES, Cell, varying
+from metabench.record.cell import AXES, DISTRIBUTION, Cell, varying
 from metabench.report.axes import LINE_TECHNIQUES, OWN_AXES, in_title_order
 from metabench.report.bundles import Bundle, grouped, ids_of, is_partial, telling_apart
 from metabench.report.noise import DRIFTING
@@ -102,8 +102,8 @@ def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Ru
     cells = [group[0].bundle.cell for group in groups]
     kept = (*matched_axes(cells[0], axis, *LINE_TECHNIQUES), *(name for name in OWN_AXES if AXES[name].cost))
     changing = varying(cells, in_title_order(kept, but=("outer",)))
-    task = ["task"] if "task" in changing else []
-    named = [*task, *telling_apart(cells, task, [name for name in changing if name != "task"])]
+    task = [name for name in DISTRIBUTION if name in changing]
+    named = [*task, *telling_apart(cells, task, [name for name in changing if name not in task])]
     common = [name for name in title_axes(axis) if name not in changing]
     values = _in_order(axis, groups, run)
     columns: list[Column[Growing]] = [
@@ -142,8 +142,8 @@ def _settings(cells: Sequence[Cell], changing: Sequence[str], named: Sequence[st
     def words(axes: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(setting(cell, axes, run.data_names) for cell in cells))
 
-    untold = words([name for name in changing if name == "task" or name not in named])
-    by_task = "task" in named and len(untold) == len({cell.task for cell in cells})
+    untold = words([name for name in changing if name in DISTRIBUTION or name not in named])
+    by_task = "task" in named and len(untold) == len({cell.distribution for cell in cells})
     return "; ".join(untold if by_task else words(changing))
 
 

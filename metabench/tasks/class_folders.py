@@ -1,0 +1,33 @@
+"""The task `images`: episodes of a user's own images, which stand in a folder for each class."""
+
+import os
+from pathlib import Path
+
+from metabench.errors import UserError
+from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
+from metabench.tasks.decoding import decoded
+from metabench.tasks.episodes import ImageSetTasks
+from metabench.tasks.listing import listed
+from metabench.tasks.splitting import check_rule, is_grouped, split_by
+
+NAME = "images"
+
+
+def build(
+    shape: EpisodeShape, data_dir: Path | None, path: str = "", split: str = "classes", image_size: int = 0
+) -> ImageSetTasks:
+    """Episodes of the images in the class folders of `path`; `data_dir` is not used."""
+    if not path:
+        raise UserError(
+            f"task '{NAME}' needs a path, the folder that holds a folder of images for each class: "
+            'path = "birds" in a sweep, or --path birds'
+        )
+    check_rule(split)
+    base = Path(os.environ.get("METABENCH_SOURCES") or Path.cwd())
+    listing = listed(base / Path(path).expanduser(), is_grouped(split))
+    splits, how = split_by(split, listing, base)
+    images, details = decoded(listing, image_size)
+    return ImageSetTasks(images, splits, shape, {"split_by": how, **details})
+
+
+TASKS.register(NAME)(TaskSource("classification", build, axes=("path", "split", "image_size")))
