@@ -11,7 +11,17 @@ from typing import Annotated, Any
 
 import typer
 
-from metabench.cli.options import LEFT_OUT, AsJson, DataDir, check_device, fail, with_cell_options
+from metabench.cli.options import (
+    LEFT_OUT,
+    AsJson,
+    DataDir,
+    DataPath,
+    DataSplit,
+    ImageSize,
+    check_device,
+    fail,
+    with_cell_options,
+)
 from metabench.errors import UserError
 from metabench.record.measurement import Measurement
 from metabench.registry import Registry
@@ -116,6 +126,9 @@ def verify(
     ] = "",
     model: Annotated[str, typer.Option(help="Models to hold to their contract, with commas between, or all.")] = "",
     task: Annotated[str, typer.Option(help="Task distributions to hold to theirs, with commas between, or all.")] = "",
+    path: DataPath = "",
+    split: DataSplit = "",
+    image_size: ImageSize = 0,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -130,9 +143,12 @@ def verify(
     from metabench.cli.progress import GrowingTable
     from metabench.correctness.verification import HEADERS, show_checks, show_problems, widths
     from metabench.engines.base import ENGINES, in_process
+    from metabench.errors import Unsupported
     from metabench.models.base import MODELS
+    from metabench.record.cell import DISTRIBUTION
     from metabench.report.render.tables import Table, table_json
-    from metabench.tasks.base import TASKS
+    from metabench.sweep.spec import check, check_takers
+    from metabench.tasks.base import TASKS, EpisodeShape
 
     torch.set_num_threads(1)  # all is so small here that threads would wait for each other
 
@@ -140,10 +156,18 @@ def verify(
     algorithms = ALGORITHMS.names() if everything else named(ALGORITHMS, ",".join(names or ()))
     models = MODELS.names() if everything else named(MODELS, model)
     tasks = TASKS.names() if everything else named(TASKS, task)
+    choices = {axis: value for axis, value in zip(DISTRIBUTION[1:], (path, split, image_size), strict=True) if value}
+    for axis, value in choices.items():
+        check(axis, value)
+        check_takers(axis, tasks or TASKS.names())
+    for source in map(TASKS.get, () if everything or task == "all" else tasks):
+        with suppress(Unsupported):  # its row says so
+            if source.axes:
+                source.on(EpisodeShape(1, 1, 1), data_dir, choices)
     chosen = named(ENGINES, engines) or in_process()
     table = GrowingTable(HEADERS, widths(algorithms, chosen, models, tasks), as_json)
     words = show_checks(algorithms, chosen, table)
-    words += show_problems(models, tasks, tasks or TASKS.names(), data_dir, table)
+    words += show_problems(models, tasks, tasks or TASKS.names(), data_dir, table, tuple(choices.items()))
     checks, wrong = words["ok"] + words["incorrect"], words["incorrect"]
     if as_json:
         found = Table("Verification", "Relative errors, in float64.", HEADERS, tuple(table.rows))

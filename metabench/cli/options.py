@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from metabench.errors import UserError
-from metabench.record.cell import AXES
+from metabench.record.cell import AXES, DISTRIBUTION
 from metabench.text import printable
 
 DataDir = Annotated[
@@ -23,11 +23,14 @@ DataDir = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
+DataPath = Annotated[str, typer.Option("--path", help=AXES["path"].help)]
+DataSplit = Annotated[str, typer.Option("--split", help=AXES["split"].help)]
+ImageSize = Annotated[int, typer.Option("--image-size", help=AXES["image_size"].help)]
 
 LEFT_OUT: Mapping[str, Any] = {"task": "sinusoid", "precision": "float32", "device": "cpu"}
 CELL = (
-    *("task", "model", "inner_steps", "meta_batch", "ways", "shots", "query", "train_ways", "train_shots"),
+    *DISTRIBUTION,
+    *("model", "inner_steps", "meta_batch", "ways", "shots", "query", "train_ways", "train_shots"),
     *("precision", "device", "threads", "preset"),
 )
 """The axes that a command on one implementation has options for."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.correctness.case import Case, ModelCase, TaskCase, distance, nudged
@@ -57,6 +57,8 @@ SHAPES: Mapping[Kind, Sequence[EpisodeShape]] = {
 }
 """How large tasks are in the contracts of models and task distributions: the first shape that is not `Unsupported`."""
 
+Choices: TypeAlias = tuple[tuple[str, Any], ...]
+"""Values of axes that say which data a task distribution is built on."""
 CONTRACT = ": contract"
 CALL = "call"
 """The clause that stands for all others where a plug-in raises before any can be tried."""
@@ -167,9 +169,9 @@ def comply_tasks(tasks: Sequence[str], data_dir: Path | None = None) -> Iterator
         yield _comply_tasks(name, data_dir)
 
 
-def _comply_tasks(name: str, data_dir: Path | None) -> Compliance:
+def _comply_tasks(name: str, data_dir: Path | None, choices: Choices = ()) -> Compliance:
     source = TASKS.get(name)
-    return _held("task", name, source.kind, lambda: check_tasks(_task_case(source, data_dir)))
+    return _held("task", name, source.kind, lambda: check_tasks(_task_case(source, data_dir, choices)))
 
 
 def comply_models(
@@ -206,7 +208,7 @@ def _takes(build: ModelFactory, tried: TaskCase) -> bool:
     return True
 
 
-def distinct_inputs(tasks: Sequence[str], data_dir: Path | None = None) -> dict[str, TaskCase]:
+def distinct_inputs(tasks: Sequence[str], data_dir: Path | None = None, choices: Choices = ()) -> dict[str, TaskCase]:
     """The first of the task distributions with inputs of each shape and type, for each number of outputs.
 
     What cannot be sampled is left out: its own contract says why.
@@ -214,7 +216,7 @@ def distinct_inputs(tasks: Sequence[str], data_dir: Path | None = None) -> dict[
     first: dict[object, tuple[str, TaskCase]] = {}
     for name in tasks:
         try:
-            case = _task_case(TASKS.get(name), data_dir)
+            case = _task_case(TASKS.get(name), data_dir, choices)
             key = case.distribution.input_shape, case.distribution.outputs, case.inputs.dtype
         except Exception:  # whatever somebody else's code raises
             continue
@@ -223,17 +225,21 @@ def distinct_inputs(tasks: Sequence[str], data_dir: Path | None = None) -> dict[
 
 
 @cache
-def _task_case(source: TaskSource, data_dir: Path | None) -> TaskCase:
-    """A task distribution of the first shape that it can serve; raises what building it raises."""
-    *others, least = SHAPES[source.kind]
-    for shape in others:
-        case = TaskCase(partial(source.build, shape, data_dir), shape, source.kind)
+def _task_case(source: TaskSource, data_dir: Path | None, choices: Choices) -> TaskCase:
+    """A task distribution of the first shape that all its splits can serve; raises what building it raises."""
+    *others, least = (
+        TaskCase(partial(source.on, shape, data_dir, dict(choices)), shape, source.kind)
+        for shape in SHAPES[source.kind]
+    )
+    for case in others:
         try:
-            _ = case.distribution
+            _ = case.batches
         except Unsupported:
             continue
+        except Exception:  # its contract says what it raises
+            pass
         return case
-    return TaskCase(partial(source.build, least, data_dir), least, source.kind)
+    return least
 
 
 def _held(kind: PluginKind, name: str, setting: str, check: Callable[[], Iterator[Finding]]) -> Compliance:
@@ -275,14 +281,19 @@ def show_checks(algorithms: Sequence[str], engines: Sequence[str], table: Rows) 
 
 
 def show_problems(
-    models: Sequence[str], tasks: Sequence[str], inputs: Sequence[str], data_dir: Path | None, table: Rows
+    models: Sequence[str],
+    tasks: Sequence[str],
+    inputs: Sequence[str],
+    data_dir: Path | None,
+    table: Rows,
+    choices: Choices = (),
 ) -> Counter[Word]:
     """Hold task distributions, and models on the inputs of some, to their contracts; counts how the clauses ended."""
     words: Counter[Word] = Counter()
     for name in tasks:
         table.begin(f"task {name}{CONTRACT}", TASKS.get(name).kind)
-        words += _show(f"task {name}", _comply_tasks(name, data_dir), table)
-    tried = distinct_inputs(inputs, data_dir) if models else {}
+        words += _show(f"task {name}", _comply_tasks(name, data_dir, choices), table)
+    tried = distinct_inputs(inputs, data_dir, choices) if models else {}
     for name, task in product(models, tried):
         table.begin(f"model {name}{CONTRACT}", task)
         words += _show(f"model {name}", _comply_model(name, task, tried), table)

@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -234,9 +234,8 @@ def _product(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         for value in values:
             check(key, value)
     for axis in DISTRIBUTION[1:]:
-        if axis in axes and not any(axis in TASKS.get(task).axes for task in axes["task"]):
-            takers = ", ".join(name for name, source in TASKS if axis in source.axes)
-            raise UserError(f"axis '{axis}' is for the tasks {takers}, not for {', '.join(axes['task'])}")
+        if axis in axes:
+            check_takers(axis, axes["task"])
     for point in itertools.product(*axes.values()):
         yield dict(zip(axes, point, strict=True))
 
@@ -258,6 +257,13 @@ def check(axis: str, value: Any) -> None:
         raise UserError(f"axis '{axis}' takes whole numbers up to {LARGEST_WHOLE:,}, not {quoted(value)}")
     elif takes := declared.fault(value):
         raise UserError(f"axis '{axis}' takes {takes}, not {quoted(value)}")
+
+
+def check_takers(axis: str, tasks: Sequence[str]) -> None:
+    """Raise `UserError` unless one of the tasks takes an axis that says which data it is built on."""
+    if not any(axis in TASKS.get(task).axes for task in tasks):
+        takers = ", ".join(name for name, source in TASKS if axis in source.axes)
+        raise UserError(f"axis '{axis}' is for the tasks {takers}, not for {', '.join(tasks)}")
 
 
 def _named(value: Any) -> str:

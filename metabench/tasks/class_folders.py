@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from metabench.errors import UserError
+from metabench.errors import UserError, unknown
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.decoding import decoded
 from metabench.tasks.episodes import ImageSetTasks
@@ -24,7 +24,13 @@ def build(
         )
     check_rule(split)
     base = Path(os.environ.get("METABENCH_SOURCES") or Path.cwd())
-    listing = listed(base / Path(path).expanduser(), is_grouped(split))
+    folder = base / Path(path).expanduser()
+    if not folder.is_dir():
+        beside = folder.parent
+        raise unknown(
+            "folder", path, [each.name for each in beside.iterdir() if each.is_dir()] if beside.is_dir() else ()
+        )
+    listing = listed(folder, is_grouped(split))
     splits, how = split_by(split, listing, base)
     images, details = decoded(listing, image_size)
     return ImageSetTasks(images, splits, shape, {"split_by": how, **details})

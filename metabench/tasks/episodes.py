@@ -1,5 +1,6 @@
 """N-way K-shot classification of the images of a set: any size, grey or colour, any number of images of each class."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,11 @@ from metabench.tasks.image_set import ImageSet
 from metabench.tensors import Batch, Task
 
 PIXELS = "float in [0, 1], not standardised"
+KEPT_SHARE = 0.25
+"""Share of a GPU's memory up to which a set lies on it as a whole. Of a larger one, each meta-batch is copied there."""
+ALWAYS_KEPT = 1 << 30
+"""Bytes of a set that lies on the device whatever it is: to ask for its memory takes a CUDA context."""
+CLASS_BYTES = 8
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
@@ -79,7 +85,7 @@ class ImageSetTasks(DeviceTasks):
 
     def draw(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Drawn:
         """Which images and which classes, int64, flat: the rows of the support sets, those of the query sets, and
-        `Task.classes`.
+        `Task.classes`. Of a set that is too large for the device, all of it as bytes, with pixels in place of rows.
 
         Drawn without replacement: classes within a task, in random order, and images within a class. The time that it
         takes does not depend on how many images a class has.
@@ -95,7 +101,11 @@ class ImageSetTasks(DeviceTasks):
         chosen = pool[places]  # (tasks, ways)
         images = _distinct(self.images.counts[chosen], uniform).gather(1, order)
         rows = self.images.by_class[self.images.starts[chosen][:, None] + images]  # (tasks, images, ways)
-        return torch.cat([part.reshape(-1) for part in (rows[:, :shots], rows[:, shots:], places)])
+        drawn = torch.cat([rows[:, :shots].reshape(-1), rows[:, shots:].reshape(-1)])
+        if self.streamed:
+            drawn = self.images.on(drawn.device).index_select(0, drawn).view(-1)
+            return torch.cat([drawn, places.reshape(-1).view(torch.uint8)])
+        return torch.cat([drawn, places.reshape(-1)])
 
     def make(self, drawn: Drawn, like: Tensor) -> Task:
         """x (tasks, examples, channels, height, width) in [0, 1]; y int64 (tasks, examples), shot-major.
@@ -103,9 +113,15 @@ class ImageSetTasks(DeviceTasks):
         The images lie on the device from the first call on.
         """
         ways, support, query = self.shape.ways, self.shape.ways * self.shape.shots, self.shape.ways * self.shape.query
-        tasks = len(drawn) // (support + query + ways)
-        rows, classes = torch.split(drawn, [tasks * (support + query), tasks * ways])
-        pixels = self.images.on(drawn.device).index_select(0, rows)
+        if drawn.dtype == torch.uint8:
+            numbers = math.prod(self.input_shape)
+            tasks = len(drawn) // ((support + query) * numbers + ways * CLASS_BYTES)
+            pixels = drawn[: tasks * (support + query) * numbers].view(-1, numbers)
+            classes = drawn[pixels.numel() :].clone().view(torch.int64)  # a copy lies where whole numbers may lie
+        else:
+            tasks = len(drawn) // (support + query + ways)
+            rows, classes = torch.split(drawn, [tasks * (support + query), tasks * ways])
+            pixels = self.images.on(drawn.device).index_select(0, rows)
         x = pixels.to(torch.float32).div_(255).to(like.dtype)
         y = torch.arange(ways, device=drawn.device).repeat(tasks * (support + query) // ways)
 
@@ -114,6 +130,15 @@ class ImageSetTasks(DeviceTasks):
             return Batch(x[part].view(tasks, examples, *self.input_shape), y[part].view(tasks, examples))
 
         return Task(batch(0, support), batch(tasks * support, query), classes.view(tasks, ways))
+
+    @cached_property
+    def streamed(self) -> bool:
+        """Whether the set is too large for a GPU that is there, so that meta-batches of pixels are copied to it."""
+        size = self.images.images.nbytes
+        if size <= ALWAYS_KEPT or not torch.cuda.is_available():
+            return False
+        devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        return size > KEPT_SHARE * min(device.total_memory for device in devices)
 
     @cached_property
     def _faults(self) -> dict[Split, str]:
