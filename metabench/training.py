@@ -19,7 +19,10 @@ from metabench.tasks.base import Split, TaskDistribution
 from metabench.tasks.stream import sampled
 from metabench.tensors import Batch, Params, Task, task_at
 
-EVALUATION_CHUNK = 50  # tasks sampled at once: bounds memory, whatever the number of tasks
+EVALUATION_CHUNK = 50
+"""Most tasks that are sampled at once: this bounds memory, whatever the number of tasks."""
+CHUNK_NUMBERS = 64 << 20
+"""Most numbers of tasks that are sampled at once: 50 tasks of 5 classes and 16 colour images of 84x84 have more."""
 
 
 STAGES = 100
@@ -100,9 +103,10 @@ def evaluate(
     algorithm = replace(algorithm, inner_steps=steps, autodiff=TAPE, first_order=False, checkpoint=False)
     like = next(iter(meta.values()))
     one_query = batch_norm == "one-query"
-    rows = []
-    for done in range(0, tasks, EVALUATION_CHUNK):
-        episodes = sampled(distribution, split, min(EVALUATION_CHUNK, tasks - done), generator, like)
+    rows: list[Tensor] = []
+    at_once = _at_once(distribution, split)
+    while len(rows) < tasks:
+        episodes = sampled(distribution, split, min(at_once, tasks - len(rows)), generator, like)
         for i in range(episodes.support.x.shape[0]):
             task = task_at(episodes, i)
             with torch.no_grad():
@@ -110,6 +114,12 @@ def evaluate(
                 shown = points if every_step else iter([last(points)])
                 rows.append(_scores(algorithm, shown, task, one_query, population or {}))
     return torch.stack(rows).cpu()
+
+
+def _at_once(distribution: TaskDistribution, split: Split) -> int:
+    """How many tasks are sampled at once; one is sampled to see how large they are."""
+    (x, _), (query, _), _ = distribution.sample(split, 1, torch.Generator().manual_seed(0))
+    return max(1, min(EVALUATION_CHUNK, CHUNK_NUMBERS // (x.numel() + query.numel())))
 
 
 def _scores(algorithm: Algorithm, points: Iterator[Params], task: Task, one_query: bool, population: Params) -> Tensor:

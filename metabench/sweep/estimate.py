@@ -90,7 +90,7 @@ def expected(cell: Cell, settings: Settings) -> Expected:
         fixed += TIMING * budget
         work += max(0.0, min(FEWEST * step, MOST * budget + step) - TIMING * budget)
     if "quality" in cell.measure:
-        tasks = cell.eval_tasks + (settings.curve_points + 1) * VALIDATION_TASKS
+        tasks = cell.eval_tasks + (settings.curve_points + 1) * min(VALIDATION_TASKS, cell.eval_tasks)
         work += cell.iterations * step + tasks * evaluation_seconds(cell)
     return Expected(fixed, work)
 
@@ -151,7 +151,11 @@ def _of_example(size: NetworkSize, speed: Speed, threads: int) -> float:
 
 
 def _size(cell: Cell) -> NetworkSize:
-    return network_size(cell.model, cell.task, cell.train_ways) or UNKNOWN
+    return _known_size(cell) or UNKNOWN
+
+
+def _known_size(cell: Cell) -> NetworkSize | None:
+    return network_size(cell.model, cell.task, cell.train_ways, tuple(cell.data.items()))
 
 
 def _speed(cell: Cell) -> Speed:
@@ -159,7 +163,7 @@ def _speed(cell: Cell) -> Speed:
 
 
 def _head_alone(cell: Cell) -> bool:
-    return adapts_head_alone(cell.algorithm, cell.model, cell.task, cell.train_ways)
+    return adapts_head_alone(cell.algorithm, cell.model, cell.task, cell.train_ways, tuple(cell.data.items()))
 
 
 def memory_bytes(cell: Cell) -> float | None:
@@ -167,7 +171,7 @@ def memory_bytes(cell: Cell) -> float | None:
 
     That is where the network's size is not known, and where nobody says whether the engine holds all tasks at once.
     """
-    size = network_size(cell.model, cell.task, cell.train_ways)
+    size = _known_size(cell)
     at_once = ENGINES.get(cell.engine).concurrent_tasks
     if size is None or at_once is None:
         return None

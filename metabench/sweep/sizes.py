@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from metabench.tasks.packed import SIDE
 Shape = tuple[int, ...]
 INPUTS: dict[str, Shape] = {"sinusoid": (1,), "omniglot": (1, SIDE, SIDE), "glyphs": (1, SIDE, SIDE)}
 """Shapes of an example of the task distributions of the suite, which are known before the data is at hand."""
+Data: TypeAlias = tuple[tuple[str, Any], ...]
+"""Values of axes that say which data a task is built on."""
 PRODUCTS = ("linear", "matmul", "__matmul__", "mm", "bmm")
 EXAMPLES = 2  # a batch of one could not be normalised
 
@@ -35,9 +37,9 @@ class NetworkSize:
 
 
 @cache
-def network_size(model: str, task: str, ways: int) -> NetworkSize | None:
-    """The size of a model on a task of the suite; None for another task, and for a model that cannot be looked at."""
-    shape = INPUTS.get(task)
+def network_size(model: str, task: str, ways: int, data: Data = ()) -> NetworkSize | None:
+    """The size of a model on a task; None where the inputs of the task are not known, or the model cannot be tried."""
+    shape = _input_shape(task, data)
     if shape is None:
         return None
     try:
@@ -51,9 +53,9 @@ def network_size(model: str, task: str, ways: int) -> NetworkSize | None:
 
 
 @cache
-def adapts_head_alone(algorithm: str, model: str, task: str, ways: int) -> bool:
+def adapts_head_alone(algorithm: str, model: str, task: str, ways: int, data: Data = ()) -> bool:
     """Whether the inner loop moves the head of the network and leaves its body; False where that cannot be known."""
-    shape = INPUTS.get(task)
+    shape = _input_shape(task, data)
     try:
         network = MODELS.get(model)(shape or (), ways)
         learner = Learner(network, TASKS.get(task).kind)
@@ -61,6 +63,12 @@ def adapts_head_alone(algorithm: str, model: str, task: str, ways: int) -> bool:
         return bool(made.adapted_names(made.init(torch.Generator())) <= network.head_names) and made.order != "none"
     except Exception:  # as above
         return False
+
+
+@cache
+def _input_shape(task: str, data: Data) -> Shape | None:
+    peek = TASKS.get(task).peek if task in TASKS else None
+    return INPUTS.get(task) or (peek(**dict(data)) if peek else None)
 
 
 class _Forward(TorchFunctionMode):

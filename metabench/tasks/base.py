@@ -159,6 +159,9 @@ class TaskSource:
     """Axes of a cell beside the shape of a task that `build` takes, each with a default: `path`, `split`,
     `image_size`."""
 
+    peek: Callable[..., tuple[int, ...]] | None = None
+    """The likely shape of an input, at once and from the same axes; None where nobody can tell before it is built."""
+
     def on(self, shape: EpisodeShape, data_dir: Path | None, choices: Mapping[str, Any]) -> TaskDistribution:
         """The task distribution on the data that are chosen; raises what `build` raises."""
         return self.build(shape, data_dir, **{axis: value for axis, value in choices.items() if axis in self.axes})

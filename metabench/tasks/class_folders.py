@@ -5,7 +5,7 @@ from pathlib import Path
 
 from metabench.errors import UserError, unknown
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
-from metabench.tasks.decoding import decoded
+from metabench.tasks.decoding import decoded, first_shape
 from metabench.tasks.episodes import ImageSetTasks
 from metabench.tasks.listing import listed
 from metabench.tasks.splitting import check_rule, is_grouped, split_by
@@ -17,23 +17,34 @@ def build(
     shape: EpisodeShape, data_dir: Path | None, path: str = "", split: str = "classes", image_size: int = 0
 ) -> ImageSetTasks:
     """Episodes of the images in the class folders of `path`; `data_dir` is not used."""
+    check_rule(split)
+    listing = listed(_folder(path), is_grouped(split))
+    splits, how = split_by(split, listing, _base())
+    images, details = decoded(listing, image_size)
+    return ImageSetTasks(images, splits, shape, {"split_by": how, **details})
+
+
+def peek(path: str = "", split: str = "classes", image_size: int = 0) -> tuple[int, int, int]:
+    """The shape of an image by the first one alone: of others, its size or its colours may differ."""
+    return first_shape(listed(_folder(path), is_grouped(split)), image_size)
+
+
+def _base() -> Path:
+    """The folder that paths of a sweep start from."""
+    return Path(os.environ.get("METABENCH_SOURCES") or Path.cwd())
+
+
+def _folder(path: str) -> Path:
     if not path:
         raise UserError(
             f"task '{NAME}' needs a path, the folder that holds a folder of images for each class: "
             'path = "birds" in a sweep, or --path birds'
         )
-    check_rule(split)
-    base = Path(os.environ.get("METABENCH_SOURCES") or Path.cwd())
-    folder = base / Path(path).expanduser()
+    folder = _base() / Path(path).expanduser()
     if not folder.is_dir():
-        beside = folder.parent
-        raise unknown(
-            "folder", path, [each.name for each in beside.iterdir() if each.is_dir()] if beside.is_dir() else ()
-        )
-    listing = listed(folder, is_grouped(split))
-    splits, how = split_by(split, listing, base)
-    images, details = decoded(listing, image_size)
-    return ImageSetTasks(images, splits, shape, {"split_by": how, **details})
+        beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
+        raise unknown("folder", path, [each.name for each in beside if each.is_dir()])
+    return folder
 
 
-TASKS.register(NAME)(TaskSource("classification", build, axes=("path", "split", "image_size")))
+TASKS.register(NAME)(TaskSource("classification", build, axes=("path", "split", "image_size"), peek=peek))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
-from metabench.errors import UserError
+from metabench.errors import UserError, in_short
 from metabench.files import MEBIBYTE, make_cache_dir, replace_file, replacing, writing
 from metabench.machine.cores import available_cores
 from metabench.tasks.image_set import ImageSet, Pixels, image_set
@@ -82,6 +82,16 @@ def decoded(listing: Listing, image_size: int = 0) -> tuple[ImageSet, dict[str, 
     if found.kept.grey_made_colour:
         details["grey images in three channels"] = str(found.kept.grey_made_colour)
     return _set(found), details
+
+
+def first_shape(listing: Listing, image_size: int = 0) -> tuple[int, int, int]:
+    """Channels, height and width of the first image, whatever the others are."""
+
+    def shape(opened: Opened) -> tuple[int, int, int]:
+        width, height = (image_size, image_size) if image_size else opened.image.size
+        return 1 if opened.image.mode in GREY else 3, height, width
+
+    return _opened(listing, listing.files[0], shape)
 
 
 @lru_cache(maxsize=2)
@@ -206,31 +216,36 @@ class Opened:
 
 def _of_each(listing: Listing, use: Callable[[Opened], T]) -> Iterator[list[T]]:
     """What `use` gives for each image, some at once, on several threads: Pillow decodes without Python's lock."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     Image.init()  # all types of files, whatever thread asks first
 
-    def used(name: str) -> T:
-        try:
-            content = (listing.folder / name).read_bytes()
-            with Image.open(io.BytesIO(content)) as image:
-                if image.mode not in (*GREY, *COLOUR):
-                    raise UserError(
-                        f"'{listing.shown(name)}' has more than 8 bits a channel (mode {image.mode}): save it with 8"
-                    )
-                return use(Opened(content, image))
-        except UserError:
-            raise
-        except Exception as error:  # of a file that is damaged, Pillow may raise anything
-            unknown = isinstance(error, UnidentifiedImageError)
-            reason = "it is none, or of a type that Pillow does not read" if unknown else str(error)
-            raise UserError(
-                f"'{listing.shown(name)}' cannot be read as an image ({reason}): replace it, or take it out"
-            ) from error
-
     with ThreadPoolExecutor(available_cores()) as threads:
         for first in range(0, len(listing.files), AT_ONCE):
-            yield list(threads.map(used, listing.files[first : first + AT_ONCE]))
+            names = listing.files[first : first + AT_ONCE]
+            yield list(threads.map(lambda name: _opened(listing, name, use), names))
+
+
+def _opened(listing: Listing, name: str, use: Callable[[Opened], T]) -> T:
+    """What `use` gives for an image file; raises `UserError` for whatever Pillow does not read."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        content = (listing.folder / name).read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in (*GREY, *COLOUR):
+                raise UserError(
+                    f"'{listing.shown(name)}' has more than 8 bits a channel (mode {image.mode}): save it with 8"
+                )
+            return use(Opened(content, image))
+    except UserError:
+        raise
+    except Exception as error:  # of a file that is damaged, Pillow may raise anything
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it is none, or of a type that Pillow does not read" if unknown else in_short(error)
+        raise UserError(
+            f"'{listing.shown(name)}' cannot be read as an image ({reason}): replace it, or take it out"
+        ) from error
 
 
 def _array(opened: Opened, mode: str, size: tuple[int, int]) -> Pixels:

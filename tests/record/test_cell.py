@@ -70,3 +70,17 @@ def test_json_and_back(cell):
 
 def test_measures_are_united_in_order(cell):
     assert cell.with_measures_of(replace(cell, measure=("quality", "time"))).measure == ("time", "quality")
+
+
+def test_a_cell_on_no_data_of_a_users_own_is_what_it_was_before_there_could_be_any(cell):
+    axes = {"path", "split", "image_size"}
+    assert axes.isdisjoint(cell.to_json()) and cell.id == "bfb355f865a9c597" and cell.problem == "omniglot"
+    assert replace(cell, path="", split="classes", image_size=0).seed_for("train") == cell.seed_for("train")
+
+
+@pytest.mark.parametrize("change", [{"path": "birds"}, {"split": "groups"}, {"image_size": 84}])
+def test_other_data_are_another_cell_with_seeds_and_a_setting_of_its_own(cell, change):
+    other = replace(cell, **change)
+    assert Cell.from_json(other.to_json()) == other and other.id != cell.id
+    assert all(mine != its for mine, its in zip(seeds(other), seeds(cell), strict=True))
+    assert other.setting != cell.setting and other.data == change
