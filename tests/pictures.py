@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def write_pictures(
-    folder: Path, classes: int = 20, each: int = 6, side: int = 84, seed: int = 0, grouped: int = 0
+    folder: Path, classes: int = 30, each: int = 6, side: int = 84, seed: int = 0, grouped: int = 0
 ) -> Path:
     """A folder with a folder for each class, `class00` and on, of RGB PNGs; `grouped` into so many groups of classes.
 
