@@ -21,7 +21,19 @@ FLOORS = (
     ("models", "tasks"),
     ("statistics",),
     ("record", "machine"),
-    ("autodiff", "tensors", "registry", "sources", "importing", "files", "variables", "text", "errors", "version"),
+    (
+        "autodiff",
+        "tensors",
+        "registry",
+        "sources",
+        "importing",
+        "files",
+        "variables",
+        "text",
+        "errors",
+        "extras",
+        "version",
+    ),
 )
 """The rooms, top to bottom. A room imports from its own floor and from those below, never from those above."""
 WITHOUT_TORCH = ("record", "statistics", "report", "forecast")

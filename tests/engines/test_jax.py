@@ -15,12 +15,13 @@ from metabench.engines.base import ENGINES, Stepwise
 from metabench.engines.outer import Outer
 from metabench.engines.peers import jax as peer
 from metabench.errors import Unsupported
+from metabench.extras import INSTALL
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, cast
 from problems import SMOOTH, image_episodes, perturbed, points
 
-HOW = "pip install 'metabench[jax]'"
+HOW = INSTALL["jax"]
 needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason=f"no jax: {HOW}")
 LEARNERS = {
     "small": Learner(MLP(2, 1, 8, 1), "regression"),

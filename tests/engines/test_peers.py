@@ -12,20 +12,16 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.maml import MAML
 from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
-from metabench.engines.peers.learn2learn import INSTALL
 from metabench.engines.peers.module import Network, installed
 from metabench.engines.refusals import refusal
 from metabench.errors import Unsupported, in_short
+from metabench.extras import INSTALL
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, cast
 from problems import SMOOTH, image_episodes, perturbed
 
-HOW = {
-    "higher": "pip install 'metabench[higher]'",
-    "learn2learn": INSTALL,
-    "torchopt": "pip install 'metabench[torchopt]'",
-}
+HOW = {name: INSTALL[name] for name in ("higher", "learn2learn", "torchopt")}
 STEP = ("higher.optim", "DifferentiableOptimizer.step")
 ADAPT = ("learn2learn.algorithms", "MAML.adapt")
 PRIMITIVES = {
@@ -224,10 +220,11 @@ def test_a_library_that_is_not_installed(peer, monkeypatch):
 def test_a_library_that_misses_another(tmp_path, monkeypatch):
     (tmp_path / "half_installed.py").write_text("import a_module_that_there_is_not")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(INSTALL, "half_installed", "so")
     with pytest.raises(
         Unsupported, match="half_installed needs a_module_that_there_is_not, which is not installed: so"
     ):
-        installed("half_installed", "so")
+        installed("half_installed")
 
 
 def test_engines_name_the_library_that_does_the_work():

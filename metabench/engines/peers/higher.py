@@ -34,7 +34,7 @@ def build(algorithm: Algorithm) -> Step:
     refuse_others(algorithm, "higher", CARRIED, ("sgd", "momentum"))
     if algorithm.first_order and type(algorithm) is MetaSGD:
         raise Unsupported("higher keeps no graph for the rates where it keeps none for the inner gradients")
-    higher = installed("higher", "pip install 'metabench[higher]'")
+    higher = installed("higher")
     return step_of(algorithm, partial(_set_up, higher, algorithm))
 
 

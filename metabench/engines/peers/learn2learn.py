@@ -26,19 +26,12 @@ from metabench.engines.peers.module import (
 )
 from metabench.tensors import Params, Task
 
-INSTALL = (
-    "pip install 'metabench[learn2learn]', then pip install --no-deps --use-pep517 "
-    "--config-settings=--build-option=build_ext learn2learn==0.2.0"
-)
-"""The library's C files were written for Python 3.10 (learnables/learn2learn#413); asked for `build_ext`, its own
-set-up writes them anew. Dependencies are left out: those that its import does not need are large and old."""
-
 
 def build(algorithm: Algorithm) -> Step:
     """Tasks in turn, each on a clone of one `MAML` or `MetaSGD`."""
     refuse_others(algorithm, "learn2learn", CARRIED, ("sgd",))
     with redirect_stderr(StringIO()):  # gym, which it imports, has words for its own users
-        l2l = installed("learn2learn", INSTALL)
+        l2l = installed("learn2learn")
     return step_of(algorithm, partial(_set_up, l2l, algorithm))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from metabench.algorithms.meta_sgd import MetaSGD
 from metabench.algorithms.reptile import Reptile, minibatches
 from metabench.engines.base import Step, mean_over_tasks
 from metabench.errors import Unsupported
+from metabench.extras import INSTALL
 from metabench.tensors import Batch, Params, Task
 
 CARRIED = (MAML, FOMAML, Reptile, ANIL, MetaSGD)
@@ -153,8 +154,9 @@ def refuse_others(
         raise Unsupported(f"{library} has no inner optimiser that computes what {algorithm.inner_optimizer} does here")
 
 
-def installed(library: str, how: str) -> Any:
+def installed(library: Literal["higher", "jax", "learn2learn", "torchopt"]) -> Any:
     """The library's module, imported when an engine is first built; raises `Unsupported` saying how to install it."""
+    how = INSTALL[library]
     try:
         return importlib.import_module(library)
     except ModuleNotFoundError as error:

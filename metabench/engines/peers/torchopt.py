@@ -34,7 +34,7 @@ def build(algorithm: Algorithm) -> Step:
     if type(algorithm) is MetaSGD:
         raise Unsupported("torchopt has no primitive for Meta-SGD: its MetaSGD has one rate, which is not learned")
     refuse_others(algorithm, "torchopt", CARRIED, ("sgd", "momentum"))
-    torchopt = installed("torchopt", "pip install 'metabench[torchopt]'")
+    torchopt = installed("torchopt")
     return step_of(algorithm, partial(_stateful if differentiates(algorithm) else _functional, torchopt, algorithm))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metabench.errors import UserError, in_short
+from metabench.extras import INSTALL
 from metabench.machine.cores import available_cores
 from metabench.record.measurement import Measurement
 from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
@@ -16,7 +17,6 @@ from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Lost, Pool, Reply, reply_of, threads_of
 from metabench.sweep.jobs import Job
 
-INSTALL = "backend 'ray' needs Ray: install it with pip install 'metabench[ray]'"
 LOOK_S = 1.0
 """How often nodes are looked for."""
 
@@ -149,7 +149,7 @@ def _open(options: Options) -> Iterator[Backend]:
     try:
         import ray
     except ImportError:
-        raise UserError(INSTALL) from None
+        raise UserError(f"backend 'ray' needs Ray: install it with {INSTALL['ray']}") from None
     if ray.is_initialized():
         yield Ray(ray, options)
         return

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from metabench.errors import UserError, in_short
+from metabench.extras import INSTALL
 from metabench.files import read_text, replace_file
 from metabench.machine.cores import available_cores
 from metabench.record.measurement import Measurement
@@ -25,7 +26,6 @@ from metabench.sweep.backends.node import Node, task_of
 from metabench.sweep.backends.pool import Lost, Pool, Reply, reply_of, threads_of
 from metabench.sweep.jobs import Job
 
-INSTALL = "backend 'slurm' needs submitit: install it with pip install 'metabench[slurm]'"
 FOLDER = ".slurm"
 BEGUN, END = "begun", "end"
 LOOK_S = 0.2
@@ -231,7 +231,7 @@ def _open(options: Options) -> Iterator[Backend]:
     try:
         import submitit
     except ImportError:
-        raise UserError(INSTALL) from None
+        raise UserError(f"backend 'slurm' needs submitit: install it with {INSTALL['slurm']}") from None
     if options.executor == "slurm" and shutil.which("sbatch") is None:
         raise UserError("backend 'slurm' finds no sbatch here: run it on a machine that submits jobs")
     yield Slurm(submitit, options)

@@ -43,7 +43,7 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer, images: str) -> "Ite
         raise Unsupported(f"the inner optimiser {algorithm.inner_optimizer} is not written in JAX here: sgd is")
     if algorithm.checkpoint:
         raise Unsupported("with jax.checkpoint, XLA takes no less memory on a processor: use loop, vmap or compile")
-    installed("jax", "pip install 'metabench[jax]'")
+    installed("jax")
     from metabench.engines.peers.jax.functions import IMAGES, Functions
     from metabench.engines.peers.jax.iterations import Iterations
 
