@@ -13,7 +13,7 @@ from places import ROOT
 PACKAGE = ROOT / "metabench"
 FLOORS = (
     ("__main__",),
-    ("cli",),
+    ("cli", "pytest_plugin"),
     ("profile", "report", "forecast", "sweep"),
     ("correctness", "training", "measure"),
     ("engines",),

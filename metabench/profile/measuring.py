@@ -10,7 +10,7 @@ import torch
 from msgspec import to_builtins
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.correctness.gate import gate, refuse
+from metabench.correctness.gate import refuse
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported, UserError
 from metabench.machine.fingerprint import fingerprint, short_name
@@ -23,8 +23,10 @@ from metabench.profile.recording import Recording, recorded
 from metabench.profile.trace import Trace
 from metabench.record.cell import Cell
 from metabench.record.measurement import Launches, Peaks
+from metabench.sweep.proving import configured, proved
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, in_precision, initial_meta, measured_phases, training_tasks
+from metabench.sweep.workload import Workload, in_precision, measured_phases
+from metabench.tensors import Params
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,23 @@ class Profile:
 def cell_of(implementation: str, axes: Mapping[str, Any], cores: int) -> Cell:
     """The cell of `algorithm/engine` and some axes; raises `UserError` for what there is not."""
     algorithm, engine = implementation_parts(implementation)
-    if not engine:
-        raise UserError(f"an implementation is ALGORITHM/ENGINE, such as {algorithm or 'maml'}/vmap")
     grid = {**axes, "algorithm": algorithm, "engine": engine, "measure": ["time"]}
     (cell,) = parse_sweep("profile", {"grid": [grid]}, "", cores).cells
     return cell
 
 
 def implementation_parts(name: str) -> tuple[str, str]:
-    """Algorithm and engine of `algorithm/engine`, the latter empty where there is no slash.
+    """Algorithm and engine of `algorithm/engine`; raises `UserError` where one of them is missing.
 
     Names by path may have slashes of their own: `sub/mine.py:Mine/my.py:engine`.
     """
     parts = name.split("/")
     splits = [("/".join(parts[:at]), "/".join(parts[at:])) for at in range(1, len(parts))]
     whole = (split for split in splits if split[0] in ALGORITHMS or ":" in split[0])
-    return next(whole, splits[0] if splits else (name, ""))
+    algorithm, engine = next(whole, splits[0] if splits else (name, ""))
+    if not algorithm or not engine:
+        raise UserError(f"an implementation is ALGORITHM/ENGINE, such as {algorithm or 'maml'}/vmap")
+    return algorithm, engine
 
 
 def profiled(
@@ -88,17 +91,13 @@ def profiled(
 
     Raises `Unsupported`, `Incorrect`, `Diverged`, `UserError`.
     """
-    device = torch.device(cell.device)
-    torch.set_num_threads(cell.threads)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.precision == "tf32"
-    if cell.precision == "tf32" and device.type != "cuda":
-        raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
-    distribution = training_tasks(cell, data_dir)
-    workload = Workload(cell, distribution)
-    workload.check()
-    meta = initial_meta(cell, workload.algorithm)
-    for stage in workload.ends:
-        refuse(gate(stage, workload.build(stage), distribution, device).fault)
+    with configured(cell):
+        workload, meta, _ = proved(cell, data_dir)
+        return _profiled(workload, meta, seconds, peaks, asked or {})
+
+
+def _profiled(workload: Workload, meta: Params, seconds: float, peaks: bool, asked: Mapping[str, Any]) -> Profile:
+    cell, device = workload.cell, torch.device(workload.cell.device)
     refuse(workload.proof(meta).before(workload.repeatable(meta).iteration))
     crowding = watch()
     phases = measured_phases(workload, meta, PhaseBudget(seconds=seconds, most=4000))
@@ -110,7 +109,7 @@ def profiled(
     dtype = torch.bfloat16 if cell.precision == "bfloat16" else like.dtype
     return Profile(
         cell,
-        distribution.provenance.name,
+        workload.distribution.provenance.name,
         short_name(fingerprint(cell.threads)),
         divisible(workload.engine),
         workload.engine.foreign is not None,
@@ -122,7 +121,7 @@ def profiled(
         measure_peaks(cell.threads, dtype, device) if peaks else None,
         crowded,
         alternative_to(workload),
-        asked or {},
+        asked,
     )
 
 

@@ -77,7 +77,7 @@ def measure_cell(
     workload.check()
     for stage in workload.ends:
         result = gate(stage, workload.on_whole(stage), distribution, device, max(GATE_TASKS, cell.world_size))
-        record({"gate": _gate(result)})
+        record({"gate": gate_record(result)})
         refuse(result.fault)
     proof = workload.proof(meta)
     proof.prepare()
@@ -89,7 +89,7 @@ def measure_cell(
         record({"time": timed})
     else:
         refuse(proof.before(workload.repeatable(meta).iteration))
-    record({"gate": _gate(result, proof)})
+    record({"gate": gate_record(result, proof)})
     if "memory" in cell.measure:
         record({"phase": "memory"})
         record({"memory": _memory(workload, meta, unused)})
@@ -121,7 +121,8 @@ def _version(library: str) -> str:
         return library
 
 
-def _gate(result: Correctness, proof: TimedProof | None = None) -> Gate:
+def gate_record(result: Correctness, proof: TimedProof | None = None) -> Gate:
+    """What is kept of the proofs."""
     errors = _finite(result.engine_error), _finite(result.definition_error)
     timed = proof.worst if proof else None
     return Gate(

@@ -28,6 +28,7 @@ from metabench.profile.terminal import as_text
 from metabench.profile.trace import RANGE, Span
 from metabench.profile.write import write_profile
 from metabench.report.phases import phase_word
+from metabench.sweep import proving
 from metabench.sweep.workload import Workload
 from metabench.tasks.base import TASKS, EpisodeShape
 
@@ -189,7 +190,7 @@ def test_what_runs_as_one_piece_says_so(monkeypatch, found):
 
 
 def test_what_is_wrong_is_not_profiled(monkeypatch):
-    monkeypatch.setattr(measuring, "gate", lambda *_: Correctness(1.0, 0.0))
+    monkeypatch.setattr(proving, "gate", lambda *_: Correctness(1.0, 0.0))
     with pytest.raises(Incorrect, match="the engine's direction differs"):
         profiled(cell_of("maml/vmap", TINY, 1), None, 0.0, peaks=False)
     done = CliRunner().invoke(app, ["profile", "maml/vmap", "--threads", "1"])
