@@ -1,9 +1,11 @@
 """One meta-batch of tasks, from random numbers to tensors on the device: what training pays beside its steps."""
 
+import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from metabench.record.cell import Cell
+from metabench.sweep.proving import configured
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, train_shape
 from metabench.tasks.base import TASKS
@@ -21,11 +23,13 @@ def cells() -> dict[str, Cell]:
     return {f"{cell.task}-{cell.meta_batch}-tasks-{cell.query}-queries": cell for cell in sweep.cells}
 
 
+@pytest.mark.parametrize("cell", cells().values(), ids=cells())
 def test_sampling(benchmark: BenchmarkFixture, cell: Cell) -> None:
     distribution = TASKS.get(cell.task).build(train_shape(cell), None)
     benchmark.group = "sampling"
     benchmark.extra_info["cell"] = cell.to_json()
     benchmark.extra_info["data"] = distribution.provenance.content_hash
     sample = Workload(cell, distribution).sampler(torch.zeros((), device=cell.device))
-    sample()
-    benchmark(sample)
+    with configured(cell):
+        sample()
+        benchmark(sample)
