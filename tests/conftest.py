@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
+from installed import Installed, install, once
+
 HERE = Path(__file__).parent
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # by itself torch takes no more than there are cores
@@ -35,6 +37,13 @@ def plugin() -> Path:
     It is laid out as pip would install it, so that no test has to build and install a package.
     """
     return HERE / "plugin"
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel of this checkout, in an environment that does not see the checkout; made once for all processes."""
+    base = tmp_path_factory.getbasetemp()
+    return once((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed", install)
 
 
 @pytest.fixture
