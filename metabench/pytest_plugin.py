@@ -98,11 +98,12 @@ class MetaIteration:
         from metabench.machine.cores import default_threads
         from metabench.sweep.spec import parse_sweep
 
+        _look_for_files(self.node.config)
         if self.called:
             raise UserError("a test times one configuration: use @pytest.mark.parametrize for several")
         self.called = True
         asked: dict[str, Any] = {}
-        for marker in reversed(list(self.node.iter_markers(NAME))):
+        for marker in _from_afar(self.node):
             asked |= _axes(marker.args, marker.kwargs)
         asked |= _axes((implementation,) if implementation else (), axes)
         if not {"algorithm", "engine", "task"} <= asked.keys():
@@ -114,6 +115,7 @@ class MetaIteration:
         import torch
         from msgspec import to_builtins
 
+        from metabench import sources
         from metabench.correctness.gate import refuse
         from metabench.errors import Unsupported
         from metabench.sweep.measuring import gate_record
@@ -138,6 +140,7 @@ class MetaIteration:
                 raise
         benchmark.extra_info["cell"] = cell.to_json()
         benchmark.extra_info["gate"] = to_builtins(gate_record(result, proof))
+        benchmark.extra_info["files"] = sources.digests()
         benchmark.extra_info["data"] = workload.distribution.provenance.content_hash
 
     def _warn_of_spinning(self, threads: int) -> None:
@@ -149,6 +152,29 @@ class MetaIteration:
                     "or import torch in no conftest.py"
                 )
             )
+
+
+def _from_afar(node: pytest.Item) -> list[pytest.Mark]:
+    """The markers of a test: those of its module, its class, its function, and of its parameters last."""
+    parameters = getattr(getattr(node, "callspec", None), "marks", [])
+    return [*reversed(list(node.iter_markers(NAME))), *(mark for mark in parameters if mark.name == NAME)]
+
+
+def _look_for_files(config: pytest.Config) -> None:
+    """Have names such as `mine.py:SignMAML` mean files in pytest's root folder, until the session ends."""
+    from metabench import sources
+
+    if sources.folder() != config.rootpath:
+        before = os.environ.get(sources.VARIABLE)
+        sources.use(config.rootpath)
+        config.add_cleanup(lambda: _set(sources.VARIABLE, before))
+
+
+def _set(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
 
 
 def _axes(names: Iterable[Any], axes: Mapping[str, Any]) -> dict[str, Any]:

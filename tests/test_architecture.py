@@ -20,20 +20,8 @@ FLOORS = (
     ("algorithms",),
     ("models", "tasks"),
     ("statistics",),
-    ("record", "machine"),
-    (
-        "autodiff",
-        "tensors",
-        "registry",
-        "sources",
-        "importing",
-        "files",
-        "variables",
-        "text",
-        "errors",
-        "extras",
-        "version",
-    ),
+    ("record", "machine", "extras"),
+    ("autodiff", "tensors", "registry", "sources", "importing", "files", "variables", "text", "errors", "version"),
 )
 """The rooms, top to bottom. A room imports from its own floor and from those below, never from those above."""
 WITHOUT_TORCH = ("record", "statistics", "report", "forecast")
