@@ -8,23 +8,21 @@ import os
 import platform
 import re
 import socket
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import import_module, metadata
-from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 import torch
 from msgspec import to_builtins
 
-import metabench
 from metabench.machine.cores import bounded_spinning, usable_cores
 from metabench.machine.groups import group_limit, quota_cores, read_plain
 from metabench.machine.load import LOOK_SECONDS, look_twice
-from metabench.record.environment import Code, Machine, MainMemory, Processor
+from metabench.machine.revision import revision
+from metabench.record.environment import Machine, MainMemory, Processor
 from metabench.record.reading import typed
 from metabench.text import counted
 
@@ -64,12 +62,6 @@ def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> Machine:
         "metabench": to_builtins(revision()),
     }
     return typed(found, Machine)
-
-
-def revision() -> Code:
-    """Which metabench this is: version, commit, and whether its sources differ from that."""
-    commit, dirty = _checkout(Path(__file__).resolve().parents[2])
-    return Code(metabench.__version__, commit, dirty)
 
 
 def short_name(machine: Machine) -> str:
@@ -245,25 +237,6 @@ def _publishable(value: str) -> str:
         return "(a path, hidden)"
     names = [name for name in (_try(getpass.getuser), _try(socket.gethostname)) if name]
     return "(hidden)" if any(re.search(rf"\b{re.escape(name)}\b", value) for name in names) else value
-
-
-def _checkout(root: Path) -> tuple[str | None, bool | None]:
-    """The git commit of metabench's own sources at `root`, and whether they differ from it; None if not a checkout."""
-
-    def git(*arguments: str) -> str | None:
-        # A hook's GIT_DIR would lead to another repository; status must not lock this one.
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        variables["GIT_OPTIONAL_LOCKS"] = "0"
-        command = ("git", "-C", str(root), *arguments)
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=variables, check=True)
-        except (OSError, subprocess.SubprocessError):  # no git, not ours, no commit yet
-            return None
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD") if (root / ".git").exists() else None
-    changes = git("status", "--porcelain", "--", "metabench", "pyproject.toml") if commit else None
-    return commit, None if changes is None else bool(changes)
 
 
 # --- reading what may not be there -----------------------------------------------------------------------------------

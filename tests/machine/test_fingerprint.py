@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
@@ -201,46 +200,3 @@ def test_without_nvml_torch_is_asked(monkeypatch: pytest.MonkeyPatch, visible: b
     gpus, cuda = machine._gpus()
     assert gpus == ([{"name": "AMD MI300X", "memory_bytes": 192 << 30}] if visible else [])
     assert cuda["driver"] is None
-
-
-# --- metabench's own sources -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A repository with one commit."""
-    root = tmp_path / "checkout"
-    (root / "metabench").mkdir(parents=True)
-    (root / "metabench" / "a.py").write_text("a = 1\n")
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=")
-    for command in (("init", "-q"), ("add", "."), (*identity, "commit", "-q", "-m", "first")):
-        try:
-            subprocess.run(["git", *command], cwd=root, check=True, capture_output=True)
-        except FileNotFoundError:
-            pytest.skip("no git here")
-    return root
-
-
-def test_the_commit_and_its_dirtiness_are_those_of_the_sources(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
-    commit = head.stdout.strip()
-    assert re.fullmatch("[0-9a-f]{40,64}", commit)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))
-    assert machine._checkout(checkout) == (commit, False)
-    (checkout / "results.csv").write_text("what a run writes does not change the sources")
-    assert machine._checkout(checkout) == (commit, False)
-    (checkout / "metabench" / "b.py").write_text("b = 1\n")
-    assert machine._checkout(checkout) == (commit, True)
-    (checkout / "metabench" / "b.py").unlink()
-    (checkout / "metabench" / "a.py").write_text("a = 2\n")
-    assert machine._checkout(checkout) == (commit, True)
-
-
-def test_what_is_no_checkout_has_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unknown = (None, None)
-    assert machine._checkout(checkout / "metabench") == unknown  # installed inside somebody else's repository
-    monkeypatch.setenv("PATH", str(checkout))
-    assert machine._checkout(checkout) == unknown  # no git

@@ -10,7 +10,8 @@ from typing import Protocol, TypeAlias
 from msgspec.structs import replace
 
 from metabench.errors import UserError
-from metabench.machine.fingerprint import revision, short_name
+from metabench.machine.fingerprint import short_name
+from metabench.machine.revision import revision
 from metabench.record.environment import Code, Environment
 from metabench.record.environment import Machine as Fingerprint
 from metabench.record.measurement import Measurement

@@ -7,7 +7,7 @@ from threading import Event
 from dispatch import sweep_of
 from listening import Silent
 from metabench.errors import UserError
-from metabench.machine.fingerprint import revision
+from metabench.machine.revision import revision
 from metabench.record.measurement import Measurement
 from metabench.sweep import jobs
 from metabench.sweep.backends.base import Work
