@@ -10,8 +10,7 @@ import torch
 from metabench.correctness.gate import Correctness, gate, refuse
 from metabench.errors import Unsupported
 from metabench.record.cell import Cell
-from metabench.sweep.workload import Workload, initial_meta, train_shape
-from metabench.tasks.base import TASKS
+from metabench.sweep.workload import Workload, initial_meta, training_tasks
 from metabench.tensors import Params
 
 
@@ -45,7 +44,7 @@ def proved(cell: Cell, data_dir: Path | None) -> Proved:
     """
     if cell.world_size > 1:
         raise Unsupported("several processes share no meta-batch here: measure world_size by metabench run")
-    distribution = TASKS.get(cell.task).build(train_shape(cell), data_dir)
+    distribution = training_tasks(cell, data_dir)
     workload = Workload(cell, distribution)
     workload.check()
     meta = initial_meta(cell, workload.algorithm)
