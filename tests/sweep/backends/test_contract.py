@@ -165,4 +165,4 @@ def test_a_task_of_slurm_that_is_killed_in_the_middle_costs_no_row_and_no_figure
         rows = run_on(backend, TEXT, tmp_path / "run", progress)
     assert findings(rows) == about(findings(locally))
     assert progress.begun == 3  # one cell began twice
-    assert any(text.startswith("a node was lost while it measured maml/loop") for text in progress.warnings)
+    assert any(text.startswith("a node was lost while it measured own.py:Own/loop") for text in progress.warnings)

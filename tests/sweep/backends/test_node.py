@@ -1,5 +1,6 @@
 """What a node answers: always JSON, whatever happens to a cell."""
 
+import json
 import os
 from pathlib import Path
 from threading import Event
@@ -48,6 +49,11 @@ def test_our_variables_travel_with_the_cell(monkeypatch):
     assert (seen["cell"], seen["number"], seen["settings"]) == (sweep.cells[0], 0, sweep.settings)
     assert seen["cache"] == "/there"
     assert isinstance(reply, Measurement) and reply.cell == sweep.cells[0]
+
+
+def test_a_node_looks_for_the_users_files_where_the_run_does(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(task())["variables"]["METABENCH_SOURCES"] == str(tmp_path)
 
 
 def test_a_node_without_room_is_lost_with_a_reason(monkeypatch):
