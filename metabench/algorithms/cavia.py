@@ -11,6 +11,7 @@ from torch import Tensor
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.presets import Preset, quick
+from metabench.errors import Unsupported
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
@@ -45,6 +46,14 @@ class CAVIA(Algorithm):
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 1.0, 1, 1, 25, 10, 6_000),
         "quick/omniglot": quick(1.0, 2, 3, 1_200),
     }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.learner.model.modulated:
+            raise Unsupported(
+                "the model names no layer that the context could modulate: CAVIA needs a normalisation with scale and "
+                "shift, or a layer with a bias, before the head"
+            )
 
     def init(self, generator: torch.Generator) -> Params:
         params = self.learner.model.init(generator)

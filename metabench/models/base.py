@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from metabench.errors import UserError
+from metabench.models.module import from_function, from_module
 from metabench.registry import Registry
 from metabench.tensors import Params
 
@@ -28,7 +30,10 @@ class Model(Protocol):
 
     @property
     def modulated(self) -> tuple[str, ...]:
-        """Names of the scale (if any) and shift of one hidden layer, of shape (units,), that a context can act on."""
+        """Names of the scale (if any) and shift of one hidden layer, of shape (units,), that a context can act on.
+
+        Empty where there is no such layer: CAVIA is then `Unsupported`.
+        """
         ...
 
     @property
@@ -59,6 +64,23 @@ class Model(Protocol):
 
 ModelFactory: TypeAlias = Callable[[tuple[int, ...], int], Model]
 """`(input_shape, outputs) -> Model`; raises `Unsupported` for an input it cannot take."""
+
+
+def accepted(found: object) -> ModelFactory:
+    """What a name by path stands for, as a model: a factory of models, a class of `nn.Module`, or a function of either.
+
+    Raises `UserError` for anything else.
+    """
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        return from_module(found)
+    if isinstance(found, nn.Module):
+        kind = type(found).__name__
+        raise UserError(f"a model is made anew for each seed, and this is one {kind}: name the class, or a function")
+    if not callable(found):
+        kind = type(found).__name__
+        raise UserError(f"a model is a class of nn.Module, or a function that gives one, and not a {kind}")
+    return cast(ModelFactory, from_function(found))
+
 
 MODELS: Registry[ModelFactory] = Registry("model", "metabench.models")
 
