@@ -15,6 +15,8 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import recording_into, replaying
 from metabench.engines import loop
 from metabench.engines.base import Step
+from metabench.engines.inexact import known_faults
+from metabench.engines.refusals import WRAP
 from metabench.errors import Diverged, Incorrect, Unsupported
 from metabench.tasks.base import TaskDistribution
 from metabench.tasks.stream import sampled
@@ -66,6 +68,8 @@ class Correctness:
     """Largest error of the metrics that the engine reports, against `loop`."""
     cause: Fault | None = None
     """What makes the errors mean nothing: a loss that is not finite, or random numbers."""
+    known: tuple[str, str] = ("", "")
+    """What of the network torch is known to differentiate wrongly: on `loop`, and under vmap."""
 
     @property
     def passed(self) -> bool:
@@ -84,22 +88,18 @@ class Correctness:
 
     @property
     def _errors(self) -> str:
+        on_loop, under_vmap = self.known
         faults = []
         if not self.definition_error <= DEFINITION_TOLERANCE:
-            faults.append(
-                "the direction of loop differs from finite differences of the algorithm's definition by "
-                f"{self.definition_error:.1e} (allowed {DEFINITION_TOLERANCE:.0e})"
-            )
+            words = "the direction of loop differs from finite differences of the algorithm's definition by"
+            faults += [f"{words} {self.definition_error:.1e} (allowed {DEFINITION_TOLERANCE:.0e})", on_loop]
         if not self.engine_error <= ENGINE_TOLERANCE:
-            faults.append(
-                f"the engine's direction differs from loop by {self.engine_error:.1e} (allowed {ENGINE_TOLERANCE:.0e})"
-            )
+            words = "the engine's direction differs from loop by"
+            faults += [f"{words} {self.engine_error:.1e} (allowed {ENGINE_TOLERANCE:.0e})", under_vmap]
         elif not self.loss_error <= LOSS_TOLERANCE:
-            faults.append(
-                f"the engine's direction is right, and the loss that it reports differs from loop by "
-                f"{self.loss_error:.1e} (allowed {LOSS_TOLERANCE:.0e})"
-            )
-        return "; ".join(faults)
+            words = "the engine's direction is right, and the loss that it reports differs from loop by"
+            faults.append(f"{words} {self.loss_error:.1e} (allowed {LOSS_TOLERANCE:.0e})")
+        return "; ".join(filter(None, faults))
 
 
 def refuse(fault: Fault | None) -> None:
@@ -121,7 +121,7 @@ def not_finite(algorithm: Algorithm, where: str) -> Fault:
 RANDOM = Fault(
     "unsupported",
     "two equal calls of loop give different directions: the model, the loss or the algorithm draws random numbers "
-    "(dropout, for one), so that no engine can be held to another; switch that off",
+    f"(dropout, for one), so that no engine can be held to another: switch that off, or {WRAP}, which does so",
 )
 
 
@@ -153,11 +153,12 @@ def _gate_at(
         return Correctness(float("nan"), float("nan"), float("nan"), cause)
     direction, metrics = step(meta, episodes)
     errors = [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in metrics]
-    return Correctness(
+    found = Correctness(
         relative_error(direction, truth),
         definition_error(algorithm, meta, episodes, truth, generator),
         max(errors, key=_nan_last, default=0.0),
     )
+    return found if found.passed else replace(found, known=known_faults(algorithm, meta, task_at(episodes, 0)))
 
 
 def _cause(algorithm: Algorithm, meta: Params, episodes: Task, truth: Params) -> Fault | None:

@@ -12,6 +12,10 @@ from typing import NamedTuple
 LOOP = "use loop"
 OUT_OF_PLACE = f"write it without in-place operations, or {LOOP}"
 DEPENDS = f"use torch.where, or {LOOP}"
+WRAP = "wrap the nn.Module by metabench.from_module"
+RECURRENT = re.compile(r"(?:^|[._:])(?:lstm|gru|rnn)", re.IGNORECASE)
+STEPWISE = f"{LOOP}, or {WRAP}, which computes it step by step"
+"""What helps where an operation stands for a whole sequence."""
 
 
 class Refusal(NamedTuple):
@@ -28,10 +32,10 @@ REFUSALS = (
     Refusal(
         r"vmap: called random operation",
         "{engine} draws no random numbers inside the network",
-        "leave out dropout and noise: a direction must be the same in every call",
+        f"leave out dropout and noise (a direction must be the same in every call), or {WRAP}, where dropout is off",
     ),
     Refusal(
-        r"[Bb]atching rule not implemented for (?P<op>aten::\w+(?:\.\w+)?)",
+        r"(?:[Bb]atching rule not implemented for|vmap: we do not yet support) (?P<op>aten::\w+(?:\.\w+)?)",
         "{engine} has no batching rule for {op}",
         LOOP,
     ),
@@ -65,12 +69,12 @@ REFUSALS = (
         r"in-place operation \((?P<op>aten::[\w.]+)\) that would mutate a captured Tensor|"
         r"running_mean or running_var, which will be updated in place, were not batched",
         "{engine} cannot update a tensor that the network keeps, such as running statistics",
-        f"normalise by the batch alone (track_running_stats=False), or {LOOP}",
+        f"normalise by the batch alone (track_running_stats=False), {WRAP}, which does so, or {LOOP}",
     ),
     Refusal(
         r"derivative for '?(?P<op>(?:aten::)?[\w.]*(?:scaled_dot_product|attention)\w*)'? is not implemented",
         "torch has no second derivative of {op}",
-        "compute attention under sdpa_kernel(SDPBackend.MATH), or use an algorithm of first order",
+        f"compute it under sdpa_kernel(SDPBackend.MATH), {WRAP}, which does so, or use an algorithm of first order",
     ),
     Refusal(
         r"derivative for '?(?P<op>(?:aten::)?[\w.]+)'? is not implemented",
@@ -81,7 +85,7 @@ REFUSALS = (
         r"mixed dtype|expected scalar type|(?:have|share) the same d(?:ata)?type|"
         r"type \(\w+\) and \w+ type \(\w+\) should",
         "a tensor of the network stays in one precision, and its parameters come in others (the gate takes float64)",
-        "give buffers and constants the dtype of the input",
+        f"give buffers and constants the dtype of the input, or {WRAP}, which does so",
     ),
     Refusal(
         r"[Cc]annot access data pointer of Tensor|[.]numpy\(\) is not supported|Can't call numpy\(\)",
@@ -129,6 +133,7 @@ def _refusal(error: BaseException, engine: str) -> str | None:
     for pattern, says, remedy in REFUSALS:
         if found := re.search(pattern, message):
             operation = found.groupdict().get("op") or _called(error)
+            remedy = STEPWISE if RECURRENT.search(operation) else remedy
             return f"{says.format(engine=engine, op=operation)}: {remedy}"
     return None
 
