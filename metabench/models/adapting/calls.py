@@ -28,11 +28,11 @@ ALPHA = -1.7580993408473766
 
 
 class Exact(TorchFunctionMode):
-    """Mode that calls functions in another form; `found` is what of a module needs it.
+    """Mode that calls functions in another form.
 
     Without `masks`, dropout is off. With them, a call of dropout multiplies by the mask of its place among the calls,
-    the same for all examples. `drawing` is for the first call, which puts them there: only
-    outside of vmap can random numbers be drawn.
+    the same for all examples. `drawing` is for the first call, which puts them there: random numbers can be drawn
+    outside of vmap alone.
     """
 
     def __init__(self, masks: Params | None = None, drawing: bool = False) -> None:
