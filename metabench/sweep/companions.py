@@ -10,7 +10,9 @@ from typing import Any
 
 import metabench
 
-START = "import gc; gc.disable(); from metabench.sweep.worker import main; gc.freeze(); gc.enable(); main()"
+WORKER = "metabench.sweep.worker"
+"""The module of a cell's process."""
+START = "import gc; gc.disable(); from {} import main; gc.freeze(); gc.enable(); main()"
 """The collector would look through what comes with torch, and stays, again and again: a sixth of the start, and an
 eighth of a second before each timing."""
 HOME = Path(metabench.__file__).parent.parent
@@ -51,10 +53,13 @@ class Companions:
         return self.failure()
 
 
-def worker_command(job: Path, result: Path, number: int = 0, address: str = "") -> list[str]:
-    """What starts process `number` of a cell, to meet the others at `address`; without one it starts them itself."""
+def worker_command(job: Path, result: Path, number: int = 0, address: str = "", worker: str = WORKER) -> list[str]:
+    """What starts process `number` of a cell, to meet the others at `address`; without one it starts them itself.
+
+    `worker` is the module whose `main` it runs.
+    """
     which = [str(number), address] if address else []
-    return [*python(START), str(job), str(result), *which]
+    return [*python(START.format(worker)), str(job), str(result), *which]
 
 
 def python(code: str) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 from metabench.errors import UserError
 from metabench.machine.cores import bounded_spinning
@@ -20,7 +20,7 @@ from metabench.machine.limits import ran_out
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement, Status
 from metabench.record.reading import measurement_of
-from metabench.sweep.companions import worker_command
+from metabench.sweep.companions import WORKER, worker_command
 from metabench.sweep.servers import POLL_S, Lend
 from metabench.sweep.spec import Settings
 
@@ -50,27 +50,57 @@ def run_cell(
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     begin = time.perf_counter()
     job = {"cell": cell.to_json(), "settings": asdict(settings), "data_dir": str(data_dir) if data_dir else None}
+    forks = lend if cell.device == "cpu" and cell.world_size == 1 and not code else None
+    ended = run_job(job, worker_environment(cell.threads, code), settings.time_limit_s, forks, stop, code, meeting)
+    status, reason = ended.outcome(settings.time_limit_s)
+    row = {"id": cell.id, "round": round_number, "status": status, "reason": reason, "cell": cell.to_json()}
+    row |= {"started": started, "seconds": time.perf_counter() - begin}
+    row["phase"] = "" if status == "ok" else ended.result.get("phase", "start")
+    return _kept({part: value for part, value in ended.result.items() if value is not None and part not in row}, row)
+
+
+class Ended(NamedTuple):
+    """What is left of a process: its exit code, or None after the time limit; its last words; what it has found."""
+
+    code: int | None
+    messages: str
+    result: dict[str, Any]
+
+    def outcome(self, limit: float) -> tuple[Status, str]:
+        """The status that the end of the process gives to what it measured, and the reason."""
+        return _outcome(self.code, self.messages, self.result, limit)
+
+
+def run_job(
+    job: Mapping[str, Any],
+    variables: Mapping[str, str],
+    limit: float,
+    lend: Lend | None = None,
+    stop: Event | None = None,
+    code: Path | None = None,
+    meeting: str = "",
+    worker: str = WORKER,
+) -> Ended:
+    """Run `main` of the module `worker` on a job, in a process of its own, for at most `limit` seconds.
+
+    Raises as `run_cell` does.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix="metabench-") as name:
             folder = Path(name)
             (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-            variables = worker_environment(cell.threads, code)
-            if lend and cell.device == "cpu" and cell.world_size == 1 and not code:
+            if lend:
                 with lend(variables) as server:
-                    exit_code = server.run(folder, settings.time_limit_s, stop)
+                    exit_code = server.run(folder, limit, stop, worker)
             else:
-                command = worker_command(folder / "job.json", folder / "result.json", 0, meeting)
-                exit_code = _execute(command, folder, variables, code, settings.time_limit_s, stop)
+                command = worker_command(folder / "job.json", folder / "result.json", 0, meeting, worker)
+                exit_code = _execute(command, folder, variables, code, limit, stop)
             messages = _last_messages(folder)
             result_file = folder / "result.json"
             result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
     except OSError as error:
         raise UserError(f"a cell's process cannot be started or heard: {error}") from None
-    status, reason = _outcome(exit_code, messages, result, settings.time_limit_s)
-    row = {"id": cell.id, "round": round_number, "status": status, "reason": reason, "cell": cell.to_json()}
-    row |= {"started": started, "seconds": time.perf_counter() - begin}
-    row["phase"] = "" if status == "ok" else result.get("phase", "start")
-    return _kept({part: value for part, value in result.items() if value is not None and part not in row}, row)
+    return Ended(exit_code, messages, result)
 
 
 def _kept(parts: Mapping[str, Any], row: dict[str, Any]) -> Measurement:

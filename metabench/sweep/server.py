@@ -18,7 +18,8 @@ import traceback
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from metabench.sweep import worker
+from metabench.sweep.child import die_with_parent
+from metabench.sweep.companions import WORKER
 
 REGISTRIES = ("algorithms", "engines", "models", "tasks")
 LATER = ("sympy",)
@@ -27,10 +28,11 @@ LATER = ("sympy",)
 
 def main() -> None:
     """Serve until standard input closes."""
-    worker.die_with_parent()
+    die_with_parent()
     for package in REGISTRIES:
         for module in pkgutil.iter_modules(importlib.import_module(f"metabench.{package}").__path__):
             importlib.import_module(f"metabench.{package}.{module.name}")
+    importlib.import_module(WORKER)
     for name in LATER:
         with suppress(ImportError):
             importlib.import_module(name)
@@ -100,7 +102,7 @@ def _become(order: dict[str, Any], listening: int, others: tuple[int, ...]) -> N
             os.close(descriptor)
         sys.argv = ["", order["job"], order["result"]]
         gc.enable()
-        worker.main()
+        importlib.import_module(order["worker"]).main()
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -17,7 +17,7 @@ from threading import Event
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from metabench.sweep.companions import python
+from metabench.sweep.companions import WORKER, python
 
 START = "import gc; gc.disable(); from metabench.sweep.server import main; main()"
 POLL_S = 0.2  # how soon a request to stop is heard
@@ -44,14 +44,17 @@ class Server:
             bufsize=0,
         )
 
-    def run(self, folder: Path, limit: float, stop: Event | None) -> int | None:
-        """Run the job of a folder; gives the process's exit code, or None where the time limit ended it.
+    def run(self, folder: Path, limit: float, stop: Event | None, worker: str = WORKER) -> int | None:
+        """Run the job of a folder by `main` of the module `worker`; gives the process's exit code.
+
+        It gives None where the time limit ended it.
 
         Raises `KeyboardInterrupt` once `stop` is set: close the server then, which ends what it runs.
         """
         assert self._process.stdin and self._process.stdout
         order = {"job": "job.json", "result": "result.json", "messages": "messages"}
-        line = json.dumps({name: str(folder / file) for name, file in order.items()} | {"limit": limit})
+        files = {name: str(folder / file) for name, file in order.items()}
+        line = json.dumps(files | {"limit": limit, "worker": worker})
         with suppress(BrokenPipeError):
             self._process.stdin.write(f"{line}\n".encode())
         latest = time.monotonic() + LOADING_S + limit

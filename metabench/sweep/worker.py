@@ -5,10 +5,7 @@ phase, so that whatever ends the process, the parent knows how far it came. It s
 unless a number says which one it is, and an address where they meet.
 """
 
-import ctypes
-import json
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -16,21 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from msgspec import to_builtins
 
 from metabench.engines.distributed import Group, Rank
 from metabench.engines.refusals import refusal
 from metabench.errors import Diverged, Incorrect, Unsupported, UserError
 from metabench.machine.limits import lift_limit, ran_out, spare_the_system
 from metabench.record.cell import Cell
-from metabench.sources import digests
+from metabench.sweep.child import begin, recorder
 from metabench.sweep.companions import Companions
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.workload import check_processes
 from metabench.text import sentence
 
 LONGEST_TRACE = 20_000
-PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 def status_of(error: BaseException) -> str:
@@ -67,42 +62,17 @@ def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
 
 
-def die_with_parent() -> None:
-    """Have Linux end this process with its parent, even while native code holds the interpreter's lock."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _follow_parent() -> None:
-    """End this process when the parent's end of standard input closes: a killed sweep leaves nothing running."""
-    # Not through sys.stdin: a thread inside its buffer aborts the interpreter's shutdown.
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
 def main() -> None:
     """Entry point of the process."""
     job_file, result_file = Path(sys.argv[1]), Path(sys.argv[2])
-    die_with_parent()
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    job = json.loads(job_file.read_text(encoding="utf-8"))
+    job = begin(job_file)
     cell = Cell.from_json(job["cell"])
     torch.set_num_threads(cell.threads)
     if cell.device == "cpu":
         spare_the_system(cell.world_size)
     # float32 means float32: cuDNN would round convolutions to 10 bits.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.precision == "tf32"
-    state: dict[str, Any] = {"status": "crashed", "reason": ""}
-
-    def record(part: dict[str, Any]) -> None:
-        # A number that JSON has no word for raises here: it ends this cell, not the run.
-        part = part | ({"sources": found} if (found := digests()) else {})
-        text = json.dumps(to_builtins(state | part), allow_nan=False)
-        state.update(part)
-        temporary = result_file.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(result_file)
+    record = recorder(result_file)
 
     def give_up(others: Companions) -> None:
         if failed := others.wait_for_failure():
