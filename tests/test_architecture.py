@@ -14,7 +14,7 @@ PACKAGE = ROOT / "metabench"
 FLOORS = (
     ("__main__",),
     ("cli", "pytest_plugin"),
-    ("profile", "report", "forecast", "sweep"),
+    ("profile", "report", "forecast", "sweep", "timing"),
     ("correctness", "training", "measure"),
     ("engines",),
     ("algorithms",),

@@ -17,6 +17,7 @@ from metabench.cli.implementations import advise, profile, verify
 from metabench.cli.options import AsJson, DataDir, check_device, fail
 from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
 from metabench.cli.runs import Full, claims, compare, forecast, history, merge, report
+from metabench.cli.timing import time
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.sources import use
 from metabench.text import printable, strict_json
@@ -180,6 +181,7 @@ COMMANDS: Mapping[str, Sequence[tuple[Callable[..., None], str]]] = {
         (run, "Measure a sweep, and print the answer."),
         (report, "Write report.html and the tables of a run anew."),
         (advise, "Name the fastest engine for a setting of yours."),
+        (time, "Time training steps of your own."),
         (verify, "Prove algorithms, engines and plug-ins right."),
         (compare, "Compare two runs, or two git revisions."),
     ),

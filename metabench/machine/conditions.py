@@ -23,9 +23,14 @@ BUSY_GPU = "another process is on the GPU: timings will be noisy; end it or take
 def warnings_now(cells: Sequence[Cell]) -> list[str]:
     """A sentence for each thing that will make timings of these cells doubtful, and what to do about it."""
     threads = max(cell.threads * cell.world_size for cell in cells)
+    return warnings_for(threads, any(cell.device == "cuda" for cell in cells))
+
+
+def warnings_for(threads: int, on_gpu: bool) -> list[str]:
+    """A sentence for each thing that will make timings with so many threads doubtful, and what to do about it."""
     load = load_warning()
     found = [load and _with_remedy(load, threads), too_many_threads(threads), *_power_warnings(power())]
-    if any(cell.device == "cuda" for cell in cells) and gpu_processes():
+    if on_gpu and gpu_processes():
         found.append(BUSY_GPU)
     return [sentence for sentence in found if sentence]
 

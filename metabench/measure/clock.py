@@ -36,6 +36,8 @@ class Budget:
     """Fewest samples before sampling may stop."""
     noisy_width: float = NOISY_WIDTH
     """A 95 % interval of the median wider than ± this share is called noisy; a move by more is called a drift."""
+    word: str = "time_budget_s"
+    """What a user calls `seconds`, for advice."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def measure_time(
     """
     run_block = _block_of(device, wait)
     with no_garbage_collection():
+        warm = time.perf_counter() + budget.seconds / 4
         block = _calibrate(call, run_block, budget)
-        _warm_up(call, run_block, block, budget)
+        _warm_up(call, run_block, block, warm)
         before, used, began = _look(), time.process_time(), time.perf_counter()
         samples = _sample(call, run_block, block, budget)
         seconds, used, after = time.perf_counter() - began, time.process_time() - used, _look()
@@ -125,18 +128,18 @@ def _spent(samples: list[float], deadline: float, budget: Budget) -> bool:
 def _note(summary: Summary, drift: Trend, budget: Budget, several_threads: bool) -> str:
     """What makes the figure doubtful, and what to do about it; empty if nothing does."""
     if summary.n < MIN_SAMPLES:
-        return f"only {summary.n} samples fitted the time budget: raise time_budget_s"
+        return f"only {summary.n} samples fitted the time budget: raise {budget.word}"
     if drift.exceeds(1 + budget.noisy_width):
         share = f"{100 * abs(drift.change - 1):.0f} %"
         if drift.change > 1:
             return f"the time rose by {share} while it was measured: let the machine cool down, and measure again"
         return (
-            f"the time fell by {share} while it was measured: raise time_budget_s, of which a quarter is for warming up"
+            f"the time fell by {share} while it was measured: raise {budget.word}, of which a quarter is for warming up"
         )
     if summary.relative_width > budget.noisy_width:
         return (
             f"the interval is ±{100 * summary.relative_width:.0f} % of the median: close other programs"
-            f"{', take threads = 1' if several_threads else ''} or raise time_budget_s"
+            f"{', take threads = 1' if several_threads else ''} or raise {budget.word}"
         )
     return ""
 
@@ -149,9 +152,8 @@ def _calibrate(call: Callable[[], object], run_block: Callable[..., float], budg
     return max(1, round(block * budget.block_seconds / elapsed)) if elapsed < budget.block_seconds else block
 
 
-def _warm_up(call: Callable[[], object], run_block: Callable[..., float], block: int, budget: Budget) -> None:
-    """Run blocks until two successive windows agree, or for a quarter of the budget."""
-    deadline = time.perf_counter() + budget.seconds / 4
+def _warm_up(call: Callable[[], object], run_block: Callable[..., float], block: int, deadline: float) -> None:
+    """Run blocks until two successive windows agree, or until the deadline: a very slow call is warm by then."""
     recent: list[float] = []
     while time.perf_counter() < deadline:
         recent.append(run_block(call, block))

@@ -51,15 +51,16 @@ BRIEF = PhaseBudget()
 def measure_phases(
     plain: Callable[[], object],
     marked: Callable[[], object],
-    sample: Callable[[], object],
+    sample: Callable[[], object] | None,
     marks: Marks,
     clock: Clock,
     budget: PhaseBudget = BRIEF,
 ) -> Phases:
     """Iterations without marks and with them in turn, so that a machine that changes its pace meets both alike.
 
-    `marked` calls `begin` and `end` of `marks`. The garbage collector is off meanwhile. The median ratio of both tells
-    what marks cost. An equal share for each mark is taken off the phase that it falls into.
+    `marked` calls `begin` and `end` of `marks`; `sample` draws tasks, where there are any. The garbage collector is off
+    meanwhile. The median ratio of both tells what marks cost. An equal share for each mark is taken off the phase that
+    it falls into.
     """
     steps: list[float] = []
     found: list[dict[str, float]] = []
@@ -70,15 +71,12 @@ def measure_phases(
         clock.wait()
         deadline = time.perf_counter() + budget.seconds
         while len(steps) < budget.least or (time.perf_counter() < deadline and len(steps) < budget.most):
-            start = clock.stamp("")
-            sample()
-            sampled = clock.stamp("")
-            clock.wait()
+            drawn = _timed(sample, clock) if sample else {}
             for which in ((0, 1), (1, 0))[len(steps) % 2]:
                 if which:
                     marked()
                     clock.wait()
-                    found.append(marks.seconds(clock) | {SAMPLING: clock.seconds(start, sampled)})
+                    found.append(marks.seconds(clock) | drawn)
                 else:
                     begin = clock.stamp("")
                     plain()
@@ -88,6 +86,14 @@ def measure_phases(
     totals = [sum(value for phase, value in one.items() if phase != SAMPLING) for one in found]
     ratios = [total / step for total, step in zip(totals, steps, strict=True)]
     return Phases(summarise(steps), phase_figures(without_marks(found, marks.counts(), ratios)), summarise(ratios))
+
+
+def _timed(sample: Callable[[], object], clock: Clock) -> dict[str, float]:
+    start = clock.stamp("")
+    sample()
+    end = clock.stamp("")
+    clock.wait()
+    return {SAMPLING: clock.seconds(start, end)}
 
 
 def without_marks(
@@ -104,13 +110,15 @@ def without_marks(
 
 
 def phase_figures(found: Sequence[Mapping[str, float]]) -> dict[str, Mean]:
-    """The phases of a typical iteration: their means over the middle fifth of the iterations, by their total:
-    it is next to the median, and adds up.
+    """The phases of a typical iteration, `PHASES` in their order and others as they come.
+
+    They are means over the middle fifth of the iterations, by their total: it is next to the median, and adds up.
 
     Medians of single phases would not add up: where another program takes a slice of the processor now and then, it
     hits one phase of an iteration, and each phase's median misses it. The intervals are of 95 %, by bootstrap.
     """
-    names = [phase for phase in PHASES if any(phase in one for one in found)]
+    seen = dict.fromkeys(phase for one in found for phase in one)
+    names = [*(phase for phase in PHASES if phase in seen), *(phase for phase in seen if phase not in PHASES)]
     times = np.array([[one.get(phase, 0.0) for phase in names] for one in found])
     inside = np.array([phase != SAMPLING for phase in names])
     value = _middle(times, inside)

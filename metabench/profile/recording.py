@@ -63,15 +63,20 @@ class Recording:
         return sum(each.own.value for each in self.operators)
 
 
-def recorded(run: Callable[[Marks], Callable[[], object]], device: torch.device, seconds: float) -> Recording:
-    """Meta-iterations under the profiler, as many as there are seconds for. `run` gives one that marks its phases."""
+def recorded(
+    run: Callable[[Marks], Callable[[], object]], device: torch.device, seconds: float, least: int = LEAST
+) -> Recording:
+    """Meta-iterations under the profiler, as many as there are seconds for, and at least so many.
+
+    `run` gives one that marks its phases.
+    """
     marks = Marks(ranges(device.type == "cuda"))
     call = run(marks)
     call()
     begin = time.perf_counter()
     text, shortest = _trace(call, device)
     taken, kinds = [shortest.seconds], [by_name(shortest.operators)]
-    while len(taken) < LEAST or (len(taken) < MOST and time.perf_counter() - begin < seconds):
+    while len(taken) < least or (len(taken) < MOST and time.perf_counter() - begin < seconds):
         written, trace = _trace(call, device)
         taken.append(trace.seconds)
         kinds.append(by_name(trace.operators))

@@ -65,6 +65,8 @@ class Trace:
     allocations: tuple[Allocation, ...]
     kernels: tuple[Span, ...]
     """Kernels that a GPU carried out."""
+    annotations: tuple[Span, ...] = ()
+    """Ranges that torch or the user named, such as `Optimizer.step#SGD.step`."""
 
     @property
     def seconds(self) -> float:
@@ -120,11 +122,13 @@ def parse(text: str) -> Trace:
     ]
     allocations = [a for a in allocations if 0 <= a.moment <= end]
     kernels = [span(e, str(e["name"])) for e in events if e.get("cat") in DEVICE]
+    named = [span(e, str(e["name"])) for e in events if e.get("cat") == "user_annotation" and e not in ranges]
     return Trace(
         phases,
         tuple(sorted(operators, key=lambda o: o.span.start)),
         tuple(sorted(allocations, key=lambda a: a.moment)),
         tuple(sorted((k for k in kernels if k.start >= 0), key=lambda k: k.start)),
+        tuple(sorted((a for a in named if 0 <= a.start <= end), key=lambda a: a.start)),
     )
 
 

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from metabench.measure.launches import covered
-from metabench.profile.pictures import pieces
 from metabench.profile.trace import (
     RANGE,
     OperatorKind,
@@ -18,6 +17,7 @@ from metabench.profile.trace import (
     over_iterations,
     parse,
 )
+from metabench.profile.traced import pieces
 
 
 def event(name, ts, dur, cat="cpu_op", tid=1):

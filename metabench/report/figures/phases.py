@@ -133,9 +133,9 @@ def time_axis(longest: float, title: str = "per meta-iteration") -> Axis:
     return Axis(f"ms {title}", "linear", (0.0, longest), (), "format(1000 * datum.value, '~g')", grid=True)
 
 
-def phase_channel(used: Sequence[str]) -> Spec:
+def phase_channel(used: Sequence[str], colours: Mapping[str, str] = COLOURS) -> Spec:
     """The colour of a phase, with a legend that numbers them in their order."""
-    scale = {"domain": list(used), "range": [COLOURS[name] for name in used]}
+    scale = {"domain": list(used), "range": [colours[name] for name in used]}
     legend = {"title": None, "orient": "top", "columns": 4, "labelExpr": "(datum.index + 1) + ' ' + datum.label"}
     return {"field": "phase", "type": "nominal", "scale": scale, "legend": legend}
 

@@ -1,0 +1,124 @@
+"""Timing from Python: steps by name in processes of their own, live functions in this one."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metabench.errors import UserError, unknown
+from metabench.machine.conditions import warnings_for
+from metabench.machine.cores import default_threads
+from metabench.machine.fingerprint import fingerprint, short_name
+from metabench.timing.collecting import collect
+from metabench.timing.measuring import Effort, measure_clock, measure_whole, prepared
+from metabench.timing.record import StepRun, run_of
+from metabench.timing.result import StepResult, Timings
+from metabench.timing.running import DEVICES, Plan, make_folder, trace_file
+from metabench.timing.steps import Step, checked, labels, step_named
+from metabench.timing.write import write_timings
+
+
+def time(
+    *steps: str | Step,
+    device: str = "cpu",
+    threads: int | None = None,
+    rounds: int = 3,
+    seconds: float = 2.0,
+    time_limit: float = 300.0,
+    out: str | Path | None = None,
+) -> Timings:
+    """Time steps: functions without arguments that do one iteration, or that return such a function.
+
+    A name by path (`"my.py:step"`) is measured in processes of its own, `rounds` of them, as `metabench time` does. A
+    live function cannot go to another process: where one is given, all steps are measured in this process, `rounds`
+    times in random order, without a time limit, and what a step raises is raised here. Each further step is compared
+    with the first. `seconds` are for samples in each round. `out` is a folder for a page, all figures and traces.
+
+    Raises `UserError` for what is no step, or a device that is not there.
+    """
+    if not steps:
+        raise UserError("name a step to time, or hand over a function")
+    check_device(device)
+    folder = Path(out) if out is not None else None
+    if folder:
+        make_folder(folder)
+    names = [step for step in steps if isinstance(step, str)]
+    if len(names) == len(steps):
+        plan = Plan(tuple(names), device, threads or default_threads(), rounds, seconds, time_limit)
+        found = collect(plan, folder, lambda line: None)
+        if found.interrupted or found.timings is None:
+            raise KeyboardInterrupt
+        timings = found.timings
+    else:
+        timings = _timed_here(steps, device, threads, rounds, seconds, folder)
+    if folder:
+        write_timings(timings, folder)
+    return timings
+
+
+def check_device(device: str) -> None:
+    """Raise `UserError` for a device that is not known, or not there."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda was asked for, but torch finds no CUDA device: use cpu")
+
+
+def _timed_here(
+    steps: Sequence[str | Step], device: str, threads: int | None, rounds: int, seconds: float, folder: Path | None
+) -> Timings:
+    names = _names(steps)
+    calls = [step_named(step) if isinstance(step, str) else checked(step) for step in steps]
+    with _threads(threads) as used:
+        Plan(tuple(names), device, used, rounds, seconds)  # its checks
+        warnings = warnings_for(used, device == "cuda")
+        runs = _runs(names, calls, Effort(torch.device(device), seconds), rounds, folder)
+    shown = zip(names, labels(names), strict=True)
+    results = tuple(StepResult(name, label, tuple(runs[name])) for name, label in shown)
+    machine = short_name(fingerprint(used))
+    return Timings(results, device, used, machine, tuple(warnings), in_process=True)
+
+
+def _runs(
+    names: Sequence[str], calls: Sequence[Step], effort: Effort, rounds: int, folder: Path | None
+) -> dict[str, list[StepRun]]:
+    """What each repetition found of each step; the first also has memory, parts and operators."""
+    found: dict[str, list[dict[str, Any]]] = {
+        name: [{"step": name, "round": number, "status": "ok"} for number in range(rounds)] for name in names
+    }
+    ready = {name: prepared(effort, call, found[name][0].update) for name, call in zip(names, calls, strict=True)}
+    order = random.Random(0)
+    medians: dict[str, float] = {}
+    for number in range(rounds):
+        for name in order.sample(names, len(names)):
+            median = measure_clock(effort, ready[name], found[name][number].update)
+            medians.setdefault(name, median)
+    for place, name in enumerate(names, 1):  # last, since the profiler slows down what comes after it
+        traced = Effort(effort.device, effort.seconds, True, trace_file(folder, place) if folder else None)
+        measure_whole(traced, ready[name], medians[name], found[name][0].update)
+    return {name: [run_of(row | {"phase": ""}) for row in rows] for name, rows in found.items()}
+
+
+def _names(steps: Sequence[str | Step]) -> list[str]:
+    """A name for each step that no other has."""
+    names = [step if isinstance(step, str) else _name(step) for step in steps]
+    return [name if names.count(name) == 1 else f"{name} {number}" for number, name in enumerate(names, 1)]
+
+
+def _name(step: object) -> str:
+    name = getattr(step, "__name__", type(step).__name__)
+    return "lambda" if name == "<lambda>" else str(name)
+
+
+@contextmanager
+def _threads(asked: int | None) -> Iterator[int]:
+    """Have torch use so many threads meanwhile; as many as it does anyway, if none are asked for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(asked or before)
+    try:
+        yield asked or before
+    finally:
+        torch.set_num_threads(before)
