@@ -116,7 +116,7 @@ class MetaIteration:
         from msgspec import to_builtins
 
         from metabench import sources
-        from metabench.correctness.gate import refuse
+        from metabench.correctness.fault import refuse
         from metabench.errors import Unsupported
         from metabench.sweep.measuring import gate_record
         from metabench.sweep.proving import configured, proved

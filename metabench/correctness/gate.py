@@ -6,18 +6,16 @@ of the algorithm's own definition (`Algorithm.objective`), which know nothing of
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
 from metabench.autodiff import recording_into, replaying
+from metabench.correctness.fault import RANDOM, Fault, misfit, not_finite
 from metabench.engines import loop
 from metabench.engines.base import Step
 from metabench.engines.inexact import known_faults
-from metabench.engines.refusals import WRAP
-from metabench.errors import Diverged, Incorrect, Unsupported
 from metabench.tasks.base import TaskDistribution
 from metabench.tasks.stream import sampled
 from metabench.tensors import Params, Task, task_at
@@ -47,16 +45,6 @@ FINER = (1e-8, 1e-9)
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Why a cell is not timed."""
-
-    status: Literal["incorrect", "diverged", "unsupported"]
-    """The status of its row: `incorrect` is for a wrong implementation, and for nothing else."""
-    reason: str
-    """One sentence."""
-
-
-@dataclass(frozen=True)
 class Correctness:
     """Relative errors in float64, NaN where a number is not finite."""
 
@@ -69,7 +57,7 @@ class Correctness:
     cause: Fault | None = None
     """What makes the errors mean nothing: a loss that is not finite, or random numbers."""
     known: tuple[str, str] = ("", "")
-    """What of the network torch is known to differentiate wrongly: on `loop`, and under vmap."""
+    """What is known to make a wrong direction wrong: that of `loop`, and the engine's."""
 
     @property
     def passed(self) -> bool:
@@ -88,41 +76,18 @@ class Correctness:
 
     @property
     def _errors(self) -> str:
-        on_loop, under_vmap = self.known
+        of_loop, of_engine = self.known
         faults = []
         if not self.definition_error <= DEFINITION_TOLERANCE:
             words = "the direction of loop differs from finite differences of the algorithm's definition by"
-            faults += [f"{words} {self.definition_error:.1e} (allowed {DEFINITION_TOLERANCE:.0e})", on_loop]
+            faults += [f"{words} {self.definition_error:.1e} (allowed {DEFINITION_TOLERANCE:.0e})", of_loop]
         if not self.engine_error <= ENGINE_TOLERANCE:
             words = "the engine's direction differs from loop by"
-            faults += [f"{words} {self.engine_error:.1e} (allowed {ENGINE_TOLERANCE:.0e})", under_vmap]
+            faults += [f"{words} {self.engine_error:.1e} (allowed {ENGINE_TOLERANCE:.0e})", of_engine]
         elif not self.loss_error <= LOSS_TOLERANCE:
             words = "the engine's direction is right, and the loss that it reports differs from loop by"
             faults.append(f"{words} {self.loss_error:.1e} (allowed {LOSS_TOLERANCE:.0e})")
         return "; ".join(filter(None, faults))
-
-
-def refuse(fault: Fault | None) -> None:
-    """Raise what gives a row the status of that fault, if there is one."""
-    if fault:
-        raise {"incorrect": Incorrect, "diverged": Diverged, "unsupported": Unsupported}[fault.status](fault.reason)
-
-
-def not_finite(algorithm: Algorithm, where: str) -> Fault:
-    """The fault of an inner loop that leaves the finite numbers, on `loop` itself: nothing is known to be wrong."""
-    steps = f"{algorithm.inner_steps} inner step{'s' if algorithm.inner_steps > 1 else ''}"
-    return Fault(
-        "diverged",
-        f"{type(algorithm).__name__} does not stay finite {where} over {steps} at inner_lr = {algorithm.inner_lr:g}: "
-        "use a smaller inner_lr",
-    )
-
-
-RANDOM = Fault(
-    "unsupported",
-    "two equal calls of loop give different directions: the model, the loss or the algorithm draws random numbers "
-    f"(dropout, for one), so that no engine can be held to another: switch that off, or {WRAP}, which does so",
-)
 
 
 def gate(
@@ -151,14 +116,31 @@ def _gate_at(
     truth, truth_metrics = reference(meta, episodes)
     if cause := _cause(algorithm, meta, episodes, truth):
         return Correctness(float("nan"), float("nan"), float("nan"), cause)
-    direction, metrics = step(meta, episodes)
-    errors = [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in metrics]
+    given = step(meta, episodes)
+    if fault := misfit(given, truth):
+        return Correctness(float("inf"), float("nan"), float("nan"), fault)
+    direction, metrics = given
+    shared = metrics.keys() & truth_metrics.keys()
+    errors = [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in shared]
     found = Correctness(
         relative_error(direction, truth),
         definition_error(algorithm, meta, episodes, truth, generator),
         max(errors, key=_nan_last, default=0.0),
     )
-    return found if found.passed else replace(found, known=known_faults(algorithm, meta, task_at(episodes, 0)))
+    if found.passed:
+        return found
+    on_loop, under_vmap = known_faults(algorithm, meta, task_at(episodes, 0))
+    return replace(found, known=(on_loop, _of_first_order(algorithm, meta, episodes, direction) or under_vmap))
+
+
+def _of_first_order(algorithm: Algorithm, meta: Params, episodes: Task, direction: Params) -> str:
+    """What to say of a direction of second order that is that of first order; empty of any other."""
+    if algorithm.order != "second" or algorithm.first_order:
+        return ""
+    first_order, _ = loop.build(replace(algorithm, first_order=True))(meta, episodes)
+    if not relative_error(direction, first_order) <= ENGINE_TOLERANCE:
+        return ""
+    return "it is that of first order, in which inner gradients are constants (is create_graph=True missing?)"
 
 
 def _cause(algorithm: Algorithm, meta: Params, episodes: Task, truth: Params) -> Fault | None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from metabench.correctness.gate import Fault
+from metabench.correctness.fault import Fault
 from metabench.engines.base import OuterState
 from metabench.engines.outer import BETA1, BETA2, EPSILON
 from metabench.tensors import Params, Task

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
-from metabench.correctness.gate import ENGINE_TOLERANCE, LOSS_TOLERANCE, Fault, flat, not_finite, nudge
+from metabench.correctness.fault import Fault, not_finite
+from metabench.correctness.gate import ENGINE_TOLERANCE, LOSS_TOLERANCE, flat, nudge
 from metabench.correctness.outer_update import (
     RATE,
     copied,

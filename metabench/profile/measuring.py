@@ -10,7 +10,7 @@ import torch
 from msgspec import to_builtins
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.correctness.gate import refuse
+from metabench.correctness.fault import refuse
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported, UserError
 from metabench.machine.fingerprint import fingerprint, short_name

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from metabench.correctness.gate import Correctness, gate, refuse
+from metabench.correctness.fault import refuse
+from metabench.correctness.gate import Correctness, gate
 from metabench.errors import Unsupported
 from metabench.record.cell import Cell
 from metabench.sweep.workload import Workload, initial_meta, training_tasks

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import TAPE
-from metabench.correctness.gate import NUDGE, _best_difference, gate, nudge, refuse, relative_error
+from metabench.correctness.fault import refuse
+from metabench.correctness.gate import NUDGE, _best_difference, gate, nudge, relative_error
 from metabench.engines.base import ENGINES
 from metabench.errors import Diverged, Unsupported
 from metabench.models.base import MODELS
@@ -60,6 +61,40 @@ def test_an_engine_that_drops_the_second_order_fails():
     assert result.engine_error > 1e-3
     assert result.definition_error < 1e-7
     assert "differs from loop" in result.reason
+    assert "it is that of first order" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "says"),
+    [
+        (lambda direction, metrics: direction, "the step does not return two dictionaries: (direction, metrics)"),
+        (lambda direction, metrics: (direction, {"mse": metrics["loss"]}), "the metrics that the step returns have no"),
+        (lambda direction, metrics: ({}, metrics), "the engine's direction has no hidden1.weight, hidden1.bias"),
+        (
+            lambda direction, metrics: ({name: d.flatten() for name, d in direction.items()}, metrics),
+            "the engine's direction has the shape (40,) in hidden1.weight, not (40, 1)",
+        ),
+        (
+            lambda direction, metrics: (direction, {"loss": 2 * metrics["loss"]}),
+            "the engine's direction is right, and the loss that it reports differs from loop by 1.0e+00",
+        ),
+    ],
+)
+def test_what_a_step_returns_is_named_where_it_is_no_direction(spoilt, says):
+    algorithm = maml(SINUSOID, "mlp-40x2")
+    right = ENGINES.get("loop").build(algorithm)
+    result = gate(algorithm, lambda meta, episodes: spoilt(*right(meta, episodes)), SINUSOID, CPU)
+    assert result.fault.status == "incorrect" and result.reason.startswith(says)
+
+
+def test_metrics_of_an_engines_own_are_no_concern_of_the_gate():
+    algorithm = maml(SINUSOID, "mlp-40x2")
+
+    def step(meta, episodes):
+        direction, metrics = ENGINES.get("loop").build(algorithm)(meta, episodes)
+        return direction, metrics | {"norm": torch.tensor(1.0)}
+
+    assert gate(algorithm, step, SINUSOID, CPU).passed
 
 
 def test_an_algorithm_that_forgets_to_record_the_inner_gradient_fails():
