@@ -33,6 +33,9 @@ def advise(
     algorithm: Annotated[str, typer.Option(help="Algorithm, such as maml.")],
     cell: dict[str, Any],
     engines: Annotated[str, typer.Option(help="Engines, with commas between; all if left out.")] = "all",
+    own: Annotated[
+        list[str] | None, typer.Option("--with", help="An engine of yours, such as my.py:engine; may be repeated.")
+    ] = None,
     memory_limit: Annotated[str | None, typer.Option(help="Peak memory to stay within: 500MiB, 2GB, …")] = None,
     rounds: Annotated[int, typer.Option(help="Processes that time each engine; three tell close ones apart.")] = 1,
     time_limit: Annotated[float, typer.Option(help="Seconds after which an engine is given up.")] = 300.0,
@@ -53,7 +56,7 @@ def advise(
     from metabench.sweep.brief import measure_briefly, sweep_of
 
     limit = parse_size(memory_limit) if memory_limit is not None else None
-    sweep = sweep_of({"algorithm": algorithm, **cell}, engines, rounds, time_limit, default_threads())
+    sweep = sweep_of({"algorithm": algorithm, **cell}, engines, rounds, time_limit, default_threads(), own or ())
     check_device({cell["device"]})
     for sentence in sweep.filled_in:
         print(printable(sentence), file=sys.stderr)
@@ -64,7 +67,7 @@ def advise(
         for row in measure_briefly(sweep, data_dir, progress):
             rows.append(row)
         interrupted = False
-    advice = judge(rows, limit) if rows else None
+    advice = judge(rows, limit, own or ()) if rows else None
     if advice and as_json:
         machine = short_name(fingerprint(sweep.cells[0].threads))
         found = {"machine": machine, **asdict(advice), "sentences": sentences(advice)}

@@ -72,17 +72,22 @@ class Advice:
     fastest: Choice | None
     memory_limit: int | None
     fastest_within_limit: Choice | None
+    own: tuple[str, ...] = ()
+    """Engines of the user's own, which the fastest is held against."""
 
 
-def judge(rows: Sequence[Measurement], memory_limit: int | None = None) -> Advice:
-    """What follows from at least one row of one setting; the limit is of peak memory, in bytes."""
+def judge(rows: Sequence[Measurement], memory_limit: int | None = None, own: Sequence[str] = ()) -> Advice:
+    """What follows from at least one row of one setting; the limit is of peak memory, in bytes.
+
+    `own` are the names of the engines that are the user's.
+    """
     engines = sorted(map(_candidate, bundles(rows, time_key, PROCESSES)), key=lambda c: c.seconds)
     timed = [c for c in engines if c.seconds < math.inf]
     baseline = next((c for c in timed if c.engine == LOOP), timed[-1] if timed else engines[0])
     engines = [replace(c, times_as_fast=_ratio(baseline, c)) for c in engines]
     within = [c for c in timed if memory_limit is not None and c.peak and c.peak.bytes <= memory_limit]
     cell = rows[0].cell
-    return Advice(cell, tuple(engines), baseline.engine, _choice(timed), memory_limit, _choice(within))
+    return Advice(cell, tuple(engines), baseline.engine, _choice(timed), memory_limit, _choice(within), tuple(own))
 
 
 def _candidate(bundle: Bundle) -> Candidate:
@@ -177,7 +182,21 @@ def sentences(advice: Advice) -> list[str]:
             after = f"about {float(f'{choice.repaid_after or 0:.2g}'):,.0f} iterations against {choice.plain}"
             repays = f"{best.engine} repays its {compiling} after {after}."
             said.append(repays if choice.repaid_after else f"{choice.plain} spares the {compiling}.")
+    said += [_own_text(advice, found[name]) for name in advice.own if name in found]
     return list(dict.fromkeys(said))  # the fastest may be so within the limit too
+
+
+def _own_text(advice: Advice, own: Candidate) -> str:
+    """How many times as fast as an engine of the user's own the fastest one is."""
+    if own.seconds == math.inf or advice.fastest is None:
+        return f"{own.engine} is {own.status}: {own.reason}" if own.status != "ok" else f"{own.engine} was not timed."
+    best = next(c for c in advice.engines if c.engine == advice.fastest.engine)
+    if best is own:
+        return f"None is faster than {own.engine}."
+    ratio = _ratio(own, best)
+    if ratio is None or not ratio.differs:
+        return f"{best.engine} and {own.engine} cannot be told apart."
+    return f"{best.engine} is {with_interval(ratio)} times as fast as {own.engine}."
 
 
 def _figures(c: Candidate, baseline: str) -> str:

@@ -1,6 +1,6 @@
 """A brief sweep of one setting on several engines, for advice on which to take."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,15 @@ from metabench.sweep.spec import Sweep, parse_sweep
 from metabench.sweep.workload import training_tasks
 
 
-def sweep_of(axes: Mapping[str, Any], engines: str, rounds: int, time_limit_s: float, cores: int) -> Sweep:
-    """A cell for each of the engines (names with commas between; empty or `all`: every one)."""
+def sweep_of(
+    axes: Mapping[str, Any], engines: str, rounds: int, time_limit_s: float, cores: int, own: Sequence[str] = ()
+) -> Sweep:
+    """A cell for each of the engines (names with commas between; empty or `all`: every one), and for those of the user.
+
+    Raises `UserError` for an engine that there is not.
+    """
     chosen = ENGINES.names() if engines in ("", "all") else [name.strip() for name in engines.split(",")]
+    chosen = list(dict.fromkeys([*chosen, *own]))
     settings = {"rounds": rounds, "noise_pairs": 0, "time_limit_s": time_limit_s, "time_budget_s": 1.0}
     grid = {**axes, "engine": chosen, "measure": ["time", "memory"]}
     return parse_sweep("advise", {"run": settings, "grid": [grid]}, "", cores)

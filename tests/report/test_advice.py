@@ -53,6 +53,37 @@ def said(rows, limit=None):
     return advise.sentences(advise.judge(rows, limit))
 
 
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ("loop", "compile is 16.0"),
+        ("compile", "None is faster than compile."),
+        ("learn2learn", "learn2learn is incorrect: its direction differs from loop's"),
+        ("higher", "higher is unsupported: it is not installed: pip install it"),
+    ],
+)
+def test_an_engine_of_the_users_own_is_held_against_the_fastest(own, sentence):
+    said = advise.sentences(advise.judge(RECORDED, None, [own]))
+    assert said[-1].startswith(sentence)
+    assert said[:-1] == advise.sentences(advise.judge(RECORDED))
+    assert own != "loop" or said[-1].endswith(" times as fast as loop.")
+
+
+def test_an_engine_that_cannot_be_told_apart_is_said_to_be_so():
+    rows = [measured("loop", 1.0, 10), measured("vmap", 1.01, 10)]
+    assert advise.sentences(advise.judge(rows, None, ["vmap"]))[-1] == "loop and vmap cannot be told apart."
+
+
+def test_an_engine_by_path_is_compared_with_the_others(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def engine(algorithm):\n    return None\n")
+    monkeypatch.chdir(tmp_path)
+    axes = {"algorithm": "maml", "task": "sinusoid"}
+    sweep = sweep_of(axes, "loop,vmap", 1, 60, 1, ["mine.py:engine", "vmap"])
+    assert [cell.engine for cell in sweep.cells] == ["loop", "vmap", "mine.py:engine"]
+    with pytest.raises(UserError, match="'mine.py' has no 'engin': did you mean 'engine'?"):
+        sweep_of(axes, "loop", 1, 60, 1, ["mine.py:engin"])
+
+
 def test_the_fastest_and_what_its_compiling_costs():
     advice = advise.judge(RECORDED)
     assert [c.engine for c in advice.engines][:3] == ["compile", "vmap", "loop"]
