@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,20 @@ from metabench.timing.record import StepRun, run_of
 from metabench.timing.result import StepResult, Timings
 from metabench.timing.running import DEVICES, Plan, make_folder, trace_file
 from metabench.timing.steps import Step, checked, labels, step_named
+from metabench.timing.terminal import as_text
 from metabench.timing.write import write_timings
+
+
+@dataclass(frozen=True, repr=False)
+class Timed(Timings):
+    """What `time` gives: all figures as attributes, and as a table where it is shown or printed."""
+
+    def table(self, full: bool = False) -> str:
+        """The summary as text, or all tables."""
+        return as_text(self, None, full)
+
+    def __repr__(self) -> str:
+        return self.table()
 
 
 def time(
@@ -29,7 +43,7 @@ def time(
     seconds: float = 2.0,
     time_limit: float = 300.0,
     out: str | Path | None = None,
-) -> Timings:
+) -> Timed:
     """Time steps: functions without arguments that do one iteration, or that return such a function.
 
     A name by path (`"my.py:step"`) is measured in processes of its own, `rounds` of them, as `metabench time` does. A
@@ -56,7 +70,7 @@ def time(
         timings = _timed_here(steps, device, threads, rounds, seconds, folder)
     if folder:
         write_timings(timings, folder)
-    return timings
+    return Timed(**vars(timings))
 
 
 def check_device(device: str) -> None:

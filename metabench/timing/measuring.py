@@ -33,7 +33,7 @@ BACKWARD_CALL, OPTIMIZER_CALL = "autograd::engine::evaluate_function", "Optimize
 SHARE_OF_PHASES = 0.25
 """Share of the seconds for samples that is given to marked parts, and as much to the recording."""
 LONG_CALLS = 10.0
-"""So many times the seconds for samples a call may take that is still recorded: under the profiler it takes longer."""
+"""The longest call that is recorded, in times of the seconds for samples: under the profiler it takes longer."""
 ENERGY_WITHIN_S = 1.0
 """The longest call whose energy is measured: three seconds hold some of them."""
 
@@ -44,7 +44,7 @@ class Effort:
 
     device: torch.device
     seconds: float = 2.0
-    """For samples of the time."""
+    """Seconds for samples of the time."""
     whole: bool = True
     """Whether memory, parts, operators and energy are measured, too: once in all repetitions is enough."""
     trace: Path | None = None

@@ -134,15 +134,6 @@ class Timings:
         """How many times as fast as the baseline a step is, paired within repetitions."""
         return ratio_interval(self.baseline.samples, step.samples, noise=self.noise)
 
-    def table(self) -> str:
-        """All of it as text for a terminal."""
-        from metabench.timing.terminal import as_text
-
-        return as_text(self)
-
-    def __str__(self) -> str:
-        return self.table()
-
 
 def noise_of(runs: Sequence[StepRun], twins: Sequence[StepRun], rounds: int) -> tuple[Spread | None, int]:
     """How processes differ, from the baseline's runs and those of its twin, and from how many pairs.

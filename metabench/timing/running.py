@@ -44,9 +44,9 @@ class Plan:
     threads: int = 1
     rounds: int = 3
     seconds: float = 2.0
-    """For samples, in each process."""
+    """Seconds for samples, in each process."""
     time_limit_s: float = 300.0
-    """Of a process."""
+    """The longest that a process may take."""
 
     def __post_init__(self) -> None:
         if len(set(self.steps)) < len(self.steps):

@@ -12,9 +12,9 @@ from metabench.timing.result import StepResult, Timings, differs
 SAME_MEMORY = 0.01
 """Peaks that differ by a smaller share are called the same."""
 MANY = 2.0
-"""From this factor on, a difference of memory is told as a factor."""
+"""The factor from which on a difference of memory is told as a factor."""
 MOVED = 2.0
-"""So many times as long as the fastest tenth of the samples half of them take, where calls are not all alike."""
+"""How many times as long as the fastest tenth half of the samples take, where calls are not all alike."""
 
 
 def sentences(timings: Timings) -> list[str]:
