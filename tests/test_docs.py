@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,18 +75,27 @@ def test_the_examples_of_a_model_and_a_task_distribution_keep_their_contracts():
 
 TRIED = """
 from metabench.correctness.verification import SETTINGS, verify
-print(*(f"{v.word} {v.reason}" for v in verify(["maml"], ["mine"], SETTINGS[:3])), sep="\\n")
+print(*(f"{v.word} {v.reason}" for v in verify(["maml"], ["mine.py:engine"], SETTINGS[:3])), sep="\\n")
 """
+FIGURE = re.compile(r"\d\.\de[+-]\d+")
 
 
-def test_the_example_of_a_training_step_is_proved_right_and_found_wrong_as_the_page_says():
-    code = example("extending.md", "A training step of your own")
-    assert len(code.splitlines()) < 40
-    *right, images = python(code + TRIED).splitlines()
-    assert [line.strip() for line in right] == ["ok", "ok"] and images.startswith("unsupported my step is")
-    *wrong, _ = python(code.replace(", create_graph=True", "") + TRIED).splitlines()
-    shown = [row.partition("incorrect: ")[2] for row in read("extending.md").splitlines() if "incorrect: the" in row]
-    assert [line.removeprefix("incorrect ") for line in wrong] == shown
+def test_the_example_of_an_engine_is_proved_right_and_found_wrong_as_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = example("extending.md", "A training step as an engine")
+    Path("mine.py").write_text(code, encoding="utf-8")
+    *right, images = python(TRIED).splitlines()
+    assert [line.strip() for line in right] == ["ok", "ok"]
+    assert images.startswith("unsupported the network does not fit the model")
+    Path("mine.py").write_text(code.replace(", create_graph=True", ""), encoding="utf-8")
+    first, *_ = python(TRIED).splitlines()
+    (shown,) = [row for row in read("extending.md").splitlines() if row.startswith("mine.py:engine is incorrect: ")]
+    assert FIGURE.sub("#", first.removeprefix("incorrect ")) == FIGURE.sub("#", shown.partition("incorrect: ")[2])
+
+
+def test_the_example_of_a_step_gives_steps():
+    code = section("extending.md", "Time a step").partition("```python\n")[2].partition("```")[0]
+    python(code + "plain(), fused(), make()()")
 
 
 def test_the_example_of_python_runs():

@@ -6,6 +6,7 @@ of the algorithm's own definition (`Algorithm.objective`), which know nothing of
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -116,6 +117,7 @@ def _gate_at(
     truth, truth_metrics = reference(meta, episodes)
     if cause := _cause(algorithm, meta, episodes, truth):
         return Correctness(float("nan"), float("nan"), float("nan"), cause)
+<<<<<<< HEAD
     given = step(meta, episodes)
     if fault := misfit(given, truth):
         return Correctness(float("inf"), float("nan"), float("nan"), fault)
@@ -131,6 +133,29 @@ def _gate_at(
         return found
     on_loop, under_vmap = known_faults(algorithm, meta, task_at(episodes, 0))
     return replace(found, known=(on_loop, _of_first_order(algorithm, meta, episodes, direction) or under_vmap))
+=======
+    result = held(algorithm, step(meta, episodes), (truth, truth_metrics), meta, episodes)
+    if result.cause:
+        return result
+    return replace(result, definition_error=definition_error(algorithm, meta, episodes, truth, generator))
+
+
+def held(
+    algorithm: Algorithm, given: object, truth: tuple[Params, dict[str, Tensor]], meta: Params, episodes: Task
+) -> Correctness:
+    """What a step gave against what `loop` gives; the error of `loop` itself is taken as zero.
+
+    Directions and metrics are told apart: a loss that is off is no direction that is off.
+    """
+    if wrong := misfit(given, truth[0]):
+        return Correctness(float("inf"), float("nan"), float("nan"), wrong)
+    direction, metrics = cast(tuple[Params, dict[str, Tensor]], given)
+    shared = [name for name in metrics if name in truth[1]]
+    errors = [relative_error({name: metrics[name]}, {name: truth[1][name]}) for name in shared]
+    error = relative_error(direction, truth[0])
+    remark = "" if error <= ENGINE_TOLERANCE else _remark(algorithm, meta, episodes, direction)
+    return Correctness(error, 0.0, max(errors, key=_nan_last, default=0.0), remark=remark)
+>>>>>>> bbac627 (Document how to time a step, and a training loop as an engine)
 
 
 def _of_first_order(algorithm: Algorithm, meta: Params, episodes: Task, direction: Params) -> str:

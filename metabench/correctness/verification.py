@@ -5,16 +5,16 @@ Engines that compile are left out of that: they take minutes for each algorithm.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
-from metabench.correctness.case import Case, ModelCase, TaskCase, distance, nudged
+from metabench.correctness.case import Case, ModelCase, TaskCase, nudged
 from metabench.correctness.contract import check_algorithm, check_model, check_tasks
-from metabench.correctness.gate import Correctness
+from metabench.correctness.gate import Correctness, held
 from metabench.correctness.outcome import Finding, Word
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Engine
@@ -141,8 +141,8 @@ def _gate(algorithm: type[Algorithm], engine: Engine, setting: Setting) -> Corre
     case = case_of(algorithm, setting)
     built = case.algorithm(inner_steps=setting.inner_steps)
     step, meta = engine.build(built), nudged(built)
-    engine_error = distance(step(meta, case.episodes), loop.build(built)(meta, case.episodes))
-    return Correctness(engine_error, _definition_error(algorithm, setting))
+    result = held(built, step(meta, case.episodes), loop.build(built)(meta, case.episodes), meta, case.episodes)
+    return result if result.cause else replace(result, definition_error=_definition_error(algorithm, setting))
 
 
 @cache

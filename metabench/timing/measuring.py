@@ -15,7 +15,7 @@ from metabench.measure.launches import covered, measure_launches
 from metabench.measure.marks import Marks, clock_for
 from metabench.measure.memory import measure_memory
 from metabench.measure.phases import PhaseBudget, measure_phases
-from metabench.profile.recording import LEAST, Recording, recorded
+from metabench.profile.recording import Recording, recorded
 from metabench.profile.trace import Trace
 from metabench.record.measurement import Launches
 from metabench.record.timing import MIN_SAMPLES, Mean
@@ -32,6 +32,8 @@ BACKWARD_CALL, OPTIMIZER_CALL = "autograd::engine::evaluate_function", "Optimize
 """What the names of autograd's calls, and of the ranges of torch.optim, begin with."""
 SHARE_OF_PHASES = 0.25
 """Share of the seconds for samples that is given to marked parts, and as much to the recording."""
+RECORDED = MIN_SAMPLES
+"""How many calls are recorded at least, where they are not long: fewer give no intervals."""
 LONG_CALLS = 10.0
 """The longest call that is recorded, in times of the seconds for samples: under the profiler it takes longer."""
 ENERGY_WITHIN_S = 1.0
@@ -151,7 +153,7 @@ def _recorded(effort: Effort, step: Step, seconds: float) -> Recorded:
     def run(marks: Marks) -> Callable[[], object]:
         return _with_marks(step, marks)
 
-    found = recorded(run, effort.device, SHARE_OF_PHASES * effort.seconds, _few(seconds, effort, LEAST))
+    found = recorded(run, effort.device, SHARE_OF_PHASES * effort.seconds, _few(seconds, effort, RECORDED))
     if effort.trace:
         effort.trace.write_text(found.text, encoding="utf-8")
     return recorded_of(found)

@@ -74,13 +74,13 @@ class Turn:
 def turns(plan: Plan) -> list[Turn]:
     """All processes in their order: random within a repetition, so that no step is always the first.
 
-    Where steps are compared, the baseline stands in each repetition twice.
+    Where steps are compared over several repetitions, the baseline stands in each of them twice.
     """
     order = random.Random(0)
     found = []
     for number in range(plan.rounds):
         here = [Turn(step, number) for step in plan.steps]
-        here += [Turn(plan.steps[0], number, twin=True)] if len(plan.steps) > 1 else []
+        here += [Turn(plan.steps[0], number, twin=True)] if min(len(plan.steps), plan.rounds) > 1 else []
         order.shuffle(here)
         found += here
     return found

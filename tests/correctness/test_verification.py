@@ -5,6 +5,7 @@ import pytest
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.maml import MAML
 from metabench.correctness.verification import CONTRACT_SETTINGS, SETTINGS, Compliance, comply, verify
+from metabench.engines.base import ENGINES, Engine
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS
 
@@ -88,3 +89,27 @@ def test_compliance_counts_its_clauses(registered):
     assert compliance.word == "incorrect"
     assert compliance.summary == "ok: 13, incorrect: 1, unsupported: 1 clauses"
     assert Compliance("model", "x", "y", (), "why").summary == "unsupported: why"
+
+
+@pytest.mark.parametrize(
+    ("changed", "word", "says"),
+    [
+        (lambda loss: loss.float(), "ok", ""),
+        (lambda loss: 2 * loss, "incorrect", "the engine's direction is right, and the loss that it reports differs"),
+    ],
+)
+def test_a_loss_that_differs_is_not_called_a_direction_that_differs(monkeypatch, changed, word, says):
+    def build(algorithm):
+        step = ENGINES.get("loop").build(algorithm)
+
+        def changing(meta, episodes):
+            direction, metrics = step(meta, episodes)
+            return direction, {"loss": changed(metrics["loss"])}
+
+        return changing
+
+    ENGINES.names()
+    monkeypatch.setitem(ENGINES._entries, "changing", Engine("for one test", build))
+    (verdict,) = verify(["maml"], ["changing"], SETTINGS[:1])
+    assert verdict.word == word and verdict.reason.startswith(says)
+    assert verdict.gate.engine_error < 1e-12

@@ -20,7 +20,7 @@ BRIEF = {"seconds": 0.02, "rounds": 2}
 
 @pytest.fixture(autouse=True)
 def few_recorded_calls(monkeypatch):
-    monkeypatch.setattr(measuring, "LEAST", 2)
+    monkeypatch.setattr(measuring, "RECORDED", 2)
 
 
 def test_live_functions_are_compared_in_this_process(tmp_path):

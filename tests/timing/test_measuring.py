@@ -19,7 +19,7 @@ OPTIMIZER = torch.optim.SGD(NET.parameters())
 
 @pytest.fixture(autouse=True)
 def few_recorded_calls(monkeypatch):
-    monkeypatch.setattr(measuring, "LEAST", 2)
+    monkeypatch.setattr(measuring, "RECORDED", 2)
 
 
 def trained():
