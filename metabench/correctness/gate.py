@@ -117,27 +117,14 @@ def _gate_at(
     truth, truth_metrics = reference(meta, episodes)
     if cause := _cause(algorithm, meta, episodes, truth):
         return Correctness(float("nan"), float("nan"), float("nan"), cause)
-<<<<<<< HEAD
-    given = step(meta, episodes)
-    if fault := misfit(given, truth):
-        return Correctness(float("inf"), float("nan"), float("nan"), fault)
-    direction, metrics = given
-    shared = metrics.keys() & truth_metrics.keys()
-    errors = [relative_error({name: metrics[name]}, {name: truth_metrics[name]}) for name in shared]
-    found = Correctness(
-        relative_error(direction, truth),
-        definition_error(algorithm, meta, episodes, truth, generator),
-        max(errors, key=_nan_last, default=0.0),
-    )
-    if found.passed:
-        return found
-    on_loop, under_vmap = known_faults(algorithm, meta, task_at(episodes, 0))
-    return replace(found, known=(on_loop, _of_first_order(algorithm, meta, episodes, direction) or under_vmap))
-=======
     result = held(algorithm, step(meta, episodes), (truth, truth_metrics), meta, episodes)
     if result.cause:
         return result
-    return replace(result, definition_error=definition_error(algorithm, meta, episodes, truth, generator))
+    found = replace(result, definition_error=definition_error(algorithm, meta, episodes, truth, generator))
+    if found.passed:
+        return found
+    on_loop, _ = known_faults(algorithm, meta, task_at(episodes, 0))
+    return replace(found, known=(on_loop, found.known[1]))
 
 
 def held(
@@ -152,10 +139,11 @@ def held(
     direction, metrics = cast(tuple[Params, dict[str, Tensor]], given)
     shared = [name for name in metrics if name in truth[1]]
     errors = [relative_error({name: metrics[name]}, {name: truth[1][name]}) for name in shared]
-    error = relative_error(direction, truth[0])
-    remark = "" if error <= ENGINE_TOLERANCE else _remark(algorithm, meta, episodes, direction)
-    return Correctness(error, 0.0, max(errors, key=_nan_last, default=0.0), remark=remark)
->>>>>>> bbac627 (Document how to time a step, and a training loop as an engine)
+    found = Correctness(relative_error(direction, truth[0]), 0.0, max(errors, key=_nan_last, default=0.0))
+    if found.engine_error <= ENGINE_TOLERANCE:
+        return found
+    _, under_vmap = known_faults(algorithm, meta, task_at(episodes, 0))
+    return replace(found, known=("", _of_first_order(algorithm, meta, episodes, direction) or under_vmap))
 
 
 def _of_first_order(algorithm: Algorithm, meta: Params, episodes: Task, direction: Params) -> str:

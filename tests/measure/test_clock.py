@@ -7,11 +7,11 @@ from itertools import chain, cycle
 import numpy as np
 import pytest
 import torch
-from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
 
 from metabench.machine.load import Look
 from metabench.measure import clock
 from metabench.measure.clock import Budget, measure_time, time_once
+from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
 
 CPU = torch.device("cpu")
 

@@ -3,10 +3,10 @@
 from itertools import chain
 
 import pytest
-from recorded import recorded, recorded_once
 
 from metabench.record.timing import Disturbance
 from metabench.statistics.disturbance import disturbance
+from recorded import recorded, recorded_once
 
 QUIET = list(chain(recorded("maml").values(), recorded("reptile").values()))
 NOISY = [recorded_once(name) for name in ("rising", "stepping", "few")]

@@ -2,10 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
 from scipy.stats import binom, binomtest, quantile_test
 
 from metabench.statistics.intervals import ends, known_within, mean_interval, median_interval, summarise
+from recorded import LAWS, RUNS, TARGET, recorded, recorded_once
 
 
 def test_summary_of_a_known_sample():

@@ -5,11 +5,11 @@ import random
 
 import numpy as np
 import pytest
-from recorded import RUNS, TARGET, recorded
 
 from metabench.report.numbers import time_text, with_interval
 from metabench.statistics.intervals import Interval, summarise
 from metabench.statistics.ratios import ratio_interval, step_interval, time_interval
+from recorded import RUNS, TARGET, recorded
 
 RECORDED = {
     # The same work in two processes a round, µs per call: an A/A comparison.

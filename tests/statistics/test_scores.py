@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from recorded import TARGET
 
 from metabench.statistics.intervals import Interval, ends, mean_interval
 from metabench.statistics.scores import (
@@ -15,6 +14,7 @@ from metabench.statistics.scores import (
     paired_quotient,
     quotient,
 )
+from recorded import TARGET
 
 RUNS = 2000
 

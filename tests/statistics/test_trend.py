@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from recorded import recorded, recorded_once
 from scipy.stats import kendalltau, theilslopes
 
 from metabench.statistics.trend import trend
+from recorded import recorded, recorded_once
 
 
 @pytest.mark.parametrize("n", [4, 5, 6, 7])

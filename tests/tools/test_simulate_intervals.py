@@ -1,6 +1,7 @@
 """What the intervals of times cover, and what they tell apart, on simulated runs of known truth."""
 
 import pytest
+
 from recorded import TARGET
 from simulate_intervals import SCENARIOS, Shares, refreshed, simulate
 
