@@ -7,8 +7,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from metabench.record.cell import Cell
 from metabench.sweep.proving import configured
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, train_shape
-from metabench.tasks.base import TASKS
+from metabench.sweep.workload import Workload, training_tasks
 
 
 def cells() -> dict[str, Cell]:
@@ -25,7 +24,7 @@ def cells() -> dict[str, Cell]:
 
 @pytest.mark.parametrize("cell", cells().values(), ids=cells())
 def test_sampling(benchmark: BenchmarkFixture, cell: Cell) -> None:
-    distribution = TASKS.get(cell.task).build(train_shape(cell), None)
+    distribution = training_tasks(cell, None)
     benchmark.group = "sampling"
     benchmark.extra_info["cell"] = cell.to_json()
     benchmark.extra_info["data"] = distribution.provenance.content_hash

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from places import ROOT
 
-LIMIT_S = 300
+LIMIT_S = 600
 PYTEST = '#!/bin/sh\nexec "$(dirname "$0")/python" -m pytest "$@"\n'
 
 

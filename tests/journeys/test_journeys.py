@@ -15,6 +15,7 @@ from textwrap import dedent
 
 import pytest
 
+from pictures import write_pictures
 from places import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -93,8 +94,6 @@ def give(what: str, folder: Path) -> None:
     """Make what the reader of a journey has already."""
     found = GIVEN.fullmatch(what)
     assert found, f"no test can give '{what}'"
-    from pictures import write_pictures
-
     write_pictures(folder / (found[1] or found[3]), side=int(found[2]))
 
 
