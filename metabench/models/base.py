@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from metabench.errors import UserError
 from metabench.models.module import from_function, from_module
-from metabench.registry import Registry
+from metabench.registry import Registry, described
 from metabench.tensors import Params
 
 
@@ -77,12 +77,11 @@ def accepted(found: object) -> ModelFactory:
         kind = type(found).__name__
         raise UserError(f"a model is made anew for each seed, and this is one {kind}: name the class, or a function")
     if not callable(found):
-        kind = type(found).__name__
-        raise UserError(f"a model is a class of nn.Module, or a function that gives one, and not a {kind}")
+        raise UserError(f"a model is a class of nn.Module, or a function that gives one, and not {described(found)}")
     return cast(ModelFactory, from_function(found))
 
 
-MODELS: Registry[ModelFactory] = Registry("model", "metabench.models")
+MODELS: Registry[ModelFactory] = Registry("model", "metabench.models", accept=accepted)
 
 
 def glorot(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
