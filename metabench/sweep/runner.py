@@ -25,7 +25,7 @@ from metabench.sweep.same_code import SameCode
 from metabench.sweep.same_data import SameData
 from metabench.sweep.spec import Sweep
 from metabench.sweep.workload import training_tasks
-from metabench.tasks.omniglot import DataMissing
+from metabench.tasks.download import DataMissing
 
 LOCAL = "local"
 

@@ -1,14 +1,16 @@
 """The contract of a task distribution and the registry of them."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from metabench.errors import UserError
 from metabench.registry import Registry
 from metabench.tensors import Task
 
@@ -151,13 +153,15 @@ classes)."""
 
 @dataclass(frozen=True)
 class TaskSource:
-    """What a task distribution is registered as: its kind is known before its data is looked for."""
+    """What a task distribution is registered as: what is known of it before its data is looked for."""
 
     kind: Kind
     build: TaskFactory
     axes: tuple[str, ...] = ()
     """Axes of a cell beside the shape of a task that `build` takes, each with a default: `path`, `split`,
     `image_size`."""
+    input_shape: tuple[int, ...] = ()
+    """The shape of an input; empty where only the data can tell."""
 
     peek: Callable[..., tuple[int, ...]] | None = None
     """The likely shape of an input, at once and from the same axes; None where nobody can tell before it is built."""
@@ -165,6 +169,52 @@ class TaskSource:
     def on(self, shape: EpisodeShape, data_dir: Path | None, choices: Mapping[str, Any]) -> TaskDistribution:
         """The task distribution on the data that are chosen; raises what `build` raises."""
         return self.build(shape, data_dir, **{axis: value for axis, value in choices.items() if axis in self.axes})
+
+    @property
+    def relative(self) -> str:
+        """The task of the suite that is nearest: where an algorithm has no presets for this one, it takes those."""
+        if self.kind == "regression":
+            return "sinusoid"
+        grey = len(self.input_shape) == 3 and self.input_shape[0] == 1
+        return "omniglot" if grey else "miniimagenet"
+
+
+def accepted(found: object) -> TaskSource:
+    """The task distribution that a name by path stands for: what `regression` gives, or a function or class with a
+    `kind`, called as `(shape, data_dir)` or as `(shape)`, which gives a `TaskDistribution`.
+
+    Raises `UserError` for anything else.
+    """
+    if isinstance(found, TaskSource):
+        return found
+    name = getattr(found, "__name__", type(found).__name__)
+    if not callable(found):
+        raise UserError(
+            f"'{name}' is no task distribution: it must be a class or function (shape, data_dir) with a kind, "
+            "or what metabench.regression gives"
+        )
+    kind: Any = getattr(found, "kind", None)
+    if kind not in get_args(Kind):
+        raise UserError(
+            f'\'{name}\' must say its kind of task: give it kind = "classification" or kind = "regression", '
+            "or decorate it with metabench.regression"
+        )
+    shape = getattr(found, "input_shape", ())
+    known = isinstance(shape, tuple) and all(isinstance(size, int) for size in shape)
+    return TaskSource(kind, _factory(found), input_shape=shape if known else ())
+
+
+def _factory(found: Callable[..., TaskDistribution]) -> TaskFactory:
+    """The factory with two arguments, whether or not `found` takes the folder of the data."""
+    try:
+        taken = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return found
+    positional = [each for each in taken if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    due = [each for each in positional if each.default is each.empty]
+    if len(due) == 2 or any(each.name == "data_dir" for each in taken):
+        return found
+    return lambda shape, data_dir: found(shape)
 
 
 TASKS: Registry[TaskSource] = Registry("task", "metabench.tasks")

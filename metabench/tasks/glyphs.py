@@ -297,4 +297,4 @@ def build(shape: EpisodeShape, data_dir: Path | None) -> ImageTasks:
     return ImageTasks(find(), shape)
 
 
-TASKS.register(NAME)(TaskSource("classification", build))
+TASKS.register(NAME)(TaskSource("classification", build, input_shape=(1, SIDE, SIDE)))

@@ -9,9 +9,6 @@ import hashlib
 import io
 import os
 import re
-import subprocess
-import sys
-import tempfile
 import zipfile
 import zlib
 from collections import Counter
@@ -24,6 +21,7 @@ import numpy as np
 from metabench.errors import UserError
 from metabench.files import MEBIBYTE, check_plain, make_cache_dir
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
+from metabench.tasks.download import DataMissing, downloaded
 from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import (
     DRAWINGS,
@@ -45,22 +43,16 @@ EXPECTED: Mapping[str, int] = {"images_background": 964, "images_evaluation": 65
 MAX_PNG_BYTES = 64 * 1024  # the largest real one has 522 bytes
 MAX_ZIP_BYTES = 64 * MEBIBYTE  # the larger real one has some 10
 MAX_ENTRIES = 100_000  # the larger real zip has some 20 000
-CONNECT_SECONDS = 5.0
 DOWNLOAD_SECONDS = 60.0
 
 _IMAGE = re.compile(
     r"(?P<part>images_\w+)/(?P<alphabet>[\w()'-]+)/(?P<character>character\d{2})/\d{4}_\d{2}\.png", re.ASCII
 )
 _WANTED = "images_background.zip and images_evaluation.zip, or the two extracted folders"
-_PROBE = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='HEAD'), timeout=4)"
 _DOWNLOAD = (
     "import sys; from torchvision.datasets import Omniglot\n"
     "for background in (True, False): Omniglot(sys.argv[1], background=background, download=True)"
 )
-
-
-class DataMissing(UserError):
-    """Omniglot is neither prepared nor given, and could not be downloaded: a stand-in may be used instead."""
 
 
 @dataclass(frozen=True)
@@ -248,31 +240,20 @@ def _decode(png: bytes, folder: Path, name: str) -> np.ndarray[tuple[int, ...], 
         raise UserError(f"{name} in {folder} is not a readable PNG: copy or download it again") from error
 
 
-def _missing(reason: str) -> DataMissing:
+def _missing(reason: object) -> DataMissing:
     return DataMissing(f"no Omniglot ({reason}): give --data-dir or METABENCH_DATA a folder holding {_WANTED}")
 
 
 def _fetch() -> PackedImages:
-    """torchvision's download, in a process of its own so that it can be stopped and stays silent."""
+    """torchvision's download."""
     from torchvision.datasets import Omniglot
 
+    url = f"{Omniglot.download_url_prefix}/images_background.zip"
     try:
-        _run(_PROBE, f"{Omniglot.download_url_prefix}/images_background.zip", CONNECT_SECONDS)
-    except (subprocess.SubprocessError, OSError) as error:
-        raise _missing("there is no connection to download it") from error
-    with tempfile.TemporaryDirectory(dir=make_cache_dir(), prefix=".download-", ignore_cleanup_errors=True) as folder:
-        try:
-            _run(_DOWNLOAD, folder, DOWNLOAD_SECONDS - CONNECT_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise _missing(f"the download took more than {DOWNLOAD_SECONDS:.0f} s") from error
-        except (subprocess.SubprocessError, OSError) as error:
-            raise _missing("the download failed") from error
-        return read(locate(Path(folder)), "torchvision's download")
-
-
-def _run(code: str, argument: str, seconds: float) -> None:
-    command = [sys.executable, "-P", "-c", code, argument]
-    subprocess.run(command, check=True, timeout=seconds, stdin=subprocess.DEVNULL, capture_output=True)
+        with downloaded(url, _DOWNLOAD, DOWNLOAD_SECONDS) as folder:
+            return read(locate(folder), "torchvision's download")
+    except DataMissing as reason:
+        raise _missing(reason) from reason.__cause__
 
 
 def build(shape: EpisodeShape, data_dir: Path | None) -> ImageTasks:
@@ -280,4 +261,4 @@ def build(shape: EpisodeShape, data_dir: Path | None) -> ImageTasks:
     return ImageTasks(find(data_dir), shape)
 
 
-TASKS.register(NAME)(TaskSource("classification", build))
+TASKS.register(NAME)(TaskSource("classification", build, input_shape=(1, SIDE, SIDE)))

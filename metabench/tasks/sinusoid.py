@@ -77,4 +77,4 @@ def build(shape: EpisodeShape, data_dir: Path | None) -> Sinusoid:
     return Sinusoid(shape)
 
 
-TASKS.register("sinusoid")(TaskSource("regression", build))
+TASKS.register("sinusoid")(TaskSource("regression", build, input_shape=(1,)))

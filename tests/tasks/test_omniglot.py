@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from metabench.errors import UserError
-from metabench.tasks import omniglot
+from metabench.tasks import download, omniglot
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tasks.packed import cache_file, load
 
@@ -144,10 +144,10 @@ def test_prepare_reads_the_given_folder_anew(tmp_path):
 
 
 def test_nothing_at_hand_is_data_missing(tmp_path):
-    for download in (True, False):
-        assert not omniglot.available(download=download)
+    for allowed in (True, False):
+        assert not omniglot.available(download=allowed)
         with pytest.raises(omniglot.DataMissing, match="give --data-dir or METABENCH_DATA a folder holding"):
-            omniglot.find(download=download)
+            omniglot.find(download=allowed)
 
 
 def test_a_damaged_cache_is_not_taken_for_missing_data(tmp_path):
@@ -283,14 +283,14 @@ def test_the_task_is_registered(tmp_path, monkeypatch):
     assert str(tmp_path) not in str(tasks.provenance)
 
 
-def fetch(monkeypatch, probe, download):
+def fetch(monkeypatch, probe, code):
     """The real `_fetch`, with other code in its processes."""
     monkeypatch.undo()
-    monkeypatch.setattr(omniglot, "_PROBE", probe)
-    monkeypatch.setattr(omniglot, "_DOWNLOAD", download)
+    monkeypatch.setattr(download, "_PROBE", probe)
+    monkeypatch.setattr(omniglot, "_DOWNLOAD", code)
     monkeypatch.setattr(omniglot, "EXPECTED", {part: len(characters) for part, characters in CLASSES.items()})
     # so long that a busy machine can start the processes
-    monkeypatch.setattr(omniglot, "CONNECT_SECONDS", 120.0)
+    monkeypatch.setattr(download, "CONNECT_SECONDS", 120.0)
     monkeypatch.setattr(omniglot, "DOWNLOAD_SECONDS", 600.0)
 
 
@@ -298,7 +298,7 @@ def test_no_connection_is_found_out_before_anything_is_downloaded(tmp_path, monk
     fetch(monkeypatch, "import time; time.sleep(60)", "raise SystemExit('must not be reached')")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("METABENCH_DATA", raising=False)
-    monkeypatch.setattr(omniglot, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.5)
     with pytest.raises(omniglot.DataMissing, match="there is no connection"):
         omniglot.find()
     assert capfd.readouterr() == ("", "")
@@ -354,12 +354,12 @@ def test_the_probe_tells_a_server_that_answers_from_one_that_does_not(monkeypatc
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            omniglot._run(omniglot._PROBE, address, 120)
+            download._run(download._PROBE, address, 120)
         finally:
             server.shutdown()
             thread.join()
     with pytest.raises(subprocess.CalledProcessError):
-        omniglot._run(omniglot._PROBE, address, 120)
+        download._run(download._PROBE, address, 120)
 
 
 REAL = os.environ.get("METABENCH_DATA") or str(Path(__file__).parents[3] / "shared" / "omniglot")
