@@ -32,11 +32,11 @@ MOST_BYTES = 256 * MEBIBYTE
 FORMAT = 1
 """Version of the cache file; another version is not read."""
 
-# What a damaged zip of arrays is noticed by: it depends on which byte is wrong.
-_DAMAGE = (
+DAMAGE = (
     *(OSError, EOFError, KeyError, ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error),
 )
+"""What a damaged zip of arrays is noticed by: it depends on which byte is wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,13 +148,13 @@ def load(path: Path, name: str) -> PackedImages:
         return _load(path, name, (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size))
     except PermissionError as error:
         raise UserError(f"cannot read the cache file {path}: {error.strerror}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UserError(f"the cache file {path} is damaged: delete it and run `metabench data prepare`") from error
 
 
 @lru_cache(maxsize=2)
 def _load(path: Path, name: str, version: tuple[int, ...]) -> PackedImages:
-    """Read the file; `version` is another one once the file has changed. Raises one of `_DAMAGE`."""
+    """Read the file; `version` is another one once the file has changed. Raises one of `DAMAGE`."""
     with np.load(path, allow_pickle=False) as archive:
         if sum(entry.file_size for entry in archive.zip.infolist()) > MOST_BYTES:
             raise ValueError("it would fill the memory")
