@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 
@@ -27,6 +27,7 @@ class ANIL(Algorithm):
     presets: ClassVar = MAML_PUBLISHED | {
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 6_000),
         "quick/omniglot": quick(2.0, 3, 5, 2_000),
+        "quick/miniimagenet": quick_colour(2.0, 3, 5),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

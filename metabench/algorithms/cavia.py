@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset, quick
+from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.errors import Unsupported
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
@@ -45,6 +45,7 @@ class CAVIA(Algorithm):
         "published/sinusoid": Preset(_SINUSOID, "mlp-40x2", 1.0, 1, 1, 25, 10, 50_000),
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 1.0, 1, 1, 25, 10, 6_000),
         "quick/omniglot": quick(1.0, 2, 3, 1_200),
+        "quick/miniimagenet": quick_colour(1.0, 2, 3),
     }
 
     def __post_init__(self) -> None:

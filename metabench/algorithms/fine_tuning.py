@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick_colour
 from metabench.errors import Unsupported
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
@@ -49,6 +49,7 @@ class FineTuning(Algorithm):
         "quick/omniglot": Preset(
             "ours, for a laptop", "conv4-32", 0.5, 20, 20, 16, 1, 1_000, "adam", 2e-3, "linear", train_shots=1
         ),
+        "quick/miniimagenet": quick_colour(0.5, 20, 20, outer_lr=2e-3),
     }
 
     def __post_init__(self) -> None:

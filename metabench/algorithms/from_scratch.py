@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 
@@ -33,6 +33,7 @@ class FromScratch(Algorithm):
     presets: ClassVar = {
         "quick/sinusoid": Preset("ours", "mlp-40x2", 0.03, 50, 50, 25, 10, 0, inner_optimizer="adam"),
         "quick/omniglot": Preset("ours", "conv4-32", 0.01, 30, 30, 4, 5, 0, inner_optimizer="adam"),
+        "quick/miniimagenet": quick_colour(0.01, 30, 30, inner_optimizer="adam", iterations=0),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

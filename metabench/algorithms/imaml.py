@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset, quick
+from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.autodiff import Scalar
 from metabench.tensors import Batch, Params, Task
 
@@ -61,6 +61,7 @@ class IMAML(Algorithm):
         "published/omniglot-20way-5shot": Preset(_CODE.format(25, _ASSUMED), "conv4-64", 0.1, 25, 25, 32, 5, 20_000),
         "quick/sinusoid": Preset(_SMALL, "mlp-40x2", 0.003, 20, 20, 25, 10, 1_500, outer_clip=1.0),
         "quick/omniglot": quick(0.2, 5, 5, 600, outer_clip=1.0),
+        "quick/miniimagenet": quick_colour(0.2, 5, 5, outer_clip=1.0),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 
@@ -26,6 +26,7 @@ class MAML(Algorithm):
     presets: ClassVar = MAML_PUBLISHED | {
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 6_000),
         "quick/omniglot": quick(0.4, 1, 3, 2_500),
+        "quick/miniimagenet": quick_colour(0.4, 1, 3),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

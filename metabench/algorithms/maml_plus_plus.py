@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset, quick
+from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class MAMLPlusPlus(Algorithm):
         # Rates of 0.01 are learned in steps of 0.001: without clipping some runs end at NaN.
         "quick/sinusoid": Preset("ours", "mlp-40x2", 0.01, 5, 5, 25, 10, 6_000, "adam", 1e-3, "cosine", outer_clip=1.0),
         "quick/omniglot": replace(quick(0.4, 2, 2, 2_200), outer_decay="cosine"),
+        "quick/miniimagenet": replace(quick_colour(0.4, 2, 2), outer_decay="cosine"),
     }
 
     def init(self, generator: torch.Generator) -> Params:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick_colour
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
@@ -36,7 +36,7 @@ class Matching(Algorithm):
     source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and §2.1.1"
     kinds = ("classification",)
     any_ways = True
-    presets: ClassVar = {"quick/omniglot": _QUICK}
+    presets: ClassVar = {"quick/omniglot": _QUICK, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
         return self.learner.body(self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}
@@ -73,7 +73,7 @@ class FullContextMatching(Algorithm):
     kinds = ("classification",)
     any_ways = True
     symmetric = False
-    presets: ClassVar = {"quick/omniglot": _QUICK}
+    presets: ClassVar = {"quick/omniglot": _QUICK, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
         params = self.learner.model.init(generator)

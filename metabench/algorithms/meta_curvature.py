@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 Curvature: TypeAlias = dict[str, list[Tensor]]
@@ -47,6 +47,7 @@ class MetaCurvature(Algorithm):
         },
         "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 5, 25, 10, 6_000),
         "quick/omniglot": quick(0.4, 1, 3, 1_500),
+        "quick/miniimagenet": quick_colour(0.4, 1, 3),
     }
 
     def init(self, generator: torch.Generator) -> Params:

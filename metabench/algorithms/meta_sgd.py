@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick
+from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 _MIDDLE = "the inner rate is the middle of the interval that the authors draw theirs from"
@@ -42,6 +42,7 @@ class MetaSGD(Algorithm):
         },
         "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 1, 25, 10, 6_000),
         "quick/omniglot": quick(0.4, 1, 1, 3_000),
+        "quick/miniimagenet": quick_colour(0.4, 1, 1),
     }
 
     def init(self, generator: torch.Generator) -> Params:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 SCALE = 10.0
@@ -23,6 +23,16 @@ _PUBLISHED = Preset(
     train_ways=60,
     eval_query=15,
 )
+
+
+def _mini(train_ways: int) -> Preset:
+    return Preset(
+        "arXiv 1703.05175, §3.2; ours are the 20 000 iterations, where the authors stop by the validation loss, and "
+        "batch statistics of support and query set apart",
+        *("conv4-64-maxpool", 0.0, 0, 0, 1, 15, 20_000, "adam", 1e-3, "halving"),
+        train_ways=train_ways,
+        eval_query=15,
+    )
 
 
 @ALGORITHMS.register("prototypical")
@@ -43,7 +53,10 @@ class Prototypical(Algorithm):
     presets: ClassVar = {
         "published/omniglot-5way": _PUBLISHED,
         "published/omniglot-20way": _PUBLISHED,
+        "published/miniimagenet-5way": _mini(30),
+        "published/miniimagenet-5way-5shot": _mini(20),
         "quick/omniglot": _QUICK,
+        "quick/miniimagenet": quick_colour(0.0, 0, 0),
     }
 
     def init(self, generator: torch.Generator) -> Params:
@@ -77,7 +90,7 @@ class CosinePrototypical(Algorithm):
     source = "Snell et al. 2017, arXiv 1703.05175, §2.7; scale of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2"
     kinds = ("classification",)
     any_ways = True
-    presets: ClassVar = {"quick/omniglot": _QUICK}
+    presets: ClassVar = {"quick/omniglot": _QUICK, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
         return self.learner.body(self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}

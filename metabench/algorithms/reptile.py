@@ -10,13 +10,22 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, last
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 _PUBLISHED = (
     "arXiv 1803.02999, table of hyper-parameters for Omniglot: 10 training drawings a class, in inner batches of 10 "
     "(5-way) or 20 (20-way); spatial mean before the head, where theirs flattens to 256 features; a rotation drawn for "
     "each class and task, where theirs makes classes of them; minibatches go through the task once, in order"
+)
+_MINI = Preset(
+    "the commands of the authors' code for arXiv 1803.02999: 15 training images a class, in inner batches of 10; ReLU "
+    "before the pooling, where theirs pool first; minibatches go through the task once, in order; all support images "
+    "in each inner step of a test, where theirs are 15 of the 25 for 5 shots",
+    *("conv4-32-maxpool", 1e-3, 8, 50, 5, 13, 100_000, "sgd", 1.0, "linear"),
+    inner_optimizer="rmsprop",
+    train_shots=2,
+    eval_query=1,
 )
 
 
@@ -47,10 +56,12 @@ class Reptile(Algorithm):
             train_shots=1,
             eval_query=1,
         ),
+        "published/miniimagenet-5way": _MINI,
         "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 6_000, "sgd", 1.0, "linear"),
         "quick/omniglot": Preset(
             "ours: inner descent", "conv4-32", 0.3, 8, 10, 4, 9, 1_200, "sgd", 1.0, "linear", train_shots=1
         ),
+        "quick/miniimagenet": quick_colour(0.3, 8, 10, "sgd", 1.0),
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset, quick
+from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
@@ -41,6 +41,7 @@ class TaskAdaptiveMAML(Algorithm):
     presets: ClassVar = {
         "quick/sinusoid": Preset(_SAME, "mlp-40x2", 0.01, 1, 1, 25, 10, 6_000),
         "quick/omniglot": quick(0.4, 1, 1, 1_500),
+        "quick/miniimagenet": quick_colour(0.4, 1, 1),
     }
 
     def init(self, generator: torch.Generator) -> Params:

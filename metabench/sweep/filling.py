@@ -13,8 +13,6 @@ REFERENCE = "maml"
 """The algorithm whose presets say what is alike for all, and stand in for those that another lacks."""
 POINTS = 10
 """Support points of a regression task, where the default of the axis is for images."""
-SHAPES = {"regression": "sinusoid", "classification": "omniglot"}
-"""The task whose presets a task of its kind takes that has none."""
 SAID = (*ALIKE, "model", "inner_lr", "inner_steps", "outer_lr")
 """Axes that are said even where their value is the default."""
 
@@ -30,6 +28,8 @@ class Filling:
     """Whether the sweep names the preset."""
     owner: str
     """The algorithm whose preset it is: the reference, where the algorithm has none for the task."""
+    like: Mapping[str, str]
+    """The task that a preset is for, by its algorithm: the owner or the reference."""
     values: Mapping[str, Any]
     """What presets fill in, by axis."""
 
@@ -55,10 +55,12 @@ def fill(
     defaults = {name: axis.default for name, axis in AXES.items() if axis.default is not None}
     defaults |= {"shots": POINTS} if kind == "regression" else {}
     chosen = {**defaults, **given}
-    owner, own = _preset(point["algorithm"], chosen)
+    owner, of_task, own = _preset(point["algorithm"], chosen)
+    like = {owner: of_task}
     taken = _fields(own, but=() if named else BY_NAME)
     if not named:
-        _, reference = _preset(REFERENCE, chosen)
+        _, of_task, reference = _preset(REFERENCE, chosen)
+        like[REFERENCE] = of_task
         # a method that learns nothing would only wait for its training
         taken |= {name: getattr(reference, name) for name in ALIKE if own.iterations or name != "iterations"}
     values = defaults | taken | given
@@ -71,19 +73,22 @@ def fill(
     values["threads"] = values["threads"] or threads(values)
     values |= {name: float(values[name]) for name, axis in AXES.items() if axis.kind is float}
     left_open = {name: value for name, value in taken.items() if name not in given}
-    found = Filling(point["algorithm"], point["task"], chosen["preset"], named, owner, left_open)
+    found = Filling(point["algorithm"], point["task"], chosen["preset"], named, owner, like, left_open)
     return Cell(**values, measure=measure), found
 
 
-def _preset(name: str, chosen: Mapping[str, Any]) -> tuple[str, Preset]:
-    """The preset of an algorithm for a setting, and whose it is: else the reference's of that name, else its usual."""
+def _preset(name: str, chosen: Mapping[str, Any]) -> tuple[str, str, Preset]:
+    """The preset of an algorithm for a setting, whose and for which task it is: else the reference's, else its usual.
+
+    An algorithm without one for the task takes its own for the nearest task of the suite.
+    """
     usual = AXES["preset"].default
     for owner, preset in ((name, chosen["preset"]), (REFERENCE, chosen["preset"]), (REFERENCE, usual)):
         presets = ALGORITHMS.get(owner).presets
-        for task in (chosen["task"], SHAPES[TASKS.get(chosen["task"]).kind]):
+        for task in (chosen["task"], TASKS.get(chosen["task"]).relative):
             found = most_specific(presets, preset, task, chosen["ways"], chosen["shots"])
             if found:
-                return owner, found
+                return owner, task, found
     raise AssertionError(f"{REFERENCE} has a preset for every kind of task")
 
 
@@ -97,10 +102,10 @@ def in_words(fillings: Iterable[Filling]) -> list[str]:
     """What was filled in and where it comes from: a sentence for each way; nothing of what cannot be run."""
     found = [one for one in fillings if TASKS.get(one.task).kind in ALGORITHMS.get(one.algorithm).kinds]
     said = []
-    if alike := _by_task([one for one in found if not one.named], ALIKE):
+    if alike := _by_task([one for one in found if not one.named], ALIKE, of=REFERENCE):
         said.append(f"Filled in for all algorithms, from {REFERENCE}'s preset: {alike}.")
-    if named := dict.fromkeys(one.preset for one in found if one.named):
-        said.append(f"Filled in for each algorithm, from its preset by the name that is given: {', '.join(named)}.")
+    if named := dict.fromkeys(_said_preset(one) for one in found if one.named):
+        said.append(f"Filled in for each algorithm, from its preset by the name that is given: {'; '.join(named)}.")
     lacking: dict[str, dict[str, None]] = {}
     for algorithm in dict.fromkeys(one.algorithm for one in found if one.owner != one.algorithm):
         borrowed = [one for one in found if one.algorithm == algorithm != one.owner]
@@ -112,15 +117,27 @@ def in_words(fillings: Iterable[Filling]) -> list[str]:
     return said
 
 
-def _by_task(fillings: Iterable[Filling], axes: Iterable[str]) -> str:
-    """The values on some axes, task by task."""
+def _by_task(fillings: Iterable[Filling], axes: Iterable[str], of: str = "") -> str:
+    """The values on some axes, task by task, from presets of `of`, or else of their owner."""
     axes = list(axes)
     tasks: dict[str, dict[str, dict[str, None]]] = {}
     for one in fillings:
         for axis in axes:
             if axis in one.values and (axis in SAID or one.values[axis] != AXES[axis].default):
-                tasks.setdefault(one.task, {}).setdefault(axis, {})[str(one.values[axis])] = None
+                where = _said_task(one.task, one.like[of or one.owner])
+                tasks.setdefault(where, {}).setdefault(axis, {})[str(one.values[axis])] = None
     return "; ".join(
         ", ".join(f"{AXES[axis].word} {' or '.join(values)}" for axis, values in found.items()) + f" ({task})"
         for task, found in tasks.items()
     )
+
+
+def _said_preset(one: Filling) -> str:
+    """The name of a preset, with its task where that is another one."""
+    of_task = one.like[one.owner]
+    return one.preset if of_task == one.task else f"{one.preset} ({_said_task(one.task, of_task)})"
+
+
+def _said_task(task: str, preset_of: str) -> str:
+    """A task, with that whose presets it takes."""
+    return task if task == preset_of else f"{task}, which takes those of {preset_of}"

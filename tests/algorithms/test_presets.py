@@ -11,7 +11,7 @@ from metabench.models.base import MODELS
 from metabench.sweep.spec import parse_sweep
 from metabench.tasks.base import TASKS
 
-KEY = re.compile(r"(published|quick)/(sinusoid|omniglot)(?:-(\d+)way(?:-(\d+)shot)?)?")
+KEY = re.compile(r"(published|quick)/(sinusoid|omniglot|miniimagenet)(?:-(\d+)way(?:-(\d+)shot)?)?")
 PRESETS = [(name, key) for name, algorithm in ALGORITHMS for key in algorithm.presets]
 
 
@@ -19,7 +19,7 @@ def parsed(key: str) -> tuple[str, str, int, int]:
     match = KEY.fullmatch(key)
     assert match, f"{key} is not PRESET/TASK[-Nway[-Kshot]]"
     preset, task, ways, shots = match.groups()
-    classification = task == "omniglot"
+    classification = task != "sinusoid"
     return preset, task, int(ways or (5 if classification else 1)), int(shots or (1 if classification else 10))
 
 
@@ -63,15 +63,18 @@ def test_the_algorithm_can_be_built_as_the_preset_says(name, key):
     assert kind in algorithm.kinds
     ways = preset.train_ways or ways
     assert ways == parsed(key)[2] or algorithm.any_ways
-    shape, outputs = ((1, 28, 28), ways) if kind == "classification" else ((1,), 1)
-    learner = Learner(MODELS.get(preset.model)(shape, outputs), kind, 4400 if kind == "classification" else 0)
+    outputs = ways if kind == "classification" else 1
+    learner = Learner(
+        MODELS.get(preset.model)(TASKS.get(task).input_shape, outputs), kind, 4400 if kind == "classification" else 0
+    )
     built = algorithm(learner, preset.inner_lr, preset.inner_steps, inner_optimizer=preset.inner_optimizer)
     assert parameter_count(built.init(torch.Generator().manual_seed(0))) > 0
 
 
 def test_the_default_preset_of_a_sweep_serves_every_algorithm_on_a_task_of_its_kind():
     """An algorithm without any preset takes MAML's: tests/sweep/test_filling.py."""
-    tasks = {"classification": "omniglot", "regression": "sinusoid"}
+    tasks = {"classification": ("omniglot", "miniimagenet"), "regression": ("sinusoid",)}
     for name, algorithm in ((name, algorithm) for name, algorithm in ALGORITHMS if algorithm.presets):
         for kind in algorithm.kinds:
-            assert f"quick/{tasks[kind]}" in algorithm.presets, f"{name} has no quick preset for {tasks[kind]}"
+            for task in tasks[kind]:
+                assert f"quick/{task}" in algorithm.presets, f"{name} has no quick preset for {task}"

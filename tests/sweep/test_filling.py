@@ -11,7 +11,7 @@ from metabench.sweep.brief import sweep_of
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.runner import plan
 from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
-from metabench.tasks.base import TASKS
+from metabench.tasks.base import TASKS, TaskSource
 
 TASK_OF = {"regression": "sinusoid", "classification": "omniglot"}
 METHOD = ("inner_lr", "outer", "outer_lr", "outer_decay", "outer_warmup", "model", "inner_steps")
@@ -119,6 +119,43 @@ def test_the_sweep_says_what_was_filled_in_and_from_where(plugged):
     assert len(sweep(task="sinusoid", algorithm=["maml", "prototypical"]).filled_in) == 1  # that is for images alone
     whole = {"meta_batch": 4, "query": 5, "iterations": 10}
     assert sweep(task="sinusoid", algorithm="maml", **whole).filled_in == ()
+
+
+COLOUR = ("emblems", "cifar-fs", "fc100", "cub", "tieredimagenet")
+
+
+@pytest.mark.parametrize("task", COLOUR)
+@pytest.mark.parametrize("asked", [{}, {"preset": "published"}, {"shots": 5}, {"preset": "published", "shots": 5}])
+def test_colour_images_take_the_presets_of_miniimagenet(task, asked):
+    algorithms = ["maml", "prototypical", "reptile"]
+    cells = sweep(task=task, algorithm=algorithms, **asked).cells
+    others = sweep(task="miniimagenet", algorithm=algorithms, **asked).cells
+    for cell, other in zip(cells, others, strict=True):
+        assert [axis for axis in AXES if cell[axis] != other[axis]] == ["task"]
+
+
+def test_a_borrowed_preset_is_said_with_its_task(plugged):
+    alike, lacking = sweep(task=["cub", "miniimagenet"], algorithm=["maml", plugged]).filled_in
+    assert "(cub, which takes those of miniimagenet); meta-batch" in alike and alike.endswith("(miniimagenet).")
+    assert "(cub, which takes those of miniimagenet); model" in lacking and lacking.endswith("(miniimagenet).")
+    (named,) = sweep(task=["cub", "miniimagenet"], algorithm="maml", preset="published").filled_in
+    assert named.endswith("by the name that is given: published (cub, which takes those of miniimagenet); published.")
+    grey = sweep(task="glyphs", algorithm="maml").filled_in[0]
+    assert grey.endswith("(glyphs, which takes those of omniglot).")
+
+
+def test_what_only_data_can_tell_is_taken_for_colour_images(monkeypatch):
+    monkeypatch.setitem(TASKS._entries, "unknown", TaskSource("classification", lambda shape, data_dir: None))
+    monkeypatch.setitem(TASKS._entries, "grey", TaskSource("classification", lambda *_: None, input_shape=(1, 28, 28)))
+    assert [TASKS.get(name).relative for name in ("unknown", "grey")] == ["miniimagenet", "omniglot"]
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_a_quick_preset_asks_for_no_more_classes_than_the_sweep(shots):
+    """So that a data set with classes enough for testing has not too few for training."""
+    every = [name for name, one in ALGORITHMS if "classification" in one.kinds]
+    for cell in sweep(task="cub", algorithm=every, preset="quick", shots=shots).cells:
+        assert (cell.train_ways, cell.train_shots) == (5, shots), cell.algorithm
 
 
 def test_every_kind_of_task_has_presets_to_take():
