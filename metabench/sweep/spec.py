@@ -59,7 +59,8 @@ class Settings:
     order_seed: int = 0
     """Seed of the order in which configurations run. Each repetition has an order of its own."""
     stand_in: str = ""
-    """Task distribution that takes the place of Omniglot where its images cannot be had; empty: that is an error."""
+    """Task distribution that takes the place of a data set that is not at hand, such as `glyphs` of Omniglot and
+    `emblems` of colour images; empty: that is an error."""
 
 
 @dataclass(frozen=True)
