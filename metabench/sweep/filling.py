@@ -1,7 +1,10 @@
 """What a sweep leaves open: filled in alike for all cells that stand together, and put in words."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from metabench.algorithms.base import ALGORITHMS
@@ -83,13 +86,21 @@ def _preset(name: str, chosen: Mapping[str, Any]) -> tuple[str, str, Preset]:
     An algorithm without one for the task takes its own for the nearest task of the suite.
     """
     usual = AXES["preset"].default
+    data = tuple((axis, chosen[axis]) for axis in DISTRIBUTION[1:] if chosen[axis] != AXES[axis].default)
+    relative = _relative(chosen["task"], data, os.environ.get("METABENCH_SOURCES") or str(Path.cwd()))
     for owner, preset in ((name, chosen["preset"]), (REFERENCE, chosen["preset"]), (REFERENCE, usual)):
         presets = ALGORITHMS.get(owner).presets
-        for task in (chosen["task"], TASKS.get(chosen["task"]).relative):
+        for task in (chosen["task"], relative):
             found = most_specific(presets, preset, task, chosen["ways"], chosen["shots"])
             if found:
                 return owner, task, found
     raise AssertionError(f"{REFERENCE} has a preset for every kind of task")
+
+
+@cache
+def _relative(task: str, data: tuple[tuple[str, Any], ...], base: str) -> str:
+    """The task whose presets another one takes, by its data, which lie in a folder from `base`: looked at once."""
+    return TASKS.get(task).relative(dict(data))
 
 
 def _fields(preset: Preset, but: Iterable[str]) -> dict[str, Any]:

@@ -10,13 +10,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from metabench.algorithms.base import ALGORITHMS, Learner, parameter_count
+from metabench.errors import UserError
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS
-from metabench.tasks.packed import SIDE
 
-Shape = tuple[int, ...]
-INPUTS: dict[str, Shape] = {"sinusoid": (1,), "omniglot": (1, SIDE, SIDE), "glyphs": (1, SIDE, SIDE)}
-"""Shapes of an example of the task distributions of the suite, which are known before the data is at hand."""
 Data: TypeAlias = tuple[tuple[str, Any], ...]
 """Values of axes that say which data a task is built on."""
 PRODUCTS = ("linear", "matmul", "__matmul__", "mm", "bmm")
@@ -40,7 +37,7 @@ class NetworkSize:
 def network_size(model: str, task: str, ways: int, data: Data = ()) -> NetworkSize | None:
     """The size of a model on a task; None where the inputs of the task are not known, or the model cannot be tried."""
     shape = _input_shape(task, data)
-    if shape is None:
+    if not shape:
         return None
     try:
         network = MODELS.get(model)(shape, ways)
@@ -57,7 +54,7 @@ def adapts_head_alone(algorithm: str, model: str, task: str, ways: int, data: Da
     """Whether the inner loop moves the head of the network and leaves its body; False where that cannot be known."""
     shape = _input_shape(task, data)
     try:
-        network = MODELS.get(model)(shape or (), ways)
+        network = MODELS.get(model)(shape, ways)
         learner = Learner(network, TASKS.get(task).kind)
         made = ALGORITHMS.get(algorithm)(learner, inner_lr=0.1, inner_steps=1)
         return bool(made.adapted_names(made.init(torch.Generator())) <= network.head_names) and made.order != "none"
@@ -66,9 +63,12 @@ def adapts_head_alone(algorithm: str, model: str, task: str, ways: int, data: Da
 
 
 @cache
-def _input_shape(task: str, data: Data) -> Shape | None:
-    peek = TASKS.get(task).peek if task in TASKS else None
-    return INPUTS.get(task) or (peek(**dict(data)) if peek else None)
+def _input_shape(task: str, data: Data) -> tuple[int, ...]:
+    try:
+        source = TASKS.get(task)
+    except UserError:  # rows may come from where it is installed
+        return ()
+    return source.likely_shape(dict(data))
 
 
 class _Forward(TorchFunctionMode):

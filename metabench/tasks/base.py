@@ -162,7 +162,6 @@ class TaskSource:
     `image_size`."""
     input_shape: tuple[int, ...] = ()
     """The shape of an input; empty where only the data can tell."""
-
     peek: Callable[..., tuple[int, ...]] | None = None
     """The likely shape of an input, at once and from the same axes; None where nobody can tell before it is built."""
 
@@ -170,13 +169,25 @@ class TaskSource:
         """The task distribution on the data that are chosen; raises what `build` raises."""
         return self.build(shape, data_dir, **{axis: value for axis, value in choices.items() if axis in self.axes})
 
-    @property
-    def relative(self) -> str:
-        """The task of the suite that is nearest: where an algorithm has no presets for this one, it takes those."""
+    def likely_shape(self, choices: Mapping[str, Any]) -> tuple[int, ...]:
+        """The likely shape of an input, at once; empty where nobody can tell. Raises what `peek` raises."""
+        shape, size = self.input_shape, choices.get("image_size", 0)
+        if not shape and self.peek:
+            return self.peek(**{axis: value for axis, value in choices.items() if axis in self.axes})
+        return (*shape[:1], size, size) if size and len(shape) == 3 else shape
+
+    def relative(self, choices: Mapping[str, Any]) -> str:
+        """The nearest task of the suite: where an algorithm has no presets for this one, it takes those.
+
+        Images count as colour images where nobody can tell.
+        """
         if self.kind == "regression":
             return "sinusoid"
-        grey = len(self.input_shape) == 3 and self.input_shape[0] == 1
-        return "omniglot" if grey else "miniimagenet"
+        try:
+            shape = self.likely_shape(choices)
+        except UserError:  # whoever builds the task says so
+            shape = ()
+        return "omniglot" if len(shape) == 3 and shape[0] == 1 else "miniimagenet"
 
 
 def accepted(found: object) -> TaskSource:

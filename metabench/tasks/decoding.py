@@ -64,6 +64,8 @@ class Found:
     version: tuple[int, ...]
     """Another one once the file has changed."""
     stamp: str
+    name: str
+    """What the data is called: the same pixels may have two names."""
     listing: Listing = field(compare=False)
     kept: Kept = field(compare=False)
     source_hash: str
@@ -165,7 +167,9 @@ def _found(listing: Listing, image_size: int, folder: Path) -> Found | None:
         return None
     if kept.format != FORMAT or kept.shape[0] != len(listing.files):
         return None
-    return Found(file, (seen.st_ino, seen.st_mtime_ns, seen.st_size), listing.stamp, listing, kept, source_hash)
+    return Found(
+        file, (seen.st_ino, seen.st_mtime_ns, seen.st_size), listing.stamp, listing.name, listing, kept, source_hash
+    )
 
 
 def _make(listing: Listing, look: Look, image_size: int, file: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_borrowed_preset_is_said_with_its_task(plugged):
 def test_what_only_data_can_tell_is_taken_for_colour_images(monkeypatch):
     monkeypatch.setitem(TASKS._entries, "unknown", TaskSource("classification", lambda shape, data_dir: None))
     monkeypatch.setitem(TASKS._entries, "grey", TaskSource("classification", lambda *_: None, input_shape=(1, 28, 28)))
-    assert [TASKS.get(name).relative for name in ("unknown", "grey")] == ["miniimagenet", "omniglot"]
+    assert [TASKS.get(name).relative({}) for name in ("unknown", "grey")] == ["miniimagenet", "omniglot"]
 
 
 @pytest.mark.parametrize("shots", [1, 5])
