@@ -70,7 +70,7 @@ assert (model.word, model.setting) == ("ok", "lines"), model
 
 
 def test_the_examples_of_a_model_and_a_task_distribution_keep_their_contracts():
-    python(example("extending.md", "A model") + example("extending.md", "A task distribution") + PLUG_INS)
+    python(example("extending.md", "A model") + example("data.md", "A task distribution") + PLUG_INS)
 
 
 TRIED = """
@@ -103,15 +103,15 @@ def test_the_example_of_python_runs():
 
 
 @pytest.mark.parametrize(
-    ("heading", "clauses"),
+    ("page", "heading", "clauses"),
     [
-        ("An algorithm", ALGORITHM_CLAUSES),
-        ("A model", ["clause of models", *MODEL_CLAUSES]),
-        ("A task distribution", ["clause of task distributions", *TASK_CLAUSES]),
+        ("extending.md", "An algorithm", ALGORITHM_CLAUSES),
+        ("extending.md", "A model", ["clause of models", *MODEL_CLAUSES]),
+        ("data.md", "A task distribution", ["clause of task distributions", *TASK_CLAUSES]),
     ],
 )
-def test_the_clauses_are_documented(heading, clauses):
-    rows = re.findall(r"^\| ([a-z, ]+) \|", section("extending.md", heading), re.MULTILINE)
+def test_the_clauses_are_documented(page, heading, clauses):
+    rows = re.findall(r"^\| ([a-z, ]+) \|", section(page, heading), re.MULTILINE)
     assert [clause for row in rows for clause in row.split(", ") if clause != "clause"] == list(clauses)
 
 

@@ -19,6 +19,7 @@ from metabench.tasks import published as lists
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tasks.download import DataMissing
 from metabench.tasks.published import published
+from places import ROOT
 
 SIZES = {
     "miniimagenet": (64, 16, 20),
@@ -262,3 +263,11 @@ def test_a_split_without_its_field_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(lists, "DATA", tmp_path)
     with pytest.raises(UserError, match="titel"):
         published("mine")
+
+
+def test_the_page_has_every_named_set_with_its_sizes_and_its_hash():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    for name, sizes in SIZES.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` | ") and line.count("|") == 6]
+        assert " / ".join(map(str, sizes)) in row and published(name).source.partition(",")[0] in row
+        assert f"| `{name}` | `{published(name).content_hash[:16]}` |" in page
