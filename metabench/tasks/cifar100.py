@@ -63,7 +63,7 @@ def _found(root: Path | None) -> ImageSet:
 
 @cache
 def _named(title: str, images: ImageSet) -> ImageSet:
-    """The same images under the name of a split: training and held-out tasks share them on each device."""
+    """The images under the name of a split; training and held-out tasks share them on each device."""
     return replace(images, name=title)
 
 

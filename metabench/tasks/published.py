@@ -23,7 +23,7 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
     title: str
     """What it is called in tables."""
     source: str
-    """Who published the split, and where."""
+    """The paper that published the split, and its address."""
     defined: str
     """What it is, in words."""
     images: int
