@@ -1,3 +1,5 @@
 """metabench: a benchmark and profiling suite for meta-learning."""
 
-__version__ = "0.1.0"
+from metabench.version import __version__
+
+__all__ = ["__version__"]

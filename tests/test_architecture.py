@@ -12,7 +12,7 @@ from places import ROOT
 
 PACKAGE = ROOT / "metabench"
 FLOORS = (
-    ("__main__",),
+    ("__main__", "metabench"),
     ("cli", "pytest_plugin"),
     ("profile", "report", "forecast", "sweep", "timing"),
     ("correctness", "training", "measure"),
@@ -49,8 +49,8 @@ def imports(name: str) -> set[str]:
 
 
 def room(name: str) -> str:
-    """The first part of a module's name below the package; the package itself holds the version."""
-    return [*name.split("."), "version"][1]
+    """The first part of a module's name below the package; the package itself is the top."""
+    return [*name.split("."), "metabench"][1]
 
 
 GRAPH = {name: imports(name) for name in MODULES}

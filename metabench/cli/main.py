@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from metabench import __version__
 from metabench.cli.implementations import advise, profile, verify
 from metabench.cli.options import AsJson, DataDir, check_device, fail
 from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
@@ -21,6 +20,7 @@ from metabench.cli.timing import time
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.sources import use
 from metabench.text import printable, strict_json
+from metabench.version import __version__
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
 

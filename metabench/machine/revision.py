@@ -6,7 +6,6 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-import metabench
 from metabench.record.environment import Code
 
 
@@ -14,7 +13,7 @@ def revision() -> Code:
     """Version, commit, and whether the sources differ from that; None where it is not known."""
     root = Path(__file__).resolve().parents[2]
     commit, dirty = _checkout(root)
-    return Code(metabench.__version__, commit or _installed_from(root), dirty)
+    return Code(__version__, commit or _installed_from(root), dirty)
 
 
 def _checkout(root: Path) -> tuple[str | None, bool | None]:

@@ -8,11 +8,12 @@ from metabench.record.reading import MEASUREMENTS, SWEEP
 from metabench.report.document import Document, as_markdown, document
 from metabench.report.figures import figures
 from metabench.report.figures.base import FORMATS, PLOTS, image
+from metabench.report.frames import curves_frame, samples_frame, to_frame
 from metabench.report.provenance import revision_name
 from metabench.report.render.attachments import Attachment
 from metabench.report.render.latex import as_latex
 from metabench.report.render.run_page import run_page
-from metabench.report.results import curves_frame, read_run, samples_frame, to_frame
+from metabench.report.results import read_run
 
 
 def write_report(folder: Path) -> Document:

@@ -12,9 +12,10 @@ from metabench.record.reading import MEASUREMENTS
 from metabench.report.bundles import bundles, time_key
 from metabench.report.document import as_text, document
 from metabench.report.figures import figures
+from metabench.report.frames import to_frame
 from metabench.report.merge import merge
 from metabench.report.noise import noise_floor
-from metabench.report.results import read_run, to_frame
+from metabench.report.results import read_run
 from runs import environment
 
 FAST = {"processor": {"name": "Fast CPU", "usable_cores": 64}}

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from metabench.errors import UserError
-from metabench.report.results import curves_frame, read_run, samples_frame, to_frame
+from metabench.report.frames import curves_frame, samples_frame, to_frame
+from metabench.report.results import read_run
 
 
 def refusal(folder) -> str:

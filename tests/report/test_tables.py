@@ -13,8 +13,9 @@ import pytest
 from metabench.record.measurement import STATUSES
 from metabench.report.document import as_markdown, as_text, document
 from metabench.report.figures.style import label
+from metabench.report.frames import samples_frame, to_frame
 from metabench.report.render.tables import markdown
-from metabench.report.results import read_run, samples_frame, to_frame
+from metabench.report.results import read_run
 
 UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 FIGURE = re.compile(r"^(-?[\d.]+)(?: (s|ms|µs|B|KiB|MiB|GiB))?(?: \[(-?[\d.]+), (-?[\d.]+)\])?")

@@ -11,7 +11,8 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.report.document import as_markdown, document
-from metabench.report.results import curves_frame, read_run, samples_frame, to_frame
+from metabench.report.frames import curves_frame, samples_frame, to_frame
+from metabench.report.results import read_run
 from metabench.report.write import write_report
 
 NAMES = ("engines", "training", "pareto", "adaptation", "growth", "performance")
@@ -112,4 +113,4 @@ def test_a_report_needs_no_torch_and_nothing_that_measures(folder):
     loaded = json.loads(done.stdout)
     assert "torch" not in loaded
     rooms = {name.split(".")[1] for name in loaded if "." in name}
-    assert rooms <= {"errors", "files", "record", "registry", "report", "statistics", "text"}
+    assert rooms <= {"errors", "files", "record", "registry", "report", "statistics", "text", "version"}

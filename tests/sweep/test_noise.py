@@ -7,8 +7,9 @@ import tomllib
 import pytest
 
 from listening import Silent
+from metabench.report.frames import to_frame
 from metabench.report.noise import floor_text
-from metabench.report.results import read_run, to_frame
+from metabench.report.results import read_run
 from metabench.statistics.intervals import summarise
 from metabench.sweep import jobs, runner
 from metabench.sweep.builtin import find_sweep

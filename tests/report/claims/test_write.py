@@ -10,7 +10,8 @@ from alike import differences
 from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.reading import BUILTIN, read_claims
 from metabench.report.claims.tables import write_claims
-from metabench.report.results import read_run, to_frame
+from metabench.report.frames import to_frame
+from metabench.report.results import read_run
 from places import RESULTS
 
 COMMITTED = RESULTS / "epyc-2core"

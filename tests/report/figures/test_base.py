@@ -15,7 +15,8 @@ from metabench.errors import UserError
 from metabench.report.figures import figures, write_figure
 from metabench.report.figures.base import MOST_PANELS, Figure, Group, Panel, frame_of, image, shared, wrapped
 from metabench.report.figures.marks import layer
-from metabench.report.results import read_run, to_frame
+from metabench.report.frames import to_frame
+from metabench.report.results import read_run
 from places import EPYC, H100
 
 RUNS = sorted(file.parent for place in (EPYC, H100) for file in place.glob("*/measurements.jsonl"))

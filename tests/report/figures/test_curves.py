@@ -6,7 +6,8 @@ import pytest
 
 from metabench.report.bundles import bundles, training_key
 from metabench.report.figures.pareto import STEP, TRAINING
-from metabench.report.results import curves_frame, read_run, to_frame
+from metabench.report.frames import curves_frame, to_frame
+from metabench.report.results import read_run
 from metabench.report.scores import quality
 from places import EPYC
 from runs import run as made_run

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from drawn import check_texts
-from metabench.report.results import read_run, samples_frame, to_frame
+from metabench.report.frames import samples_frame, to_frame
+from metabench.report.results import read_run
 from metabench.statistics.spread import Spread
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from metabench.report.figures.style import looks_of
-from metabench.report.results import read_run, to_frame
+from metabench.report.frames import to_frame
+from metabench.report.results import read_run
 from metabench.report.sections.growth import growing_lines
 from places import EPYC
 

@@ -5,7 +5,8 @@ import pytest
 from drawn import check_texts
 from metabench.record.timing import PHASES
 from metabench.report.figures.phases import COLOURS
-from metabench.report.results import read_run, to_frame
+from metabench.report.frames import to_frame
+from metabench.report.results import read_run
 
 SHARES = {"inner forward": 0.2, "inner backward": 0.3, "query": 0.1, "outer backward": 0.35, "optimiser": 0.05}
 

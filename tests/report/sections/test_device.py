@@ -6,8 +6,9 @@ import pytest
 
 from metabench.record.reading import MEASUREMENTS, measurement_of
 from metabench.report.document import document
+from metabench.report.frames import to_frame
 from metabench.report.numbers import true_value
-from metabench.report.results import read_run, to_frame
+from metabench.report.results import read_run
 from metabench.report.sections.device import (
     BY_GAPS,
     BY_LAUNCHES,

@@ -3,7 +3,8 @@
 import pytest
 
 from metabench.report.document import document
-from metabench.report.results import read_run, to_frame
+from metabench.report.frames import to_frame
+from metabench.report.results import read_run
 
 ENDS = {
     "timeout": ("ended in phase 'quality' at the time limit of 150 s", "timeout in quality after 150 s"),

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from metabench.report.document import document
-from metabench.report.results import read_run, to_frame
+from metabench.report.frames import to_frame
+from metabench.report.results import read_run
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import pytest
 
-from metabench.report.results import read_run, to_frame
+from metabench.report.frames import to_frame
+from metabench.report.results import read_run
 from metabench.report.sections.parallel import communication, parallel_tables
 from runs import run
 

@@ -7,7 +7,8 @@ import pytest
 
 from metabench.record.cell import Cell
 from metabench.report.bundles import bundles, time_key
-from metabench.report.results import read_run, to_frame
+from metabench.report.frames import to_frame
+from metabench.report.results import read_run
 from metabench.report.sections.growth import growing_lines
 from metabench.report.sections.laws import growth_tables, law_text, verdict_text
 from metabench.report.sections.scaling import scalings, theory
