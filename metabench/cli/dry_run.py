@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from metabench.cli.progress import span
+from metabench.progress import span
 from metabench.record.cell import AXES, DISTRIBUTION, Cell, shape_text, varying
 from metabench.report.numbers import BYTE_UNITS, in_unit
 from metabench.report.render.fitting import fitted, wrapped

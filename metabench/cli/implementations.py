@@ -47,10 +47,10 @@ def advise(
     What is asked for holds in training and in testing. What is left out comes from MAML's preset, and what belongs to
     the method from the algorithm's own.
     """
-    from metabench.cli.progress import ConsoleProgress
     from metabench.machine.cores import default_threads
     from metabench.machine.fingerprint import fingerprint, short_name
     from metabench.machine.limits import parse_size
+    from metabench.progress import ConsoleProgress
     from metabench.report.advice import judge, sentences, table
     from metabench.report.render.tables import plain
     from metabench.sweep.brief import measure_briefly, sweep_of
@@ -143,7 +143,7 @@ def verify(
     import torch
 
     from metabench.algorithms.base import ALGORITHMS
-    from metabench.cli.progress import GrowingTable
+    from metabench.cli.growing_table import GrowingTable
     from metabench.correctness.verification import HEADERS, show_checks, show_problems, widths
     from metabench.engines.base import ENGINES, in_process
     from metabench.errors import Unsupported

@@ -98,7 +98,7 @@ def run(
     backend_option: Annotated[list[str] | None, typer.Option(help="key=value, such as partition=gpu.")] = None,
 ) -> None:
     """Run a sweep, each cell in a process of its own, and print its answer."""
-    from metabench.cli.progress import ConsoleProgress
+    from metabench.progress import ConsoleProgress
     from metabench.sweep.backends.base import open_backend
     from metabench.sweep.builtin import find_sweep
     from metabench.sweep.interruption import interruptible

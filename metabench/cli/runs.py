@@ -80,8 +80,8 @@ def _measured(
     names: list[str], sweep: str, rounds: int | None, out: Path | None, resume: bool, data_dir: Path | None
 ) -> tuple[Path, Path]:
     """The folders of two revisions, measured as far as they were not."""
-    from metabench.cli.progress import ConsoleProgress
     from metabench.machine.cores import default_threads
+    from metabench.progress import ConsoleProgress
     from metabench.report.bundles import time_key
     from metabench.report.compare.times import too_few_rounds
     from metabench.sweep.builtin import find_sweep
