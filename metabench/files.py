@@ -1,9 +1,10 @@
 """Files that hold data: read up to a size, written whole or not at all, and never through a link."""
 
+import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, get_args
@@ -58,6 +59,29 @@ def read_toml(file: Path, most: int, kind: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"'{file.name}' is not valid TOML: {error}") from None
     except RecursionError:
         raise UserError(f"'{file.name}' is not valid TOML: it is nested too deep") from None
+
+
+def toml_lines(table: Mapping[str, Any]) -> str:
+    """A table as lines of TOML, the tables in it inline. Raises `UserError` for what TOML has no word for."""
+    return "".join(f"{_toml_key(name)} = {_toml_value(value)}\n" for name, value in table.items())
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else _toml_value(name)
+
+
+def _toml_value(value: Any) -> str:
+    match value:
+        case bool() | int() | float():
+            return str(value).lower()  # nan and inf are TOML, too
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case list():
+            return f"[{', '.join(map(_toml_value, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{_toml_key(name)} = {_toml_value(part)}' for name, part in value.items())}}}"
+        case _:
+            raise UserError(f"a sweep holds numbers, texts, lists and tables, not {type(value).__name__}")
 
 
 def as_struct(table: Any, kind: type[T], word: str) -> T:

@@ -110,6 +110,10 @@ class ConsoleProgress:
         elif not self.console.is_terminal:
             self._line(sentence)
 
+    def say(self, sentence: str) -> None:
+        """Show a sentence whole."""
+        self._line(sentence, whole=True)
+
     def warn(self, sentence: str) -> None:
         if self._is_new(sentence):
             self._line(f"warning: {sentence}", whole=True)

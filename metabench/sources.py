@@ -51,6 +51,21 @@ def find(name: str) -> object:
     return _found[name]
 
 
+def path_of(found: object) -> str:
+    """The name by path, `MODULE:NAME`, of a class or a function. Raises `UserError` for anything that has none."""
+    module, name = getattr(found, "__module__", None), getattr(found, "__qualname__", "")
+    if not module or not name.isidentifier():
+        raise UserError("only classes and functions at the top of a file have a name: give that, as in FILE.py:NAME")
+    return f"{module}:{name}"
+
+
+def refuse_while_loading(call: str) -> None:
+    """Raise `UserError` where a file that is being loaded by name begins what would load it again."""
+    if _loading:
+        guard = 'if __name__ == "__main__":'
+        raise UserError(f"'{_loading[-1]}' calls {call} while it is loaded by name: put the call below {guard}")
+
+
 def digests() -> dict[str, str]:
     """The SHA-256 of each file that was loaded from the folder, by its name relative to the folder."""
     return dict(sorted(_own().digests.items()))
@@ -65,6 +80,8 @@ def digest_of(file: Path) -> str | None:
 
 
 _modules = OwnModules(Path())
+_loading: list[str] = []
+"""Files and modules that are being loaded by name."""
 _found: dict[str, object] = {}
 
 
@@ -123,6 +140,7 @@ def _shown(place: Path) -> str:
 
 def _load(own: OwnModules, name: str, where: str) -> ModuleType:
     """The module of that name. Raises `UserError`, whatever the module does."""
+    _loading.append(where)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a command prints is for its reader alone
             return own.load(name)
@@ -136,6 +154,8 @@ def _load(own: OwnModules, name: str, where: str) -> ModuleType:
         raise UserError(_failure(own, where, error)) from None
     except BaseException as error:  # what ends the interpreter, too, and the panic of an extension
         raise UserError(_failure(own, where, error)) from None
+    finally:
+        _loading.pop()
 
 
 def _failure(own: OwnModules, where: str, error: BaseException) -> str:

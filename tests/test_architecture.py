@@ -14,6 +14,8 @@ PACKAGE = ROOT / "metabench"
 FLOORS = (
     ("__main__", "metabench"),
     ("cli", "pytest_plugin"),
+    ("api",),
+    ("progress",),
     ("profile", "report", "forecast", "sweep", "timing"),
     ("correctness", "training", "measure"),
     ("engines",),

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import sys
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +16,13 @@ from metabench.cli.options import (
     DataPath,
     DataSplit,
     ImageSize,
-    check_device,
     fail,
     with_cell_options,
 )
 from metabench.errors import UserError
-from metabench.record.measurement import Measurement
-from metabench.registry import Registry
-from metabench.text import file_name, printable, strict_json
+from metabench.machine.devices import check_device
+from metabench.record.cell import DISTRIBUTION
+from metabench.text import file_name, strict_json
 
 
 @with_cell_options
@@ -47,35 +44,28 @@ def advise(
     What is asked for holds in training and in testing. What is left out comes from MAML's preset, and what belongs to
     the method from the algorithm's own.
     """
+    from metabench.api.advising import measure
     from metabench.machine.cores import default_threads
     from metabench.machine.fingerprint import fingerprint, short_name
     from metabench.machine.limits import parse_size
     from metabench.progress import ConsoleProgress
-    from metabench.report.advice import judge, sentences, table
+    from metabench.report.advice import sentences, table
     from metabench.report.render.tables import plain
-    from metabench.sweep.brief import measure_briefly, sweep_of
+    from metabench.sweep.brief import sweep_of
 
     limit = parse_size(memory_limit) if memory_limit is not None else None
     sweep = sweep_of({"algorithm": algorithm, **cell}, engines, rounds, time_limit, default_threads(), own or ())
-    check_device({cell["device"]})
-    for sentence in sweep.filled_in:
-        print(printable(sentence), file=sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rows: list[Measurement] = []
-    interrupted = True
-    with suppress(KeyboardInterrupt), ConsoleProgress() as progress:
-        for row in measure_briefly(sweep, data_dir, progress):
-            rows.append(row)
-        interrupted = False
-    advice = judge(rows, limit, own or ()) if rows else None
+    advice, left = measure(sweep, limit, data_dir, ConsoleProgress(), own or ())
     if advice and as_json:
         machine = short_name(fingerprint(sweep.cells[0].threads))
         found = {"machine": machine, **asdict(advice), "sentences": sentences(advice)}
-        print(strict_json(found | {"interrupted": interrupted}))
+        print(strict_json(found | {"interrupted": left > 0}))
     elif advice:
         print("\n".join([plain(table(advice)), "", *sentences(advice)]))
-    if interrupted:
-        fail(f"interrupted after {len(rows)} of {rounds * len(sweep.cells)} measurements", 130)
+    if left:
+        total = rounds * len(sweep.cells)
+        fail(f"interrupted after {total - left} of {total} measurements", 130)
     if advice is None or advice.fastest is None:
         fail("no engine could be measured in this setting", 1)
 
@@ -140,50 +130,21 @@ def verify(
     All algorithms, models and task distributions are tried, unless some are named. A model is tried on inputs of the
     task distributions that are named with it, or of all.
     """
-    import torch
-
-    from metabench.algorithms.base import ALGORITHMS
+    from metabench.api.verifying import chosen, one_thread
+    from metabench.cli.checks import WITH_SECONDS, show, widths
     from metabench.cli.growing_table import GrowingTable
-    from metabench.correctness.verification import HEADERS, show_checks, show_problems, widths
-    from metabench.engines.base import ENGINES, in_process
-    from metabench.errors import Unsupported
-    from metabench.models.base import MODELS
-    from metabench.record.cell import DISTRIBUTION
     from metabench.report.render.tables import Table, table_json
-    from metabench.sweep.spec import check, check_takers
-    from metabench.tasks.base import TASKS, EpisodeShape
 
-    torch.set_num_threads(1)  # all is so small here that threads would wait for each other
-
-    everything = not (names or model or task)
-    algorithms = ALGORITHMS.names() if everything else named(ALGORITHMS, ",".join(names or ()))
-    models = MODELS.names() if everything else named(MODELS, model)
-    tasks = TASKS.names() if everything else named(TASKS, task)
-    choices = {axis: value for axis, value in zip(DISTRIBUTION[1:], (path, split, image_size), strict=True) if value}
-    for axis, value in choices.items():
-        check(axis, value)
-        check_takers(axis, tasks or TASKS.names())
-    for source in map(TASKS.get, () if everything or task == "all" else tasks):
-        with suppress(Unsupported):  # its row says so
-            if source.axes:
-                source.on(EpisodeShape(1, 1, 1), data_dir, choices)
-    chosen = named(ENGINES, engines) or in_process()
-    table = GrowingTable(HEADERS, widths(algorithms, chosen, models, tasks), as_json)
-    words = show_checks(algorithms, chosen, table)
-    words += show_problems(models, tasks, tasks or TASKS.names(), data_dir, table, tuple(choices.items()))
+    given = {axis: value for axis, value in zip(DISTRIBUTION[1:], (path, split, image_size), strict=True) if value}
+    tried = chosen(names or (), engines, model, task, given, data_dir)
+    table = GrowingTable(WITH_SECONDS, widths(tried), as_json)
+    with one_thread():
+        words = show(tried.checks(data_dir, table.begin), table)
     checks, wrong = words["ok"] + words["incorrect"], words["incorrect"]
     if as_json:
-        found = Table("Verification", "Relative errors, in float64.", HEADERS, tuple(table.rows))
+        found = Table("Verification", "Relative errors, in float64.", WITH_SECONDS, tuple(table.rows))
         print(strict_json(table_json(found) | {"checks": checks, "incorrect": wrong}))
     if wrong:
         fail(f"{wrong} of {checks} checks failed", 1)
     if not as_json:
         print(f"\nall {checks} checks passed (relative errors in float64)")
-
-
-def named(registry: Registry[Any], given: str) -> list[str]:
-    """The names with commas between, all for `all`, none for nothing; raises `UserError` for one that is not there."""
-    listed = registry.names() if given == "all" else [name for name in given.split(",") if name]
-    for name in listed:
-        registry.get(name)
-    return listed

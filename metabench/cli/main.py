@@ -5,7 +5,6 @@ import gc
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +12,13 @@ import typer
 from tabulate import tabulate
 
 from metabench.cli.implementations import advise, profile, verify
-from metabench.cli.options import AsJson, DataDir, check_device, fail
+from metabench.cli.options import AsJson, DataDir, fail
 from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
 from metabench.cli.runs import Full, claims, compare, forecast, history, merge, report
 from metabench.cli.timing import time
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.sources import use
-from metabench.text import printable, strict_json
+from metabench.text import strict_json
 from metabench.version import __version__
 
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
@@ -98,13 +97,12 @@ def run(
     backend_option: Annotated[list[str] | None, typer.Option(help="key=value, such as partition=gpu.")] = None,
 ) -> None:
     """Run a sweep, each cell in a process of its own, and print its answer."""
+    from metabench.api.running import carry_out, new_folder
+    from metabench.machine.devices import check_device
     from metabench.progress import ConsoleProgress
     from metabench.sweep.backends.base import open_backend
     from metabench.sweep.builtin import find_sweep
-    from metabench.sweep.interruption import interruptible
-    from metabench.sweep.runner import run_sweep
     from metabench.sweep.spec import load_sweep, parse_override
-    from metabench.sweep.threads import threads_in_words
 
     if resume and out is None:
         raise UserError("--resume needs --out with the run folder to go on with")
@@ -121,15 +119,11 @@ def run(
             return
         if not runs.remote:
             check_device({cell.device for cell in loaded.cells})
-        folder = out or Path("runs") / f"{loaded.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        for sentence in loaded.filled_in:
-            print(printable(sentence), file=sys.stderr)
+        folder = out or new_folder(loaded.name)
         again = ["metabench", *sys.argv[1:], *(["--out", str(folder)] if out is None else [])]
         go_on = f"Go on with: {shlex.join(again if resume else [*again, '--resume'])}"
         try:
-            print(f"threads: {threads_in_words(loaded.cells)}", file=sys.stderr)
-            with ConsoleProgress() as progress, interruptible(progress.interrupted) as stop:
-                run_sweep(loaded, folder, resume=resume, data_dir=data_dir, progress=progress, stop=stop, backend=runs)
+            carry_out(loaded, folder, runs, ConsoleProgress(), resume, data_dir)
         except KeyboardInterrupt:
             fail(f"interrupted; all finished measurements are in '{folder}'. {go_on}", 130)
     try:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from metabench.errors import UserError
 from metabench.record.cell import AXES, DISTRIBUTION
 from metabench.text import printable
 
@@ -62,11 +61,3 @@ def fail(sentence: str, code: int) -> NoReturn:
     """Say it on standard error, and end with that exit code."""
     print(f"metabench: {printable(sentence)}", file=sys.stderr)
     sys.exit(code)
-
-
-def check_device(devices: set[str]) -> None:
-    """Raise `UserError` for a device that is not there."""
-    import torch
-
-    if "cuda" in devices and not torch.cuda.is_available():
-        raise UserError("device cuda was asked for, but torch finds no CUDA device: use --device cpu")

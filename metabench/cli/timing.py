@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from metabench.cli.options import AsJson, check_device, fail
+from metabench.cli.options import AsJson, fail
 from metabench.errors import unknown
+from metabench.machine.devices import check_device
 from metabench.text import printable, strict_json
 
 

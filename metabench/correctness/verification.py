@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.correctness.case import Case, ModelCase, TaskCase, nudged
@@ -17,10 +17,12 @@ from metabench.correctness.contract import check_algorithm, check_model, check_t
 from metabench.correctness.gate import Correctness, held
 from metabench.correctness.outcome import Finding, Word
 from metabench.engines import loop
-from metabench.engines.base import ENGINES, Engine
+from metabench.engines.base import ENGINES, Engine, in_process
 from metabench.engines.refusals import refusal
 from metabench.errors import Unsupported, UserError, in_short
 from metabench.models.base import MODELS, ModelFactory
+from metabench.registry import Registry
+from metabench.sources import path_of
 from metabench.tasks.base import TASKS, EpisodeShape, Kind, TaskDistribution, TaskSource
 
 
@@ -62,16 +64,11 @@ Choices: TypeAlias = tuple[tuple[str, Any], ...]
 CONTRACT = ": contract"
 CALL = "call"
 """The clause that stands for all others where a plug-in raises before any can be tried."""
-HEADERS = ("implementation", "setting", "against loop", "loop against differences", "seconds", "verdict")
-
-
-class Rows(Protocol):
-    """A table that grows by rows: what is tried is shown first, and beside it, later, what came of it."""
-
-    def begin(self, *cells: str) -> None: ...
-    def end(self, *cells: str) -> None: ...
-    @property
-    def seconds(self) -> float: ...
+HEADERS = ("implementation", "setting", "against loop", "loop against differences", "verdict")
+Names: TypeAlias = str | Callable[..., object] | Sequence[str | Callable[..., object]]
+"""Names, or classes and functions that can be named by their path; alone or several."""
+Begin: TypeAlias = Callable[[str, str], object]
+"""Function that is told what is tried next, and in which setting."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,9 @@ class Compliance:
             return f"unsupported: {self.reason}"
         counts = Counter(finding.word for finding in self.findings)
         return ", ".join(f"{word}: {counts[word]}" for word in get_args(Word) if counts[word]) + " clauses"
+
+
+Checked: TypeAlias = Verdict | Compliance
 
 
 def verify(algorithms: Sequence[str], engines: Sequence[str], settings: Sequence[Setting]) -> Iterator[Verdict]:
@@ -252,61 +252,76 @@ def _held(kind: PluginKind, name: str, setting: str, check: Callable[[], Iterato
         return Compliance(kind, name, setting, (Finding(CALL, "incorrect", float("inf"), reason),))
 
 
-def widths(
-    algorithms: Sequence[str], engines: Sequence[str], models: Sequence[str] = (), tasks: Sequence[str] = ()
-) -> tuple[int, ...]:
-    """The characters that the columns of `HEADERS` need, but for the last."""
-    tried = [f"{name}{what}" for name in algorithms for what in (CONTRACT, *(f"/{engine}" for engine in engines))]
-    tried += [f"{kind} {name}{CONTRACT}" for kind, names in (("model", models), ("task", tasks)) for name in names]
-    return max(map(len, tried)), max(len(str(setting)) for setting in SETTINGS), 0, 0, 0
+@dataclass(frozen=True)
+class Chosen:
+    """What is to be tried; models on inputs of `inputs`."""
+
+    algorithms: Sequence[str]
+    engines: Sequence[str]
+    models: Sequence[str]
+    tasks: Sequence[str]
+    inputs: Sequence[str]
+    choices: Choices = ()
+
+    def checks(self, data_dir: Path | None, begin: Begin) -> Iterator[Checked]:
+        """Try all of it, one after the other; `begin` is told what is tried next."""
+        for name in self.algorithms:
+            for setting, engine in product(SETTINGS, self.engines):
+                begin(f"{name}/{engine}", str(setting))
+                yield _verify(name, engine, setting)
+            for setting in CONTRACT_SETTINGS:
+                begin(f"{name}{CONTRACT}", f"{setting.task}, {setting.model}")
+                yield _comply(name, setting)
+        for name in self.tasks:
+            begin(f"task {name}{CONTRACT}", TASKS.get(name).kind)
+            yield _comply_tasks(name, data_dir, self.choices)
+        tried = distinct_inputs(self.inputs, data_dir, self.choices) if self.models else {}
+        for name, task in product(self.models, tried):
+            begin(f"model {name}{CONTRACT}", task)
+            yield _comply_model(name, task, tried)
 
 
-def show_checks(algorithms: Sequence[str], engines: Sequence[str], table: Rows) -> Counter[Word]:
-    """Verify every algorithm on every engine, and hold it to the contract; counts how the checks ended.
+def choose(algorithms: Names = (), engines: Names = (), models: Names = (), tasks: Names = ()) -> Chosen:
+    """What is meant by names, alone, in a list or with commas between; `all` is every one.
 
-    Each direction is a row of the table, and so are each contract and each clause of it that is broken.
+    Where nothing is named, that is everything. Engines are those that need no compiler, unless some are named. Raises
+    `UserError` for a name that is not there.
     """
-    words: Counter[Word] = Counter()
-    for name in algorithms:
-        for setting, engine in product(SETTINGS, engines):
-            table.begin(f"{name}/{engine}", str(setting))
-            v = _verify(name, engine, setting)
-            errors = (f"{v.gate.engine_error:.1e}", f"{v.gate.definition_error:.1e}") if v.gate else ("", "")
-            table.end(*errors, f"{table.seconds:.1f}", v.word if v.word == "ok" else f"{v.word}: {v.reason}")
-            words[v.word] += 1
-        for setting in CONTRACT_SETTINGS:
-            table.begin(f"{name}{CONTRACT}", f"{setting.task}, {setting.model}")
-            words += _show(name, _comply(name, setting), table)
-    return words
+    tried = [_named(*each) for each in ((ALGORITHMS, algorithms), (MODELS, models), (TASKS, tasks))]
+    if not any(tried):
+        tried = [ALGORITHMS.names(), MODELS.names(), TASKS.names()]
+    return Chosen(tried[0], _named(ENGINES, engines) or in_process(), tried[1], tried[2], tried[2] or TASKS.names())
 
 
-def show_problems(
-    models: Sequence[str],
-    tasks: Sequence[str],
-    inputs: Sequence[str],
-    data_dir: Path | None,
-    table: Rows,
-    choices: Choices = (),
-) -> Counter[Word]:
-    """Hold task distributions, and models on the inputs of some, to their contracts; counts how the clauses ended."""
-    words: Counter[Word] = Counter()
-    for name in tasks:
-        table.begin(f"task {name}{CONTRACT}", TASKS.get(name).kind)
-        words += _show(f"task {name}", _comply_tasks(name, data_dir, choices), table)
-    tried = distinct_inputs(inputs, data_dir, choices) if models else {}
-    for name, task in product(models, tried):
-        table.begin(f"model {name}{CONTRACT}", task)
-        words += _show(f"model {name}", _comply_model(name, task, tried), table)
-    return words
+def _named(registry: Registry[Any], given: Names) -> list[str]:
+    parts = given.split(",") if isinstance(given, str) else [given] if callable(given) else given
+    names = [part if isinstance(part, str) else path_of(part) for part in parts]
+    listed = registry.names() if names == ["all"] else [name for name in names if name]
+    for name in listed:
+        registry.get(name)
+    return listed
 
 
-def _show(name: str, compliance: Compliance, table: Rows) -> Counter[Word]:
-    """End the row of a contract, and add one for each clause that is broken."""
-    table.end("", "", f"{table.seconds:.1f}", compliance.summary)
-    for f in compliance.findings:
-        if f.word == "incorrect":
-            table.end(f"{name}: {f.clause}", compliance.setting, "", "", "", f"incorrect: {f.reason}")
-    return Counter(finding.word for finding in compliance.findings)
+def words_of(found: Checked) -> Counter[Word]:
+    """How the direction, or the clauses of the contract, ended."""
+    return Counter(
+        [found.word] if isinstance(found, Verdict) else [finding.word for finding in found.findings],
+    )
+
+
+def lines(found: Checked) -> list[tuple[str, ...]]:
+    """Lines of a table with the columns `HEADERS`: one for the check, and one for each clause that is broken."""
+    if isinstance(found, Verdict):
+        gate = found.gate
+        errors = (f"{gate.engine_error:.1e}", f"{gate.definition_error:.1e}") if gate else ("", "")
+        verdict = found.word if found.word == "ok" else f"{found.word}: {found.reason}"
+        return [(found.implementation, str(found.setting), *errors, verdict)]
+    name = found.name if found.kind == "algorithm" else f"{found.kind} {found.name}"
+    broken = [finding for finding in found.findings if finding.word == "incorrect"]
+    return [
+        (f"{name}{CONTRACT}", found.setting, "", "", found.summary),
+        *((f"{name}: {each.clause}", found.setting, "", "", f"incorrect: {each.reason}") for each in broken),
+    ]
 
 
 def case_of(algorithm: Callable[..., Algorithm], setting: Setting) -> Case:

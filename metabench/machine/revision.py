@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from metabench.record.environment import Code
+from metabench.version import __version__
 
 
 def revision() -> Code:

@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement, Memory
+from metabench.record.measurement import STATUSES, Measurement, Memory
 from metabench.record.timing import PHASES
-from metabench.report.bundles import drift_of
+from metabench.report.bundles import Bundle, bundles, drift_of
 from metabench.report.results import Run
 from metabench.report.scores import score_of
 from metabench.statistics.ratios import step_interval
@@ -28,6 +28,13 @@ WHOLE = (
     *("gpu_after_sm_mhz", "gpu_after_memory_mhz", "gpu_after_celsius"),
 )
 """Columns of whole numbers that may be missing."""
+OVER_ROUNDS = (
+    *("repetitions", "ok_repetitions", "status", "reason", "ended_in"),
+    *("step_s", "step_low_s", "step_high_s", "noisy", "drift"),
+)
+"""Columns that say something of all rounds of a cell together."""
+OF_A_PROCESS = ("round", "step_median_s", "step_iqr_s", "samples", "block", "started", "seconds", "warnings")
+"""Columns that say something of one process alone."""
 
 
 def to_frame(run: Run) -> pd.DataFrame:
@@ -88,6 +95,38 @@ def _record(row: Measurement, noise: Spread | None) -> dict[str, Any]:
         "started": row.started,
         "seconds": row.seconds,
         "warnings": " ".join(row.warnings),
+    }
+
+
+def configurations_frame(run: Run) -> pd.DataFrame:
+    """One row a cell, none left out: what the first round has that measured it, and the time over all rounds, in s.
+
+    A cell's status is the worst of its rounds. Of a cell that was incorrect in any of them no figure is shown.
+    """
+    rounds = to_frame(run)
+    names = list(rounds.columns)
+    figures = names[names.index("step_median_s") : names.index("started")]
+    rounds.loc[rounds["id"].isin(rounds.loc[rounds["status"] == "incorrect", "id"]), figures] = None
+    first = rounds.groupby("id", sort=False).first().reset_index()
+    found = {bundle.cell.id: bundle for bundle in bundles(run.measurements, lambda cell: (cell.id,), run.noise)}
+    records = [_over_rounds(found[name]) for name in first["id"]]
+    own = pd.DataFrame(records, columns=list(OVER_ROUNDS), index=first.index)
+    rest = first.drop(columns=["id", *OF_A_PROCESS, *(name for name in own if name in first)])
+    frame = pd.concat([first[["id"]], own, rest], axis=1)
+    return frame.astype({"noisy": "boolean"})
+
+
+def _over_rounds(bundle: Bundle) -> dict[str, Any]:
+    worst = min(bundle.rows, key=lambda row: (row.status == "ok", STATUSES.index(row.status)))
+    known = bundle.step if bundle.step and bundle.step.known else None
+    return {
+        "repetitions": len({row.round for row in bundle.rows}),
+        "ok_repetitions": len({row.round for row in bundle.rows if row.status == "ok"}),
+        **{name: getattr(worst, name) for name in ("status", "reason", "ended_in")},
+        "step_s": _of(bundle.step, "value"),
+        **{f"step_{name}_s": _of(known, name) for name in ("low", "high")},
+        "noisy": _of(known, "noisy"),
+        "drift": bundle.drift if bundle.step else None,
     }
 
 

@@ -13,7 +13,7 @@ from metabench.record.environment import Environment, SweepName
 from metabench.record.measurement import Measurement
 from metabench.record.reading import ENVIRONMENT, MEASUREMENTS
 from metabench.report.provenance import revision_name
-from metabench.report.results import Run, read_run
+from metabench.report.results import Run, read_run, run_of
 
 
 def merge(folders: Sequence[Path], out: Path) -> None:
@@ -23,19 +23,27 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     """
     if out.exists():
         raise UserError(f"'{out}' is there already: choose another --out")
-    runs = [read_run(folder) for folder in folders]
+    rows, environment = _together([read_run(folder) for folder in folders])
+    lines = [json.dumps(row.to_json(), allow_nan=False).encode() + b"\n" for row in rows]
+    with writing(out):
+        out.mkdir(parents=True)
+    replace_file(out / MEASUREMENTS, b"".join(lines))
+    replace_file(out / ENVIRONMENT, json.dumps(to_builtins(environment), indent=2).encode() + b"\n")
+
+
+def merged(runs: Sequence[Run]) -> Run:
+    """What `merge` would write of these runs, as it is read."""
+    return run_of("merged", *_together(runs))
+
+
+def _together(runs: Sequence[Run]) -> tuple[list[Measurement], Environment]:
     rows = list(_rows(runs))
     names = list(dict.fromkeys(row.machine for row in rows))
     warnings = [f"{run.name}: {sentence}" for run in runs for sentence in run.warnings]
     title = f"Runs merged: {', '.join(run.name for run in runs)}"
     environments = [to_builtins(run.environment) | {"run": run.name} for run in runs]
     sweep = SweepName("merged", title)
-    environment = Environment(summary="; ".join(names), warnings=warnings, sweep=sweep, runs=environments)
-    lines = [json.dumps(row.to_json(), allow_nan=False).encode() + b"\n" for row in rows]
-    with writing(out):
-        out.mkdir(parents=True)
-    replace_file(out / MEASUREMENTS, b"".join(lines))
-    replace_file(out / ENVIRONMENT, json.dumps(to_builtins(environment), indent=2).encode() + b"\n")
+    return rows, Environment(summary="; ".join(names), warnings=warnings, sweep=sweep, runs=environments)
 
 
 def _rows(runs: Sequence[Run]) -> Iterator[Measurement]:

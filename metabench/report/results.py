@@ -101,8 +101,11 @@ def read_run(folder: Path) -> Run:
     environment = read_environment(folder / ENVIRONMENT)
     if not environment:
         noticed.append(f"{ENVIRONMENT} is missing: it is not known on which machine this was measured.")
-    name = folder.resolve().name
-    environment = environment or Environment()
+    return run_of(folder.resolve().name, rows, environment or Environment(), noticed)
+
+
+def run_of(name: str, rows: Sequence[Measurement], environment: Environment, noticed: Sequence[str] = ()) -> Run:
+    """A run of these rows; `noticed` are sentences on how they were read."""
     rows = located(rows)
     cells = tuple(row for row in rows if not row.noise)
     noise_rows = tuple(row for row in rows if row.noise)

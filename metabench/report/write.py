@@ -16,10 +16,11 @@ from metabench.report.render.run_page import run_page
 from metabench.report.results import read_run
 
 
-def write_report(folder: Path) -> Document:
+def write_report(folder: Path, out: Path | None = None) -> Document:
     """Write results.csv, samples.csv, curves.csv, tables.md, tables.tex, report.html and plots/; gives the tables.
 
-    Each file is replaced whole or left as it was. Raises `UserError` for a folder that cannot be read or written.
+    They are written into the run folder, or into `out`. Each file is replaced whole or left as it was. Raises
+    `UserError` for a folder that cannot be read or written.
     """
     run = read_run(folder)
     shown = document(run)
@@ -34,8 +35,9 @@ def write_report(folder: Path) -> Document:
     }
     assert shown.answer is not None  # a run has one
     texts["report.html"] = run_page(shown.answer, shown, [figure for figure, _ in drawn], run, _carried(folder, texts))
-    files = {folder / name: text.encode() for name, text in texts.items()}
-    files |= {folder / PLOTS / f"{f.name}.{kind}": content for f, images in drawn for kind, content in images.items()}
+    out = out or folder
+    files = {out / name: text.encode() for name, text in texts.items()}
+    files |= {out / PLOTS / f"{f.name}.{kind}": content for f, images in drawn for kind, content in images.items()}
     for file, content in files.items():
         replace_file(file, content)
     return shown

@@ -1,17 +1,17 @@
 """Sweep files: TOML to cells, with every mistake named."""
 
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
-from metabench.files import read_toml
+from metabench.files import read_toml, toml_lines
 from metabench.machine.limits import parse_size
 from metabench.models.base import MODELS
 from metabench.record.axes import LARGEST_WHOLE, quoted
@@ -77,18 +77,22 @@ class Sweep:
     """Sentences on what the file leaves open: its values, and where they come from."""
 
 
-def load_sweep(path: Path, overrides: Mapping[str, list[Any]], cores: int) -> Sweep:
-    """Read a sweep file; `overrides` replace an axis in every grid. Raises `UserError` for whatever is wrong.
+def load_sweep(
+    path: Path, overrides: Mapping[str, list[Any]], cores: int, settings: Mapping[str, Any] = MappingProxyType({})
+) -> Sweep:
+    """Read a sweep file; `overrides` replace an axis in every grid, `settings` those of `[run]`.
 
-    From then on, files that names by path stand for are looked for in the folder of the sweep.
+    From then on, files that names by path stand for are looked for in the folder of the sweep. Raises `UserError` for
+    whatever is wrong.
     """
     use(sources_of(path))
     text, document = read_toml(path, MOST_SWEEP, "sweep file")
-    if overrides:
+    if overrides or settings:
         if "override" in document:
-            raise UserError(f"'{path.name}' has an [override] table already: edit that instead of using --set")
-        text = text.rstrip() + "\n\n[override]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in overrides.items())
-        document["override"] = dict(overrides)
+            raise UserError(f"'{path.name}' has an [override] table already: edit that instead of overriding it")
+        override = {**overrides, **({"run": dict(settings)} if settings else {})}
+        text = f"{text.rstrip()}\n\n[override]\n{toml_lines(override)}"
+        document["override"] = override
     return parse_sweep(path.stem, document, text, cores)
 
 
@@ -97,9 +101,10 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
     for key in document:
         if key not in TOP_KEYS:
             raise unknown("table in the sweep file", key, TOP_KEYS)
-    settings = _settings(document.get("run", {}))
     defaults = _table(document.get("defaults", {}), "defaults")
-    override = _table(document.get("override", {}), "override")
+    overrides = _table(document.get("override", {}), "override")
+    settings = _settings(document.get("run", {}), overrides.get("run", {}))
+    override = {axis: values for axis, values in overrides.items() if axis in SETTABLE}
     grids = document.get("grid")
     if not isinstance(grids, list) or not grids:
         raise UserError("the sweep file has no [[grid]]: add at least one, with its axes")
@@ -150,23 +155,20 @@ def _scalar(text: str) -> Any:
     return text
 
 
-def _toml(values: list[Any]) -> str:
-    return "[" + ", ".join(json.dumps(v) if isinstance(v, str) else repr(v).lower() for v in values) + "]"
-
-
 def _table(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"'{name}' in the sweep file must be a table of axes")
-    allowed = SETTABLE | (GRID_KEYS if name == "grid" else {"measure"})
+    allowed = SETTABLE | (GRID_KEYS if name == "grid" else {"measure", "run"} if name == "override" else {"measure"})
     for key in value:
         if key not in allowed:
             raise unknown("axis", key, allowed)
     return value
 
 
-def _settings(table: Any) -> Settings:
-    if not isinstance(table, dict):
+def _settings(given: Any, override: Any) -> Settings:
+    if not (isinstance(given, dict) and isinstance(override, dict)):
         raise UserError("'run' in the sweep file must be a table of settings")
+    table = given | override
     types = {field.name: type(field.default) for field in fields(Settings)}
     for key, value in table.items():
         if key not in types:

@@ -34,15 +34,15 @@ def terminal_width() -> int:
     return max(NARROWEST, shutil.get_terminal_size((WIDTH, MOST_LINES)).columns) if sys.stdout.isatty() else WIDTH
 
 
-def answer_text(shown: Document, folder: Path, width: int) -> str:
-    """The answer of a run in at most 30 lines of so many columns, and where the rest is."""
+def answer_text(shown: Document, folder: Path | None, width: int) -> str:
+    """The answer of a run in at most 30 lines of so many columns, and where the rest is, if in a folder."""
     answer = shown.answer
     if answer is None:
         raise ValueError("only a run has an answer")
     head = [*_wrapped(answer.question, width), *_wrapped(f"{answer.ran}. {answer.machine}.", width)]
     said = [line for text in answer.sentences for line in _wrapped(f"=> {text}", width, "   ")]
     said += [line for text in (answer.noise, *answer.failures) for line in _wrapped(text, width, GAP)]
-    end = _end(folder, len(shown.warnings), width)
+    end = _end(folder, len(shown.warnings), width) if folder else []
     said = said[: max(0, MOST_LINES - len(head) - len(end))]
     blocks = [_block(table, width) for table in answer.tables]
     common = _common(blocks)

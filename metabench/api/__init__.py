@@ -1,0 +1,1 @@
+"""metabench from Python: what the commands do, for scripts and notebooks."""
