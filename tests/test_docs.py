@@ -98,10 +98,6 @@ def test_the_example_of_a_step_gives_steps():
     python(code + "plain(), fused(), make()()")
 
 
-def test_the_example_of_python_runs():
-    python(example("extending.md", "From Python"))
-
-
 @pytest.mark.parametrize(
     ("page", "heading", "clauses"),
     [

@@ -29,7 +29,7 @@ OF_THE_PAGES = {"maml-prox": "anil", "mine": "vmap"}
 BY_PATH = {"algorithm": "anil", "engine": "vmap", "model": "mlp-40x2", "task": "sinusoid"}
 """What stands for a name by path on each axis: journeys try the files themselves."""
 REGISTRIES = {"algorithm": ALGORITHMS, "model": MODELS, "task": TASKS, "engines": ENGINES}
-SHELL = {"source", "pip", "python", "pytest"}
+SHELL = {"source", "pip", "python", "pytest", "jupyter"}
 
 
 def blocks(language: str) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ costs on each machine. Every figure of that page leads to the rows it stands on.
 """
 
 import argparse
+import json
 import logging
 import re
 import shutil
@@ -31,6 +32,7 @@ from metabench.report.write import write_report
 ROOT = Path(__file__).parents[1]
 RESULTS = "results"
 NO_BREAK = "\N{NO-BREAK SPACE}"
+NOTEBOOK = ".ipynb"
 DATA = (".csv", ".json", ".jsonl", ".toml")
 MOST_BYTES = 16 * MEBIBYTE
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
@@ -80,6 +82,8 @@ def page_links(text: str, page: str, source: str = "") -> str:
         if not path.is_relative_to(ROOT):
             return found.group()
         name = path.relative_to(ROOT).as_posix()
+        if path.parent == ROOT / "docs" and path.suffix == NOTEBOOK:
+            return f"[{words}]({path.stem}.md)"
         if path.parent == ROOT / "docs" and path.suffix == ".md":
             return f"[{words}]({name.removeprefix('docs/')}{f'#{anchor}' if anchor else ''})"
         if name == f"{RESULTS}/claims.md":
@@ -93,6 +97,15 @@ def page_links(text: str, page: str, source: str = "") -> str:
         return f"[{words}]({source}/{name})" if source else words
 
     return LINK.sub(replaced, text)
+
+
+def notebook_page(file: Path) -> str:
+    """A notebook as a page: its text, its code, and a link to the file."""
+    parts = []
+    for cell in json.loads(read_text(file, MOST_BYTES))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+    return "\n\n".join([*parts, f"[The notebook]({file.name}) to open in Jupyter."]) + "\n"
 
 
 def measured_page(runs: Sequence[Measured]) -> str:
@@ -140,6 +153,9 @@ def prepare(results: Path, pages: Path, source: str = "") -> None:
     for file in sorted((ROOT / "docs").glob("*.md")):
         text = read_text(file, MOST_BYTES)
         (pages / file.name).write_text(page_links(text, f"docs/{file.name}", source), encoding="utf-8")
+    for file in sorted((ROOT / "docs").glob(f"*{NOTEBOOK}")):
+        (pages / f"{file.stem}.md").write_text(notebook_page(file), encoding="utf-8")
+        shutil.copyfile(file, pages / file.name)
     for beside in ("img", "schema"):
         shutil.copytree(ROOT / "docs" / beside, pages / beside)
     (pages / "site.css").write_text(STYLE, encoding="utf-8")

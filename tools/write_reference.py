@@ -1,7 +1,7 @@
 """Writes what derives from the code into docs: `python tools/write_reference.py`.
 
-These are the tables of axes, of the settings of a run and of the options of every command, and the JSON schemas. A page
-has each of them between two comments:
+These are the tables of axes, of the settings of a run, of the columns of its frame and of the options of every command,
+and the JSON schemas. A page has each table between two comments:
 
     <!-- command run -->
     …
@@ -28,10 +28,11 @@ from metabench.record.axes import Axis
 from metabench.record.cell import AXES
 from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement
+from metabench.report.columns import OBSERVED
 from metabench.sweep.spec import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
-BLOCK = re.compile(r"(<!-- (axes|settings|command [a-z ]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (axes|settings|columns|command [a-z ]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 
 def axis_reference(axes: Mapping[str, Axis]) -> str:
@@ -50,6 +51,11 @@ def settings_reference() -> str:
     says = dict(_attribute_docstrings(Settings))
     rows = [(_code(each.name), _code(json.dumps(each.default)), says[each.name]) for each in fields(Settings)]
     return _table(("setting", "default", "what it is"), rows)
+
+
+def columns_reference() -> str:
+    """The table of all columns of a run's frames beside the axes, as Markdown."""
+    return _table(("column", "unit", "what it is"), [(_code(name), *said) for name, said in OBSERVED.items()])
 
 
 def _attribute_docstrings(kind: type) -> Iterator[tuple[str, str]]:
@@ -147,6 +153,7 @@ def files() -> dict[Path, str]:
     """Every file that is written, and its text."""
     pages = {
         "sweep-files.md": {"axes": axis_reference(AXES), "settings": settings_reference()},
+        "python.md": {"columns": columns_reference()},
         "cli.md": {f"command {name}": text for name, text in command_references().items()},
     }
     found = {DOCS / name: written(read_text(DOCS / name, MEBIBYTE), parts) for name, parts in pages.items()}

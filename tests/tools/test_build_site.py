@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
         ("[forecast](../results/epyc-2core/forecast.md)", "[forecast](results/epyc-2core/forecast.md)"),
         ("[claims](../results/claims.md)", "[claims](claims.md)"),
         ("[results](../results)", "[results](measured.md)"),
+        ("[notebook](notebook.ipynb)", "[notebook](notebook.md)"),
         ("[code](../metabench/autodiff.py)", "[code](https://example.org/main/metabench/autodiff.py)"),
         ("[elsewhere](https://example.org)", "[elsewhere](https://example.org)"),
         ("[below](#below)", "[below](#below)"),
@@ -68,6 +69,9 @@ def site(tmp_path_factory):
 def test_every_page_of_the_book_and_every_run_is_there(site):
     pages = {file.name for file in site.glob("*.html")}
     assert {f"{file.stem}.html" for file in (ROOT / "docs").glob("*.md")} <= pages
+    assert (site / "notebook.ipynb").read_bytes() == (ROOT / "docs" / "notebook.ipynb").read_bytes()
+    shown = (site / "notebook.html").read_text(encoding="utf-8")
+    assert "A sweep of your own axes" in shown and 'href="notebook.ipynb"' in shown
     assert (site / "results/epyc-2core/engines/report.html").is_file()
     text = (site / "measured.html").read_text(encoding="utf-8")
     assert "results/epyc-2core/engines/report.html" in text and "https://fonts" not in text
