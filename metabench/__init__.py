@@ -30,7 +30,17 @@ _PLACES = {
 }
 """The module that each public name stands in."""
 
-__all__ = ["Advice", "Results", "UserError", "Verification", "__version__", "advise", "load", "run", "verify"]
+__all__ = [
+    "Advice",
+    "Results",
+    "UserError",
+    "Verification",
+    "__version__",
+    "advise",
+    "load",
+    "run",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -107,7 +107,7 @@ def configurations_frame(run: Run) -> pd.DataFrame:
     names = list(rounds.columns)
     figures = names[names.index("step_median_s") : names.index("started")]
     rounds.loc[rounds["id"].isin(rounds.loc[rounds["status"] == "incorrect", "id"]), figures] = None
-    first = rounds.groupby("id", sort=False).first().reset_index()
+    first = rounds.groupby("id", sort=False).first().copy().reset_index()
     found = {bundle.cell.id: bundle for bundle in bundles(run.measurements, lambda cell: (cell.id,), run.noise)}
     records = [_over_rounds(found[name]) for name in first["id"]]
     own = pd.DataFrame(records, columns=list(OVER_ROUNDS), index=first.index)
