@@ -8,14 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import metabench
-
 WORKER = "metabench.sweep.worker"
 """The module of a cell's process."""
 START = "import gc; gc.disable(); from {} import main; gc.freeze(); gc.enable(); main()"
 """The collector would look through what comes with torch, and stays, again and again: a sixth of the start, and an
 eighth of a second before each timing."""
-HOME = Path(metabench.__file__).parent.parent
+HOME = Path(__file__).parents[2]
 PATIENCE_S = 2.0  # that a process has to say itself what has ended another
 
 

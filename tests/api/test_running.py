@@ -109,7 +109,11 @@ def test_without_a_folder_one_is_made_and_nothing_is_said_unless_wanted(measured
         (lambda: mb.run(AXES, device="gpu"), "unknown device 'gpu'"),
         (lambda: mb.run(3), "a sweep is a name, a TOML file, a dictionary of axes, or a list"),
         (lambda: mb.run(["maml"]), "a sweep is a name, a TOML file, a dictionary of axes, or a list"),
-        (lambda: mb.run(AXES | {"algorithm": dict}), "numbers, texts, lists and tables, not type"),
+        (lambda: mb.run(AXES | {"algorithm": object()}), "numbers, texts, lists and tables, not object"),
+        (
+            lambda: mb.run(AXES | {"algorithm": lambda: 3}),
+            "only classes and functions at the top of a file",
+        ),
         (lambda: mb.run({"grid": [AXES], "run": 3}), "'run' of the sweep must be a dictionary"),
     ],
 )
@@ -148,6 +152,41 @@ def test_texts_are_kept_whatever_stands_in_them():
     axes = AXES | {"name": 'a "quoted" \\ text,\n\x7f and ü'}
     given = read_given(axes, {}, {}, 1)
     assert tomllib.loads(given.text)["grid"][0]["name"] == axes["name"]
+
+
+MINE = """
+from metabench.algorithms.maml import MAML
+import metabench as mb
+
+class Mine(MAML):
+    pass
+
+"""
+CALL = "results = mb.run({'algorithm': ['mine.py:Mine'], 'task': 'sinusoid'}, 'out', noise_pairs=0, progress=False)\n"
+
+
+def test_a_class_of_a_file_is_an_axis_by_its_path_or_by_itself(measured, tmp_path, monkeypatch):
+    (tmp_path / "mine_algorithms.py").write_text(MINE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    import mine_algorithms
+
+    axes = AXES | {"algorithm": [mine_algorithms.Mine, "mine_algorithms.py:Mine"], "inner_steps": 1}
+    results = mb.run(axes, "out", noise_pairs=0, progress=False)
+    assert [*results.frame()["algorithm"]].count("mine_algorithms:Mine") == 1 and len(results) == 2
+
+
+def test_a_class_that_only_this_process_sees_is_refused(measured, monkeypatch):
+    hidden = type("Hidden", (), {"__module__": "__main__"})
+    with pytest.raises(mb.UserError, match="Hidden is seen by this process alone: put it into a file beside"):
+        mb.run(AXES | {"algorithm": hidden})
+
+
+def test_a_file_that_starts_a_run_of_itself_is_told_where_to_put_the_call(measured, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE + CALL, encoding="utf-8")
+    guard = "'mine.py' calls metabench.run while it is loaded by name: put the call below if __name__"
+    with pytest.raises(mb.UserError, match=guard):
+        mb.run(AXES | {"algorithm": "mine.py:Mine"}, "out", progress=False)
+    assert measured.cells == [] and not (tmp_path / "out").exists()
 
 
 def test_a_plain_script_without_a_guard_measures(tmp_path):

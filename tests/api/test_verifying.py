@@ -31,6 +31,17 @@ def test_directions_and_contracts_are_checks(quick):
     assert "All " in repr(found) and "fomaml/vmap" in found._repr_html_()
 
 
+def test_a_class_is_named_by_itself(quick, monkeypatch):
+    import sys
+
+    from metabench.algorithms.fomaml import FOMAML
+
+    live = type("Live", (FOMAML,), {"__module__": "__main__", "__doc__": "A class of a notebook."})
+    monkeypatch.setattr(sys.modules["__main__"], "Live", live, raising=False)
+    found = mb.verify(live, "loop", progress=False)
+    assert found[0].name == "__main__:Live/loop" and found.passed
+
+
 def test_models_and_task_distributions_have_contracts():
     found = mb.verify(models="mlp-40x2", tasks="sinusoid", progress=False)
     assert {check.name for check in found} == {"mlp-40x2", "sinusoid"} and found.passed
