@@ -17,15 +17,23 @@ if TYPE_CHECKING:
     from metabench.api.verifying import Verification as Verification
     from metabench.api.verifying import verify as verify
     from metabench.errors import UserError as UserError
+    from metabench.models.module import from_module as from_module
+    from metabench.tasks.regression import regression as regression
+    from metabench.timing.calling import Timed as Timed
+    from metabench.timing.calling import time as time
 
 _PLACES = {
     "Advice": "metabench.api.advising",
     "Results": "metabench.api.results",
+    "Timed": "metabench.timing.calling",
     "UserError": "metabench.errors",
     "Verification": "metabench.api.verifying",
     "advise": "metabench.api.advising",
+    "from_module": "metabench.models.module",
     "load": "metabench.api.results",
+    "regression": "metabench.tasks.regression",
     "run": "metabench.api.running",
+    "time": "metabench.timing.calling",
     "verify": "metabench.api.verifying",
 }
 """The module that each public name stands in."""
@@ -33,12 +41,16 @@ _PLACES = {
 __all__ = [
     "Advice",
     "Results",
+    "Timed",
     "UserError",
     "Verification",
     "__version__",
     "advise",
+    "from_module",
     "load",
+    "regression",
     "run",
+    "time",
     "verify",
 ]
 

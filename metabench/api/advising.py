@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench.api.display import ShownTable, list_html
 from metabench.api.watching import Watched, watched
@@ -77,10 +77,21 @@ class Advice:
         return "\n".join([self.table()._repr_markdown_(), *(f"- {escaped(sentence)}" for sentence in self.sentences)])
 
 
+class Measured(NamedTuple):
+    """What a brief sweep gave."""
+
+    advice: judging.Advice | None
+    """What follows from it; None where nothing was measured."""
+    done: int
+    """Measurements that were made."""
+    interrupted: bool
+
+
 def advise(
     algorithm: str = "maml",
     *,
     engines: str | Sequence[str] = "all",
+    own: str | Sequence[str] = (),
     memory_limit: str | None = None,
     rounds: int = 1,
     time_limit: float = 300.0,
@@ -92,34 +103,38 @@ def advise(
 
     `axes` are the setting, as in a sweep: `task="sinusoid"`, `model`, `inner_steps`, `meta_batch`, `ways`, `shots`,
     `device`, … What is left out comes from MAML's preset. `memory_limit` is a size such as `"500MiB"`, `time_limit` are
-    the seconds after which an engine is given up, and `rounds` is the number of processes that time each engine.
+    the seconds after which an engine is given up, and `rounds` is the number of processes that time each engine. `own`
+    names engines of yours by path, such as `"my.py:engine"`, which the fastest is held against.
 
     An engine that fails is a row of the table. Raises `UserError` for a mistake, and KeyboardInterrupt.
     """
     refuse_while_loading("metabench.advise")
     limit = parse_size(memory_limit) if memory_limit is not None else None
     names = engines if isinstance(engines, str) else ",".join(engines)
+    mine = [own] if isinstance(own, str) else list(own)
     setting: dict[str, Any] = {"algorithm": algorithm, "task": TASK, **axes}
     use(Path.cwd())
-    sweep = sweep_of(setting, names, rounds, time_limit, default_threads())
-    found, left = measure(sweep, limit, Path(data_dir) if data_dir is not None else None, watched(progress))
-    if left or not found:
-        raise KeyboardInterrupt(f"{left} of {rounds * len(sweep.cells)} measurements were left")
-    return Advice(found)
+    sweep = sweep_of(setting, names, rounds, time_limit, default_threads(), mine)
+    measured = measure(sweep, limit, Path(data_dir) if data_dir is not None else None, watched(progress), mine)
+    if measured.interrupted or not measured.advice:
+        raise KeyboardInterrupt(f"{measured.done} of {rounds * len(sweep.cells)} measurements were made")
+    return Advice(measured.advice)
 
 
 def measure(
-    sweep: Sweep, limit: int | None, data_dir: Path | None, shown: Watched
-) -> tuple[judging.Advice | None, int]:
-    """Measure a brief sweep. Gives what follows from it, if anything was measured, and what an interrupt left out."""
+    sweep: Sweep, limit: int | None, data_dir: Path | None, shown: Watched, own: Sequence[str] = ()
+) -> Measured:
+    """Measure a brief sweep, and judge what there is at its end, or when it was interrupted."""
     check_device({cell.device for cell in sweep.cells})
     rows: list[Measurement] = []
+    interrupted = True
     with suppress(KeyboardInterrupt), shown:
         for sentence in sweep.filled_in:
             shown.say(sentence)
         for row in measure_briefly(sweep, data_dir, shown):
             rows.append(row)  # one by one: an interrupt leaves what was measured
-    return judging.judge(rows, limit) if rows else None, sweep.settings.rounds * len(sweep.cells) - len(rows)
+        interrupted = False
+    return Measured(judging.judge(rows, limit, own) if rows else None, len(rows), interrupted)
 
 
 def _record(candidate: judging.Candidate) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import html
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -130,6 +131,4 @@ def said(progress: bool) -> Iterator[Callable[[str], object]]:
 
 
 def _output() -> Any:
-    from IPython.display import display
-
-    return display({"text/plain": ""}, raw=True, display_id=True)
+    return import_module("IPython.display").display({"text/plain": ""}, raw=True, display_id=True)

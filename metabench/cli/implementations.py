@@ -56,16 +56,15 @@ def advise(
     limit = parse_size(memory_limit) if memory_limit is not None else None
     sweep = sweep_of({"algorithm": algorithm, **cell}, engines, rounds, time_limit, default_threads(), own or ())
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    advice, left = measure(sweep, limit, data_dir, ConsoleProgress(), own or ())
+    advice, done, interrupted = measure(sweep, limit, data_dir, ConsoleProgress(), own or ())
     if advice and as_json:
         machine = short_name(fingerprint(sweep.cells[0].threads))
         found = {"machine": machine, **asdict(advice), "sentences": sentences(advice)}
-        print(strict_json(found | {"interrupted": left > 0}))
+        print(strict_json(found | {"interrupted": interrupted}))
     elif advice:
         print("\n".join([plain(table(advice)), "", *sentences(advice)]))
-    if left:
-        total = rounds * len(sweep.cells)
-        fail(f"interrupted after {total - left} of {total} measurements", 130)
+    if interrupted:
+        fail(f"interrupted after {done} of {rounds * len(sweep.cells)} measurements", 130)
     if advice is None or advice.fastest is None:
         fail("no engine could be measured in this setting", 1)
 

@@ -72,5 +72,5 @@ def test_an_interrupt_is_an_interrupt(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(advising, "measure_briefly", measure_briefly)
-    with pytest.raises(KeyboardInterrupt, match="1 of 2 measurements were left"):
+    with pytest.raises(KeyboardInterrupt, match="1 of 2 measurements were made"):
         mb.advise("maml", engines=["loop", "vmap"], progress=False)

@@ -1,8 +1,6 @@
 """Runs from Python: what is measured, what is written down, how they end. Processes of cells are stand-ins."""
 
 import signal
-import subprocess
-import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -187,15 +185,3 @@ def test_a_file_that_starts_a_run_of_itself_is_told_where_to_put_the_call(measur
     with pytest.raises(mb.UserError, match=guard):
         mb.run(AXES | {"algorithm": "mine.py:Mine"}, "out", progress=False)
     assert measured.cells == [] and not (tmp_path / "out").exists()
-
-
-def test_a_plain_script_without_a_guard_measures(tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "import metabench as mb\n"
-        "print('once')\n"
-        "axes = {'algorithm': 'fomaml', 'task': 'sinusoid', 'measure': ['time']}\n"
-        "results = mb.run(axes, noise_pairs=0, time_budget_s=0.1, progress=False)\n"
-        "print(*results.frame()['status'])\n"
-    )
-    done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.stdout.split(), done.stderr) == (["once", "ok"], "")

@@ -20,6 +20,7 @@ assert_type(results.figure("growth").spec, dict[str, Any])
 assert_type(results.report("out"), Path)
 assert_type(mb.advise("maml", engines=["loop"], inner_steps=5).fastest, str | None)
 assert_type(mb.verify("maml", "vmap").passed, bool)
+assert_type(mb.time("my.py:step"), mb.Timed)
 assert_type([check.figure for check in mb.verify(models="mlp-40x2")], list[float])
 mb.run("smoke", round=3)  # type: ignore[call-arg]
 results.frame("configurations")  # type: ignore[arg-type]

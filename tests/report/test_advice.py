@@ -212,7 +212,7 @@ def recorded(monkeypatch):
                     raise KeyboardInterrupt
                 yield row
 
-        monkeypatch.setattr("metabench.sweep.brief.measure_briefly", measure)
+        monkeypatch.setattr("metabench.api.advising.measure_briefly", measure)
         monkeypatch.setattr("signal.signal", lambda *_: None)
         return CliRunner().invoke(app, ["advise", "--algorithm", "maml", *arguments])
 
