@@ -77,7 +77,7 @@ class Advice:
         return "\n".join([self.table()._repr_markdown_(), *(f"- {escaped(sentence)}" for sentence in self.sentences)])
 
 
-class Measured(NamedTuple):
+class Brief(NamedTuple):
     """What a brief sweep gave."""
 
     advice: judging.Advice | None
@@ -121,9 +121,7 @@ def advise(
     return Advice(measured.advice)
 
 
-def measure(
-    sweep: Sweep, limit: int | None, data_dir: Path | None, shown: Watched, own: Sequence[str] = ()
-) -> Measured:
+def measure(sweep: Sweep, limit: int | None, data_dir: Path | None, shown: Watched, own: Sequence[str] = ()) -> Brief:
     """Measure a brief sweep, and judge what there is at its end, or when it was interrupted."""
     check_device({cell.device for cell in sweep.cells})
     rows: list[Measurement] = []
@@ -134,7 +132,7 @@ def measure(
         for row in measure_briefly(sweep, data_dir, shown):
             rows.append(row)  # one by one: an interrupt leaves what was measured
         interrupted = False
-    return Measured(judging.judge(rows, limit, own) if rows else None, len(rows), interrupted)
+    return Brief(judging.judge(rows, limit, own) if rows else None, len(rows), interrupted)
 
 
 def _record(candidate: judging.Candidate) -> dict[str, Any]:
