@@ -285,6 +285,10 @@ MADE_EXACT = {
     ),
     "hard sigmoid": net(lambda self, x: self.fc(self.s(self.a(x)).flatten(1)), a=QKV, s=nn.Hardsigmoid()),
     "F.hardsigmoid": net(lambda self, x: self.fc(F.hardsigmoid(self.a(x)).flatten(1)), a=QKV),
+    "weight norm of a whole": net(
+        lambda self, x: self.fc(self.a(x).tanh().flatten(1)),
+        a=nn.utils.parametrizations.weight_norm(nn.Linear(6, 4), dim=None),
+    ),
     "weight norm": net(
         lambda self, x: self.fc(self.a(x).tanh().flatten(1)), a=nn.utils.parametrizations.weight_norm(nn.Linear(6, 4))
     ),
