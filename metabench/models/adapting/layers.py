@@ -57,7 +57,8 @@ def hard_sigmoid(x: Tensor) -> Tensor:
 def weight_norm(layer: Any, size: Tensor, direction: Tensor) -> Tensor:
     """Compute a weight as `weight_norm` does: the second derivative of torch's own operation is off by per cents."""
     others = [i for i in range(direction.dim()) if i != layer.dim]  # all of them where it is -1
-    return direction * (size / torch.linalg.vector_norm(direction, dim=others, keepdim=layer.dim >= 0))
+    length: Tensor = torch.linalg.vector_norm(direction, dim=others, keepdim=layer.dim >= 0)
+    return direction * (size / length)
 
 
 def stochastic_depth(layer: Any, x: Tensor) -> Tensor:
