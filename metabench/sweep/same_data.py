@@ -27,9 +27,12 @@ class SameData:
         first = self._first.setdefault(row.cell.distribution, own)
         if own == first:
             return row
+        remedy = "start a new run"
+        if not row.cell.path:  # what lies in a folder of the user's own is as it should be
+            remedy = f"prepare them anew with `metabench data prepare`, and {remedy}"
         reason = (
             f"the data of {row.cell.problem} changed during the run (hash {own[:SHOWN]}, where earlier rows have "
-            f"{first[:SHOWN]}): prepare them anew with `metabench data prepare`, and start a new run"
+            f"{first[:SHOWN]}): {remedy}"
         )
         return without_figures(row, reason)
 

@@ -1,8 +1,8 @@
 """The task `images`: episodes of a user's own images, which stand in a folder for each class."""
 
-import os
 from pathlib import Path
 
+from metabench import sources
 from metabench.errors import UserError, unknown
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.decoding import decoded, first_shape
@@ -19,7 +19,7 @@ def build(
     """Episodes of the images in the class folders of `path`; `data_dir` is not used."""
     check_rule(split)
     listing = listed(_folder(path), is_grouped(split))
-    splits, how = split_by(split, listing, _base())
+    splits, how = split_by(split, listing, sources.folder())
     images, details = decoded(listing, image_size)
     return ImageSetTasks(images, splits, shape, {"split_by": how, **details})
 
@@ -29,18 +29,13 @@ def peek(path: str = "", split: str = "classes", image_size: int = 0) -> tuple[i
     return first_shape(listed(_folder(path), is_grouped(split)), image_size)
 
 
-def _base() -> Path:
-    """The folder that paths of a sweep start from."""
-    return Path(os.environ.get("METABENCH_SOURCES") or Path.cwd())
-
-
 def _folder(path: str) -> Path:
     if not path:
         raise UserError(
             f"task '{NAME}' needs a path, the folder that holds a folder of images for each class: "
             'path = "birds" in a sweep, or --path birds'
         )
-    folder = _base() / Path(path).expanduser()
+    folder = sources.folder() / Path(path).expanduser()
     if not folder.is_dir():
         beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
         raise unknown("folder", path, [each.name for each in beside if each.is_dir()])

@@ -102,6 +102,7 @@ def test_a_folder_that_has_changed_is_noticed_when_a_run_is_resumed(metabench, t
     first, last = _rows(tmp_path)
     assert first["status"] == "ok" and last["status"] == "incorrect" and last["memory"] is None
     assert last["reason"].startswith("the data of images birds changed during the run")
+    assert last["reason"].endswith("): start a new run")
 
 
 def _rows(folder):
