@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from metabench import training
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES, Stepwise
@@ -12,6 +13,7 @@ from metabench.errors import Diverged
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
+from metabench.tasks.stream import sampled
 from metabench.tensors import Batch, Task, task_at
 from metabench.training import evaluate, population_statistics, train
 
@@ -126,6 +128,23 @@ def test_evaluation_scores_every_task_after_every_step(name):
         float((made.learner.predict(point, task.query.x) - task.query.y).square().mean()) for point in trajectory
     ]
     assert scores[7].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("numbers", "sizes"), [(1 << 26, [50, 20]), (300, [30, 30, 10]), (1, [1] * 70)])
+def test_as_many_tasks_are_sampled_at_once_as_a_bound_in_numbers_allows(numbers, sizes, monkeypatch):
+    """A task of sinusoids has ten points."""
+    asked = []
+
+    def counted(distribution, split, tasks, generator, like):
+        asked.append(tasks)
+        return sampled(distribution, split, tasks, generator, like)
+
+    monkeypatch.setattr(training, "sampled", counted)
+    monkeypatch.setattr(training, "CHUNK_NUMBERS", numbers)
+    made = algorithm()
+    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, 5, 5), None)
+    assert len(evaluate(made, made.init(generator()), distribution, "test", 70, 1, generator(5))) == 70
+    assert asked == sizes
 
 
 def test_accuracy_is_the_share_of_right_classes():
