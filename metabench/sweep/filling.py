@@ -1,12 +1,11 @@
 """What a sweep leaves open: filled in alike for all cells that stand together, and put in words."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from metabench import sources
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.presets import ALIKE, BY_NAME, Preset, most_specific
 from metabench.record.cell import AXES, DISTRIBUTION, Cell
@@ -87,7 +86,7 @@ def _preset(name: str, chosen: Mapping[str, Any]) -> tuple[str, str, Preset]:
     """
     usual = AXES["preset"].default
     data = tuple((axis, chosen[axis]) for axis in DISTRIBUTION[1:] if chosen[axis] != AXES[axis].default)
-    relative = _relative(chosen["task"], data, os.environ.get("METABENCH_SOURCES") or str(Path.cwd()))
+    relative = _relative(chosen["task"], data, str(sources.folder()))
     for owner, preset in ((name, chosen["preset"]), (REFERENCE, chosen["preset"]), (REFERENCE, usual)):
         presets = ALGORITHMS.get(owner).presets
         for task in (chosen["task"], relative):

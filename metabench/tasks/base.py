@@ -228,4 +228,4 @@ def _factory(found: Callable[..., TaskDistribution]) -> TaskFactory:
     return lambda shape, data_dir: found(shape)
 
 
-TASKS: Registry[TaskSource] = Registry("task", "metabench.tasks")
+TASKS: Registry[TaskSource] = Registry("task", "metabench.tasks", accept=accepted)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metabench import sources
 from metabench.errors import UserError
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.download import DataMissing, downloaded
@@ -41,9 +42,8 @@ def build(name: str, shape: EpisodeShape, data_dir: Path | None, path: str = "")
 
 def _root(data_dir: Path | None, path: str) -> Path | None:
     """The folder that holds `FOLDER`; None where none is given, or where the folder of all data has none."""
-    base = Path(os.environ.get("METABENCH_SOURCES") or Path.cwd())
     named = os.environ.get("METABENCH_DATA")
-    given = base / Path(path).expanduser() if path else data_dir or (Path(named) if named else None)
+    given = sources.folder() / Path(path).expanduser() if path else data_dir or (Path(named) if named else None)
     if given is None:
         return None
     folder = given.expanduser()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from metabench import sources
 from metabench.errors import UserError
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.decoding import decoded
@@ -39,8 +40,7 @@ def build(name: str, shape: EpisodeShape, data_dir: Path | None, path: str = "",
 
 def find(split: Published, data_dir: Path | None, path: str) -> Listing:
     """The images of the data set, wherever in the folder they stand; nothing is read yet."""
-    base = Path(os.environ.get("METABENCH_SOURCES") or Path.cwd())
-    given = base / Path(path).expanduser() if path else data_dir or _named()
+    given = sources.folder() / Path(path).expanduser() if path else data_dir or _named()
     if given is None:
         raise DataMissing(
             f"no {split.title}: metabench does not download it; give its folder, as path in a sweep, --data-dir or "
