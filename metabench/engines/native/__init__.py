@@ -7,7 +7,7 @@ without leaving the function.
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
@@ -20,8 +20,9 @@ from torch.fx import GraphModule, Node
 
 from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
-from metabench.engines.base import ENGINES, Engine, Iteration, OuterState, by_unit_descent
+from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
 from metabench.engines.compiler import compiler
+from metabench.engines.flat import Episodes, Flat
 from metabench.engines.native.code import Program
 from metabench.engines.native.forms import keywords_of, operation_of
 from metabench.engines.native.images import KEPT
@@ -31,7 +32,7 @@ from metabench.engines.native.value import Value, row_major
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.tracing import direction_of_tensors, traced
 from metabench.errors import Unsupported
-from metabench.tensors import Params, Task, tensors_of
+from metabench.tensors import Params
 
 KERNELS = [Path(__file__).with_name(f"{name}.cpp") for name in ("elements", "products", "convolutions", "winograd")]
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
@@ -98,35 +99,14 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     return Iterations(replace(algorithm, autodiff=FUNCTIONAL), meta, outer)
 
 
-class Episodes:
-    """An episode batch, and where its tensors lie."""
-
-    def __init__(self, episodes: Task) -> None:
-        self.tensors = tensors_of(episodes)
-        self.pointers = (ctypes.c_void_p * len(self.tensors))(*(tensor.data_ptr() for tensor in self.tensors))
-        self.tasks = len(episodes.classes)
-        self.signature = tuple((tensor.shape[1:], tensor.dtype) for tensor in self.tensors)
-
-
-class Iterations:
-    """All meta-parameters in one line of numbers, and Adam's moments in two more."""
+class Iterations(Flat):
+    """Whole meta-iterations: one call of a compiled function each."""
 
     def __init__(self, algorithm: Algorithm, meta: Params, outer: Outer) -> None:
-        self.algorithm, self.outer = algorithm, outer
-        self.shapes = {name: p.shape for name, p in meta.items()}
-        self.theta = torch.cat([p.reshape(-1) for p in meta.values()])
-        self.moments = [torch.zeros_like(self.theta) for _ in range(2)] if outer.optimizer == "adam" else []
-        self.pointers = [self.theta.data_ptr(), *(moment.data_ptr() for moment in self.moments)] + [None] * 2
+        super().__init__("native", meta, outer)
+        self.algorithm = algorithm
         self.functions: dict[object, Function] = {}
-        self.count = 0
         self.loss = ctypes.c_double()
-
-    def take(self, episodes: Task) -> Episodes:
-        taken = Episodes(episodes)
-        for _, dtype in taken.signature:
-            if dtype not in (torch.int64, self.theta.dtype):
-                raise Unsupported(f"native reads int64 and {self.theta.dtype}, not {dtype}: give tasks in one of them")
-        return taken
 
     def run(self, episodes: Episodes) -> dict[str, float]:
         if episodes.signature not in self.functions:
@@ -145,31 +125,6 @@ class Iterations:
     @property
     def held(self) -> int:
         return sum(function.work.nbytes for function in self.functions.values())
-
-    @property
-    def choices(self) -> Mapping[str, str]:
-        return {}
-
-    @property
-    def meta(self) -> Params:
-        return self._named(self.theta)
-
-    @meta.setter
-    def meta(self, meta: Params) -> None:
-        torch.cat([meta[name].reshape(-1) for name in self.shapes], out=self.theta)
-
-    @property
-    def outer_state(self) -> OuterState:
-        means, squares = (self._named(moment) for moment in self.moments) if self.moments else ({}, {})
-        return OuterState(self.meta, means, squares, self.count)
-
-    def set_rate(self, rate: float) -> None:
-        self.outer = self.outer.at_rate(rate)
-
-    def _named(self, line: Tensor) -> Params:
-        """The parts of a line of numbers, as views."""
-        parts = torch.split(line, [shape.numel() for shape in self.shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
 
 class Function:
@@ -214,10 +169,17 @@ def body_for(
     algorithm: Algorithm, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
 ) -> tuple[str, int]:
     """The C++ of a task's direction, and how many numbers of scratch it takes: the same whatever the precision."""
+    graph, inputs = direction_of(algorithm, params, task)
+    return written(graph, inputs, len(params))
+
+
+def direction_of(
+    algorithm: Algorithm, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
+) -> tuple[GraphModule, list[Tensor]]:
+    """The traced direction of a task, and inputs like its own: parameters, and the tensors of the task."""
     inputs = [torch.zeros(shape, dtype=torch.float64) for _, shape in params]
     inputs += [torch.zeros(shape, dtype=dtype if dtype == torch.int64 else torch.float64) for shape, dtype in task]
-    names = [name for name, _ in params]
-    return written(traced(direction_of_tensors(algorithm, names), inputs, KEPT), inputs, len(names))
+    return traced(direction_of_tensors(algorithm, [name for name, _ in params]), inputs, KEPT), inputs
 
 
 def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, int]:
@@ -225,35 +187,47 @@ def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, 
 
     Its outputs are added to `out`, one after the other; raises `Unsupported` for an operation that has no C++ here.
     """
-    program, values, loads = Program(), {}, []
-    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    for i, (node, tensor) in enumerate(zip(placeholders, inputs, strict=True)):
+    program, loads, values = Program(), [], []
+    for i, tensor in enumerate(inputs):
         shape = tuple(tensor.shape)
         whole = tensor.dtype == torch.int64
         name, kind = (f"{WHOLE_NUMBERS}{i}", "int64_t") if whole else (f"in{i}", "T")
-        values[node] = Value(name, shape, row_major(shape))
+        values.append(Value(name, shape, row_major(shape)))
         loads.append(
             f"const {kind}* const {name} = (const {kind}*){f'meta[{i}]' if i < names else f'task[{i - names}]'};"
         )
-    for node in graph.graph.nodes:
-        if node.op == "get_attr":
-            raise Unsupported("native has no tensors that a network keeps for itself (buffers, constants): use loop")
-        if node.op == "call_function":
-            operation = operation_of(node)
-            values[node] = operation(program, *_filled(node.args, values), **_filled(keywords_of(node), values))
-    (output,) = (node for node in graph.graph.nodes if node.op == "output")
-    at = 0
-    for value in _filled(output.args[0], values):
-        shape = value.shape
-        program.loop(Value("out", shape, row_major(shape), at), [value], sign="+=")
-        at += int(torch.Size(shape).numel())
+    filled(graph, program, values)
     buffers, scratch = program.allocate()
     functions = program.functions()
     lines = [f"    {line}" for line in [*loads, *buffers, *program.lines]]
     return "\n".join([*functions, f"{DIRECTION} {{", *lines, "}"]), scratch
 
 
-def _filled(arguments: Any, values: dict[Node, Any]) -> Any:
+def filled(graph: GraphModule, program: Program, inputs: Sequence[Value]) -> None:
+    """Write a graph's operations into a program: its outputs are added to `out`, one after the other.
+
+    Raises `Unsupported` for an operation that the program's engine does not have.
+    """
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    values: dict[Node, Any] = dict(zip(placeholders, inputs, strict=True))
+    for node in graph.graph.nodes:
+        if node.op == "get_attr":
+            raise Unsupported(
+                f"{program.engine} has no tensors that a network keeps for itself (buffers, constants): use loop"
+            )
+        if node.op == "call_function":
+            operation = operation_of(node, program.engine, program.lacks)
+            found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
+            values[node] = program.kept(found, len(node.users))
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    at = 0
+    for value in _of(output.args[0], values):
+        shape = value.shape
+        program.loop(Value("out", shape, row_major(shape), at), [value], sign="+=")
+        at += int(torch.Size(shape).numel())
+
+
+def _of(arguments: Any, values: dict[Node, Any]) -> Any:
     return torch.fx.node.map_arg(arguments, lambda node: values[node])
 
 

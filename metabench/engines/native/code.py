@@ -7,7 +7,8 @@ share a loop.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from typing import Any
 
 from metabench.engines.native.loops import Sums, assigned, elements, innermost, merged, nest
 from metabench.engines.native.value import (
@@ -33,6 +34,11 @@ MOST_OPERANDS = 24
 class Program:
     """Statements, and the buffers that they write; buffers whose values are not needed any more are used again."""
 
+    engine = "native"
+    lacks: Container[str] = ()
+    """Operations that the engine does not have."""
+    large = LARGE
+
     def __init__(self) -> None:
         self.lines: list[str | Sums] = []
         self.sizes: dict[str, int] = {}
@@ -41,6 +47,10 @@ class Program:
         self.touched: list[dict[str, None]] = []  # by line: what it reads and writes
         self.copies: dict[tuple[Value, tuple[int, ...]], Value] = {}
         self.counts: dict[int, Value] = {}
+
+    def kept(self, value: Any, readers: int) -> Any:
+        """What an operation gave, of which so many others read."""
+        return value
 
     def buffer(self, shape: Sequence[int], strides: Sequence[int] | None = None) -> Value:
         """A new one; row by row if no strides are given."""
@@ -67,7 +77,11 @@ class Program:
         """A statement for every index `i0`, `i1`, … of `out`, in the order in which that lies in memory."""
         indices = [f"i{d}" for d in range(len(out.shape))]
         dims = order(out)
-        self.emit(nest([out.shape[d] for d in dims], [indices[d] for d in dims], body), out, *values)
+        self.every([out.shape[d] for d in dims], [indices[d] for d in dims], body, out, *values)
+
+    def every(self, shape: Sequence[int], indices: Sequence[str], body: str, out: Value, *values: Value) -> None:
+        """A statement for every index of a shape; it writes to `out`."""
+        self.emit(nest(shape, indices, body), out, *values)
 
     def functions(self) -> list[str]:
         """A function for each loop over a large buffer, which then is called: compilers do better on short ones."""
@@ -99,7 +113,7 @@ class Program:
     def pointwise(self, shape: Sequence[int], operands: Sequence[Value], expression: Callable[..., str]) -> Value:
         """`expression` of every element; operands are broadcast to `shape`. If that is large, nothing is done yet."""
         shape = tuple(shape)
-        if math.prod(shape) >= LARGE:
+        if math.prod(shape) >= self.large:
             formula = formula_of(expression, shape, operands)
             if len(formula.formula) <= LONGEST_FORMULA and len(formula.operands) <= MOST_OPERANDS:
                 return formula

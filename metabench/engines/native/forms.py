@@ -2,7 +2,7 @@
 
 import inspect
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import torch
@@ -41,19 +41,19 @@ COMPUTED = (
 """Operations whose results depend on how a type rounds or wraps."""
 
 
-def operation_of(node: Node) -> Callable[..., Any]:
+def operation_of(node: Node, engine: str, lacks: Container[str] = ()) -> Callable[..., Any]:
     """The operation of a node. Raises `Unsupported`, by name, for one that has no C++, or not in that form."""
     if node.target is operator.getitem:
         return OPERATIONS["getitem"]
     _, name, overload = f"{node.target}..".split(".")[:3]
-    if name not in OPERATIONS:
-        raise Unsupported(f"native has no C++ for the operation {name}: {INSTEAD}")
+    if name not in OPERATIONS or name in lacks:
+        raise Unsupported(f"{engine} has no C++ for the operation {name}: {INSTEAD}")
     if overload not in OVERLOADS.get(name, ("default",)):
-        raise Unsupported(f"native has no C++ for this form of the operation {name} ({overload}): {INSTEAD}")
+        raise Unsupported(f"{engine} has no C++ for this form of the operation {name} ({overload}): {INSTEAD}")
     unknown = [word for word in node.kwargs if word not in PLACES and word not in _keywords(name)]
     if unknown:
-        raise Unsupported(f"native has no C++ for the operation {name} with {', '.join(unknown)}: {INSTEAD}")
-    _check_types(name, node)
+        raise Unsupported(f"{engine} has no C++ for the operation {name} with {', '.join(unknown)}: {INSTEAD}")
+    _check_types(name, node, engine)
     return OPERATIONS[name]
 
 
@@ -66,23 +66,25 @@ def _keywords(name: str) -> frozenset[str]:
     return frozenset(inspect.signature(OPERATIONS[name]).parameters)
 
 
-def _check_types(name: str, node: Node) -> None:
+def _check_types(name: str, node: Node, engine: str) -> None:
     """Raise `Unsupported` where the types of numbers matter: all are computed in that of the meta-parameters."""
     results = _types(node)
     given = [dtype for argument in node.all_input_nodes for dtype in _types(argument)]
     if any(tensor.numel() == 0 for tensor in _tensors(node)):
-        raise Unsupported(f"native has no tensors without elements, as {name} gives them: {INSTEAD}")
+        raise Unsupported(f"{engine} has no tensors without elements, as {name} gives them: {INSTEAD}")
     if any(dtype.is_complex for dtype in results):
-        raise Unsupported(f"native has no complex numbers, as {name} gives them: {INSTEAD}")
+        raise Unsupported(f"{engine} has no complex numbers, as {name} gives them: {INSTEAD}")
     for dtype in results:
         narrow = dtype.is_floating_point and dtype != torch.float64
         whole = not dtype.is_floating_point and dtype != torch.int64
         computed = name in COMPUTED and (narrow or whole or (dtype == torch.int64 and name in ("pow", "div")))
         cut = name in ("convert_element_type", "sum") and not all(_holds(dtype, each) for each in given)
         if computed or cut:
-            raise Unsupported(f"native computes in one type of numbers, and {name} gives {dtype} here: {INSTEAD}")
+            raise Unsupported(f"{engine} computes in one type of numbers, and {name} gives {dtype} here: {INSTEAD}")
         if narrow and name in ("full", "scalar_tensor") and not float(node.args[-1]).is_integer():  # type: ignore[arg-type]
-            raise Unsupported(f"native computes in one type of numbers, and the network has one of {dtype}: {INSTEAD}")
+            raise Unsupported(
+                f"{engine} computes in one type of numbers, and the network has one of {dtype}: {INSTEAD}"
+            )
 
 
 def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:

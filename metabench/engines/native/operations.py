@@ -8,7 +8,6 @@ import torch
 
 from metabench.engines.native.code import Program
 from metabench.engines.native.images import IMAGE_OPERATIONS, Operation
-from metabench.engines.native.loops import nest
 from metabench.engines.native.value import (
     Value,
     broadcast,
@@ -190,7 +189,7 @@ def _scatter(program: Program, value: Value, dim: int, index: Value, number: flo
     out, index = program.copy_of(value), program.real(index)
     indices, along = [f"i{d}" for d in range(len(index.shape))], _within(index, dim)
     place = [f"(int){index.at(indices)}" if d in along else i for d, i in enumerate(indices)]
-    program.emit(nest(index.shape, indices, f"{out.at(place)} = T({number});"), out, index)
+    program.every(index.shape, indices, f"{out.at(place)} = T({number});", out, index)
     return out
 
 
@@ -202,7 +201,7 @@ def _select_scatter(program: Program, value: Value, source: Value, dim: int, ind
 
 def _index(program: Program, value: Value, indices: Sequence[Value | None]) -> Value:
     if len(indices) != 1 or indices[0] is None:
-        raise Unsupported("native takes rows of a tensor by their numbers, and no other indices: use loop")
+        raise Unsupported(f"{program.engine} takes rows of a tensor by their numbers, and no other indices: use loop")
     rows, value = program.real(indices[0]), program.real(value)
     shape = (*rows.shape, *value.shape[1:])
     out = program.buffer(shape)

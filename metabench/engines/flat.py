@@ -1,0 +1,68 @@
+"""Meta-parameters in one line of numbers, as engines hold them that write their own machine code."""
+
+import ctypes
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from metabench.engines.base import OuterState
+from metabench.engines.outer import Outer
+from metabench.errors import Unsupported
+from metabench.tensors import Params, Task, tensors_of
+
+
+class Episodes:
+    """An episode batch, and where its tensors lie."""
+
+    def __init__(self, episodes: Task) -> None:
+        self.tensors = tensors_of(episodes)
+        self.pointers = (ctypes.c_void_p * len(self.tensors))(*(tensor.data_ptr() for tensor in self.tensors))
+        self.tasks = len(episodes.classes)
+        self.signature = tuple((tensor.shape[1:], tensor.dtype) for tensor in self.tensors)
+
+
+class Flat:
+    """All meta-parameters in one line of numbers, and Adam's moments in two more."""
+
+    def __init__(self, engine: str, meta: Params, outer: Outer) -> None:
+        self.engine, self.outer = engine, outer
+        self.shapes = {name: p.shape for name, p in meta.items()}
+        self.theta = torch.cat([p.reshape(-1) for p in meta.values()])
+        self.moments = [torch.zeros_like(self.theta) for _ in range(2)] if outer.optimizer == "adam" else []
+        self.pointers = [self.theta.data_ptr(), *(moment.data_ptr() for moment in self.moments)] + [None] * 2
+        self.count = 0
+
+    def take(self, episodes: Task) -> Episodes:
+        taken = Episodes(episodes)
+        for _, dtype in taken.signature:
+            if dtype not in (torch.int64, self.theta.dtype):
+                raise Unsupported(
+                    f"{self.engine} reads int64 and {self.theta.dtype}, not {dtype}: give tasks in one of them"
+                )
+        return taken
+
+    @property
+    def choices(self) -> Mapping[str, str]:
+        return {}
+
+    @property
+    def meta(self) -> Params:
+        return self._named(self.theta)
+
+    @meta.setter
+    def meta(self, meta: Params) -> None:
+        torch.cat([meta[name].reshape(-1) for name in self.shapes], out=self.theta)
+
+    @property
+    def outer_state(self) -> OuterState:
+        means, squares = (self._named(moment) for moment in self.moments) if self.moments else ({}, {})
+        return OuterState(self.meta, means, squares, self.count)
+
+    def set_rate(self, rate: float) -> None:
+        self.outer = self.outer.at_rate(rate)
+
+    def _named(self, line: Tensor) -> Params:
+        """The parts of a line of numbers, as views."""
+        parts = torch.split(line, [shape.numel() for shape in self.shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
