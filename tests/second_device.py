@@ -25,7 +25,8 @@ PROBLEMS = {
     "max-pool": {"task": "glyphs", "model": "conv2-8-maxpool", "ways": 2, "eval_query": 1},
 }
 ENGINE_NAMES = ["loop", "vmap", "compile", "compile-tasks", "cudagraph", "jax"]
-"""All but `native`, which is for processors, and the peers of nn.Module, whose `data` this device's tensors lack."""
+"""All but `native` and `fused`, which are other devices' instructions, and the peers of nn.Module, whose `data` this
+device's tensors lack."""
 MEASURE = ["time", "memory", "phases", "quality"]
 
 

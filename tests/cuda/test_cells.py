@@ -29,7 +29,9 @@ def cell_of(engine, problem, **axes):
     return cell
 
 
-@pytest.fixture(scope="module", params=[(e, p) for e in OURS + PEERS for p in PROBLEMS], ids=", ".join)
+@pytest.fixture(
+    scope="module", params=[*((e, p) for e in OURS + PEERS for p in PROBLEMS), ("fused", "sinusoid")], ids=", ".join
+)
 def row(request):
     """What is measured in a cell, and the exception that ended it, if one did. Each cell once, in this process."""
     engine, problem = request.param
@@ -97,6 +99,15 @@ def test_a_cell_that_runs_out_of_memory_in_its_step_is_a_row(engine):
     settings = Settings(time_budget_s=0.2, time_limit_s=120, memory_limit="48MiB")
     measurement = run_cell(cell, 1, settings, None)
     assert measurement.status == "oom", measurement.reason
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.1])
+def test_fused_takes_more_tasks_than_blocks_run_at_once(clip):
+    """Blocks wait for each other, and take the tasks in turn."""
+    found = {}
+    cell = cell_of("fused", "sinusoid", meta_batch=3000, inner_steps=5, outer_clip=clip, measure=["time"])
+    measure_cell(cell, asdict(Settings(time_budget_s=0.2)), None, found.update)
+    assert to_builtins(found)["gate"]["engine_error"] < 1e-12
 
 
 def test_native_is_refused_by_name():

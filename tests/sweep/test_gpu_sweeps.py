@@ -34,7 +34,7 @@ def test_all_cells_are_timed_and_weighed_on_a_gpu(name):
 
 def test_every_engine_and_peer_does_the_same_work_at_four_settings(cells):
     for steps in (1, 5):
-        assert engines(cells, task="sinusoid", inner_steps=steps, meta_batch=25) == ENGINES
+        assert engines(cells, task="sinusoid", inner_steps=steps, meta_batch=25) == {*ENGINES, "fused"}
     images = {"task": "omniglot", "model": "conv4-64", "meta_batch": 32, "shots": 1}
     for steps, query in ((1, 1), (5, 15)):
         assert engines(cells, **images, inner_steps=steps, query=query) == {*ENGINES, "jax-im2col"}
@@ -42,7 +42,9 @@ def test_every_engine_and_peer_does_the_same_work_at_four_settings(cells):
 
 def test_only_fast_engines_take_many_tasks(cells):
     for tasks in (1000, 10_000):
-        assert engines(cells, task="sinusoid", meta_batch=tasks) == {"vmap", "compile", "jax"}
+        for steps in (1, 5):
+            found = engines(cells, task="sinusoid", inner_steps=steps, meta_batch=tasks)
+            assert found == {"vmap", "compile", "fused", "jax"}
 
 
 def test_algorithms_are_trained_on_the_shots_that_they_are_timed_at(cells):
