@@ -48,7 +48,6 @@ def found():
     ("name", "parts"),
     [
         ("maml/vmap", ("maml", "vmap")),
-        ("maml", ("maml", "")),
         ("mmal/vmap", ("mmal", "vmap")),
         ("mine.py:Mine/vmap", ("mine.py:Mine", "vmap")),
         ("sub/mine.py:Mine/sub/my.py:build", ("sub/mine.py:Mine", "sub/my.py:build")),
@@ -57,6 +56,11 @@ def found():
 )
 def test_an_implementation_has_two_names_whatever_their_slashes(name, parts):
     assert implementation_parts(name) == parts
+
+
+def test_an_implementation_without_an_engine_is_refused():
+    with pytest.raises(UserError, match="an implementation is ALGORITHM/ENGINE, such as maml/vmap"):
+        implementation_parts("maml")
 
 
 def test_the_figures_agree_with_each_other(found):

@@ -80,7 +80,8 @@ def test_titles_say_every_axis_in_one_order():
     assert set(every) == {*AXES, "of_another_version"} and every[-1] == "of_another_version"
     parts = [in_title_order(axes) for axes in (TASK, SIZES, MACHINE, TECHNIQUES, OWN_AXES)]
     assert all(list(part) == sorted(part, key=every.index) for part in parts)
-    assert every[:4] == ("task", "ways", "shots", "model")
+    assert every[:4] == ("task", "path", "split", "image_size")
+    assert every[4:7] == ("ways", "shots", "model")
     assert "seed" not in in_title_order(AXES, but=("seed",))
 
 
