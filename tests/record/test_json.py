@@ -53,7 +53,7 @@ def test_report(folder):
 
 
 def test_run(folder, monkeypatch):
-    monkeypatch.setattr("metabench.sweep.runner.run_sweep", lambda *_, **__: None)  # it is measured already
+    monkeypatch.setattr("metabench.api.running.run_sweep", lambda *_, **__: None)  # it is measured already
     found = told("run", "memory", "--out", str(folder))
     assert found["folder"] == str(folder) and found["facts"]["run"] == "memory"
 
