@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import pytest
 from rich.cells import cell_len
@@ -32,7 +33,8 @@ from metabench.report.compare.history import histories, history_frame, history_t
 from metabench.report.compare.runs import compare
 from metabench.report.compare.tables import comparison_document, comparison_json
 from metabench.report.document import as_markdown, as_text
-from metabench.report.figures.base import Figure
+from metabench.report.figures.base import Figure, Panel
+from metabench.report.render.svg import Drawn, panel_spec
 from metabench.report.render.tables import plain
 from metabench.report.render.terminal import MOST_LINES, answer_text
 from metabench.report.results import Run, read_run
@@ -49,7 +51,7 @@ CLAIMS = read_claims(BUILTIN)
 FOLDERS, SWEEPS = 400, 600
 SECONDS = 20
 """None takes a tenth of one."""
-COMPARED_EVERY, DRAWN_EVERY = 5, 20  # which takes longer
+COMPARED_EVERY, DRAWN_EVERY, PANELS_EVERY = 5, 20, 4  # which takes longer
 
 HOSTILE_TEXT = (
     *("", " ", "\0", "\x1b[2J\x1b]0;owned\x07", "\r\n\r\n# injected", "../../../etc/passwd", "/dev/zero", "C:\\con"),
@@ -306,6 +308,12 @@ def unpainted(figure: Figure, kind: str) -> bytes:
     return b""
 
 
+def blank(panel: Panel, prefix: str, legend: bool = True) -> Drawn:
+    """The rows of a panel are looked at, and no marks are made of them."""
+    assert panel_spec(panel, legend)
+    return Drawn(panel, Element("svg"), 100.0, 100.0, 0.0)
+
+
 @pytest.mark.parametrize("batch", range(5))
 def test_damaged_run_folders(tmp_path, rows, batch, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda handle: None)
@@ -338,6 +346,8 @@ def test_damaged_run_folders(tmp_path, rows, batch, monkeypatch):
                 with pytest.MonkeyPatch.context() as patch:
                     if number % DRAWN_EVERY:
                         patch.setattr("metabench.report.write.image", unpainted)
+                    if number % PANELS_EVERY:
+                        patch.setattr("metabench.report.render.figure.draw_panel", blank)
                     report_and_resume(path, Sweep("damaged", "", text, Settings(), ()), whole)
             except BaseException as error:
                 raise AssertionError(f"case {batch} {number}") from error
