@@ -14,7 +14,7 @@ from metabench.errors import Unsupported
 HERE = Path(__file__).parent
 PROCESSES = 2
 PROCESS = """
-import json, sys
+import json, os, sys
 import torch
 from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
@@ -48,7 +48,9 @@ calls = []
 led = group.led(lambda: calls.append(group.total({"x": torch.ones(1)})), lambda: [run() for run in 3 * [
     lambda: calls.append(group.total({"x": torch.ones(1)}))]] and "measured")
 seconds = group.communication(lambda: group.total({"x": torch.ones(1)}))
-print(json.dumps({"errors": found, "led": led, "calls": len(calls), "sums": float(calls[-1]["x"]), "seconds": seconds}))
+print(json.dumps({"errors": found, "led": led, "calls": len(calls), "sums": float(calls[-1]["x"]), "seconds": seconds}),
+      flush=True)
+os._exit(0)  # as a worker ends: torch's own end may abort on a thread of gloo that is still there
 """
 
 

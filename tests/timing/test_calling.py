@@ -33,7 +33,7 @@ def test_live_functions_are_compared_in_this_process(tmp_path):
     assert found.seconds == first.interval.value == found.interval.value
     assert [len(step.samples) for step in found] == [2, 2]
     table = found.table()
-    assert repr(found) == table and "2.00 times the memory" in table.splitlines()[-1]
+    assert repr(found) == table and " ".join(table.split()).endswith("2.00 times the memory.")
     assert "All repetitions are of this one process" in " ".join(table.split())
     written = json.loads((tmp_path / "out" / "timings.json").read_text())
     assert written["in_process"] and len(written["steps"]) == 2
