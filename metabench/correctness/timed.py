@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,9 @@ DEFERRED = 0.5
 """Share of a step by which a result may come late, beyond the time that it takes to read it."""
 SOON = 2e-5
 """Seconds by which it may come late in any case."""
+MORE, READS = 8, 3
+"""Iterations more in a row than one, and how often both are tried: work that was put off grows with them, and the time
+that it takes to read a result does not."""
 
 Precise = Callable[[Step], Step]
 
@@ -208,7 +212,8 @@ class TimedProof:
                 episodes = written(episodes, buffers[call % len(buffers)])
             iteration.meta = point.meta
             before = copied(iteration.outer_state)
-            metrics = iteration.run(iteration.take(episodes))
+            taken = iteration.take(episodes)
+            metrics = iteration.run(taken)
             iteration.wait()
             start = time.perf_counter()
             after = copied(iteration.outer_state)
@@ -217,12 +222,31 @@ class TimedProof:
             late.append(2 * middle - start - time.perf_counter())
             if fault := self._judged(point, weights, before, after, float(metrics["loss"])):
                 return fault
-        if step_s is not None and min(late) > max(DEFERRED * step_s, SOON):
-            return wrong(
-                f"the work is not done when wait returns: the result came {min(late):.2g} s later, and the clock saw "
-                f"{step_s:.2g} s for a step"
-            )
+        if step_s is not None and min(late) > (allowed := max(DEFERRED * step_s, SOON)):
+            # It may be that a second reading is quicker, since what was read is kept.
+            each = self._put_off(iteration, taken) if self.share == ALL else min(late)
+            if each > allowed:
+                return wrong(
+                    f"the work is not done when wait returns: the result came {each:.2g} s later, and the clock saw "
+                    f"{step_s:.2g} s for a step"
+                )
         return None
+
+    @staticmethod
+    def _put_off(iteration: Iteration, taken: Any) -> float:
+        """Seconds of work of each iteration that are done when the result is read, and not before `wait` returns."""
+        iteration.set_rate(0.0)
+
+        def reading(runs: int) -> float:
+            for _ in range(runs):
+                iteration.run(taken)
+            iteration.wait()
+            start = time.perf_counter()
+            copied(iteration.outer_state)
+            return time.perf_counter() - start
+
+        one, many = (min(reading(runs) for _ in range(READS)) for runs in (1, 1 + MORE))
+        return (many - one) / MORE
 
     def _batch(self, point: Point) -> tuple[Tensor, Task]:
         """An episode batch of the tasks, and how much of it each of them is; this process's share of the batch."""

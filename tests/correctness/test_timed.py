@@ -264,6 +264,29 @@ def test_work_that_is_put_off_beyond_wait_is_found():
     assert "not done when wait returns" in fault.reason
 
 
+class KeepsWhatWasRead(Stepwise):
+    """Takes time for the first reading of a result, and none for a second one, as JAX does on a GPU."""
+
+    def __init__(self, seconds):
+        super().__init__(loop.build(made()), initial(made()), ADAM)
+        self.seconds, self.fresh = seconds, False
+
+    def run(self, episodes):
+        self.fresh = True
+        return super().run(episodes)
+
+    @property
+    def outer_state(self):
+        if self.fresh:
+            time.sleep(self.seconds)
+        self.fresh = False
+        return super().outer_state
+
+
+def test_a_second_reading_may_be_quicker_than_the_first():
+    assert tried(proof_of(), KeepsWhatWasRead(0.05), step_s=0.01) is None
+
+
 class InTheBackground(Stepwise):
     """Works in a thread that `wait` does not wait for."""
 

