@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
-
-import torch
 
 from metabench.api.display import ShownTable
 from metabench.api.watching import said
 from metabench.correctness.outcome import Word
 from metabench.correctness.verification import HEADERS, Checked, Chosen, Names, Verdict, choose, lines
 from metabench.errors import Unsupported
+from metabench.measure.threads import torch_threads
 from metabench.report.render.tables import Table
 from metabench.sources import refuse_while_loading, use
 from metabench.sweep.spec import check, check_takers
@@ -25,6 +24,8 @@ from metabench.text import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+THREADS = 1
+"""Threads of torch: all that is tried is so small that several would wait for each other."""
 DIRECTION = "direction"
 """The clause of a check of an implementation."""
 
@@ -118,10 +119,10 @@ def verify(
     """Prove implementations right, and hold plug-ins to their contracts, as `metabench verify` does.
 
     Each argument takes a name, a list of names, or `"all"`; a class or a function of yours is named by itself or by its
-    path. The direction of each algorithm is held against finite
-    differences of its definition, and each engine against `loop`: by default the engines that need no compiler. Models
-    are tried on inputs of the `tasks`, or of all. `path`, `split` and `image_size` are axes of tasks of images. Where
-    nothing is named, everything is tried, which takes minutes.
+    path. The direction of each algorithm is held against finite differences of its definition, and each engine against
+    `loop`: by default the engines that need no compiler. Models are tried on inputs of the `tasks`, or of all. `path`,
+    `split` and `image_size` are axes of tasks of images. Where nothing is named, everything is tried, which takes
+    minutes.
 
     What is wrong is a check whose word is `incorrect`, not an exception. Raises `UserError` for a name that is not
     there.
@@ -133,7 +134,7 @@ def verify(
     given = {axis: value for axis, value in given.items() if value is not None}
     tried = chosen(algorithms, engines, models, tasks, given, folder)
     found: list[Checked] = []
-    with one_thread(), said(progress) as say:
+    with torch_threads(THREADS), said(progress) as say:
         for each in tried.checks(
             folder,
             lambda name, setting: say(f"{counted(len(found), 'check')} done; now {name}: {setting}"),
@@ -155,17 +156,6 @@ def chosen(
             if source.axes:
                 source.on(EpisodeShape(1, 1, 1), data_dir, given)
     return replace(found, choices=tuple(given.items()))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Have torch compute in one thread meanwhile: all is so small that threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _checks(found: Checked) -> Iterator[Check]:

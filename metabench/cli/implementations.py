@@ -129,15 +129,16 @@ def verify(
     All algorithms, models and task distributions are tried, unless some are named. A model is tried on inputs of the
     task distributions that are named with it, or of all.
     """
-    from metabench.api.verifying import chosen, one_thread
+    from metabench.api.verifying import THREADS, chosen
     from metabench.cli.checks import WITH_SECONDS, show, widths
     from metabench.cli.growing_table import GrowingTable
+    from metabench.measure.threads import torch_threads
     from metabench.report.render.tables import Table, table_json
 
     given = {axis: value for axis, value in zip(DISTRIBUTION[1:], (path, split, image_size), strict=True) if value}
     tried = chosen(names or (), engines, model, task, given, data_dir)
     table = GrowingTable(WITH_SECONDS, widths(tried), as_json)
-    with one_thread():
+    with torch_threads(THREADS):
         words = show(tried.checks(data_dir, table.begin), table)
     checks, wrong = words["ok"] + words["incorrect"], words["incorrect"]
     if as_json:

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from metabench.cli.options import AsJson, fail
-from metabench.errors import unknown
-from metabench.machine.devices import check_device
 from metabench.text import printable, strict_json
 
 
@@ -37,13 +35,11 @@ def time(
     from metabench.machine.cores import default_threads
     from metabench.timing.collecting import collect
     from metabench.timing.plain_data import as_json as figures
-    from metabench.timing.running import DEVICES, Plan, make_folder, turns
+    from metabench.timing.running import Plan, check_place, make_folder, turns
     from metabench.timing.terminal import as_text
 
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
+    check_place(device)
     plan = Plan(tuple(steps), device, threads or default_threads(), rounds, seconds, time_limit)
-    check_device({device})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if out:
         make_folder(out)

@@ -121,10 +121,9 @@ def _gate_at(
     if result.cause:
         return result
     found = replace(result, definition_error=definition_error(algorithm, meta, episodes, truth, generator))
-    if found.passed:
+    if found.passed or not found.engine_error <= ENGINE_TOLERANCE:  # then `held` has looked
         return found
-    on_loop, _ = known_faults(algorithm, meta, task_at(episodes, 0))
-    return replace(found, known=(on_loop, found.known[1]))
+    return replace(found, known=known_faults(algorithm, meta, task_at(episodes, 0)))
 
 
 def held(
@@ -142,8 +141,8 @@ def held(
     found = Correctness(relative_error(direction, truth[0]), 0.0, max(errors, key=_nan_last, default=0.0))
     if found.engine_error <= ENGINE_TOLERANCE:
         return found
-    _, under_vmap = known_faults(algorithm, meta, task_at(episodes, 0))
-    return replace(found, known=("", _of_first_order(algorithm, meta, episodes, direction) or under_vmap))
+    on_loop, under_vmap = known_faults(algorithm, meta, task_at(episodes, 0))
+    return replace(found, known=(on_loop, _of_first_order(algorithm, meta, episodes, direction) or under_vmap))
 
 
 def _of_first_order(algorithm: Algorithm, meta: Params, episodes: Task, direction: Params) -> str:

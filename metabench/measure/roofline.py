@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from metabench.algorithms.base import Algorithm
 from metabench.engines import loop
 from metabench.measure.clock import Budget, measure_time
+from metabench.measure.threads import torch_threads
 from metabench.record.measurement import Peaks
 from metabench.tensors import Params, Task, task_at
 
@@ -146,7 +147,7 @@ def measure_peaks(
     def best_of(*series: Iterable[Trial]) -> tuple[float, bool]:
         return max(_best_rate(trials, device, budget) for trials in series)
 
-    with _threads(threads), _known_to_the_collector(), torch.no_grad():
+    with torch_threads(threads), _known_to_the_collector(), torch.no_grad():
         matmul, noisy_matmul = best_of(_products(sizes, noise))
         convolution, noisy_convolution = best_of(
             *(_convolutions(sizes, noise, layout) for layout in (torch.contiguous_format, torch.channels_last))
@@ -165,16 +166,6 @@ def _best_rate(trials: Iterable[Trial], device: torch.device, budget: Budget) ->
         if fastest >= LONG_SECONDS:
             break
     return best
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

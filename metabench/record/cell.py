@@ -180,7 +180,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def data(self) -> dict[str, Any]:
         """What says which data the task distribution is built on, where a sweep does: path, split and size."""
-        return {name: self[name] for name in DISTRIBUTION[1:] if self[name] != AXES[name].default}
+        return data_of(self)
 
     @property
     def problem(self) -> str:
@@ -251,6 +251,11 @@ def identity(axes: Mapping[str, Any]) -> str:
     """The id of a cell from its plain dictionary."""
     axes = {name: value for name, value in axes.items() if name != "measure"}
     return hashlib.sha256(json.dumps(axes, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def data_of(chosen: "Mapping[str, Any] | Cell") -> dict[str, Any]:
+    """The axes that say which data a task distribution is built on, but for those at their default."""
+    return {name: chosen[name] for name in DISTRIBUTION[1:] if chosen[name] != AXES[name].default}
 
 
 def problem_text(task: str, path: str) -> str:

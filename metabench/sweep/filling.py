@@ -8,7 +8,7 @@ from typing import Any
 from metabench import sources
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.presets import ALIKE, BY_NAME, Preset, most_specific
-from metabench.record.cell import AXES, DISTRIBUTION, Cell
+from metabench.record.cell import AXES, DISTRIBUTION, Cell, data_of
 from metabench.tasks.base import TASKS
 
 REFERENCE = "maml"
@@ -85,8 +85,7 @@ def _preset(name: str, chosen: Mapping[str, Any]) -> tuple[str, str, Preset]:
     An algorithm without one for the task takes its own for the nearest task of the suite.
     """
     usual = AXES["preset"].default
-    data = tuple((axis, chosen[axis]) for axis in DISTRIBUTION[1:] if chosen[axis] != AXES[axis].default)
-    relative = _relative(chosen["task"], data, str(sources.folder()))
+    relative = _relative(chosen["task"], tuple(data_of(chosen).items()), str(sources.folder()))
     for owner, preset in ((name, chosen["preset"]), (REFERENCE, chosen["preset"]), (REFERENCE, usual)):
         presets = ALGORITHMS.get(owner).presets
         for task in (chosen["task"], relative):

@@ -10,6 +10,7 @@ import torch
 from metabench.correctness.fault import refuse
 from metabench.correctness.gate import Correctness, gate
 from metabench.errors import Unsupported
+from metabench.measure.threads import torch_threads
 from metabench.record.cell import Cell
 from metabench.sweep.workload import Workload, initial_meta, training_tasks
 from metabench.tensors import Params
@@ -28,13 +29,12 @@ def configured(cell: Cell) -> Iterator[None]:
     """Give torch the threads and the precision of a cell meanwhile."""
     if cell.precision == "tf32" and cell.device != "cuda":
         raise Unsupported("tf32 is a precision of CUDA devices: on a processor it would be float32")
-    threads, before = torch.get_num_threads(), (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
-    torch.set_num_threads(cell.threads)
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.precision == "tf32"
     try:
-        yield
+        with torch_threads(cell.threads):
+            yield
     finally:
-        torch.set_num_threads(threads)
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 

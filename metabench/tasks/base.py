@@ -15,6 +15,7 @@ from metabench.registry import Registry
 from metabench.tensors import Task
 
 Split: TypeAlias = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 Kind: TypeAlias = Literal["classification", "regression"]
 
 

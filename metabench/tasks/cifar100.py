@@ -5,20 +5,19 @@ prepared cache file; torchvision's download. torchvision holds every file to its
 """
 
 import hashlib
-import os
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from metabench import sources
 from metabench.errors import UserError
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.download import DataMissing, downloaded
 from metabench.tasks.episodes import ImageSetTasks
 from metabench.tasks.image_set import ImageSet, image_set
 from metabench.tasks.kept_set import kept
+from metabench.tasks.places import given
 from metabench.tasks.published import published
 
 NAMES = ("cifar-fs", "fc100")
@@ -42,11 +41,9 @@ def build(name: str, shape: EpisodeShape, data_dir: Path | None, path: str = "")
 
 def _root(data_dir: Path | None, path: str) -> Path | None:
     """The folder that holds `FOLDER`; None where none is given, or where the folder of all data has none."""
-    named = os.environ.get("METABENCH_DATA")
-    given = sources.folder() / Path(path).expanduser() if path else data_dir or (Path(named) if named else None)
-    if given is None:
+    folder = given(path, data_dir)
+    if folder is None:
         return None
-    folder = given.expanduser()
     if not folder.is_dir():
         raise UserError(f"there is no folder '{folder}', which should hold CIFAR-100")
     places = (folder.parent if folder.name == FOLDER else folder, *sorted(p for p in folder.iterdir() if p.is_dir()))

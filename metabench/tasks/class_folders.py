@@ -8,6 +8,7 @@ from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.decoding import decoded, first_shape
 from metabench.tasks.episodes import ImageSetTasks
 from metabench.tasks.listing import listed
+from metabench.tasks.places import at
 from metabench.tasks.splitting import check_rule, is_grouped, split_by
 
 NAME = "images"
@@ -35,7 +36,7 @@ def _folder(path: str) -> Path:
             f"task '{NAME}' needs a path, the folder that holds a folder of images for each class: "
             'path = "birds" in a sweep, or --path birds'
         )
-    folder = sources.folder() / Path(path).expanduser()
+    folder = at(path)
     if not folder.is_dir():
         beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
         raise unknown("folder", path, [each.name for each in beside if each.is_dir()])

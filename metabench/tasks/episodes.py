@@ -4,15 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import get_args
 
 import torch
 from torch import Tensor
 
 from metabench.errors import Unsupported
-from metabench.tasks.base import ALL, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
-from metabench.tasks.image_set import ImageSet
-from metabench.tensors import Batch, Task
+from metabench.tasks.base import ALL, SPLITS, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
+from metabench.tasks.image_set import ImageSet, episodes_of
+from metabench.tensors import Task
 
 PIXELS = "float in [0, 1], not standardised"
 KEPT_SHARE = 0.25
@@ -20,7 +19,6 @@ KEPT_SHARE = 0.25
 ALWAYS_KEPT = 1 << 30
 """Bytes of a set that lies on the device whatever it is: to ask for its memory takes a CUDA context."""
 CLASS_BYTES = 8
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +120,7 @@ class ImageSetTasks(DeviceTasks):
             tasks = len(drawn) // (support + query + ways)
             rows, classes = torch.split(drawn, [tasks * (support + query), tasks * ways])
             pixels = self.images.on(drawn.device).index_select(0, rows)
-        x = pixels.to(torch.float32).div_(255).to(like.dtype)
-        y = torch.arange(ways, device=drawn.device).repeat(tasks * (support + query) // ways)
-
-        def batch(first: int, examples: int) -> Batch:
-            part = slice(first, first + tasks * examples)
-            return Batch(x[part].view(tasks, examples, *self.input_shape), y[part].view(tasks, examples))
-
-        return Task(batch(0, support), batch(tasks * support, query), classes.view(tasks, ways))
+        return episodes_of(pixels, classes, self.shape, self.input_shape, like)
 
     @cached_property
     def streamed(self) -> bool:

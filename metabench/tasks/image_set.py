@@ -8,6 +8,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
+
+from metabench.tasks.base import EpisodeShape
+from metabench.tensors import Batch, Task
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -90,3 +94,23 @@ def image_set(
     digest = pixel_hash or hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     pixels = torch.from_numpy(images)
     return ImageSet(name, origin, pixels, torch.from_numpy(own), tuple(classes), groups, source_hash, digest)
+
+
+def episodes_of(
+    pixels: Tensor, classes: Tensor, shape: EpisodeShape, input_shape: tuple[int, ...], like: Tensor
+) -> Task:
+    """An episode batch of images: x (tasks, examples, *input_shape) in [0, 1], y int64 (tasks, examples), shot-major.
+
+    `pixels` are bytes, one row an image: the support sets of all tasks, then their query sets. So support and query
+    sets are divided together: on a GPU each operation costs a launch.
+    """
+    ways, shots, query = shape.ways, shape.shots, shape.query
+    tasks = len(pixels) // (ways * (shots + query))
+    x = pixels.to(torch.float32).div_(255).to(like.dtype)
+    y = torch.arange(ways, device=pixels.device).repeat(len(pixels) // ways)
+
+    def batch(first: int, examples: int) -> Batch:
+        part = slice(first, first + tasks * examples)
+        return Batch(x[part].view(tasks, examples, *input_shape), y[part].view(tasks, examples))
+
+    return Task(batch(0, ways * shots), batch(tasks * ways * shots, ways * query), classes.view(tasks, ways))

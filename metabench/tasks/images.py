@@ -3,15 +3,16 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from metabench.errors import Unsupported
-from metabench.tasks.base import ALL, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
+from metabench.tasks.base import ALL, SPLITS, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
+from metabench.tasks.image_set import episodes_of
 from metabench.tasks.packed import DRAWINGS, QUARTERS, SIDE, PackedImages
-from metabench.tensors import Batch, Task
+from metabench.tensors import Task
 
 Rotations: TypeAlias = Literal["random", "none"]
 
@@ -115,16 +116,9 @@ class ImageTasks(DeviceTasks):
         ways, support, query = self.shape.ways, self.shape.ways * self.shape.shots, self.shape.ways * self.shape.query
         tasks = len(drawn) // (support + query + ways)
         rows, classes = torch.split(drawn, [tasks * (support + query), tasks * ways])
-        # One gather and one division for support and query sets together: on a GPU each operation costs a launch.
+        # One gather for support and query sets together: on a GPU each operation costs a launch.
         pixels = self.images.turned(drawn.device).index_select(0, rows)
-        x = pixels.to(torch.float32).div_(255).to(like.dtype)
-        y = torch.arange(ways, device=drawn.device).repeat(tasks * (support + query) // ways)
-
-        def batch(first: int, examples: int) -> Batch:
-            part = slice(first, first + tasks * examples)
-            return Batch(x[part].view(tasks, examples, *self.input_shape), y[part].view(tasks, examples))
-
-        return Task(batch(0, support), batch(tasks * support, query), classes.view(tasks, ways))
+        return episodes_of(pixels, classes, self.shape, self.input_shape, like)
 
     def _require_ways(self, split: Split) -> None:
         available = len(self.classes[split])
@@ -146,5 +140,5 @@ def split_classes(images: PackedImages, seed: int) -> dict[Split, Tensor]:
     bounds = (0, train, train + validation, len(names))
     return {
         split: torch.tensor(sorted(ranked[low:high]), dtype=torch.int64)
-        for split, low, high in zip(get_args(Split), bounds[:-1], bounds[1:], strict=True)
+        for split, low, high in zip(SPLITS, bounds[:-1], bounds[1:], strict=True)
     }

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from metabench import sources
 from metabench.errors import UserError
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.decoding import decoded
 from metabench.tasks.download import DataMissing
 from metabench.tasks.episodes import ImageSetTasks
 from metabench.tasks.listing import Listing, listed
+from metabench.tasks.places import given
 from metabench.tasks.published import Published, check, published
 
 NAMES = ("miniimagenet", "tieredimagenet", "cub")
@@ -40,13 +40,12 @@ def build(name: str, shape: EpisodeShape, data_dir: Path | None, path: str = "",
 
 def find(split: Published, data_dir: Path | None, path: str) -> Listing:
     """The images of the data set, wherever in the folder they stand; nothing is read yet."""
-    given = sources.folder() / Path(path).expanduser() if path else data_dir or _named()
-    if given is None:
+    folder = given(path, data_dir)
+    if folder is None:
         raise DataMissing(
             f"no {split.title}: metabench does not download it; give its folder, as path in a sweep, --data-dir or "
             "METABENCH_DATA"
         )
-    folder = given.expanduser()
     if not folder.is_dir():
         raise UserError(f"there is no folder '{folder}', which should hold {split.title}")
     for place in _places(folder):
@@ -57,11 +56,6 @@ def find(split: Published, data_dir: Path | None, path: str) -> Listing:
         f"'{folder}' holds no {split.title}: its class folders, such as {min(split.classes)}, are neither there nor "
         f"one level below{'' if path else '; path names another folder'}"
     )
-
-
-def _named() -> Path | None:
-    named = os.environ.get("METABENCH_DATA")
-    return Path(named) if named else None
 
 
 def _places(folder: Path) -> Iterator[Path]:

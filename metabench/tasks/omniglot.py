@@ -7,7 +7,6 @@ when the cache could serve: a mistyped path is never passed over in silence.
 
 import hashlib
 import io
-import os
 import re
 import zipfile
 import zlib
@@ -36,6 +35,7 @@ from metabench.tasks.packed import (
     save,
     shrink,
 )
+from metabench.tasks.places import all_data
 
 NAME = "omniglot"
 EXPECTED: Mapping[str, int] = {"images_background": 964, "images_evaluation": 659}
@@ -135,10 +135,8 @@ def status(data_dir: Path | None = None) -> DataStatus:
 
 
 def _given(data_dir: Path | None) -> Source | None:
-    if data_dir is not None:
-        return locate(data_dir.expanduser())
-    named = os.environ.get("METABENCH_DATA")
-    return locate(Path(named).expanduser()) if named else None
+    folder = all_data(data_dir)
+    return locate(folder) if folder else None
 
 
 def read(source: Source, origin: str = "") -> PackedImages:

@@ -3,18 +3,16 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
-from typing import get_args
 
 import msgspec
 
 from metabench.errors import UserError
 from metabench.files import DATA, MEBIBYTE, as_struct, read_toml
-from metabench.tasks.base import Split
+from metabench.tasks.base import SPLITS, Split
 from metabench.tasks.listing import Listing
 
 SHOWN = 3
 """Classes that a message names."""
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):

@@ -6,16 +6,15 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 from metabench.errors import UserError, unknown
 from metabench.files import MEBIBYTE, read_text
-from metabench.tasks.base import Split
+from metabench.tasks.base import SPLITS, Split
 from metabench.tasks.listing import Listing
 
 Splits: TypeAlias = dict[Split, tuple[str, ...]]
 """The names of the classes of each split."""
-SPLITS: tuple[Split, ...] = get_args(Split)
 SHARES = (64, 16, 20)
 """Training, validation and test classes in a hundred, as in miniImageNet."""
 RULES = ("classes", "folders", "groups")

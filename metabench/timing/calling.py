@@ -1,23 +1,23 @@
 """Timing from Python: steps by name in processes of their own, live functions in this one."""
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metabench.errors import UserError, unknown
+from metabench.errors import UserError
 from metabench.machine.conditions import warnings_for
 from metabench.machine.cores import default_threads
 from metabench.machine.fingerprint import fingerprint, short_name
+from metabench.measure.threads import torch_threads
 from metabench.timing.collecting import collect
 from metabench.timing.measuring import Effort, measure_clock, measure_whole, prepared
 from metabench.timing.record import StepRun, run_of
 from metabench.timing.result import StepResult, Timings
-from metabench.timing.running import DEVICES, Plan, make_folder, trace_file
+from metabench.timing.running import Plan, check_place, make_folder, trace_file
 from metabench.timing.steps import Step, checked, labels, step_named
 from metabench.timing.terminal import as_text
 from metabench.timing.write import write_timings
@@ -55,7 +55,7 @@ def time(
     """
     if not steps:
         raise UserError("name a step to time, or hand over a function")
-    check_device(device)
+    check_place(device)
     folder = Path(out) if out is not None else None
     if folder:
         make_folder(folder)
@@ -73,20 +73,13 @@ def time(
     return Timed(**vars(timings))
 
 
-def check_device(device: str) -> None:
-    """Raise `UserError` for a device that is not known, or not there."""
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda was asked for, but torch finds no CUDA device: use cpu")
-
-
 def _timed_here(
     steps: Sequence[str | Step], device: str, threads: int | None, rounds: int, seconds: float, folder: Path | None
 ) -> Timings:
     names = _names(steps)
     calls = [step_named(step) if isinstance(step, str) else checked(step) for step in steps]
-    with _threads(threads) as used:
+    used = threads or torch.get_num_threads()
+    with torch_threads(used):
         Plan(tuple(names), device, used, rounds, seconds)  # its checks
         warnings = warnings_for(used, device == "cuda")
         runs = _runs(names, calls, Effort(torch.device(device), seconds), rounds, folder)
@@ -125,14 +118,3 @@ def _names(steps: Sequence[str | Step]) -> list[str]:
 def _name(step: object) -> str:
     name = getattr(step, "__name__", type(step).__name__)
     return "lambda" if name == "<lambda>" else str(name)
-
-
-@contextmanager
-def _threads(asked: int | None) -> Iterator[int]:
-    """Have torch use so many threads meanwhile; as many as it does anyway, if none are asked for."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(asked or before)
-    try:
-        yield asked or before
-    finally:
-        torch.set_num_threads(before)

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from metabench.errors import UserError
+from metabench.errors import UserError, unknown
 from metabench.files import writing
 from metabench.machine.conditions import disturbances, observe
+from metabench.machine.devices import check_device
 from metabench.sweep.process import Ended, run_job, worker_environment
 from metabench.sweep.servers import Servers
 from metabench.timing.record import StepRun, run_of
@@ -32,6 +33,13 @@ def make_folder(folder: Path) -> None:
     """Make the folder with room for traces, before anything is measured. Raises `UserError`."""
     with writing(folder):
         (folder / TRACES).mkdir(parents=True, exist_ok=True)
+
+
+def check_place(device: str) -> None:
+    """Raise `UserError` for a device that is not known, or not there."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    check_device({device})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Timings as tables: the steps beside each other, where their time goes, and their operators."""
 
-from collections.abc import Callable
-
 from metabench.profile.trust import share_text, told_share, told_time
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, with_interval
 from metabench.report.render.tables import Table
@@ -133,12 +131,11 @@ def operators_table(step: StepResult, most: int = MOST_OPERATORS) -> Table | Non
     if not recorded or not recorded.operators:
         return None
     whole = sum(each.self_s.value for each in recorded.operators)
-    each_text: Callable[[Interval], str] = told_time
     rows = tuple(
         (
             each.name,
             str(each.calls),
-            each_text(own := Interval(each.self_s.value, each.self_s.low, each.self_s.high)),
+            told_time(own := Interval(each.self_s.value, each.self_s.low, each.self_s.high)),
             told_share(own, whole),
         )
         for each in recorded.operators[:most]

@@ -2,6 +2,7 @@
 
 import math
 
+from metabench.report.answer.phrases import inverse
 from metabench.report.noise import two_differ_by
 from metabench.report.numbers import bytes_text, duration_text, time_text, trim, with_interval
 from metabench.statistics.ratios import Ratio
@@ -56,8 +57,7 @@ def against(timings: Timings, step: StepResult) -> str:
     elif ratio.value > 1:
         said = f"{with_interval(ratio)} times as fast as {base}"
     else:
-        slower = Ratio(1 / ratio.value, 1 / ratio.high, 1 / ratio.low, ratio.rounds)
-        said = f"takes {with_interval(slower)} times as long as {base}"
+        said = f"takes {with_interval(inverse(ratio))} times as long as {base}"
     return f"{step.label}: {', '.join(filter(None, [said, memory]))}."
 
 

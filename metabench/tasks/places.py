@@ -1,0 +1,22 @@
+"""Where the data of a task distribution lies, by what the user says."""
+
+import os
+from pathlib import Path
+
+from metabench import sources
+
+
+def at(path: str) -> Path:
+    """The place of a path that a sweep names: from its folder, or on the command line from the current one."""
+    return sources.folder() / Path(path).expanduser()
+
+
+def all_data(data_dir: Path | None) -> Path | None:
+    """The folder of all data: `data_dir`, or else the one that METABENCH_DATA names; None where neither is given."""
+    named = data_dir or os.environ.get("METABENCH_DATA")
+    return Path(named).expanduser() if named else None
+
+
+def given(path: str, data_dir: Path | None) -> Path | None:
+    """The folder of a data set: the place of `path`, or else the folder of all data."""
+    return at(path) if path else all_data(data_dir)
