@@ -1,12 +1,14 @@
 """The stand-in for colour photographs: drawn by formula from a seed, kept in the cache, different within a class."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from metabench.correctness.verification import comply_tasks
+from metabench.correctness.case import TaskCase
+from metabench.correctness.contract import check_tasks
 from metabench.tasks import emblems
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tasks.kept_set import kept
@@ -28,11 +30,11 @@ def test_there_are_as_many_classes_as_in_miniimagenet():
 
 
 def test_it_keeps_the_contract_and_never_bears_another_name(monkeypatch):
-    images = emblems.draw(FEW)
+    images, source, shape = emblems.draw(FEW), TASKS.get("emblems"), EpisodeShape(3, 2, 2)
     monkeypatch.setattr(emblems, "find", lambda: images)
-    (found,) = comply_tasks(["emblems"])
-    assert found.word == "ok", [finding for finding in found.findings if finding.word == "incorrect"]
-    provenance = TASKS.get("emblems").build(EpisodeShape(3, 1, 1), None).provenance
+    case = TaskCase(partial(source.on, shape, None, {}), shape, source.kind)
+    assert [finding for finding in check_tasks(case) if finding.word == "incorrect"] == []
+    provenance = case.distribution.provenance
     assert (provenance.name, provenance.content_hash) == ("emblems", FEW.digest)
 
 
