@@ -17,7 +17,7 @@ FLOORS = (
     ("api",),
     ("progress",),
     ("profile", "report", "forecast", "sweep", "timing"),
-    ("correctness", "training", "measure"),
+    ("correctness", "training", "evaluation", "measure"),
     ("engines",),
     ("algorithms",),
     ("models", "tasks"),

@@ -3,13 +3,13 @@
 import torch
 
 from metabench.algorithms.base import Algorithm
+from metabench.evaluation import fitted_curves
 from metabench.record.axes import LARGEST
 from metabench.record.cell import Cell
 from metabench.record.quality import Fits, FittedTask, Prediction
 from metabench.sweep.workload import in_precision
 from metabench.tasks.base import Drawable, TaskDistribution
 from metabench.tensors import Params, cast, task_at
-from metabench.training import fitted_curves
 
 FITTED_TASKS, FITTED_POINTS = 3, 101
 

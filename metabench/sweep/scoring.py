@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from metabench.errors import Diverged
+from metabench.evaluation import evaluate, population_statistics
 from metabench.record.axes import LARGEST
 from metabench.record.quality import Quality, Score, TaskScores
 from metabench.statistics.intervals import mean_interval
@@ -13,7 +14,7 @@ from metabench.sweep.fits import recorded_fits
 from metabench.sweep.workload import Workload, build_algorithm, in_precision
 from metabench.tasks.base import Split, TaskDistribution
 from metabench.tensors import Params
-from metabench.training import evaluate, population_statistics, train
+from metabench.training import train
 
 VALIDATION_TASKS = 100
 """Most tasks of a point of the curve; no more than there are test tasks."""

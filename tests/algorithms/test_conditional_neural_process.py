@@ -7,13 +7,13 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.conditional_neural_process import ConditionalNeuralProcess
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.errors import Unsupported
+from metabench.evaluation import evaluate
 from metabench.models.base import MODELS
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tasks.base import EpisodeShape
 from metabench.tasks.sinusoid import Sinusoid
 from metabench.tensors import Batch, Task
-from metabench.training import evaluate
 from problems import differences, random_params
 
 INPUTS, OUTPUTS, WIDTH = 2, 3, 4
