@@ -103,7 +103,7 @@ OUTCOMES = {
     "loop by 5.0e-01 (allowed 1e-08)",
     "test_diverged": "failure: maml/vmap is not timed: MAML does not stay finite in float64 over 5 inner steps at "
     "inner_lr = 1e+06: use a smaller inner_lr",
-    "test_unsupported": "skipped: conv4 needs images (channels, height, width), not inputs of shape (1,)",
+    "test_unsupported": "skipped: conv4-16 needs images (channels, height, width), not inputs of shape (1,)",
     "test_axis": "failure: unknown axis 'inner_step': did you mean 'inner_steps'?",
     "test_name": "failure: unknown algorithm 'mamml': did you mean 'maml'?",
     "test_list": "failure: axis 'inner_steps' takes one value here: use @pytest.mark.parametrize, and hand each value "

@@ -30,6 +30,11 @@ class Learner:
     classes: int = 0
     """Classes of the training split (an image turned by a quarter counts as another class); 0 in regression."""
 
+    @property
+    def held(self) -> frozenset[str]:
+        """Names of the model's parameters that inner loops leave as they are; the outer loop learns them."""
+        return getattr(self.model, "held", frozenset())
+
     def predict(self, params: Params, x: Tensor) -> Tensor:
         """(examples, *input_shape) -> (examples, outputs)"""
         return self.model.head(params, self.model.features(params, x))
@@ -92,6 +97,8 @@ class Algorithm(ABC):
     """The kinds of task that it can learn."""
     any_ways: ClassVar[bool] = False
     """Whether meta-parameters that were learned on some number of ways can be used with another."""
+    learns_held: ClassVar[bool] = True
+    """Whether it learns parameters that its inner loop leaves (`Learner.held`)."""
     symmetric: ClassVar[bool] = True
     """Whether the order of the classes, and of the examples, makes no difference."""
 
@@ -99,6 +106,11 @@ class Algorithm(ABC):
         name = type(self).__name__
         if self.learner.kind not in self.kinds:
             raise Unsupported(f"{name} is for {' and '.join(self.kinds)} tasks, not for {self.learner.kind}")
+        if self.learner.held and not self.learns_held:
+            raise Unsupported(
+                f"{name} learns by what its inner loop moves, and inner loops leave some parameters of this network: "
+                "choose a network that holds none, such as conv4-64"
+            )
         if self.first_order and self.order != "second":
             raise Unsupported(f"{name} does not differentiate through its inner loop: first_order has nothing to drop")
         if self.checkpoint and self.order != "second":
@@ -128,7 +140,7 @@ class Algorithm(ABC):
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
         """Names of the meta-parameters that the inner loop moves; it leaves all others as they are."""
-        return frozenset() if self.order == "none" else frozenset(meta)
+        return frozenset() if self.order == "none" else frozenset(meta) - self.learner.held
 
     def at(self, progress: float) -> Self:
         """The algorithm as it is when this share in [0, 1] of the meta-training is done, in steps of a hundredth."""

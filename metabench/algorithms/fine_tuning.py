@@ -72,12 +72,12 @@ class FineTuning(Algorithm):
         if self.learner.kind == "classification":
             ways, features = self.learner.model.outputs, meta["joint.weight"].shape[1]
             zeros = meta["joint.weight"].new_zeros
-            start = {name: meta[name] for name in meta if name in self.adapted_names(meta)}
+            start = {name: p for name, p in meta.items() if not name.startswith("joint.")}
             start |= {"head.weight": zeros(ways, features), "head.bias": zeros(ways)}
         return descend(self, self.learner.loss, start, repeat(support, self.inner_steps))
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset(meta) - {"joint.weight", "joint.bias"}
+        return super().adapted_names(meta) - {"joint.weight", "joint.bias"}
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         x, y = (torch.cat(parts) for parts in zip(task.support, task.query, strict=True))

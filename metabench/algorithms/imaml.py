@@ -53,6 +53,7 @@ class IMAML(Algorithm):
     """δ: added to λ in the linear system alone."""
 
     order = "implicit"
+    learns_held = False
     source = "Rajeswaran et al. 2019, arXiv 1909.04630, alg. 1 and 2"
     presets: ClassVar = {
         "published/omniglot-5way": Preset(_SEEN, "conv4-64", 0.1, 16, 16, 32, 1, 20_000),

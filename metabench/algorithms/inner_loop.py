@@ -20,9 +20,18 @@ BETA1, BETA2 = 0.9, 0.999
 EPSILON = 1e-8
 
 
+class Holding(Protocol):
+    """The part of a learner that an inner loop needs."""
+
+    @property
+    def held(self) -> frozenset[str]: ...
+
+
 class Descending(Protocol):
     """The part of an algorithm that its inner loop needs."""
 
+    @property
+    def learner(self) -> Holding: ...
     @property
     def inner_lr(self) -> float: ...
     @property
@@ -45,19 +54,20 @@ def descend(
     """Yields φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
 
     U is the algorithm's inner optimiser, started anew here; T is `transform`, which sees the batch too; rates are
-    numbers or tensors by parameter, one a step (`inner_lr` if left out). The algorithm says whether the steps are
+    numbers or tensors by parameter, one a step (`inner_lr` if left out). Parameters that the learner holds stay as they
+    are: of them there is no gradient, and no rate is looked for. The algorithm says whether the steps are
     first-order, and whether they are checkpointed. Hand everything that the direction is differentiated in to L and T
     as arguments: a checkpointed step does not see their closures.
     """
-    gradient_of = algorithm.inner_gradient(loss)
     update = _UPDATES[algorithm.inner_optimizer]
+    moved = [name for name in params if name not in algorithm.learner.held]
 
     def advance(params: Params, state: State, batch: B, rate: float | Params, step: int) -> tuple[Params, State]:
-        gradient, _ = gradient_of(params, batch)
+        gradient_of = algorithm.inner_gradient(lambda own, batch: loss({**params, **own}, batch))
+        gradient, _ = gradient_of({name: params[name] for name in moved}, batch)
         direction, state = update(transform(gradient, batch) if transform else gradient, state, step)
-        if isinstance(rate, dict):
-            return {name: p - rate[name] * direction[name] for name, p in params.items()}, state
-        return {name: p - rate * direction[name] for name, p in params.items()}, state
+        rates = rate if isinstance(rate, dict) else dict.fromkeys(moved, rate)
+        return {**params, **{name: params[name] - rates[name] * direction[name] for name in moved}}, state
 
     if algorithm.checkpoint and torch.is_grad_enabled():
         advance = algorithm.autodiff.recomputed(advance)

@@ -47,16 +47,20 @@ class MetaSGD(Algorithm):
 
     def init(self, generator: torch.Generator) -> Params:
         theta = self.learner.model.init(generator)
-        return theta | {f"rate.{name}": torch.full_like(p, self.inner_lr) for name, p in theta.items()}
+        return theta | {
+            f"rate.{name}": torch.full_like(p, self.inner_lr)
+            for name, p in theta.items()
+            if name not in self.learner.held
+        }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         theta = {name: p for name, p in meta.items() if not name.startswith("rate.")}
-        rates = {name: meta[f"rate.{name}"] for name in theta}
+        rates = {name: meta[f"rate.{name}"] for name in self.adapted_names(meta)}
         for adapted in descend(self, self.learner.loss, theta, repeat(support, self.inner_steps), repeat(rates)):
             yield meta | adapted
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset(name for name in meta if not name.startswith("rate."))
+        return frozenset(name for name in meta if f"rate.{name}" in meta)
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)

@@ -52,15 +52,15 @@ _MINI = (
     "mean; it clips each number of a direction to ±10, and has a meta-batch of 4 for 5 shots, too"
 )
 MAML_PUBLISHED: dict[str, Preset] = {
-    "published/sinusoid": Preset(_PAPER, "mlp-40x2", 0.01, 1, 10, 25, 10, 70_000),
-    "published/omniglot-5way": Preset(_CODE, "conv4-64", 2.0, 1, 3, 32, 1, 60_000),
-    "published/omniglot-5way-5shot": Preset(_CODE, "conv4-64", 2.0, 1, 3, 32, 5, 60_000),
-    "published/omniglot-20way": Preset(_CODE, "conv4-64", 2.0, 5, 5, 16, 1, 60_000),
-    "published/omniglot-20way-5shot": Preset(_CODE, "conv4-64", 2.0, 5, 5, 16, 5, 60_000),
-    "published/miniimagenet-5way": Preset(_MINI, "conv4-32-maxpool", 0.05, 5, 10, 4, 15, 60_000),
-    "published/miniimagenet-5way-5shot": Preset(_MINI, "conv4-32-maxpool", 0.05, 5, 10, 2, 15, 60_000),
+    "published/sinusoid": Preset(_PAPER, "mlp-40x2-finn", 0.01, 1, 10, 25, 10, 70_000),
+    "published/omniglot-5way": Preset(_CODE, "conv4-64-finn", 2.0, 1, 3, 32, 1, 60_000),
+    "published/omniglot-5way-5shot": Preset(_CODE, "conv4-64-finn", 2.0, 1, 3, 32, 5, 60_000),
+    "published/omniglot-20way": Preset(_CODE, "conv4-64-finn", 2.0, 5, 5, 16, 1, 60_000),
+    "published/omniglot-20way-5shot": Preset(_CODE, "conv4-64-finn", 2.0, 5, 5, 16, 5, 60_000),
+    "published/miniimagenet-5way": Preset(_MINI, "conv4-32-maxpool-finn", 0.05, 5, 10, 4, 15, 60_000),
+    "published/miniimagenet-5way-5shot": Preset(_MINI, "conv4-32-maxpool-finn", 0.05, 5, 10, 2, 15, 60_000),
 }
-"""Finn et al. 2017."""
+"""Finn et al. 2017, on the networks of their code (`models/finn.py`)."""
 
 
 def quick(

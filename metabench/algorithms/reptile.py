@@ -42,6 +42,7 @@ class Reptile(Algorithm):
     """
 
     order = "first"
+    learns_held = False
     source = "Nichol et al. 2018, arXiv 1803.02999, alg. 2"
     presets: ClassVar = {
         "published/omniglot-5way": Preset(

@@ -47,15 +47,16 @@ class TaskAdaptiveMAML(Algorithm):
     def init(self, generator: torch.Generator) -> Params:
         params = self.learner.model.init(generator)
         features = params["head.weight"].shape[1]
+        moved = [name for name in params if name not in self.learner.held]
         inputs = features if self.learner.kind == "classification" else features * (1 + self.learner.model.outputs)
         return (
             params
-            | {f"rate.{name}": torch.full((), self.inner_lr) for name in params}
+            | {f"rate.{name}": torch.full((), self.inner_lr) for name in moved}
             | {
                 "rates.hidden.weight": glorot((HIDDEN, inputs), generator),
                 "rates.hidden.bias": torch.zeros(HIDDEN),
-                "rates.output.weight": torch.zeros(len(params), HIDDEN),
-                "rates.output.bias": torch.zeros(len(params)),
+                "rates.output.weight": torch.zeros(len(moved), HIDDEN),
+                "rates.output.bias": torch.zeros(len(moved)),
             }
         )
 
@@ -86,7 +87,7 @@ class TaskAdaptiveMAML(Algorithm):
         return {name: p for name, p in adapted.items() if not name.startswith(("rate.", "rates."))}
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset(self.effective(meta))
+        return frozenset(self.effective(meta)) - self.learner.held
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)

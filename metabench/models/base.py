@@ -41,6 +41,9 @@ class Model(Protocol):
         """Whether an example's features depend on the others of its batch."""
         ...
 
+    # A model may also have `held`: a frozenset of names of parameters of the body that inner loops leave as they are,
+    # and that the outer loop alone learns (`Learner.held`).
+
     def init(self, generator: torch.Generator) -> Params:
         """Fresh float32 parameters on the CPU, a function of the generator's state alone."""
         ...
@@ -87,8 +90,9 @@ MODELS: Registry[ModelFactory] = Registry("model", "metabench.models", accept=ac
 def glorot(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Uniform weights (outputs, inputs, *kernel) of variance 2 / (fan in + fan out) (Glorot and Bengio 2010, eq. 16).
 
-    MAML's authors initialise convolutions so. He's initialisation starts the sinusoid network at gradients so steep
-    that an inner step of the published size overshoots, and some runs never recover.
+    MAML's authors initialise convolutions so, and other layers otherwise (`models/finn.py`). He's initialisation starts
+    the sinusoid network at gradients so steep that an inner step of the published size overshoots, and some runs never
+    recover.
     """
     outputs, inputs, *kernel = shape
     bound = math.sqrt(6 / ((inputs + outputs) * math.prod(kernel)))

@@ -11,6 +11,7 @@ compiled in half the time.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,8 @@ class Conv4:
     blocks: int = BLOCKS
 
     head_names = frozenset({"head.weight", "head.bias"})
+    epsilon: ClassVar[float] = 1e-5
+    """What is added to a variance before its root is taken."""
 
     @property
     def modulated(self) -> tuple[str, ...]:
@@ -103,23 +106,26 @@ class Conv4:
             if self.normalise:
                 if seen is not None:
                     seen[f"norm{i}.variance"], seen[f"norm{i}.mean"] = torch.var_mean(x, (0, 2, 3))
-                x = batch_norm(x, params, f"norm{i}")
+                x = batch_norm(x, params, f"norm{i}", self.epsilon)
             x = F.relu(x)
             if self.max_pool and i <= self.pooled:
                 x = F.max_pool2d(x, 2)
         return x
 
 
-def batch_norm(x: Tensor, params: Params, name: str) -> Tensor:
-    """Normalise (examples, channels, height, width) per channel over this batch, then scale and shift.
+def batch_norm(x: Tensor, params: Params, name: str, epsilon: float = Conv4.epsilon) -> Tensor:
+    """Normalise (examples, channels, …) per channel over this batch, then scale, where there is a scale, and shift.
 
     Parameters `NAME.mean` and `NAME.variance`, if there are any, take the place of the batch's. The affine part stands
     outside `F.batch_norm` on purpose: inside it, `torch.func.vmap` gives a wrong second-order gradient when the weights
     are adapted per task (docs/method.md, "The correctness gate").
     """
     mean, variance = params.get(f"{name}.mean"), params.get(f"{name}.variance")
-    x = F.batch_norm(x, mean, variance, training=mean is None)
-    return x * params[f"{name}.weight"][:, None, None] + params[f"{name}.bias"][:, None, None]
+    x = F.batch_norm(x, mean, variance, training=mean is None, eps=epsilon)
+    by_channel = (-1,) + (1,) * (x.dim() - 2)
+    if f"{name}.weight" in params:
+        x = x * params[f"{name}.weight"].view(by_channel)
+    return x + params[f"{name}.bias"].view(by_channel)
 
 
 def _build(
@@ -132,17 +138,22 @@ def _build(
     pooled: int = BLOCKS,
     blocks: int = BLOCKS,
 ) -> Model:
+    sizes = sizes_of_images(input_shape, f"conv{blocks}-{width}", min(pooled, blocks) if max_pool else 0)
+    return Conv4(sizes, outputs, width, max_pool, normalise, pooled, blocks)
+
+
+def sizes_of_images(input_shape: tuple[int, ...], network: str, halvings: int) -> tuple[int, int, int]:
+    """Channels, height and breadth of images that can be halved so often; raises `Unsupported` for other inputs."""
     if len(input_shape) != 3:
-        raise Unsupported(f"conv4 needs images (channels, height, width), not inputs of shape {input_shape}")
+        raise Unsupported(f"{network} needs images (channels, height, width), not inputs of shape {input_shape}")
     channels, height, breadth = input_shape
-    halvings = min(pooled, blocks) if max_pool else 0
     if min(height, breadth) < 2**halvings:
-        network, least = f"conv{blocks}-{width}", 2**halvings
+        least = 2**halvings
         halved = f" with {halvings} poolings by two" if halvings else ""
         raise Unsupported(
             f"{network}{halved} needs images of {least}x{least} pixels or more, not of {height}x{breadth}"
         )
-    return Conv4((channels, height, breadth), outputs, width, max_pool, normalise, pooled, blocks)
+    return channels, height, breadth
 
 
 for _width in (16, 32, 64, 128):

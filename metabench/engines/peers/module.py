@@ -81,7 +81,11 @@ class Network:
             body = {name: p for name, p in leaves.items() if name not in head}
             return cls(Part(model.features, body), Part(model.head, head), [], leaves)
         adapted = algorithm.adapted_names(meta)
-        inner = Part(algorithm.learner.predict, {name: p for name, p in leaves.items() if name in adapted})
+        held = {name: p for name, p in leaves.items() if name in algorithm.learner.held}
+        inner = Part(
+            lambda params, x: algorithm.learner.predict({**held, **params}, x),
+            {name: p for name, p in leaves.items() if name in adapted},
+        )
         rates = [leaves[f"rate.{name}"] for name in inner.names] if type(algorithm) is MetaSGD else []
         return cls(nn.Identity(), inner, rates, leaves)
 
