@@ -124,6 +124,14 @@ class ModulatesAMatrix(MLP):
     modulated = ("hidden1.weight",)
 
 
+class HoldsItsHead(MLP):
+    held = frozenset({"head.bias"})
+
+
+class HoldsNothingOfItsOwn(MLP):
+    held = frozenset({"norm1.bias"})
+
+
 class RoundsItsOutputs(MLP):
     def head(self, params, features):
         return super().head(params, features).float()
@@ -225,6 +233,8 @@ class GivesStatisticsForNothing(MLP):
         (AllIsTheHead, {"names"}, "features depend on parameters in head_names"),
         (HalfAHead, {"names"}, "the head depends on parameters that head_names does not name"),
         (ModulatesAMatrix, {"names"}, "modulated names hidden1.weight of shape (5, 2), where (units,) is due"),
+        (HoldsItsHead, {"names"}, "held names head.bias of the head: only the body can be held"),
+        (HoldsNothingOfItsOwn, {"names"}, "held names norm1.bias, which is no parameter: there are hidden1.weight,"),
         (RoundsItsOutputs, {"types"}, "outputs come out as torch.float32 where all that went in is torch.float64"),
         (FarInSinglePrecision, {"precision"}, "outputs in float32 differ from those in float64 by 1.0e-01"),
         (Dropout, {"repeatable"}, "two calls with the same arguments give different outputs: the model draws random"),

@@ -71,14 +71,17 @@ def initial_parameters(case: ModelCase) -> Outcome:
 
 
 def names(case: ModelCase) -> Outcome:
-    """`head_names` are what `head` uses and `features` does not; `modulated` names vectors of the parameters."""
+    """`head_names` are what `head` alone uses; `modulated` names vectors, and `held` parameters of the body."""
     params, head = case.params, case.model.head_names
-    for words, found in (("head_names", head), ("modulated", case.model.modulated)):
+    held: frozenset[str] = getattr(case.model, "held", frozenset())
+    for words, found in (("head_names", head), ("modulated", case.model.modulated), ("held", held)):
         for name in sorted(set(found) - params.keys()):
             return broken(f"{words} names {name}, which is no parameter: there are {', '.join(params)}")
     for name in case.model.modulated:
         if params[name].ndim != 1:
             return broken(f"modulated names {name} of shape {tuple(params[name].shape)}, where (units,) is due")
+    if held & head:
+        return broken(f"held names {', '.join(sorted(held & head))} of the head: only the body can be held")
     features = case.features_of(params, case.x)
     other_head = {name: p + 1 if name in head else p for name, p in params.items()}
     if relative_error({"": case.features_of(other_head, case.x)}, {"": features}) > SAME:
