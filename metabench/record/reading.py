@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -34,8 +34,10 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True)
 class Damage:
-    """A line of `measurements.jsonl` that is not a measurement, and is left out."""
+    """A line of a file of rows, such as `measurements.jsonl`, that is no row of it, and is left out."""
 
+    file: str
+    """The file's name."""
     number: int
     start: int
     end: int
@@ -44,7 +46,7 @@ class Damage:
 
     def __str__(self) -> str:
         """A sentence that names the line."""
-        return f"Line {self.number} of {MEASUREMENTS} is left out: {self.why}."
+        return f"Line {self.number} of {self.file} is left out: {self.why}."
 
 
 def read_rows(file: Path) -> tuple[list[Measurement], list[Damage]]:
@@ -52,7 +54,29 @@ def read_rows(file: Path) -> tuple[list[Measurement], list[Damage]]:
 
     Raises `UserError`: no such file, one that cannot be read or is too large, a newer schema.
     """
-    rows: list[Measurement] = []
+
+    def measurement(row: Any, number: int) -> Measurement:
+        version = row.get("schema") if isinstance(row, dict) else None
+        if isinstance(version, int) and version > SCHEMA:
+            newer = f"was written by a newer metabench (schema {version}): update first"
+            raise UserError(f"line {number} of '{file}' {newer}")
+        if version != SCHEMA:
+            raise ValueError("it is not a measurement")
+        try:
+            return measurement_of(row)
+        except ValueError as error:
+            raise ValueError(f"it is not a measurement: {error}") from None
+
+    return read_lines(file, measurement, "run folder")
+
+
+def read_lines(file: Path, row_of: Callable[[Any, int], T], kind: str) -> tuple[list[T], list[Damage]]:
+    """The rows of a file with a JSON document a line, in a folder of that kind, and the lines that are none.
+
+    `row_of` makes a row of a document and its line's number, and raises ValueError, in words, for what is none. Raises
+    `UserError` where there is no such file, or it cannot be read or is too large.
+    """
+    rows: list[T] = []
     damages: list[Damage] = []
     try:
         check_plain(file, MOST_BYTES)
@@ -61,11 +85,11 @@ def read_rows(file: Path) -> tuple[list[Measurement], list[Damage]]:
                 if line is None:
                     raise ValueError(f"it is longer than {LONGEST_LINE // MEBIBYTE} MiB")
                 if line.strip():
-                    rows.append(_row(line, number, file))
+                    rows.append(row_of(_document(line), number))
             except ValueError as error:
-                damages.append(Damage(number, start, end, str(error)))
+                damages.append(Damage(file.name, number, start, end, str(error)))
     except FileNotFoundError:
-        raise UserError(f"'{file.parent}' is not a run folder: it has no {MEASUREMENTS}") from None
+        raise UserError(f"'{file.parent}' is not a {kind}: it has no {file.name}") from None
     except OSError as error:
         raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
     return rows, damages
@@ -90,23 +114,14 @@ def _lines(file: Path) -> Iterator[tuple[int, int, int, bytes | None]]:
             yield number, start, end, whole
 
 
-def _row(line: bytes, number: int, file: Path) -> Measurement:
-    """The row of a line; raises ValueError, in words, for what is none, and `UserError` for a newer schema."""
+def _document(line: bytes) -> Any:
+    """The JSON of a line; raises ValueError, in words, for what is none."""
     try:
-        row = parse_json(line.decode("utf-8-sig"))
+        return parse_json(line.decode("utf-8-sig"))
     except ValueError as error:
         if not line.endswith(b"\n"):
             raise ValueError("it is unfinished, as a kill leaves it") from None
         raise ValueError("it is not JSON" if not isinstance(error, UnicodeDecodeError) else "it is not text") from None
-    version = row.get("schema") if isinstance(row, dict) else None
-    if isinstance(version, int) and version > SCHEMA:
-        raise UserError(f"line {number} of '{file}' was written by a newer metabench (schema {version}): update first")
-    if version != SCHEMA:
-        raise ValueError("it is not a measurement")
-    try:
-        return measurement_of(row)
-    except ValueError as error:
-        raise ValueError(f"it is not a measurement: {error}") from None
 
 
 def measurement_of(row: Any) -> Measurement:

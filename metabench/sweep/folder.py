@@ -3,11 +3,12 @@
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 from msgspec import to_builtins
@@ -22,6 +23,7 @@ from metabench.record.reading import (
     MOST_SWEEP,
     SOURCES,
     SWEEP,
+    Damage,
     in_words,
     parse_json,
     read_environment,
@@ -30,6 +32,7 @@ from metabench.record.reading import (
 
 BROKEN = "broken-lines.txt"
 """File that takes lines which are not measurements, when a run is resumed."""
+T = TypeVar("T")
 LOCK = ".lock"
 OWNER = ".owner.json"
 
@@ -53,20 +56,7 @@ class RunFolder:
 
         Raises `UserError` for what cannot be read, and for a newer schema.
         """
-        if not self.measurements.exists():
-            return [], []
-        rows, damages = read_rows(self.measurements)
-        content = self.measurements.read_bytes()
-        if damages:
-            append(self.path / BROKEN, b"".join(content[d.start : d.end].rstrip(b"\n") + b"\n" for d in damages))
-            edges = [0, *(edge for d in damages for edge in (d.start, d.end)), len(content)]
-            content = b"".join(content[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
-        whole = content if content.endswith(b"\n") or not content else content + b"\n"
-        if damages or whole != content:
-            with replacing(self.measurements) as stream:
-                stream.write(whole)
-        moved = [f"What was left out stands in {BROKEN}, and is measured again."] if damages else []
-        return rows, [*in_words(damages), *moved]
+        return recovered(self.measurements, read_rows)
 
     def read_environment(self) -> Environment | None:
         """The machine and the warnings of the run so far; None where nothing is written yet."""
@@ -97,6 +87,27 @@ class RunFolder:
                 content = (place / name).read_bytes()
                 if sha256(content).hexdigest() == digest:
                     replace_file(copy, content)
+
+
+def recovered(file: Path, read: Callable[[Path], tuple[list[T], list[Damage]]]) -> tuple[list[T], list[str]]:
+    """The rows of a file that a writer may have left damaged, and sentences on what was mended.
+
+    Damaged lines are moved to `broken-lines.txt` beside it. Raises what `read` raises.
+    """
+    if not file.exists():
+        return [], []
+    rows, damages = read(file)
+    content = file.read_bytes()
+    if damages:
+        append(file.with_name(BROKEN), b"".join(content[d.start : d.end].rstrip(b"\n") + b"\n" for d in damages))
+        edges = [0, *(edge for d in damages for edge in (d.start, d.end)), len(content)]
+        content = b"".join(content[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
+    whole = content if content.endswith(b"\n") or not content else content + b"\n"
+    if damages or whole != content:
+        with replacing(file) as stream:
+            stream.write(whole)
+    moved = [f"What was left out stands in {BROKEN}, and is measured again."] if damages else []
+    return rows, [*in_words(damages), *moved]
 
 
 @contextmanager
