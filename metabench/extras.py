@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-Extra: TypeAlias = Literal["higher", "jax", "learn2learn", "pytest-benchmark", "ray", "slurm", "torchopt"]
+Extra: TypeAlias = Literal["higher", "jax", "learn2learn", "pytest-benchmark", "ray", "search", "slurm", "torchopt"]
 
 INSTALL: dict[Extra, str] = {
     "higher": "pip install higher==0.2.1",
@@ -15,6 +15,7 @@ INSTALL: dict[Extra, str] = {
     ),
     "pytest-benchmark": "pip install pytest-benchmark",
     "ray": "pip install 'ray>=2.40'",
+    "search": "pip install 'optuna>=5'",
     "slurm": "pip install 'submitit>=1.5'",
     "torchopt": "pip install torchopt==0.7.3",
 }

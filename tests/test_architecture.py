@@ -16,7 +16,7 @@ FLOORS = (
     ("cli", "pytest_plugin"),
     ("api",),
     ("progress",),
-    ("profile", "report", "forecast", "sweep", "timing"),
+    ("profile", "report", "forecast", "search", "sweep", "timing"),
     ("correctness", "training", "evaluation", "measure"),
     ("engines",),
     ("algorithms",),

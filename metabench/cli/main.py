@@ -15,6 +15,7 @@ from metabench.cli.implementations import advise, profile, verify
 from metabench.cli.options import AsJson, DataDir, fail
 from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
 from metabench.cli.runs import Full, claims, compare, forecast, history, merge, report
+from metabench.cli.search import search
 from metabench.cli.timing import time
 from metabench.errors import Unsupported, UserError, unknown
 from metabench.sources import use
@@ -180,6 +181,7 @@ COMMANDS: Mapping[str, Sequence[tuple[Callable[..., None], str]]] = {
         (compare, "Compare two runs, or two git revisions."),
     ),
     "A closer look": (
+        (search, "Search for the best hyper-parameters in a given time."),
         (profile, "Show where the time and memory of an iteration go."),
         (claims, "Hold published claims against runs."),
         (history, "Show how times changed from revision to revision."),

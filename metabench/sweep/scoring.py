@@ -70,11 +70,11 @@ def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution
         by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
         curve=trained.curve,
         fits=fits,
-        task_scores=_task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
+        task_scores=task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
     )
 
 
-def _task_scores(scores: Sequence[float], answers: int) -> TaskScores:
+def task_scores(scores: Sequence[float], answers: int) -> TaskScores:
     """The score of each test task, for a file: as its number of right answers, or else with four digits.
 
     `answers` is how many a task has, 0 where the score is no share of them. A task distribution of other packages may

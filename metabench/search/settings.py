@@ -1,0 +1,128 @@
+"""What a search is asked for, put together and checked; and the configuration of each trial."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from metabench.algorithms.base import ALGORITHMS
+from metabench.engines.base import ENGINES
+from metabench.errors import UserError
+from metabench.files import as_struct
+from metabench.record.cell import AXES, DISTRIBUTION, Cell
+from metabench.record.searching import Asked, Value, read_asked
+from metabench.search.sampling import Sampler
+from metabench.search.space import Parameter, Space, read_space, split, usual_space
+from metabench.sweep.filling import fill
+from metabench.sweep.spec import check_takers
+from metabench.tasks.base import TASKS
+
+PRESET = "quick"
+"""Preset whose values are taken on the axes that a search leaves open."""
+TRAINING_SEED = 1000
+"""Seed of all trainings: none that a sweep is likely to have, so that a confirmation is on others."""
+MORE_STEPS = 2
+"""Inner steps on a held-out task beyond those of training, where nothing is said: MAML's authors train with one and
+test with three."""
+UNKNOWN_YET = "loop"
+"""Engine of a configuration before one is chosen."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A search whose every part has been checked. Raises `UserError` when it is made."""
+
+    asked: Asked
+
+    def __post_init__(self) -> None:
+        if self.asked.engine:
+            ENGINES.get(self.asked.engine)
+        if not self.space:
+            raise UserError("the search has nothing to choose from: every axis is fixed")
+        task = str(self.fixed["task"])
+        if ALGORITHMS.get(self.asked.algorithm).kinds and TASKS.get(task).kind not in self.kinds:
+            raise UserError(f"{self.asked.algorithm} is for {' and '.join(self.kinds)} tasks, not for {task}")
+        for axis in DISTRIBUTION[1:]:
+            if axis in self.asked.axes:
+                check_takers(axis, [task])
+        _ = self.start
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of task that the algorithm can learn."""
+        return ALGORITHMS.get(self.asked.algorithm).kinds
+
+    @cached_property
+    def parts(self) -> tuple[dict[str, Value], dict[str, Parameter]]:
+        """Axes with one value, and axes that are searched."""
+        return split(self.asked.axes)
+
+    @property
+    def fixed(self) -> dict[str, Value]:
+        return self.parts[0]
+
+    @property
+    def space(self) -> dict[str, Parameter]:
+        return self.parts[1]
+
+    @cached_property
+    def start(self) -> Cell:
+        """The configuration of the preset, before anything is searched."""
+        return self._filled({})
+
+    @property
+    def timed(self) -> bool:
+        """Whether the time of a training says how many iterations it has."""
+        return "iterations" not in self.asked.axes
+
+    @property
+    def metric(self) -> str:
+        return "accuracy" if TASKS.get(self.start.task).kind == "classification" else "mse"
+
+    @property
+    def sampler(self) -> Sampler:
+        return Sampler(self.asked, self.space, self.metric == "accuracy")
+
+    def cell(self, parameters: Mapping[str, Value]) -> Cell:
+        """The configuration of a trial; its iterations and its engine are not known yet, unless they are asked for."""
+        return self._filled(parameters)
+
+    def _filled(self, parameters: Mapping[str, Value]) -> Cell:
+        engine = {"engine": self.asked.engine or UNKNOWN_YET}
+        point = {"algorithm": self.asked.algorithm, "preset": PRESET, **engine, **self.fixed, **parameters}
+        if "inner_steps" in point and "eval_steps" not in point:
+            point["eval_steps"] = int(point["inner_steps"]) + MORE_STEPS
+        cell, _ = fill(point, lambda _: int(self.fixed["threads"]), ("quality",))
+        return cell
+
+
+def settings_for(
+    algorithm: str, axes: Mapping[str, Any], file: Path | None, assignments: Space, **rest: Any
+) -> Settings:
+    """A search for the hyper-parameters of an algorithm.
+
+    The usual space, then the axes of a TOML file, then those of the command line: the last that names an axis counts.
+    Raises `UserError`, with the nearest valid choice.
+    """
+    ALGORITHMS.get(algorithm)
+    own = {**(read_space(file) if file else {}), **assignments}
+    task = {**axes, **own}["task"]
+    if not isinstance(task, str):
+        raise UserError("axis 'task' of a search takes one name")
+    shape = {} if TASKS.get(task).kind == "regression" else {name: AXES[name].default for name in ("ways", "shots")}
+    given = {"seed": TRAINING_SEED, "threads": 1, **shape, **axes, **own}
+    point = {"algorithm": algorithm, "preset": PRESET, "task": task}
+    plain = {axis: value for axis, value in given.items() if axis in AXES and not isinstance(value, (list, dict))}
+    start, _ = fill({**plain, **point}, lambda _: 1, ("quality",))
+    usual = usual_space(algorithm, TASKS.get(task).kind, start.model)
+    table = {"algorithm": algorithm, **{name: value for name, value in rest.items() if value is not None}}
+    return Settings(as_struct({**table, "axes": {**given, **usual, **own}}, Asked, "setting of a search"))
+
+
+def again(file: Path, **rest: Any) -> Settings:
+    """The search of a `search.toml`, with other settings where they are given. Raises `UserError`."""
+    table = msgspec.to_builtins(read_asked(file)) | {name: value for name, value in rest.items() if value is not None}
+    return Settings(as_struct(table, Asked, "setting of a search"))

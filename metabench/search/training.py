@@ -1,0 +1,139 @@
+"""One trial: a training that fits the time, watched on validation tasks, and judged on others."""
+
+import time
+from math import isfinite
+from pathlib import Path
+
+import torch
+from msgspec.structs import replace
+
+from metabench.correctness.problem import check_problem
+from metabench.errors import Diverged, Unsupported
+from metabench.evaluation import evaluate, population_statistics
+from metabench.record.axes import LARGEST
+from metabench.record.cell import Cell
+from metabench.record.quality import CurvePoint, Score
+from metabench.record.searching import Asked
+from metabench.search.readiness import ready
+from metabench.search.sampling import Pruning
+from metabench.search.space import rounded_down
+from metabench.statistics.intervals import mean_interval
+from metabench.sweep.child import Record
+from metabench.sweep.scoring import POPULATION_TASKS, task_scores
+from metabench.sweep.workload import Workload, build_algorithm, held_out_shape, held_out_tasks, in_precision
+from metabench.tasks.base import Split, TaskDistribution
+from metabench.tensors import Params
+from metabench.training import train
+
+VALIDATION: Split = "validation"
+CURVE_TASKS = 100
+"""Validation tasks of a point of the curve."""
+APART = 1
+"""Distance of the seed of the tasks that a trial is judged on from that of the tasks of its curve."""
+LARGEST_SHARE = 0.9
+"""Share of the time that the iterations may take as they were timed: the rest is for what slows a training down."""
+
+
+class Pruned(Exception):
+    """A training that is not worth its time."""
+
+
+def run_trial(cell: Cell, asked: Asked, pruning: Pruning, data_dir: Path | None, record: Record) -> None:
+    """Prove the trial's implementation right, train it, and judge it on validation tasks; records each outcome.
+
+    Test classes are never drawn. Raises `Pruned`, and whatever else ends it early.
+    """
+    record({"phase": "set-up"})
+    held_out = held_out_tasks(cell, data_dir)
+    found = ready(cell, asked.engine, data_dir)
+    distribution = found.workload.distribution
+    provenance = distribution.provenance
+    record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
+    cell = replace(found.workload.cell, iterations=iterations_for(cell, asked, found.iteration_s))
+    record({"cell": cell.to_json(), "gate": found.gate, "iteration_s": found.iteration_s})
+    workload = Workload(cell, distribution)
+    judge = Judge(workload, held_out)
+
+    record({"phase": "training"})
+    curve = Curve(judge, asked.curve_points, pruning, record)
+    iteration, enter = workload.training(found.meta)
+    sample = workload.sampler(next(iter(found.meta.values())))
+    trained = train(iteration, sample, cell.iterations, curve.look, asked.curve_points, enter)
+    record({"train_s": trained.seconds})
+
+    record({"phase": "validation"})
+    scores = judge.scores(trained.meta, asked.validation_tasks, APART)
+    if not bool(torch.isfinite(scores).all()):
+        raise Diverged("the score of a validation task is not finite")
+    by_step = [mean_interval(column.numpy(), judge.metric) for column in scores.T]
+    if not all(max(abs(mean.low), abs(mean.high)) <= LARGEST for mean in by_step):
+        raise Diverged("the scores of validation tasks are too large for an interval")
+    answers = cell.ways * cell.eval_query if judge.metric == "accuracy" else 0
+    record(
+        {
+            "score": by_step[-1],
+            "by_step": [Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
+            "task_scores": task_scores(scores[:, -1].tolist(), answers),
+        }
+    )
+
+
+def iterations_for(cell: Cell, asked: Asked, iteration_s: float) -> int:
+    """The iterations that fit the time, with few digits; those that are asked for, where they are.
+
+    Raises `Unsupported` where none fits.
+    """
+    if "iterations" in asked.axes:
+        return cell.iterations
+    if not (fits := rounded_down(LARGEST_SHARE * asked.seconds / iteration_s)):
+        raise Unsupported(f"a meta-iteration takes {iteration_s:.2g} s: a training of {asked.seconds:g} s has none")
+    return fits
+
+
+class Judge:
+    """Scores on validation tasks, which are the same for all trials."""
+
+    def __init__(self, workload: Workload, held_out: TaskDistribution) -> None:
+        self.cell = workload.cell
+        self.training_tasks, self.held_out = workload.distribution, held_out
+        self.learned, self.judged = (build_algorithm(self.cell, tasks) for tasks in (workload.distribution, held_out))
+        self.metric = "accuracy" if held_out.kind == "classification" else "mse"
+        device, shape = torch.device(self.cell.device), held_out_shape(self.cell)
+        check_problem(self.judged.learner, held_out, shape, device, (VALIDATION,), self.cell.batch_norm)
+
+    def scores(self, meta: Params, tasks: int, apart: int = 0, every_step: bool = True) -> torch.Tensor:
+        """Scores after each inner step, or after the last alone: (tasks, points). Other tasks for another `apart`."""
+        return in_precision(self.cell, self._scores)(meta, tasks, apart, every_step)
+
+    def _scores(self, meta: Params, tasks: int, apart: int, every_step: bool) -> torch.Tensor:
+        cell, population = self.cell, Params()
+        if cell.batch_norm == "running":
+            draw = torch.Generator().manual_seed(cell.seed_for("train"))
+            population = population_statistics(self.learned, meta, self.training_tasks, POPULATION_TASKS, draw)
+        generator = torch.Generator().manual_seed(cell.seed_for("validation") + apart)
+        judging = cell.eval_steps, generator, cell.batch_norm, population, every_step
+        return evaluate(self.judged, meta, self.held_out, VALIDATION, tasks, *judging)
+
+
+class Curve:
+    """Scores in the course of a training, which they may end."""
+
+    def __init__(self, judge: Judge, points: int, pruning: Pruning, record: Record) -> None:
+        self.judge, self.points, self.pruning, self.record = judge, points, pruning, record
+        self.curve: list[CurvePoint] = []
+        self.seconds = 0.0
+        self.since = time.perf_counter()
+
+    def look(self, meta: Params) -> float:
+        """The mean score now. Raises `Pruned`."""
+        self.seconds += time.perf_counter() - self.since if self.curve else 0.0
+        number = len(self.curve)
+        value = float(self.judge.scores(meta, CURVE_TASKS, every_step=False).mean())
+        iteration = round(number * self.judge.cell.iterations / self.points) if self.points else 0
+        self.curve.append(CurvePoint(iteration, self.seconds, None, value if isfinite(value) else None))
+        self.record({"curve": self.curve})
+        if 0 < number < self.points and self.pruning.ends(number, value):
+            self.record({"train_s": self.seconds})
+            raise Pruned(f"its score after {iteration} iterations is worse than the median of earlier trials")
+        self.since = time.perf_counter()
+        return value
