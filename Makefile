@@ -48,7 +48,8 @@ check: $(READY) ## lint, formatting and types
 	$(BIN)/mypy
 
 docs: $(READY) ## write the tables of the committed runs, the claims, and what README and docs quote anew
-	for run in $(RESULTS)/*/*/; do $(BIN)/metabench report $$run > /dev/null || exit 1; done
+	for rows in $(RESULTS)/*/*/measurements.jsonl; do \
+		$(BIN)/metabench report $$(dirname $$rows) > /dev/null || exit 1; done
 	$(BIN)/metabench claims $(COMMITTED) --out $(RESULTS) > /dev/null
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/processes --meta-batch 32 --out $(RESULTS)/epyc-2core > /dev/null
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/gpu-work --hardware h100 --devices 1 --out $(RESULTS)/h100-16core \

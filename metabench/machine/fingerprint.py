@@ -28,7 +28,7 @@ from metabench.text import counted
 
 PACKAGES = (
     *("torch", "torchvision", "triton", "numpy", "scipy", "pandas", "matplotlib", "psutil", "nvidia-ml-py"),
-    *("pytest", "pytest-benchmark", "higher", "learn2learn", "torchopt", "jax", "jaxlib", "optax"),
+    *("pytest", "pytest-benchmark", "higher", "learn2learn", "torchopt", "jax", "jaxlib", "optax", "optuna"),
 )
 ENVIRONMENT = re.compile(
     r"(OMP|MKL|OPENBLAS|BLIS|VECLIB_MAXIMUM|NUMEXPR)_NUM_THREADS|OMP_(DYNAMIC|PLACES|PROC_BIND|SCHEDULE|WAIT_POLICY)"

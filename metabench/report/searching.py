@@ -158,7 +158,8 @@ def preset_of(trial: Trial, search: Search) -> Preset:
     """The settings of a trial as a preset, which names the search and the trial."""
     cell, source = trial.cell, f"searched on validation classes: searches/{search.name}, trial {trial.number}"
     values = {field.name: cell[field.name] for field in fields(Preset) if field.name != "source"}
-    for shape, usual in (("train_ways", cell.ways), ("train_shots", cell.shots), ("eval_query", cell.shots)):
+    queries = 100 if cell.ways == 1 else cell.shots  # what a preset that says nothing of them means
+    for shape, usual in (("train_ways", cell.ways), ("train_shots", cell.shots), ("eval_query", queries)):
         values[shape] = 0 if values[shape] == usual else values[shape]
     return Preset(source=source, **values)
 

@@ -37,7 +37,7 @@ STATES: Mapping[str, State] = {"ok": "complete", "pruned": "pruned"}
 
 @dataclass(frozen=True)
 class Told:
-    """Who is told of a search while it goes on, by functions that show a sentence."""
+    """Functions that show a sentence on a search while it goes on."""
 
     say: Callable[[str], None] = lambda sentence: None
     warn: Callable[[str], None] = lambda sentence: None

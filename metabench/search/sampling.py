@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 AT_RANDOM = 8
 """Trials, the first one aside, that are drawn at random before the sampler learns from them."""
+CANDIDATES = 100
+"""Draws of which the sampler takes the most promising one: a trial costs minutes, and a draw nothing."""
 UNDISTURBED = 5
 """Complete trials before any is ended early."""
 SPARED = 0.3
@@ -85,11 +88,15 @@ class Sampler:
         return found
 
     def _drawn(self, past: Sequence[Past], attempt: int) -> dict[str, Value]:
-        optuna = need_optuna()
         seed = random.Random(f"{self.asked.seed}/{len(past)}/{attempt}").getrandbits(31)
-        study = self.study(past, optuna.samplers.TPESampler(n_startup_trials=AT_RANDOM + 1, seed=seed))
+        study = self.study(past, self._tpe(seed))
         drawn = study.ask(self.distributions).params
         return {axis: one.nearest(drawn[axis]) for axis, one in self.space.items()}
+
+    def _tpe(self, seed: int) -> optuna.samplers.BaseSampler:
+        settings = {"n_startup_trials": AT_RANDOM + 1, "n_ei_candidates": CANDIDATES, "multivariate": True}
+        sampler: optuna.samplers.BaseSampler = need_optuna().samplers.TPESampler(seed=seed, **settings)
+        return sampler
 
     def pruning(self, past: Sequence[Past], parameters: Mapping[str, Value]) -> Pruning:
         """What ends a trial early that has these parameters."""
@@ -158,6 +165,8 @@ class Pruning:
         """Whether the trial ends at that point of its curve, whose number begins with 1."""
         if self.trial is None:
             return False
+        if not isfinite(value):
+            return True
         self.trial.report(value, step)
         return self.trial.should_prune()
 

@@ -119,7 +119,7 @@ def settings_for(
     start, _ = fill({**plain, **point}, lambda _: 1, ("quality",))
     usual = usual_space(algorithm, TASKS.get(task).kind, start.model)
     table = {"algorithm": algorithm, **{name: value for name, value in rest.items() if value is not None}}
-    return Settings(as_struct({**table, "axes": {**given, **usual, **own}}, Asked, "setting of a search"))
+    return Settings(as_struct({**table, "axes": {**given, **usual, **axes, **own}}, Asked, "setting of a search"))
 
 
 def again(file: Path, **rest: Any) -> Settings:

@@ -41,7 +41,7 @@ WITHOUT_INNER_LOOP: Space = {
     **OUTER,
 }
 REGRESSION: Space = {
-    "inner_lr": {"low": 0.003, "high": 1.0, "log": True},
+    "inner_lr": {"low": 0.003, "high": 0.3, "log": True},
     "inner_steps": {"low": 1, "high": 5},
     "meta_batch": {"low": 4, "high": 64, "log": True},
     "query": {"low": 5, "high": 20},

@@ -149,7 +149,20 @@ def test_the_list_of_sweeps_and_the_help_come_without_torch(in_plugin):
         assert done.returncode == 0, done.stderr
 
 
-COMMANDS = ["run", "report", "advise", "time", "verify", "compare", "profile", "claims", "history", "merge", "forecast"]
+COMMANDS = [
+    "run",
+    "report",
+    "advise",
+    "time",
+    "verify",
+    "compare",
+    "search",
+    "profile",
+    "claims",
+    "history",
+    "merge",
+    "forecast",
+]
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -1,0 +1,95 @@
+"""What a search may be asked for, and what is said of what it may not."""
+
+import pytest
+
+from metabench.algorithms.base import ALGORITHMS
+from metabench.errors import UserError
+from metabench.search.settings import settings_for
+from metabench.search.space import Choice, Range, assigned, usual_space
+
+
+def made(algorithm="maml", axes=None, file=None, sets=(), **rest):
+    return settings_for(algorithm, {"task": "glyphs"} | (axes or {}), file, assigned(list(sets)), **rest)
+
+
+def test_the_last_that_names_an_axis_counts(tmp_path):
+    file = tmp_path / "space.toml"
+    file.write_text('query = 3\nmeta_batch = [2, 4]\ninner_lr = {low = 0.1, high = 1}\nmodel = "conv4-32"\n')
+    found = made(file=file, sets=["meta_batch=8", "outer_decay=linear,halving"])
+    assert found.fixed["query"] == 3 and found.fixed["meta_batch"] == 8 and found.fixed["model"] == "conv4-32"
+    assert found.space["inner_lr"] == Range(0.1, 1) and found.space["outer_decay"] == Choice(("linear", "halving"))
+    assert found.space["inner_steps"] == Range(1, 8, whole=True), "what nobody names stays as usual"
+    assert (found.fixed["seed"], found.fixed["threads"], found.fixed["ways"]) == (1000, 1, 5)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS.names())
+def test_every_algorithm_has_a_space_that_its_cells_lie_in(name):
+    kind = ALGORITHMS.get(name).kinds[0]
+    found = made(name, {"task": "glyphs" if kind == "classification" else "sinusoid"})
+    cell = found.cell(found.sampler.next([], found.start))
+    assert all(found.space[axis].nearest(cell[axis]) == cell[axis] for axis in found.space)
+    assert ("inner_lr" in found.space) == (ALGORITHMS.get(name).order != "none")
+
+
+def test_the_space_follows_the_family_and_the_task():
+    assert "train_ways" in usual_space("prototypical", "classification", "conv4-32")
+    assert "train_ways" not in usual_space("maml", "classification", "conv4-32")
+    assert "model" not in usual_space("maml", "classification", "resnet18")
+    assert usual_space("reptile", "classification", "conv4-32")["outer_lr"]["high"] == 1.0
+    assert usual_space("maml", "regression", "mlp-40x2")["inner_lr"]["high"] < 1
+
+
+def test_steps_on_held_out_tasks_follow_those_of_training_unless_they_are_asked_for():
+    assert made().cell({"inner_steps": 4}).eval_steps == 6
+    assert made(sets=["eval_steps=3"]).cell({"inner_steps": 4}).eval_steps == 3
+    assert made("prototypical").cell({}).eval_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("sets", "rest", "said"),
+    [
+        (["inner_lrs=1"], {}, "unknown axis 'inner_lrs': did you mean 'inner_lr'"),
+        (["preset=quick"], {}, "unknown axis of a search 'preset'"),
+        (["model=conv4-33"], {}, "unknown model 'conv4-33': did you mean 'conv4-3"),
+        (["inner_steps=0.5,1"], {}, "axis 'inner_steps' takes whole numbers"),
+        ([], {"prune": "medina"}, "unknown prune 'medina': did you mean 'median'"),
+        ([], {"seconds": 0.0}, "'seconds'"),
+        ([], {"engine": "vmpa"}, "unknown engine 'vmpa': did you mean 'vmap'"),
+        (["path=here"], {}, "axis 'path' is for the tasks"),
+    ],
+)
+def test_a_mistake_is_named_with_the_nearest_choice(sets, rest, said):
+    with pytest.raises(UserError, match=said):
+        made(sets=sets, **rest)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("inner_lr = {low = 1}", "both ends"),
+        ("inner_lr = {low = 2, high = 1}", "must rise"),
+        (
+            "inner_lr = {low = 1, high = 2, logg = true}",
+            "unknown part of the range of 'inner_lr' 'logg': did you mean 'log'",
+        ),
+        ("query = {low = 0, high = 2}", "axis 'query' takes"),
+        ('outer_decay = {low = "a", high = "b"}', "has no order"),
+        ("query = [1]", "needs two values or more"),
+        ("inner_lrs = 1", "unknown axis of a search 'inner_lrs': did you mean 'inner_lr'"),
+        ("inner_lr = ", "is not valid TOML"),
+    ],
+)
+def test_a_file_of_axes_is_checked(tmp_path, line, said):
+    (tmp_path / "space.toml").write_text(line)
+    with pytest.raises(UserError, match=said):
+        made(file=tmp_path / "space.toml")
+
+
+def test_a_search_needs_something_to_search_and_a_task_that_fits():
+    fixed = [f"{axis}={value}" for axis, value in
+             {"inner_lr": 1, "inner_steps": 1, "meta_batch": 1, "query": 1, "outer_lr": 1, "outer_decay": "none",
+              "model": "conv4-32"}.items()]  # fmt: skip
+    with pytest.raises(UserError, match="nothing to choose from"):
+        made(sets=fixed)
+    with pytest.raises(UserError, match="prototypical is for classification tasks"):
+        made("prototypical", {"task": "sinusoid"})
