@@ -61,9 +61,8 @@ def _judged_on(cell: Cell) -> tuple[Any, ...]:
 
 def alike(search: Search) -> list[Trial]:
     """The complete trials that cannot be told from the best one, which is left out."""
-    best, *others = search.ranked or [None]
-    same = 0.0 if search.higher_is_better else 1.0
-    found = [(trial, against_best(trial, best)) for trial in others if trial and best]
+    ranked, same = search.ranked, 0.0 if search.higher_is_better else 1.0
+    found = [(trial, against_best(trial, ranked[0])) for trial in ranked[1:]]
     return [trial for trial, figure in found if figure is None or figure.low <= same <= figure.high]
 
 

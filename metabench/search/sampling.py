@@ -17,6 +17,7 @@ import msgspec
 
 from metabench.errors import UserError
 from metabench.extras import INSTALL
+from metabench.record.cell import Cell
 from metabench.record.searching import Asked, State, Trial, Value
 from metabench.search.space import Parameter, Range
 
@@ -73,7 +74,7 @@ class Sampler:
     space: Mapping[str, Parameter]
     higher_is_better: bool
 
-    def next(self, past: Sequence[Past], start: Mapping[str, Value]) -> dict[str, Value]:
+    def next(self, past: Sequence[Past], start: Mapping[str, Value] | Cell) -> dict[str, Value]:
         """Parameters that were not tried yet, where such are found; those of the first trial are nearest to `start`.
 
         They depend on the trials so far and on the seed alone.
@@ -122,17 +123,17 @@ class Sampler:
         past: Iterable[Past],
         sampler: optuna.samplers.BaseSampler | None = None,
         pruner: optuna.pruners.BasePruner | None = None,
-    ) -> optuna.Study:
+    ) -> optuna.study.Study:
         """The earlier trials as Optuna has them. One that failed counts as worse than any other."""
-        optuna = need_optuna()
+        library = need_optuna()
         direction = "maximize" if self.higher_is_better else "minimize"
-        study: optuna.Study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
-        states = optuna.trial.TrialState
+        study: optuna.study.Study = library.create_study(direction=direction, sampler=sampler, pruner=pruner)
+        states = library.trial.TrialState
         for trial in past:
             complete = trial.state == "complete"
             known = enumerate(trial.curve, 1) if trial.state != "failed" else ()
             study.add_trial(
-                optuna.trial.create_trial(
+                library.trial.create_trial(
                     state=states.COMPLETE if complete else states.PRUNED,
                     value=trial.score if complete else None,
                     params=dict(trial.parameters),

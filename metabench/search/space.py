@@ -96,7 +96,7 @@ def rounded(number: float) -> float:
 def rounded_down(number: float) -> int:
     """The largest whole number with few digits that is not above `number`."""
     whole = int(number)
-    unit = 10 ** max(0, len(str(whole)) - DIGITS)
+    unit = int(10 ** max(0, len(str(whole)) - DIGITS))
     return whole // unit * unit
 
 
