@@ -26,6 +26,9 @@ def search(
     assign: Annotated[
         list[str] | None, typer.Option("--set", help="axis=value, which is fixed, or axis=value,value to choose from.")
     ] = None,
+    first: Annotated[
+        list[str] | None, typer.Option("--first", help="axis=value of the first trial, in place of the preset's.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="Engine; native if left out, or the fastest.")] = None,
     prune: Annotated[str | None, typer.Option(help="What ends trials early: median, or none.")] = None,
     validation_tasks: Annotated[
@@ -65,6 +68,7 @@ def search(
         "prune": prune,
         "validation_tasks": validation_tasks,
         "seed": seed,
+        "first": assigned(first) if first else None,
     }
     if algorithm.endswith(".toml"):
         if given or space or assign:

@@ -51,6 +51,8 @@ class Asked(Record, frozen=True, kw_only=True):
     """Validation tasks that a whole training is judged on."""
     curve_points: Annotated[int, msgspec.Meta(ge=0, le=MOST_POINTS)] = 10
     """Points of a curve, by which trials are ended early."""
+    first: dict[str, Value] = {}
+    """What the first trial has on some axes, in place of the preset's values."""
     axes: dict[str, Any] = {}
     """What each axis may be: a value, a list of values, or a range `{low, high, log}`."""
 
@@ -79,6 +81,8 @@ class Trial(Record, frozen=True, kw_only=True):
     """Wall time of the whole process: gate, compilation, training and evaluation."""
     iteration_s: Amount | None = None
     """Seconds of a meta-iteration, its tasks drawn, as timed before the training."""
+    ready_s: Amount | None = None
+    """Seconds before the training: its engine chosen, compiled, proved right and timed."""
     train_s: Amount | None = None
     """Seconds of the training, evaluations not counted."""
     metric: Text = ""

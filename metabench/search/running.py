@@ -100,7 +100,7 @@ def _trial(settings: Settings, trials: list[Trial], data_dir: Path | None, serve
     """The next trial, trained in a process of its own, whatever ends it."""
     started, begin = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), time.perf_counter()
     past = [past_of(trial) for trial in trials]
-    parameters = settings.sampler.next(past, settings.start)
+    parameters = settings.sampler.next(past, settings.first)
     cell = settings.cell(parameters)
     job = {"cell": cell.to_json(), "asked": settings.asked, "past": past, "parameters": parameters}
     job = to_builtins(job) | {"data_dir": str(data_dir) if data_dir else None}

@@ -17,7 +17,6 @@ import msgspec
 
 from metabench.errors import UserError
 from metabench.extras import INSTALL
-from metabench.record.cell import Cell
 from metabench.record.searching import Asked, State, Trial, Value
 from metabench.search.space import Parameter, Range
 
@@ -74,7 +73,7 @@ class Sampler:
     space: Mapping[str, Parameter]
     higher_is_better: bool
 
-    def next(self, past: Sequence[Past], start: Mapping[str, Value] | Cell) -> dict[str, Value]:
+    def next(self, past: Sequence[Past], start: Mapping[str, Value]) -> dict[str, Value]:
         """Parameters that were not tried yet, where such are found; those of the first trial are nearest to `start`.
 
         They depend on the trials so far and on the seed alone.

@@ -10,14 +10,14 @@ import msgspec
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
-from metabench.errors import UserError
+from metabench.errors import UserError, unknown
 from metabench.files import as_struct
 from metabench.record.cell import AXES, DISTRIBUTION, Cell
 from metabench.record.searching import Asked, Value, read_asked
 from metabench.search.sampling import Sampler
 from metabench.search.space import Parameter, Space, read_space, split, usual_space
 from metabench.sweep.filling import fill
-from metabench.sweep.spec import check_takers
+from metabench.sweep.spec import check, check_takers
 from metabench.tasks.base import TASKS
 
 PRESET = "quick"
@@ -42,6 +42,12 @@ class Settings:
             ENGINES.get(self.asked.engine)
         if not self.space:
             raise UserError("the search has nothing to choose from: every axis is fixed")
+        for axis, value in self.asked.first.items():
+            if axis not in self.space:
+                raise unknown("axis that is searched", axis, self.space)
+            check(axis, value)
+            if self.space[axis].nearest(value) != value:
+                raise UserError(f"the first trial cannot have {axis} = {value}: the search does not choose that")
         task = str(self.fixed["task"])
         if ALGORITHMS.get(self.asked.algorithm).kinds and TASKS.get(task).kind not in self.kinds:
             raise UserError(f"{self.asked.algorithm} is for {' and '.join(self.kinds)} tasks, not for {task}")
@@ -72,6 +78,11 @@ class Settings:
     def start(self) -> Cell:
         """The configuration of the preset, before anything is searched."""
         return self._filled({})
+
+    @property
+    def first(self) -> dict[str, Value]:
+        """The parameters of the first trial, where it is not moved into the space: those asked for, or the preset's."""
+        return {axis: self.asked.first.get(axis, self.start[axis]) for axis in self.space}
 
     @property
     def timed(self) -> bool:

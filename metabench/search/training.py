@@ -44,6 +44,7 @@ def run_trial(cell: Cell, asked: Asked, pruning: Pruning, data_dir: Path | None,
     Test classes are never drawn. Raises `Pruned`, and whatever else ends it early.
     """
     record({"phase": "set-up"})
+    began = time.perf_counter()
     held_out = held_out_tasks(cell, data_dir)
     found = ready(cell, asked.engine, data_dir)
     distribution = found.workload.distribution
@@ -53,6 +54,7 @@ def run_trial(cell: Cell, asked: Asked, pruning: Pruning, data_dir: Path | None,
     record({"cell": cell.to_json(), "gate": found.gate, "iteration_s": found.iteration_s})
     workload = Workload(cell, distribution)
     judge = Judge(workload, held_out)
+    record({"ready_s": time.perf_counter() - began})
 
     record({"phase": "training"})
     curve = Curve(judge, asked.curve_points, pruning, record)

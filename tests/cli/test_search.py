@@ -45,11 +45,12 @@ def search(tmp_path, monkeypatch, capsys):
 
 
 def test_it_prints_the_preset_and_the_command_that_confirms_it(search, tmp_path):
-    found = search(*MAML, "--trials", 4, "--out", "s")
+    found = search(*MAML, "--trials", 4, "--out", "s", "--first", "inner_lr=0.07")
     assert found.code == 0
     assert '"quick/sinusoid": Preset(' in found.out and "metabench run s/confirm.toml" in found.out
     assert "biased upwards, as the best of 4" in found.out
-    assert len(read_search(tmp_path / "s").trials) == 4
+    trials = read_search(tmp_path / "s").trials
+    assert len(trials) == 4 and trials[0].parameters["inner_lr"] == 0.07
 
 
 def test_it_goes_on_where_it_stopped_and_repeats_what_a_file_asks_for(search, tmp_path):

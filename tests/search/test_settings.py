@@ -26,7 +26,7 @@ def test_the_last_that_names_an_axis_counts(tmp_path):
 def test_every_algorithm_has_a_space_that_its_cells_lie_in(name):
     kind = ALGORITHMS.get(name).kinds[0]
     found = made(name, {"task": "glyphs" if kind == "classification" else "sinusoid"})
-    cell = found.cell(found.sampler.next([], found.start))
+    cell = found.cell(found.sampler.next([], found.first))
     assert all(found.space[axis].nearest(cell[axis]) == cell[axis] for axis in found.space)
     assert ("inner_lr" in found.space) == (ALGORITHMS.get(name).order != "none")
 
@@ -55,6 +55,8 @@ def test_steps_on_held_out_tasks_follow_those_of_training_unless_they_are_asked_
         ([], {"prune": "medina"}, "unknown prune 'medina': did you mean 'median'"),
         ([], {"seconds": 0.0}, "'seconds'"),
         ([], {"engine": "vmpa"}, "unknown engine 'vmpa': did you mean 'vmap'"),
+        ([], {"first": {"inner_lrs": 1}}, "unknown axis that is searched 'inner_lrs': did you mean 'inner_lr'"),
+        ([], {"first": {"query": 77}}, "the first trial cannot have query = 77"),
         (["path=here"], {}, "axis 'path' is for the tasks"),
     ],
 )

@@ -38,7 +38,7 @@ class Never:
 
 def trial(settings, pruning=None):
     """What a trial records, and what ended it."""
-    record, cell = {}, settings.cell(settings.sampler.next([], settings.start))
+    record, cell = {}, settings.cell(settings.sampler.next([], settings.first))
     with configured(cell):
         try:
             run_trial(cell, settings.asked, pruning or Never(), None, record.update)
