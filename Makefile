@@ -48,7 +48,7 @@ check: $(READY) ## lint, formatting and types
 	$(BIN)/mypy
 
 docs: $(READY) ## write the tables of the committed runs, the claims, and what README and docs quote anew
-	for rows in $(RESULTS)/*/*/measurements.jsonl; do \
+	for rows in $(wildcard $(RESULTS)/*/*/measurements.jsonl $(RESULTS)/*/searches/*/trials.jsonl); do \
 		$(BIN)/metabench report $$(dirname $$rows) > /dev/null || exit 1; done
 	$(BIN)/metabench claims $(COMMITTED) --out $(RESULTS) > /dev/null
 	$(BIN)/metabench forecast $(RESULTS)/epyc-2core/processes --meta-batch 32 --out $(RESULTS)/epyc-2core > /dev/null

@@ -7,9 +7,10 @@ from pathlib import Path
 from metabench.api.running import BOTH
 from metabench.api.running import new_folder as new_run_folder
 from metabench.api.watching import Watched
-from metabench.record.searching import Search
+from metabench.record.searching import ASKED, Search, read_search
+from metabench.search.folder import summarise
 from metabench.search.running import Told, importance_of, run_search
-from metabench.search.settings import Settings
+from metabench.search.settings import Settings, again
 from metabench.sweep.interruption import interruptible
 from metabench.text import file_name
 
@@ -31,6 +32,14 @@ def carry_out(
             settings, folder, resume=resume, data_dir=data_dir, shown=Told(shown.say, shown.warn), stop=stop
         )
     return found, importance_of(settings, found)
+
+
+def summarised(folder: Path) -> tuple[Search, Mapping[str, float]]:
+    """The search of a folder and the importance of its parameters, with its tables written anew. Raises `UserError`."""
+    found, settings = read_search(folder), again(folder / ASKED)
+    importance = importance_of(settings, found)
+    summarise(found, importance)
+    return found, importance
 
 
 def new_folder(settings: Settings) -> Path:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from metabench.cli.options import AsJson, DataDir
+from metabench.cli.search import show_search
 from metabench.errors import UserError
+from metabench.record.searching import ASKED
 from metabench.text import counted, printable, strict_json
 
 Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
@@ -163,9 +165,17 @@ def merge(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")], full: Full = False, as_json: AsJson = False
+    run: Annotated[Path, typer.Argument(help="A run folder, or the folder of a search.")],
+    full: Full = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write report.html, CSVs, tables.md, tables.tex and plots/ of a run anew, and print its answer."""
+    """Write report.html, CSVs, tables.md, tables.tex and plots/ of a run anew, and print its answer.
+
+    Of a search, write search.md and confirm.toml anew, and print its tables.
+    """
+    if (run / ASKED).exists():
+        show_search(run, as_json)
+        return
     from metabench.report import document
     from metabench.report.render.terminal import answer_text, terminal_width
     from metabench.report.write import write_report

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from metabench.cli.options import AsJson, DataDir, fail
 from metabench.errors import UserError
+from metabench.record.searching import Search
 from metabench.text import printable, strict_json
 
 LEFT_OUT = {"task": "omniglot"}
@@ -50,7 +52,6 @@ def search(
     from metabench.api.searching import carry_out, new_folder
     from metabench.machine.devices import check_device
     from metabench.progress import ConsoleProgress
-    from metabench.report.searching import search_json, search_text
     from metabench.search.sampling import need_optuna
     from metabench.search.settings import again, settings_for
     from metabench.search.space import assigned
@@ -84,7 +85,20 @@ def search(
         found, importance = carry_out(settings, folder, ConsoleProgress(), resume, data_dir)
     except KeyboardInterrupt:
         fail(f"interrupted; all finished trials are in '{folder}'. Go on with: {shlex.join(go_on)}", 130)
-    text = search_text(found, importance)
-    print(strict_json(search_json(found, importance)) if as_json else "\n".join(map(printable, text.splitlines())))
+    _print(found, importance, as_json)
     if not found.ranked:
         fail("no trial could be trained to its end", 1)
+
+
+def show_search(folder: Path, as_json: bool) -> None:
+    """Write the tables of a search anew, and print them."""
+    from metabench.api.searching import summarised
+
+    _print(*summarised(folder), as_json)
+
+
+def _print(found: Search, importance: Mapping[str, float], as_json: bool) -> None:
+    from metabench.report.searching import search_json, search_text
+
+    text = search_text(found, importance)
+    print(strict_json(search_json(found, importance)) if as_json else "\n".join(map(printable, text.splitlines())))

@@ -22,6 +22,8 @@ SUMMARY = "search.md"
 """File with the tables of a search and the preset that it found."""
 CONFIRM = "confirm.toml"
 """Sweep that tries the best trial's settings with other seeds on test tasks."""
+UNDISTURBED = 0.9
+"""Share of the processor that a thread has where no other program is in its way."""
 MOST_ASKED = MEBIBYTE // 4
 MOST_TRIALS = 10_000
 MOST_VALIDATION = 100_000
@@ -80,11 +82,13 @@ class Trial(Record, frozen=True, kw_only=True):
     seconds: Amount | None = None
     """Wall time of the whole process: gate, compilation, training and evaluation."""
     iteration_s: Amount | None = None
-    """Seconds of a meta-iteration, its tasks drawn, as timed before the training."""
+    """Seconds of a meta-iteration, its tasks drawn, as timed before the training: of processor time on one thread."""
+    processor_share: Amount | None = None
+    """Processor seconds that the process got in each second of that timing; fewer than its threads where it waited."""
     ready_s: Amount | None = None
     """Seconds before the training: its engine chosen, compiled, proved right and timed."""
     train_s: Amount | None = None
-    """Seconds of the training, evaluations not counted."""
+    """Wall time of the training, evaluations not counted."""
     metric: Text = ""
     """`accuracy` (a share), or `mse`."""
     score: Mean | None = None
@@ -102,6 +106,11 @@ class Trial(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.state == "complete") != (self.score is not None and self.task_scores is not None):
             raise ValueError("a trial has a score if it is complete, and only then")
+
+    @property
+    def share_of_threads(self) -> float:
+        """Share of the time in which its threads had the processor when it was timed; 1 where that is not known."""
+        return 1.0 if self.processor_share is None else self.processor_share / max(1, self.cell.threads)
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, as it stands in `trials.jsonl`."""
@@ -125,6 +134,11 @@ class Search:
     def name(self) -> str:
         """The name of its folder."""
         return self.folder.resolve().name
+
+    @property
+    def slowed(self) -> list[Trial]:
+        """The trials that other programs kept from the processor when they were timed."""
+        return [trial for trial in self.trials if trial.cell.device == "cpu" and trial.share_of_threads < UNDISTURBED]
 
     @property
     def higher_is_better(self) -> bool:

@@ -57,11 +57,12 @@ class SearchFolder:
         """Add a trial and wait until it is on disk."""
         append(self.run.path / TRIALS, json.dumps(trial.to_json(), allow_nan=False).encode() + b"\n")
 
-    def summarise(self, search: Search, importance: Mapping[str, float]) -> None:
-        """Write the tables, and the sweep that confirms the best trial, where there is one."""
-        replace_file(self.run.path / SUMMARY, search_markdown(search, importance).encode())
-        if search.ranked:
-            replace_file(self.run.path / CONFIRM, confirmation(search).encode())
+
+def summarise(search: Search, importance: Mapping[str, float]) -> None:
+    """Write the tables into the search's folder, and the sweep that confirms the best trial, where there is one."""
+    replace_file(search.folder / SUMMARY, search_markdown(search, importance).encode())
+    if search.ranked:
+        replace_file(search.folder / CONFIRM, confirmation(search).encode())
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """A configuration made ready for its training: its engine chosen and proved right, and its iterations timed."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from msgspec.structs import replace
 from metabench.correctness.fault import refuse
 from metabench.engines.refusals import refusal
 from metabench.errors import Diverged, Incorrect, Unsupported, UserError
-from metabench.measure.clock import Budget, measure_time, time_once
+from metabench.measure.clock import time_once
 from metabench.record.cell import Cell
 from metabench.record.measurement import Gate
 from metabench.sweep.measuring import gate_record
@@ -21,8 +23,18 @@ FIRST = {"cpu": ("native",), "cuda": ("fused", "cudagraph")}
 """Engines by device that are taken without a look at others, where they carry the algorithm."""
 OTHERS = ("vmap", "loop")
 """Engines of which the fastest is taken otherwise."""
-TIMING = Budget(seconds=1.0)
-SAMPLING = Budget(seconds=0.1)
+TIMING_S = 1.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a meta-iteration takes."""
+
+    seconds: float
+    """Processor time on one thread, since other programs shall not shorten a training; else wall time."""
+    wall_s: float
+    processor_share: float
+    """Processor seconds that the process got in each second."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +45,7 @@ class Ready:
     workload: Workload
     meta: Params
     gate: Gate
-    iteration_s: float
-    """Seconds of a meta-iteration, its tasks drawn."""
+    pace: Pace
 
 
 def ready(cell: Cell, engine: str, data_dir: Path | None) -> Ready:
@@ -52,7 +63,7 @@ def ready(cell: Cell, engine: str, data_dir: Path | None) -> Ready:
     carried = [found for found in tried if isinstance(found, Ready)]
     if not carried:
         raise next(found for found in reversed(tried) if isinstance(found, Unsupported))
-    return min(carried, key=lambda found: found.iteration_s)
+    return min(carried, key=lambda found: found.pace.seconds)
 
 
 def _tried(engine: str, cell: Cell, data_dir: Path | None) -> Ready | Unsupported:
@@ -79,8 +90,22 @@ def _ready_on(engine: str, cell: Cell, data_dir: Path | None) -> Ready:
     run = workload.repeatable(meta)
     time_once(run, device, run.iteration.wait)  # compiles
     refuse(proof.before(run.iteration))
-    timed = measure_time(run, device, TIMING, run.iteration.wait).summary.median
-    refuse(proof.after(run.iteration, run.episodes, timed))
     sample = workload.sampler(next(iter(meta.values())))
-    drawing = measure_time(sample, device, SAMPLING).summary.median
-    return Ready(engine, workload, meta, gate_record(found.gate, proof), timed + drawing)
+    found_pace = pace(lambda: run.iteration.run(run.iteration.take(sample())), run.iteration.wait, cell)
+    refuse(proof.after(run.iteration, run.episodes, found_pace.wall_s))
+    return Ready(engine, workload, meta, gate_record(found.gate, proof), found_pace)
+
+
+def pace(iterate: Callable[[], object], wait: Callable[[], object], cell: Cell) -> Pace:
+    """What a meta-iteration takes, its tasks drawn, as the mean over about a second."""
+    iterate()
+    wait()
+    wall, processor, calls = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - wall < TIMING_S:
+        iterate()
+        calls += 1
+    wait()
+    wall_s, processor_s = time.perf_counter() - wall, time.process_time() - processor
+    alone = cell.device == "cpu" and cell.threads == 1
+    share = processor_s / wall_s
+    return Pace((min(wall_s, processor_s) if alone else wall_s) / calls, wall_s / calls, share)

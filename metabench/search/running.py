@@ -20,7 +20,7 @@ from metabench.record.cell import Cell
 from metabench.record.environment import Environment, SweepName
 from metabench.record.searching import Search, State, Trial, trial_of
 from metabench.report.numbers import quality_text
-from metabench.search.folder import SearchFolder, open_search_folder
+from metabench.search.folder import SearchFolder, open_search_folder, summarise
 from metabench.search.sampling import past_of
 from metabench.search.settings import Settings
 from metabench.search.worker import WORKER
@@ -61,7 +61,7 @@ def run_search(
         def found() -> Search:
             return Search(out, settings.asked, tuple(trials), environment)
 
-        with _summarised(folder, settings, found):
+        with _summarised(settings, found):
             while _goes_on(settings, trials):
                 if stop and stop.is_set():
                     raise KeyboardInterrupt
@@ -74,13 +74,13 @@ def run_search(
 
 
 @contextmanager
-def _summarised(folder: SearchFolder, settings: Settings, found: Callable[[], Search]) -> Iterator[None]:
+def _summarised(settings: Settings, found: Callable[[], Search]) -> Iterator[None]:
     """Write what the trials have shown, however they end."""
     try:
         yield
     finally:
         search = found()
-        folder.summarise(search, importance_of(settings, search))
+        summarise(search, importance_of(settings, search))
 
 
 def importance_of(settings: Settings, search: Search) -> dict[str, float]:

@@ -50,8 +50,9 @@ def run_trial(cell: Cell, asked: Asked, pruning: Pruning, data_dir: Path | None,
     distribution = found.workload.distribution
     provenance = distribution.provenance
     record({"data": {"name": provenance.name, "content_hash": provenance.content_hash, **provenance.details}})
-    cell = replace(found.workload.cell, iterations=iterations_for(cell, asked, found.iteration_s))
-    record({"cell": cell.to_json(), "gate": found.gate, "iteration_s": found.iteration_s})
+    cell = replace(found.workload.cell, iterations=iterations_for(cell, asked, found.pace.seconds))
+    timed = {"iteration_s": found.pace.seconds, "processor_share": found.pace.processor_share}
+    record({"cell": cell.to_json(), "gate": found.gate, **timed})
     workload = Workload(cell, distribution)
     judge = Judge(workload, held_out)
     record({"ready_s": time.perf_counter() - began})

@@ -63,6 +63,18 @@ def test_it_goes_on_where_it_stopped_and_repeats_what_a_file_asks_for(search, tm
     assert len(again.trials) == 5
 
 
+def test_a_report_of_its_folder_writes_its_tables_anew(search, tmp_path, monkeypatch, capsys):
+    printed = search(*MAML, "--trials", 2, "--out", "s").out
+    written = {name: (tmp_path / "s" / name).read_text() for name in ("search.md", "confirm.toml")}
+    for name in written:
+        (tmp_path / "s" / name).unlink()
+    monkeypatch.setattr(sys, "argv", ["metabench", "report", "s"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out == printed
+    assert {name: (tmp_path / "s" / name).read_text() for name in written} == written
+
+
 def test_for_programs_it_prints_json_alone(search):
     found = json.loads(search(*MAML, "--trials", 2, "--json").out)
     assert found["best"]["number"] in (0, 1) and found["preset"].startswith('"quick/sinusoid"')

@@ -126,6 +126,15 @@ def test_trials_are_told_apart_task_by_task():
     assert 0 not in [trial.number for trial in alike(found)]
 
 
+def test_trials_that_waited_for_the_processor_are_counted(tiny):
+    def shares(*each):
+        rows = [tiny.trials[0].to_json() | {"processor_share": share} for share in each]
+        return Search(TINY, tiny.asked, tuple(trial_of(row) for row in rows))
+
+    assert "2 trials of 3 had to wait" in search_text(shares(0.5, 0.99, 0.8), {})
+    assert "had to wait" not in search_text(shares(1.0, 0.95), {})
+
+
 def test_a_low_error_is_the_best():
     found = of_scores([2.0, 2.1], [1.0, 1.1], [1.0, 1.1], metric="mse")
     assert [trial.number for trial in found.ranked] == [1, 2, 0]

@@ -1,6 +1,9 @@
 """One trial: proved before it is trained, as long as its time allows, judged on validation tasks alone."""
 
+import time
+
 import pytest
+from msgspec.structs import replace
 
 from metabench.engines.base import ENGINES
 from metabench.errors import Incorrect, Unsupported
@@ -22,7 +25,7 @@ def asked(**rest):
 @pytest.fixture
 def quick(monkeypatch):
     """Timings that take no time: their figures are not looked at."""
-    monkeypatch.setattr(readiness, "TIMING", readiness.SAMPLING)
+    monkeypatch.setattr(readiness, "TIMING_S", 0.1)
 
 
 class Never:
@@ -102,6 +105,19 @@ def test_the_iterations_are_those_that_fit_the_time(quick):
     assert iterations_for(fixed.start, fixed.asked, 20.0) == 7
 
 
+def test_other_programs_do_not_shorten_a_training_on_one_thread(quick):
+    """A call that sleeps takes no processor time."""
+
+    def waiting():
+        time.sleep(0.02)
+
+    one = asked().start
+    alone = readiness.pace(waiting, lambda: None, one)
+    assert alone.seconds < 0.01 < 0.02 <= alone.wall_s and alone.processor_share < 0.5
+    several = readiness.pace(waiting, lambda: None, replace(one, threads=2))
+    assert several.seconds == several.wall_s >= 0.02, "threads that wait for each other are slow by themselves"
+
+
 def test_a_timed_trial_trains_for_about_its_time(quick):
     record, error = trial(asked(seconds=0.5, engine="loop"))
     assert error is None
@@ -128,7 +144,7 @@ def test_the_engine_is_the_first_that_carries_it_or_the_fastest_of_the_others(qu
         monkeypatch.setattr(readiness, "FIRST", {"cpu": ("no-such",)})
         found = {name: on(name, cell, None) for name in ("vmap", "loop")}
         monkeypatch.setattr(readiness, "_ready_on", lambda engine, *_: found.get(engine) or watched(engine, *_))
-        assert ready(cell, "", None) is min(found.values(), key=lambda one: one.iteration_s)
+        assert ready(cell, "", None) is min(found.values(), key=lambda one: one.pace.seconds)
         monkeypatch.setattr(readiness, "OTHERS", ("no-such",))
         with pytest.raises(Unsupported, match="it is not there"):
             ready(cell, "", None)
