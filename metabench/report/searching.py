@@ -77,8 +77,8 @@ def search_document(search: Search, importance: Mapping[str, float]) -> Document
     warnings = [*search.warnings, *(search.environment.warnings if search.environment else ())]
     if slowed := search.slowed:
         warnings.append(
-            f"{counted(len(slowed), 'trial')} of {len(search.trials)} had to wait for the processor when they were "
-            "timed: their trainings took longer than the time that was asked for, or are shorter than they could be."
+            f"{counted(len(slowed), 'trial')} of {len(search.trials)} waited for the processor when timed, "
+            "because of other programs: trainings took longer than was asked for, or are shorter than they could be."
         )
     return Document(title, _facts(search), tuple(warnings), tuple(sections), HOW_TO_READ)
 

@@ -26,7 +26,7 @@ OUTER: Space = {
     "outer_lr": {"low": 3e-4, "high": 1e-2, "log": True},
     "outer_decay": ["linear", "cosine"],
 }
-CONVOLUTIONS = ["conv4-32", "conv4-64", "conv4-32-maxpool", "conv4-64-maxpool"]
+CONVOLUTIONS = ["conv4-32", "conv4-64", "conv4-64-finn", "conv4-32-maxpool", "conv4-64-maxpool"]
 GRADIENT_BASED: Space = {
     "inner_lr": {"low": 0.05, "high": 4.0, "log": True},
     "inner_steps": {"low": 1, "high": 8},

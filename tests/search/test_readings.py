@@ -131,8 +131,8 @@ def test_trials_that_waited_for_the_processor_are_counted(tiny):
         rows = [tiny.trials[0].to_json() | {"processor_share": share} for share in each]
         return Search(TINY, tiny.asked, tuple(trial_of(row) for row in rows))
 
-    assert "2 trials of 3 had to wait" in search_text(shares(0.5, 0.99, 0.8), {})
-    assert "had to wait" not in search_text(shares(1.0, 0.95), {})
+    assert "2 trials of 3 waited for" in search_text(shares(0.5, 0.99, 0.8), {})
+    assert "waited for" not in search_text(shares(1.0, 0.95), {})
 
 
 def test_a_low_error_is_the_best():
