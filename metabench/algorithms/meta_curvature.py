@@ -1,7 +1,7 @@
 """Meta-Curvature: MAML whose inner gradients are multiplied by learned matrices."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from typing import ClassVar, TypeAlias
 
@@ -10,17 +10,24 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick, quick_colour
+from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 Curvature: TypeAlias = dict[str, list[Tensor]]
-"""Matrices of the modes of each parameter, in the order of `MODES`."""
+"""What multiplies the modes of each parameter, in the order of `MODES`, or the numbers of a vector."""
 
 MODES = ("out", "in", "filter")
-_OMNIGLOT = (
-    "arXiv 1902.03356, §5: MAML's setting, whose code the authors' is made from, so that its inner rate of 0.4 is 2.0 "
-    "of a mean; test steps and 20-way as MAML, recalled"
+VECTOR = ("each",)
+_CODE = (
+    "arXiv 1902.03356, §5, and the authors' code, made from MAML's: 32 tasks and one step at 5 and at 20 ways, and a "
+    "loss summed over the classes, so that their inner rate of 0.4 is 2.0 and 8.0 of a mean; as many test steps as in "
+    "training, where that code reports each of ten"
 )
+_SINUSOID = "the authors' code, whose command leaves the inner rate at its default of 0.001; MAML's test steps"
+
+
+def _omniglot(ways: int, query: int) -> Preset:
+    return Preset(_CODE, "conv4-64-finn", 0.4 * ways, 1, 1, 32, query, 60_000)
 
 
 @ALGORITHMS.register("meta-curvature")
@@ -30,21 +37,23 @@ class MetaCurvature(Algorithm):
 
     Park and Oliva 2019, arXiv 1902.03356, §3: the form MC2. A convolution's gradient is taken as a tensor (out, in,
     height · width), and each mode of it is multiplied by a matrix of its own: Mo by Mi by Mf. A linear layer's (out,
-    in) has Mo and Mi, and a bias or scale (out,) has Mo alone. All start as identities, which is MAML. An inner
+    in) has Mo and Mi. A vector (out,), a bias or scale, is multiplied number by number, as in the authors' code. What
+    the inner loop leaves (`Learner.held`) has no curvature. All starts at ones and identities, which is MAML. An inner
     optimiser other than plain descent is given MC(∇L). The highest published scores are of MC2+, which learns a step
-    size for each inner step besides: this is not in it.
+    size for each inner step besides: neither the authors' published code has it nor this.
 
-    Meta-parameters: those of the model, and `curvature.NAME.out`, `.in` and `.filter`, square matrices.
+    Meta-parameters: those of the model; `curvature.NAME.out`, `.in` and `.filter`, square matrices; for a vector
+    `curvature.NAME.each`, of its shape.
     """
 
     order = "second"
     source = "Park and Oliva 2019, arXiv 1902.03356, §3"
     presets: ClassVar = {
-        **{
-            key: replace(preset, source=_OMNIGLOT)
-            for key, preset in MAML_PUBLISHED.items()
-            if key.startswith("published/omniglot")
-        },
+        "published/sinusoid": Preset(_SINUSOID, "mlp-40x2-finn", 0.001, 1, 10, 25, 10, 70_000),
+        "published/omniglot-5way": _omniglot(5, 1),
+        "published/omniglot-5way-5shot": _omniglot(5, 5),
+        "published/omniglot-20way": _omniglot(20, 1),
+        "published/omniglot-20way-5shot": _omniglot(20, 5),
         "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 5, 25, 10, 6_000),
         "quick/omniglot": quick(0.4, 1, 3, 1_500),
         "quick/miniimagenet": quick_colour(0.4, 1, 3),
@@ -53,14 +62,19 @@ class MetaCurvature(Algorithm):
     def init(self, generator: torch.Generator) -> Params:
         theta = self.learner.model.init(generator)
         return theta | {
-            f"curvature.{name}.{mode}": torch.eye(size)
+            f"curvature.{name}.{mode}": torch.ones_like(p) if mode in VECTOR else torch.eye(size)
             for name, p in theta.items()
-            for mode, size in zip(MODES, _modes(p).shape, strict=False)
+            if name not in self.learner.held
+            for mode, size in zip(_modes(p), _by_mode(p).shape, strict=True)
         }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         theta = {name: p for name, p in meta.items() if not name.startswith("curvature.")}
-        curvature = {name: [meta[f"curvature.{name}.{mode}"] for mode in MODES[: p.dim()]] for name, p in theta.items()}
+        curvature = {
+            name: [meta[f"curvature.{name}.{mode}"] for mode in _modes(p)]
+            for name, p in theta.items()
+            if name not in self.learner.held
+        }
         batches = repeat((support, curvature), self.inner_steps)
         for adapted in descend(self, self._loss, theta, batches, transform=_transform):
             yield meta | adapted
@@ -69,7 +83,8 @@ class MetaCurvature(Algorithm):
         return self.learner.loss(theta, batch[0])
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset(name for name in meta if not name.startswith("curvature."))
+        own = super().adapted_names(meta)
+        return frozenset(name for name in own if not name.startswith("curvature."))
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
@@ -81,13 +96,14 @@ def _transform(gradient: Params, batch: tuple[Batch, Curvature]) -> Params:
 
 
 def mode_products(tensor: Tensor, matrices: list[Tensor]) -> Tensor:
-    """(out), (out, in) or (out, in, height, width), each mode multiplied by its square matrix; the same shape.
+    """(out, in) or (out, in, height, width), each mode multiplied by its square matrix; or (out), number by number.
 
-    Modes are taken from the last to the first, as in the paper, so that each product is one of small matrices.
+    The shape stays. Modes are taken from the last to the first, as in the paper, so that each product is one of small
+    matrices.
     """
     match matrices:
-        case [out]:
-            return out @ tensor
+        case [each]:
+            return each * tensor
         case [out, into]:
             return out @ (tensor @ into.T)
         case [out, into, kernel]:
@@ -96,6 +112,11 @@ def mode_products(tensor: Tensor, matrices: list[Tensor]) -> Tensor:
     raise ValueError(f"a parameter of shape {tuple(tensor.shape)} has no curvature")
 
 
-def _modes(p: Tensor) -> Tensor:
+def _modes(p: Tensor) -> tuple[str, ...]:
+    """The names of what multiplies a parameter's gradient."""
+    return VECTOR if p.dim() == 1 else MODES[: p.dim()]
+
+
+def _by_mode(p: Tensor) -> Tensor:
     """The spatial dimensions of a convolution as one."""
     return p.flatten(2) if p.dim() > 2 else p

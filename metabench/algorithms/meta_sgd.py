@@ -13,9 +13,12 @@ from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
-_MIDDLE = "the inner rate is the middle of the interval that the authors draw theirs from"
-_SINUSOID = f"arXiv 1707.09835, §4.1, recalled; {_MIDDLE}"
-_OMNIGLOT = f"arXiv 1707.09835, §4.2, one step, else as MAML, recalled; {_MIDDLE}"
+_MIDDLE = (
+    "no code of the authors is known; the inner rate is the middle of the interval that they draw theirs from, taken "
+    "as one of a mean, though it may be of a sum as in MAML's code"
+)
+_SINUSOID = f"arXiv 1707.09835, §4.1, recalled; {_MIDDLE}; how their weights start is not known, here Glorot's"
+_OMNIGLOT = f"arXiv 1707.09835, §4.2, one step, else as MAML at 5 and at 20 ways, recalled; {_MIDDLE}"
 
 
 @ALGORITHMS.register("meta-sgd")
@@ -25,10 +28,12 @@ class MetaSGD(Algorithm):
 
     Li, Zhou, Chen and Li 2017, arXiv 1707.09835, eq. 3 and algorithm 1 (supervised). The paper takes one inner step;
     more of them use the same α, and more than were trained with diverge easily, since nothing keeps α small or even
-    positive. The authors draw the first α uniformly from [0.005, 0.1]; here it is `inner_lr` everywhere, so that
-    before training this is MAML. With another inner optimiser than plain descent, α multiplies its direction.
+    positive. The authors draw the first α uniformly from [0.005, 0.1]. Whether their loss is a mean is not known; if it
+    is a sum over classes, as in MAML's code, these are 0.025 to 0.5 of a mean at 5 ways. Here the first α is `inner_lr`
+    everywhere, so that before training this is MAML. What the inner loop leaves (`Learner.held`) has no α. With another
+    inner optimiser than plain descent, α multiplies its direction.
 
-    Meta-parameters: those of the model, and `rate.NAME`, of the same shape, for each of them.
+    Meta-parameters: those of the model, and `rate.NAME`, of the same shape, for each that the inner loop moves.
     """
 
     order = "second"
@@ -55,7 +60,7 @@ class MetaSGD(Algorithm):
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         theta = {name: p for name, p in meta.items() if not name.startswith("rate.")}
-        rates = {name: meta[f"rate.{name}"] for name in self.adapted_names(meta)}
+        rates = {name: meta[f"rate.{name}"] for name in theta if name not in self.learner.held}
         for adapted in descend(self, self.learner.loss, theta, repeat(support, self.inner_steps), repeat(rates)):
             yield meta | adapted
 

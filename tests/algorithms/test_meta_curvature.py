@@ -1,13 +1,17 @@
+from itertools import product
+
 import pytest
 import torch
 
-from metabench.algorithms.base import ALGORITHMS
+from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.meta_curvature import mode_products
+from metabench.algorithms.presets import most_specific
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.correctness.gate import definition_error, relative_error
 from metabench.engines import loop, vmap
+from metabench.models.base import MODELS
 from metabench.tensors import task_at
-from problems import BOTH, CONV, SMOOTH, differences, images, mean_direction, perturbed, points
+from problems import BOTH, CONV, SMOOTH, differences, image_episodes, images, mean_direction, perturbed, points
 
 LR = 0.1
 
@@ -16,7 +20,7 @@ def build(name="meta-curvature", steps=2, autodiff=TAPE, learner=SMOOTH, **optio
     return ALGORITHMS.get(name)(learner, LR, steps, autodiff, **options)
 
 
-@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 2, 4), (3, 1, 1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 2, 4), (3, 1, 1, 1)], ids=str)
 def test_mode_products_are_a_kronecker_product_of_the_flattened_tensor(shape):
     generator = torch.Generator().manual_seed(0)
     tensor = torch.randn(shape, generator=generator).double()
@@ -33,9 +37,11 @@ def test_a_worked_example():
     swap, scale = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 10.0]])
     gradient = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     assert mode_products(gradient, [swap, scale]).tolist() == [[3.0, 40.0], [1.0, 20.0]]
-    assert mode_products(gradient[0], [swap]).tolist() == [2.0, 1.0]
     # an asymmetric matrix is not transposed: the first output takes the second's gradient, not the other way round
-    assert mode_products(gradient[0], [torch.tensor([[1.0, 1.0], [0.0, 1.0]])]).tolist() == [3.0, 2.0]
+    add = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    assert mode_products(gradient, [add, torch.eye(2)]).tolist() == [[4.0, 6.0], [3.0, 4.0]]
+    # a vector is multiplied number by number
+    assert mode_products(gradient[0], [torch.tensor([3.0, -1.0])]).tolist() == [3.0, -2.0]
 
 
 def test_what_has_no_modes_is_refused():
@@ -50,14 +56,14 @@ def test_the_inner_loop_takes_the_multiplied_gradient():
     for _ in range(2):
         gradient = differences(lambda p: SMOOTH.loss(p, task.support), theta)
         for name, g in gradient.items():
-            out = meta[f"curvature.{name}.out"]
-            into = meta[f"curvature.{name}.in"] if g.dim() == 2 else torch.ones(1, 1).double()
             step = torch.zeros_like(g)
-            for o in range(g.shape[0]):
-                for i in range(into.shape[0]):
-                    for p in range(g.shape[0]):
-                        for j in range(into.shape[0]):
-                            step.view(g.shape[0], -1)[o, i] += out[o, p] * into[i, j] * g.view(g.shape[0], -1)[p, j]
+            if g.dim() == 1:
+                for o in range(g.shape[0]):
+                    step[o] = meta[f"curvature.{name}.each"][o] * g[o]
+            else:
+                out, into = meta[f"curvature.{name}.out"], meta[f"curvature.{name}.in"]
+                for o, i, p, j in product(*(range(n) for n in (*g.shape, *g.shape))):
+                    step[o, i] += out[o, p] * into[i, j] * g[p, j]
             theta = theta | {name: theta[name] - LR * step}
     adapted = algorithm.adapt(meta, task.support)
     assert relative_error({name: adapted[name] for name in theta}, theta) < 1e-8
@@ -94,16 +100,17 @@ def test_fresh_it_is_maml(learner, episodes):
     assert relative_error({name: direction[name] for name in theta}, expected) < 1e-12
 
 
-def test_init_gives_identities_of_every_mode():
+def test_init_gives_identities_of_every_mode_and_ones_for_vectors():
     meta = build(learner=CONV).init(torch.Generator())
     matrices = {name: p for name, p in meta.items() if name.startswith("curvature.")}
-    assert all(torch.equal(p, torch.eye(p.shape[0])) for p in matrices.values())
+    for name, p in matrices.items():
+        assert torch.equal(p, torch.ones(p.shape) if name.endswith(".each") else torch.eye(p.shape[0])), name
     sizes = {name.removeprefix("curvature."): p.shape[0] for name, p in matrices.items()}
     expected = {"conv1.weight.out": 2, "conv1.weight.in": 1, "conv1.weight.filter": 9, "head.weight.out": 3}
-    expected |= {"head.weight.in": 2, "head.bias.out": 3, "norm4.bias.out": 2}
+    expected |= {"head.weight.in": 2, "head.bias.each": 3, "norm4.bias.each": 2}
     assert {name: sizes[name] for name in expected} == expected
     assert "head.weight.filter" not in sizes
-    assert "head.bias.in" not in sizes
+    assert {"head.bias.out", "head.bias.in"}.isdisjoint(sizes)
 
 
 def test_the_inner_loop_leaves_the_curvature():
@@ -123,6 +130,19 @@ def test_a_curvature_of_zero_freezes_its_parameter():
     assert not torch.equal(adapted["head.bias"], meta["head.bias"])
 
 
-def test_the_published_preset_is_that_of_the_paper():
-    preset = ALGORITHMS.get("meta-curvature").presets["published/omniglot-5way"]
-    assert (preset.inner_lr, preset.inner_steps, preset.meta_batch) == (2.0, 1, 32)
+def test_what_the_inner_loop_leaves_has_no_curvature():
+    learner = Learner(MODELS.get("conv2-8-finn")((1, 28, 28), 3), "classification")
+    algorithm = build(learner=learner)
+    meta = perturbed(algorithm)
+    assert not [name for name in meta if name.startswith("curvature.norm")]
+    adapted = algorithm.adapt(meta, task_at(image_episodes(1, 3), 0).support)
+    moved = {name for name in meta if not torch.equal(adapted[name], meta[name])}
+    assert moved == algorithm.adapted_names(meta) == {"conv1.weight", "conv2.weight", "head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(("ways", "rate"), [(5, 2.0), (20, 8.0)])
+@pytest.mark.parametrize("shots", [1, 5])
+def test_the_published_presets_are_those_of_the_authors_code(ways, rate, shots):
+    preset = most_specific(ALGORITHMS.get("meta-curvature").presets, "published", "omniglot", ways, shots)
+    assert (preset.inner_lr, preset.inner_steps, preset.meta_batch, preset.query) == (rate, 1, 32, shots)
+    assert (preset.model, preset.iterations) == ("conv4-64-finn", 60_000)
