@@ -37,11 +37,13 @@ class Preset:
     """Ways and shots of the training tasks; 0 stands for those of the held-out tasks."""
     eval_query: int = 0
     """Queries of each class in a held-out task; 0: as many as shots, or 100 in regression."""
+    eval_batch: int = 0
+    """Support examples in each inner step on a held-out task; 0: all of them."""
 
 
 ALIKE = ("meta_batch", "query", "iterations")
 """How much work a training is: alike for all algorithms of a sweep, unless it asks for a preset by name."""
-BY_NAME = ("eval_steps", "train_ways", "train_shots", "eval_query")
+BY_NAME = ("eval_steps", "train_ways", "train_shots", "eval_query", "eval_batch")
 """How training and testing differ: taken from a preset that is asked for by name, and from no other."""
 
 

@@ -1,8 +1,10 @@
 """Reptile."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle, islice, repeat
+from itertools import chain, cycle, islice, repeat
+from random import Random
 from typing import ClassVar
 
 import torch
@@ -13,20 +15,32 @@ from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.presets import Preset, quick_colour
 from metabench.tensors import Batch, Params, Task
 
-_PUBLISHED = (
-    "arXiv 1803.02999, table of hyper-parameters for Omniglot: 10 training drawings a class, in inner batches of 10 "
-    "(5-way) or 20 (20-way); spatial mean before the head, where theirs flattens to 256 features; a rotation drawn for "
-    "each class and task, where theirs makes classes of them; minibatches go through the task once, in order"
+_ALIKE = (
+    "minibatches of a training task go through it once, in order and with as many examples of each class, where theirs "
+    "are random; one query of each class in testing at any number of shots"
 )
-_MINI = Preset(
-    "the commands of the authors' code for arXiv 1803.02999: 15 training images a class, in inner batches of 10; ReLU "
-    "before the pooling, where theirs pool first; minibatches go through the task once, in order; all support images "
-    "in each inner step of a test, where theirs are 15 of the 25 for 5 shots",
-    *("conv4-32-maxpool", 1e-3, 8, 50, 5, 13, 100_000, "sgd", 1.0, "linear"),
-    inner_optimizer="rmsprop",
-    train_shots=2,
-    eval_query=1,
+_OMNIGLOT = (
+    "arXiv 1803.02999, table of hyper-parameters for Omniglot, and the commands of the authors' code: 10 training "
+    "drawings a class, in inner batches of 10 (5-way) or 20 (20-way), in testing of 5 or 10; spatial mean before the "
+    "head, where theirs flattens to 256 features; a rotation drawn for each class and task, where theirs makes classes "
+    f"of them; {_ALIKE}"
 )
+_MINI = (
+    "the commands of the authors' code for arXiv 1803.02999: 15 training images a class, in inner batches of 10, in "
+    f"testing of 5 for one shot and of 15 for five; ReLU before the pooling, where theirs pool first; {_ALIKE}"
+)
+
+
+def _published(
+    source: str, model: str, inner_lr: float, inner_steps: int, query: int, iterations: int, **rest: int
+) -> Preset:
+    """50 steps in testing, five tasks, and an outer rate from 1 to 0, as in all settings of the authors."""
+    return Preset(
+        *(source, model, inner_lr, inner_steps, 50, 5, query, iterations, "sgd", 1.0, "linear"),
+        inner_optimizer="rmsprop",
+        eval_query=1,
+        **rest,
+    )
 
 
 @ALGORITHMS.register("reptile")
@@ -37,27 +51,28 @@ class Reptile(Algorithm):
     Nichol, Achiam and Schulman 2018, arXiv 1803.02999, algorithms 1 and 2. Reptile has no use for a query set: in
     training it walks through all examples of the task, support first, in minibatches of the support set's size, so
     that an inner step costs what it costs the others. With one inner step it is joint training, as the paper says
-    (§2). The authors' inner optimiser is Adam with β₁ = 0 (`rmsprop`), whose moments persist across tasks; here they
-    start anew with each task.
+    (§2). The authors' inner optimiser is Adam with β₁ = 0 (`rmsprop`), whose moments persist across tasks and into
+    testing; here they start anew with each task. In testing, the authors take minibatches of the support set, which
+    they shuffle for each pass; so does `eval_batch`, with the same order of places for all tasks.
     """
+
+    eval_batch: int = 0
+    """Support examples in each step of `trajectory`; 0 stands for the whole support set."""
 
     order = "first"
     learns_held = False
     source = "Nichol et al. 2018, arXiv 1803.02999, alg. 2"
     presets: ClassVar = {
-        "published/omniglot-5way": Preset(
-            *(_PUBLISHED, "conv4-64", 1e-3, 5, 50, 5, 8, 100_000, "sgd", 1.0, "linear"),
-            inner_optimizer="rmsprop",
-            train_shots=2,
-            eval_query=1,
+        "published/omniglot-5way": _published(_OMNIGLOT, "conv4-64", 1e-3, 5, 8, 100_000, train_shots=2, eval_batch=5),
+        "published/omniglot-20way": _published(
+            _OMNIGLOT, "conv4-64", 5e-4, 10, 9, 200_000, train_shots=1, eval_batch=10
         ),
-        "published/omniglot-20way": Preset(
-            *(_PUBLISHED, "conv4-64", 5e-4, 10, 50, 5, 9, 200_000, "sgd", 1.0, "linear"),
-            inner_optimizer="rmsprop",
-            train_shots=1,
-            eval_query=1,
+        "published/miniimagenet-5way": _published(
+            _MINI, "conv4-32-maxpool", 1e-3, 8, 13, 100_000, train_shots=2, eval_batch=5
         ),
-        "published/miniimagenet-5way": _MINI,
+        "published/miniimagenet-5way-5shot": _published(
+            _MINI, "conv4-32-maxpool", 1e-3, 8, 13, 100_000, train_shots=2, eval_batch=15
+        ),
         "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 6_000, "sgd", 1.0, "linear"),
         "quick/omniglot": Preset(
             "ours: inner descent", "conv4-32", 0.3, 8, 10, 4, 9, 1_200, "sgd", 1.0, "linear", train_shots=1
@@ -66,7 +81,7 @@ class Reptile(Algorithm):
     }
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        return self._descend(meta, repeat(support, self.inner_steps))
+        return self._descend(meta, portions(support, self.eval_batch, self.inner_steps))
 
     def task_direction(self, meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
         adapted = last(self._descend(meta, minibatches(task, self.inner_steps)))
@@ -88,3 +103,20 @@ def minibatches(task: Task, count: int) -> Iterator[Batch]:
     size = task.support.x.shape[0]
     chunks = zip(torch.split(task.query.x, size), torch.split(task.query.y, size), strict=True)
     return islice(cycle([task.support, *(Batch(x, y) for x, y in chunks)]), count)
+
+
+def portions(support: Batch, size: int, count: int) -> Iterator[Batch]:
+    """`count` minibatches of `size` support examples, or the whole support set where the size is 0.
+
+    Each pass through the support set is in an order of its own, and a minibatch may end one pass and begin the next.
+    The orders depend on the size of the support set alone.
+    """
+    if not size:
+        yield from repeat(support, count)
+        return
+    places = range(support.x.shape[0])
+    turns = range(math.ceil(count * size / len(places)))
+    order = chain.from_iterable(Random(turn).sample(places, len(places)) for turn in turns)
+    for _ in range(count):
+        chosen = list(islice(order, size))
+        yield Batch(support.x[chosen], support.y[chosen])

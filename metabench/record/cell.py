@@ -100,6 +100,16 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             ge=1,
         ),
     ] = 1
+    eval_batch: Annotated[
+        int,
+        whole(
+            "evaluation",
+            "Support examples in each inner step on a held-out task; 0: all of them.",
+            ge=0,
+            tacit=True,
+            later=True,
+        ),
+    ] = 0
     batch_norm: Annotated[
         BatchNorm, axis("evaluation", "What queries of held-out tasks are normalised by.", tacit=True)
     ] = "transductive"

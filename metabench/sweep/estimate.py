@@ -119,7 +119,7 @@ def evaluation_seconds(cell: Cell) -> float:
     steps = 0 if ALGORITHMS.get(cell.algorithm).order == "none" else cell.eval_steps
     inner = HEAD_STEP if _head_alone(cell) else GRADIENT
     support, query = 1 + inner * steps, (0 if _head_alone(cell) else steps) + 1
-    examples = support * cell.ways * cell.shots + query * cell.ways * cell.eval_query
+    examples = support * (cell.eval_batch or cell.ways * cell.shots) + query * cell.ways * cell.eval_query
     return (support + query) * size.calls * speed.call + examples * _of_example(size, speed, cell.threads)
 
 

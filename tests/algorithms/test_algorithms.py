@@ -8,7 +8,7 @@ import torch
 from metabench.algorithms import base
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.presets import most_specific
-from metabench.algorithms.reptile import minibatches
+from metabench.algorithms.reptile import minibatches, portions
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.correctness.gate import flat
 from metabench.models.conv4 import Conv4
@@ -140,6 +140,47 @@ def test_reptile_minibatches_walk_through_the_task():
     )
     seen = [batch.y.tolist() for batch in minibatches(task, 6)]
     assert seen == [[0, 1], [2, 3], [4, 5], [6], [0, 1], [2, 3]]
+
+
+def test_reptile_tests_on_minibatches_of_the_support_set(autodiff):
+    learner, meta, task = problem()  # six support examples
+    algorithm = replace(build("reptile", learner, autodiff, steps=4), eval_batch=4)
+    batches = [(batch.x, batch.y) for batch in portions(task.support, 4, 4)]
+    assert_close(algorithm.adapt(meta, task.support), hand_descend(learner, meta, [Batch(*b) for b in batches]), 1e-6)
+    direction, _ = algorithm.task_direction(meta, task)
+    expected, _ = replace(algorithm, eval_batch=0).task_direction(meta, task)
+    assert_close(direction, expected, 0)  # training is as it was
+
+
+@pytest.mark.parametrize(("examples", "size"), [(25, 5), (25, 15), (20, 10), (5, 5), (3, 7)])
+def test_each_pass_through_the_support_set_has_every_example_once(examples, size):
+    support = Batch(torch.arange(examples).view(-1, 1), torch.arange(examples))
+    steps = 3 * examples
+    batches = list(portions(support, size, steps))
+    assert [len(batch.y) for batch in batches] == [size] * steps
+    assert all(torch.equal(batch.x[:, 0], batch.y) for batch in batches)
+    passes = torch.cat([batch.y for batch in batches]).view(-1, examples).tolist()
+    assert all(sorted(one) == list(range(examples)) for one in passes)
+    assert len({tuple(one) for one in passes}) > 1
+    assert [batch.y.tolist() for batch in portions(support, size, steps)] == [batch.y.tolist() for batch in batches]
+
+
+def test_without_a_size_each_minibatch_is_the_whole_support_set():
+    support = Batch(torch.arange(3).view(-1, 1), torch.arange(3))
+    assert all(batch is support for batch in portions(support, 0, 2))
+    assert len(list(portions(support, 0, 2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "ways", "shots", "batch"),
+    [
+        *(("omniglot", 5, 1, 5), ("omniglot", 5, 5, 5), ("omniglot", 20, 1, 10), ("omniglot", 20, 5, 10)),
+        *(("miniimagenet", 5, 1, 5), ("miniimagenet", 5, 5, 15)),
+    ],
+)
+def test_reptile_is_tested_as_by_the_authors_commands(task, ways, shots, batch):
+    preset = most_specific(ALGORITHMS.get("reptile").presets, "published", task, ways, shots)
+    assert (preset.eval_batch, preset.eval_query, preset.eval_steps) == (batch, 1, 50)
 
 
 def test_the_most_specific_preset_counts():

@@ -53,6 +53,13 @@ def test_a_cell_of_one_process_is_what_it_was_before_there_could_be_several(cell
     assert seeds(several) == seeds(cell)
 
 
+def test_a_cell_tested_on_whole_support_sets_is_what_it_was_before_there_could_be_minibatches(cell):
+    assert "eval_batch" not in cell.to_json() and cell.id == "bfb355f865a9c597"
+    portioned = replace(cell, eval_batch=5)
+    assert Cell.from_json(portioned.to_json()) == portioned and portioned.id != cell.id
+    assert seeds(portioned) == seeds(cell)
+
+
 def test_seeds_are_the_same_everywhere(cell):
     """A fixed value: a change here changes every published figure."""
     assert cell.seed_for("init") == 66657718027416292

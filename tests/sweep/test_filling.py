@@ -72,6 +72,7 @@ def test_a_preset_by_name_is_taken_whole():
     assert (cell.shots, cell.train_shots, cell.query, cell.eval_steps, cell.eval_query) == (5, 1, 2, 3, 5)
     cell = only(task="omniglot", algorithm="reptile", preset="published")
     assert (cell.train_shots, cell.query, cell.eval_steps, cell.eval_query, cell.meta_batch) == (2, 8, 50, 1, 5)
+    assert cell.eval_batch == 5 and only(task="omniglot", algorithm="reptile").eval_batch == 0
     assert only(task="omniglot", algorithm="prototypical", preset="published", shots=5).eval_query == 15
 
 

@@ -176,6 +176,20 @@ def test_a_head_is_of_one_number_of_ways(monkeypatch):
     assert build_algorithm(cell, Images()).autodiff != TAPE
 
 
+def test_what_adapts_to_whole_support_sets_refuses_minibatches_of_them():
+    assert build_algorithm(cell_of(algorithm="reptile", eval_batch=4), SINUSOID).eval_batch == 4
+    with pytest.raises(Unsupported, match="^maml adapts to the whole support set at once: eval_batch is for"):
+        build_algorithm(cell_of(eval_batch=4), SINUSOID)
+
+
+def test_a_cell_is_judged_by_minibatches_where_it_asks_for_them():
+    """Of the same training, whose score before any inner step is the same."""
+    reptile = {"algorithm": "reptile", "measure": ["quality"], "iterations": 2, "eval_tasks": 10, "eval_steps": 2}
+    whole, portions = (measured(cell_of(**reptile, eval_batch=size), curve_points=0)["quality"] for size in (0, 3))
+    assert whole.by_step[0] == portions.by_step[0]
+    assert whole.by_step[1].value != portions.by_step[1].value
+
+
 TECHNIQUES = {
     "first order": "first_order = 1",
     "checkpoint": "checkpoint = true",

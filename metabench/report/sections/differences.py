@@ -18,7 +18,12 @@ INFLUENCES: dict[Influence, tuple[str, ...]] = {
 """Axes beside the algorithm's own method that a figure depends on, and that lines of a table should agree in."""
 SHAPES = ("train_ways", "train_shots")
 STEPS = ("inner_steps", "eval_steps")
-TESTED = {"eval_steps": "test steps", "eval_query": "test queries", "eval_tasks": "test tasks"}
+TESTED = {
+    "eval_steps": "test steps",
+    "eval_query": "test queries",
+    "eval_batch": "test batch",
+    "eval_tasks": "test tasks",
+}
 """What tables call the axes of testing."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
