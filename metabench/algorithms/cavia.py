@@ -16,8 +16,9 @@ from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
 _SINUSOID = (
-    "arXiv 1810.03642, §5.1, and the authors' code, which starts from torch's own initialisation "
-    "and clips each number of a task's direction to ±10"
+    "arXiv 1810.03642, §5.1, and the authors' code. Not done here: that code starts from torch's own initialisation, "
+    "clips each number of a task's direction to ±10, and tests the best, on validation tasks, of models 5000 "
+    "iterations apart, on 100 tasks at 100 even points"
 )
 
 

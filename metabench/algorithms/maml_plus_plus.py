@@ -18,8 +18,9 @@ T = TypeVar("T")
 MULTI_STEP_SHARE = 0.1
 """Share of the meta-training over which the loss moves to the last step: 10 of 100 epochs."""
 _PUBLISHED = Preset(
-    "arXiv 1810.09502, §5, and the configurations of the authors' code (second order from the start). Their network "
-    "normalises before each convolution and uses leaky ReLUs; their scores are of an ensemble of five checkpoints",
+    "arXiv 1810.09502, §5, and the configurations of the authors' code (second order from the start; one query of each "
+    "class at any number of shots, in testing, too). Their network has leaky ReLUs, and their outer rate falls once an "
+    "epoch; their scores are of an ensemble of five checkpoints",
     "conv4-64-maxpool", 0.1, 5, 5, 8, 1, 50_000, "adam", 1e-3, "cosine", eval_query=1,
 )  # fmt: skip
 
@@ -30,7 +31,8 @@ class MAMLPlusPlus(Algorithm):
     """θᵢ₊₁ = θᵢ - αᵢ ∇L(θᵢ, support), one αᵢ a tensor and step; θ₀ and all αᵢ are learned from Σ wᵢ L(θᵢ, query).
 
     Antoniou, Edwards and Storkey 2019, arXiv 1810.09502, §4. Of its improvements there are here
-    - multi-step loss: wᵢ, i = 1…K, go from equal to the last step alone over the first tenth of the training;
+    - multi-step loss: wᵢ, i = 1…K, go from equal to the last step alone over the first tenth of the training, as in the
+      authors' code, whose least weight of 0.03 / K is below all that come before that;
     - learned step sizes per layer (here, as in the authors' code, per tensor) and step;
     - batch-norm weights and biases per step, which the inner loop does not adapt;
     - cosine annealing of the outer rate, and derivative-order annealing: `outer_decay` and `first_order` of a preset.

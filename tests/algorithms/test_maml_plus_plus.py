@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.algorithms.presets import most_specific
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.correctness.gate import definition_error, relative_error
 from metabench.engines import loop, vmap
@@ -68,6 +69,16 @@ def test_the_loss_moves_to_the_last_step_over_the_first_tenth_of_the_training():
     assert epoch_10 == [0.0] * 4 + [1.0]
     assert len({algorithm.at(i / 100) for i in range(100)}) == 11
     assert algorithm.at(0.5) == algorithm == build(steps=5)
+
+
+@pytest.mark.parametrize("epoch", range(10))
+def test_the_weights_of_each_epoch_are_those_of_the_authors_code(epoch):
+    """100 epochs, the first 10 of which have the multi-step loss. No weight is less than 0.03 / K."""
+    steps = 5
+    fall = 1 / steps / 10
+    others = max(1 / steps - epoch * fall, 0.03 / steps)
+    final = min(1 / steps + epoch * (steps - 1) * fall, 1 - (steps - 1) * 0.03 / steps)
+    assert build(steps=steps).at(epoch / 100).step_weights() == pytest.approx([others] * (steps - 1) + [final])
 
 
 def test_the_last_step_alone_needs_one_query_pass():
@@ -161,6 +172,7 @@ def test_the_inner_loop_moves_all_but_batch_norm_and_what_is_learned_besides():
 
 
 def test_the_published_presets_are_those_of_the_authors_code():
-    preset = ALGORITHMS.get("maml++").presets["published/omniglot-20way"]
+    preset = most_specific(ALGORITHMS.get("maml++").presets, "published", "omniglot", 20, 5)
+    assert preset.eval_query == 1
     assert (preset.model, preset.inner_lr, preset.inner_steps, preset.eval_steps) == ("conv4-64-maxpool", 0.1, 5, 5)
     assert (preset.meta_batch, preset.query, preset.iterations, preset.outer_decay) == (8, 1, 50_000, "cosine")
