@@ -32,14 +32,23 @@ _MINI = (
 
 
 def _published(
-    source: str, model: str, inner_lr: float, inner_steps: int, query: int, iterations: int, **rest: int
+    source: str,
+    model: str,
+    inner_lr: float,
+    inner_steps: int,
+    query: int,
+    iterations: int,
+    *,
+    train_shots: int,
+    eval_batch: int,
 ) -> Preset:
     """50 steps in testing, five tasks, and an outer rate from 1 to 0, as in all settings of the authors."""
     return Preset(
         *(source, model, inner_lr, inner_steps, 50, 5, query, iterations, "sgd", 1.0, "linear"),
         inner_optimizer="rmsprop",
+        train_shots=train_shots,
         eval_query=1,
-        **rest,
+        eval_batch=eval_batch,
     )
 
 

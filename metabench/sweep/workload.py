@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
 from itertools import cycle
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -252,7 +252,8 @@ def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
         raise Unsupported(
             f"{cell.algorithm} has a head for {cell.train_ways} classes: it cannot tell {cell.ways} apart"
         )
-    if cell.eval_batch and "eval_batch" not in {field.name for field in fields(kind)}:
+    own: dict[str, Any] = {"eval_batch": cell.eval_batch} if cell.eval_batch else {}
+    if not own.keys() <= {field.name for field in fields(kind)}:
         raise Unsupported(
             f"{cell.algorithm} adapts to the whole support set at once: eval_batch is for what takes minibatches "
             "of it, such as reptile"
@@ -264,7 +265,7 @@ def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
         inner_optimizer=cell.inner_optimizer,
         first_order=cell.first_order > 0,
         checkpoint=cell.checkpoint,
-        **({"eval_batch": cell.eval_batch} if cell.eval_batch else {}),
+        **own,
     )
 
 
