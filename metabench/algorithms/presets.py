@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from metabench.record.cell import Decay, InnerOptimizer
+from metabench.record.cell import BatchNorm, Decay, InnerOptimizer, Rotation
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,23 @@ class Preset:
     """Queries of each class in a held-out task; 0: as many as shots, or 100 in regression."""
     eval_batch: int = 0
     """Support examples in each inner step on a held-out task; 0: all of them."""
+    eval_tasks: int = 0
+    """Held-out tasks; 0: the usual number."""
+    batch_norm: BatchNorm = "transductive"
+    split: str = "classes"
+    """Which classes are for training and testing; it holds for the task of the preset alone."""
+    rotation: Rotation = "random"
+    eval_rotation: Rotation = "random"
 
 
 ALIKE = ("meta_batch", "query", "iterations")
 """How much work a training is: alike for all algorithms of a sweep, unless it asks for a preset by name."""
-BY_NAME = ("eval_steps", "train_ways", "train_shots", "eval_query", "eval_batch")
-"""How training and testing differ: taken from a preset that is asked for by name, and from no other."""
+BY_NAME = (
+    *("eval_steps", "train_ways", "train_shots", "eval_query", "eval_batch", "eval_tasks"),
+    *("batch_norm", "split", "rotation", "eval_rotation"),
+)
+"""Which tasks are for training and for testing, and how it is tested: taken from a preset that is asked for by name,
+and from no other."""
 
 
 _PAPER = "arXiv 1703.03400, §5.1"

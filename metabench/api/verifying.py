@@ -150,7 +150,7 @@ def chosen(
     found = choose(algorithms, engines, models, tasks)
     for axis, value in given.items():
         check(axis, value)
-        check_takers(axis, found.inputs)
+        check_takers(axis, [value], found.inputs)
     for source in () if tasks == "all" or not tasks else map(TASKS.get, found.tasks):
         with suppress(Unsupported):  # its row says so
             if source.axes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 import torch
 
@@ -14,7 +14,7 @@ from metabench.engines import loop
 from metabench.engines.base import ENGINES, Step
 from metabench.errors import Unsupported
 from metabench.models.base import Model, ModelFactory
-from metabench.tasks.base import DeviceTasks, EpisodeShape, Kind, Split, TaskDistribution
+from metabench.tasks.base import SPLITS, DeviceTasks, EpisodeShape, Kind, Split, TaskDistribution, splits_of
 from metabench.tasks.stream import sampled
 from metabench.tensors import Params, Task, task_at
 
@@ -94,11 +94,17 @@ class TaskCase:
     kind: Kind
     """The kind of task that it is registered as."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009  (a device is a value)
-    splits: tuple[Split, ...] = get_args(Split)
+    asked: tuple[Split, ...] = SPLITS
+    """The splits that are to be tried."""
 
     @cached_property
     def distribution(self) -> TaskDistribution:
         return self.build()
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Those of them that tasks are drawn from."""
+        return tuple(split for split in splits_of(self.distribution) if split in self.asked)
 
     def drawn(self, split: Split, generator: torch.Generator, tasks: int = GATE_TASKS) -> Task:
         """An episode batch just as the distribution makes it: nothing is cast, so that its types are seen."""

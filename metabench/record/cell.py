@@ -29,6 +29,9 @@ InnerOptimizer: TypeAlias = Literal["sgd", "momentum", "adam", "rmsprop"]
 OuterOptimizer: TypeAlias = Literal["adam", "sgd"]
 Decay: TypeAlias = Literal["none", "linear", "cosine", "halving"]
 BatchNorm: TypeAlias = Literal["transductive", "one-query", "running"]
+Rotation: TypeAlias = Literal["random", "classes", "episode", "none"]
+"""How characters are turned by multiples of 90 degrees: each class of an episode by a random one, all classes of an
+episode by the same random one, or not at all; or the four turns of a character are four classes."""
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
 LONGEST_TEXT = 20_000
 MOST_PIXELS = 1024
@@ -54,7 +57,13 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         str, named("task", "The folder of the data, from that of the sweep file.", tacit=True, later=True)
     ] = ""
     split: Annotated[
-        str, named("task", "What splits classes: classes, folders, groups, or a file.", tacit=True, later=True)
+        str,
+        named(
+            "task",
+            "What splits classes: classes, folders, groups, a file, or a published split.",
+            tacit=True,
+            later=True,
+        ),
     ] = "classes"
     image_size: Annotated[
         int, whole("task", "Side of an image in pixels; 0: as it is.", ge=0, le=MOST_PIXELS, tacit=True, later=True)
@@ -113,6 +122,15 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     batch_norm: Annotated[
         BatchNorm, axis("evaluation", "What queries of held-out tasks are normalised by.", tacit=True)
     ] = "transductive"
+    eval_rotation: Annotated[
+        Rotation,
+        axis(
+            "evaluation",
+            "How characters of held-out tasks are turned; left open: as asked for in training.",
+            tacit=True,
+            later=True,
+        ),
+    ] = "random"
     outer: Annotated[OuterOptimizer, axis("training", "The outer optimiser.", cost=True)] = "adam"
     outer_lr: Annotated[float, number("training", "Rate of the outer optimiser.", positive=True)] = 1e-3
     outer_decay: Annotated[Decay, axis("training", "How the outer rate falls.")] = "none"
@@ -128,6 +146,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0.0
     iterations: Annotated[int, whole("training", "Meta-iterations of a training.", ge=0)] = 100
+    rotation: Annotated[
+        Rotation, axis("training", "How characters of training tasks are turned.", tacit=True, later=True)
+    ] = "random"
     eval_tasks: Annotated[int, whole("evaluation", "Held-out tasks that it is judged on.", ge=2)] = 600
     threads: Annotated[
         int,
@@ -246,6 +267,8 @@ AXES: Mapping[str, Axis] = axes_of_struct(Cell)
 """Every axis by name, in the order in which cells and tables have them."""
 DISTRIBUTION = ("task", "path", "split", "image_size")
 """Axes that say which task distribution it is, whatever the size of its tasks."""
+PARTICULAR = (*DISTRIBUTION[1:], "rotation", "eval_rotation")
+"""Axes that only some task distributions take."""
 SIZE_AXES = tuple(
     name for name, one in AXES.items() if one.role in ("task", "size") and one.kind is int and name not in DISTRIBUTION
 )

@@ -8,7 +8,7 @@ from typing import Any
 from metabench import sources
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.presets import ALIKE, BY_NAME, Preset, most_specific
-from metabench.record.cell import AXES, DISTRIBUTION, Cell, data_of
+from metabench.record.cell import AXES, PARTICULAR, Cell, data_of
 from metabench.tasks.base import TASKS
 
 REFERENCE = "maml"
@@ -50,7 +50,8 @@ def fill(
     source = TASKS.get(point["task"])
     kind = source.kind
     given = {**point, "ways": 1, "train_ways": 1} if kind == "regression" else dict(point)
-    given = {name: value for name, value in given.items() if name in source.axes or name not in DISTRIBUTION[1:]}
+    foreign = {name for name in PARTICULAR if name not in source.axes}
+    given = {name: value for name, value in given.items() if name not in foreign}
     if algorithm.order == "none":  # cells that differ in the steps of an inner loop they don't have would be the same
         given |= {"inner_steps": 0, "eval_steps": 0}
     named = "preset" in point
@@ -59,7 +60,8 @@ def fill(
     chosen = {**defaults, **given}
     owner, of_task, own = _preset(point["algorithm"], chosen)
     like = {owner: of_task}
-    taken = _fields(own, but=() if named else BY_NAME)
+    foreign |= {"split"} if of_task != point["task"] else set()  # a published split is that of one data set
+    taken = _fields(own, but=foreign if named else BY_NAME)
     if not named:
         _, of_task, reference = _preset(REFERENCE, chosen)
         like[REFERENCE] = of_task
@@ -71,6 +73,7 @@ def fill(
     asked = 0 if named else given.get("query", 0)
     as_published = 100 if kind == "regression" else values["shots"]  # MAML's authors: as many queries as shots
     testing = {"eval_steps": values["inner_steps"], "eval_query": asked or as_published}
+    testing |= {"eval_rotation": values["rotation"]}
     values |= {name: value for name, value in testing.items() if name not in {**taken, **given}}
     values["threads"] = values["threads"] or threads(values)
     values |= {name: float(values[name]) for name, axis in AXES.items() if axis.kind is float}

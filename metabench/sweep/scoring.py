@@ -12,7 +12,7 @@ from metabench.record.quality import Quality, Score, TaskScores
 from metabench.statistics.intervals import mean_interval
 from metabench.sweep.fits import recorded_fits
 from metabench.sweep.workload import Workload, build_algorithm, in_precision
-from metabench.tasks.base import Split, TaskDistribution
+from metabench.tasks.base import Split, TaskDistribution, splits_of
 from metabench.tensors import Params
 from metabench.training import train
 
@@ -38,8 +38,10 @@ def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution
     learned, judged = build_algorithm(cell, distribution), build_algorithm(cell, held_out)
     score = in_precision(cell, score)
 
+    validated = "validation" in splits_of(held_out)
+
     def validation_score(point: Params) -> float:
-        if not workload.leads:
+        if not (workload.leads and validated):
             return 0.0
         tasks = min(VALIDATION_TASKS, cell.eval_tasks)
         return float(score(point, "validation", tasks, cell.seed_for("validation"), every_step=False).mean())
@@ -68,7 +70,7 @@ def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution
         train_s=trained.seconds,
         batch_norm=cell.batch_norm if judged.learner.model.batch_statistics else "none",
         by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
-        curve=trained.curve,
+        curve=trained.curve if validated else [],
         fits=fits,
         task_scores=task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
     )

@@ -15,15 +15,14 @@ from metabench.files import read_toml, toml_lines
 from metabench.machine.limits import parse_size
 from metabench.models.base import MODELS
 from metabench.record.axes import LARGEST_WHOLE, quoted
-from metabench.record.cell import AXES, DISTRIBUTION, MEASURES, USUAL_MEASURES, Cell
+from metabench.record.cell import AXES, MEASURES, PARTICULAR, USUAL_MEASURES, Cell
 from metabench.record.reading import MOST_SWEEP
 from metabench.registry import Registry
 from metabench.sources import use
 from metabench.sweep.builtin import sources_of
 from metabench.sweep.filling import Filling, fill, in_words
 from metabench.sweep.threads import threads_for
-from metabench.tasks.base import TASKS
-from metabench.tasks.splitting import check_rule
+from metabench.tasks.base import TASKS, check_split
 
 MOST_CELLS = 20_000
 """Most cells of a sweep, its rounds included: with a process of some seconds each, the work of days."""
@@ -236,9 +235,9 @@ def _product(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
             raise UserError(f"axis '{key}' is an empty list")
         for value in values:
             check(key, value)
-    for axis in DISTRIBUTION[1:]:
+    for axis in PARTICULAR:
         if axis in axes:
-            check_takers(axis, axes["task"])
+            check_takers(axis, axes[axis], axes["task"])
     for point in itertools.product(*axes.values()):
         yield dict(zip(axes, point, strict=True))
 
@@ -252,8 +251,6 @@ def check(axis: str, value: Any) -> None:
         names = {key.split("/")[0] for algorithm in ALGORITHMS.known().values() for key in algorithm.presets}
         if not isinstance(value, str) or value not in names:
             raise unknown("preset", _named(value), names)
-    elif axis == "split" and isinstance(value, str):
-        check_rule(value)
     elif declared.choices and value not in declared.choices:
         raise unknown(axis, _named(value), declared.choices)
     elif declared.kind is int and isinstance(value, int) and value > LARGEST_WHOLE:
@@ -262,11 +259,14 @@ def check(axis: str, value: Any) -> None:
         raise UserError(f"axis '{axis}' takes {takes}, not {quoted(value)}")
 
 
-def check_takers(axis: str, tasks: Sequence[str]) -> None:
-    """Raise `UserError` unless one of the tasks takes an axis that says which data it is built on."""
-    if not any(axis in TASKS.get(task).axes for task in tasks):
+def check_takers(axis: str, values: Sequence[Any], tasks: Sequence[str]) -> None:
+    """Raise `UserError` unless one of the tasks takes each of the values of an axis that not all tasks have."""
+    sources = [TASKS.get(task) for task in tasks]
+    if not any(axis in source.axes for source in sources):
         takers = ", ".join(name for name, source in TASKS if axis in source.axes)
         raise UserError(f"axis '{axis}' is for the tasks {takers}, not for {', '.join(tasks)}")
+    for value in values if axis == "split" else ():
+        check_split(value, sources)
 
 
 def _named(value: Any) -> str:

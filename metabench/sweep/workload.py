@@ -37,12 +37,12 @@ def held_out_shape(cell: Cell) -> EpisodeShape:
 
 def training_tasks(cell: Cell, data_dir: Path | None) -> TaskDistribution:
     """The tasks that a cell is trained on; raises what building them raises."""
-    return TASKS.get(cell.task).on(train_shape(cell), data_dir, cell.data)
+    return TASKS.get(cell.task).on(train_shape(cell), data_dir, {**cell.data, "rotation": cell.rotation})
 
 
 def held_out_tasks(cell: Cell, data_dir: Path | None) -> TaskDistribution:
     """The tasks that a cell is judged on; raises what building them raises."""
-    return TASKS.get(cell.task).on(held_out_shape(cell), data_dir, cell.data)
+    return TASKS.get(cell.task).on(held_out_shape(cell), data_dir, {**cell.data, "rotation": cell.eval_rotation})
 
 
 def outer_of(cell: Cell) -> Outer:

@@ -2,15 +2,16 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from metabench.errors import UserError
+from metabench.errors import UserError, unknown
 from metabench.registry import Registry
 from metabench.tensors import Task
 
@@ -145,6 +146,13 @@ class ClassSplits(Protocol):
         ...
 
 
+def splits_of(distribution: TaskDistribution) -> tuple[Split, ...]:
+    """The splits that tasks are drawn from: all, but for validation where it is known to have no class."""
+    known = distribution.classes if isinstance(distribution, ClassSplits) else {}
+    empty = isinstance(known, Mapping) and "validation" in known and len(known["validation"]) == 0
+    return tuple(split for split in SPLITS if split != "validation" or not empty)
+
+
 TaskFactory: TypeAlias = Callable[..., TaskDistribution]
 """`(shape, data_dir) -> TaskDistribution`; the axes of `TaskSource.axes` come as keywords.
 
@@ -159,16 +167,22 @@ class TaskSource:
     kind: Kind
     build: TaskFactory
     axes: tuple[str, ...] = ()
-    """Axes of a cell beside the shape of a task that `build` takes, each with a default: `path`, `split`,
-    `image_size`."""
+    """Axes of a cell beside the shape of a task that it takes, each with a default: `path`, `split`, `image_size`,
+    `rotation` and `eval_rotation`. `build` takes the first four; its `rotation` is that of the tasks to be built."""
     input_shape: tuple[int, ...] = ()
     """The shape of an input; empty where only the data can tell."""
     peek: Callable[..., tuple[int, ...]] | None = None
     """The likely shape of an input, at once and from the same axes; None where nobody can tell before it is built."""
+    splits: tuple[str, ...] = ()
+    """What its axis `split` takes: names, and patterns of names of files, such as `*.json`."""
 
     def on(self, shape: EpisodeShape, data_dir: Path | None, choices: Mapping[str, Any]) -> TaskDistribution:
-        """The task distribution on the data that are chosen; raises what `build` raises."""
-        return self.build(shape, data_dir, **{axis: value for axis, value in choices.items() if axis in self.axes})
+        """The task distribution on the data that are chosen; raises what `build` raises, and `UserError` for a split
+        that it does not take."""
+        taken = {axis: value for axis, value in choices.items() if axis in self.axes}
+        if "split" in taken:
+            check_split(taken["split"], [self])
+        return self.build(shape, data_dir, **taken)
 
     def likely_shape(self, choices: Mapping[str, Any]) -> tuple[int, ...]:
         """The likely shape of an input, at once; empty where nobody can tell. Raises what `peek` raises."""
@@ -189,6 +203,13 @@ class TaskSource:
         except UserError:  # whoever builds the task says so
             shape = ()
         return "omniglot" if len(shape) == 3 and shape[0] == 1 else "miniimagenet"
+
+
+def check_split(rule: str, sources: Iterable[TaskSource]) -> None:
+    """Raise `UserError` unless one of the task distributions can be split so."""
+    known = tuple(dict.fromkeys(name for source in sources for name in source.splits))
+    if rule not in known and not any("*" in name and fnmatchcase(rule.lower(), name) for name in known):
+        raise unknown("split", rule, known)
 
 
 def accepted(found: object) -> TaskSource:

@@ -9,7 +9,7 @@ from metabench.tasks.decoding import decoded, first_shape
 from metabench.tasks.episodes import ImageSetTasks
 from metabench.tasks.listing import listed
 from metabench.tasks.places import at
-from metabench.tasks.splitting import check_rule, is_grouped, split_by
+from metabench.tasks.splitting import RULES, is_grouped, split_by
 
 NAME = "images"
 
@@ -18,7 +18,6 @@ def build(
     shape: EpisodeShape, data_dir: Path | None, path: str = "", split: str = "classes", image_size: int = 0
 ) -> ImageSetTasks:
     """Episodes of the images in the class folders of `path`; `data_dir` is not used."""
-    check_rule(split)
     listing = listed(_folder(path), is_grouped(split))
     splits, how = split_by(split, listing, sources.folder())
     images, details = decoded(listing, image_size)
@@ -43,4 +42,4 @@ def _folder(path: str) -> Path:
     return folder
 
 
-TASKS.register(NAME)(TaskSource("classification", build, axes=("path", "split", "image_size"), peek=peek))
+TASKS.register(NAME)(TaskSource("classification", build, axes=("path", "split", "image_size"), splits=RULES, peek=peek))

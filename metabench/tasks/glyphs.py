@@ -25,6 +25,7 @@ import torch
 
 from metabench.errors import UserError
 from metabench.files import make_cache_dir
+from metabench.record.cell import Rotation
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import (
@@ -292,9 +293,11 @@ def status(data_dir: Path | None = None) -> DataStatus:
     return DataStatus(NAME, path, False, ORIGIN)
 
 
-def build(shape: EpisodeShape, data_dir: Path | None) -> ImageTasks:
+def build(shape: EpisodeShape, data_dir: Path | None, rotation: Rotation = "random") -> ImageTasks:
     """Episodes of drawn letters; `data_dir` is not used."""
-    return ImageTasks(find(), shape)
+    return ImageTasks(find(), shape, rotation)
 
 
-TASKS.register(NAME)(TaskSource("classification", build, input_shape=(1, SIDE, SIDE)))
+TASKS.register(NAME)(
+    TaskSource("classification", build, axes=("rotation", "eval_rotation"), input_shape=(1, SIDE, SIDE))
+)

@@ -1,27 +1,24 @@
 """N-way K-shot classification of packed character images, after the protocol of Finn et al. (2017, §5.2)."""
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from metabench.errors import Unsupported
-from metabench.tasks.base import ALL, SPLITS, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
+from metabench.record.cell import Rotation
+from metabench.tasks.base import ALL, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
+from metabench.tasks.characters import BY_NAME, Characters, split_by
 from metabench.tasks.image_set import episodes_of
 from metabench.tasks.packed import DRAWINGS, QUARTERS, SIDE, PackedImages
 from metabench.tensors import Task
 
-Rotations: TypeAlias = Literal["random", "none"]
-
-PUBLISHED_SPLIT = (1100, 100, 423)
-"""Training, validation and test characters of MAML's code (its paper says 1200 for training)."""
-SPLIT_SEED = 0
-
-_AUGMENTATION: dict[Rotations, str] = {
-    "random": "one random rotation by a multiple of 90 degrees per class and episode, in training and in testing",
+_AUGMENTATION: Mapping[Rotation, str] = {
+    "random": "one random rotation by a multiple of 90 degrees per class and episode",
+    "classes": "rotations by multiples of 90 degrees, each of which makes a class of its own",
+    "episode": "one random rotation by a multiple of 90 degrees per episode",
     "none": "none",
 }
 
@@ -36,8 +33,9 @@ class ImageTasks(DeviceTasks):
 
     images: PackedImages
     shape: EpisodeShape
-    rotations: Rotations = "random"
-    split_seed: int = SPLIT_SEED
+    rotation: Rotation = "random"
+    split: str = BY_NAME
+    """Which characters are for training, validation and testing: one of `characters.RULES`."""
 
     kind: Kind = "classification"
     input_shape = (1, SIDE, SIDE)
@@ -74,34 +72,42 @@ class ImageTasks(DeviceTasks):
                 "origin": self.images.origin,
                 "pixel_hash": self.images.pixel_hash,
                 "split": ", ".join(f"{name} {len(classes)}" for name, classes in self.classes.items()),
-                "split_seed": str(self.split_seed),
-                "augmentation": _AUGMENTATION[self.rotations],
+                **self._division[1],
+                "augmentation": _AUGMENTATION[self.rotation],
             },
         )
 
+    @property
+    def classes(self) -> Characters:
+        """Places of the characters of each split, int64 (characters of the split,)."""
+        return self._division[0]
+
     @cached_property
-    def classes(self) -> dict[Split, Tensor]:
-        """Indices of the characters of each split, int64 (characters of the split,)."""
-        return split_classes(self.images, self.split_seed)
+    def _division(self) -> tuple[Characters, Mapping[str, str]]:
+        return split_by(self.split, self.images)
 
     def draw(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Drawn:
         """Which images and which classes, int64, flat: the rows of `PackedImages.turned` that the support sets consist
         of, those of the query sets, and `Task.classes`.
 
         Drawn without replacement: classes within a task, in random order, and drawings within a class; one rotation
-        for all drawings of a class. The classes drawn depend on neither the shots nor the rotations asked for.
-        Raises `Unsupported` when the split has fewer classes than ways.
+        for all drawings of a class. The classes drawn do not depend on the shots. Unless rotations make classes, they
+        do not depend on the rotation either. Raises `Unsupported` when the split has fewer classes than ways.
         """
         self._require_ways(split)
         pool = self.classes[split]
         ways, shots = self.shape.ways, self.shape.shots
         # The places of the largest of independent uniforms are a uniform draw without replacement, in random order.
-        places = torch.rand(tasks, len(pool), generator=generator)[share].topk(ways).indices
+        places = torch.rand(tasks, self._available(split), generator=generator)[share].topk(ways).indices
         # Turns are drawn in any case, so that tasks match without them.
         turns = torch.randint(QUARTERS, (tasks, ways), generator=generator)[share]
         order = torch.rand(tasks, DRAWINGS, ways, generator=generator)[share].argsort(dim=1)
-        if self.rotations == "none":
+        if self.rotation == "none":
             turns = torch.zeros_like(turns)
+        elif self.rotation == "episode":
+            turns = turns[:, :1].expand_as(turns)
+        elif self.rotation == "classes":
+            places, turns = places // QUARTERS, places % QUARTERS
         upright = pool[places] * DRAWINGS  # (tasks, ways)
         first = upright + turns * (len(self.images.characters) * DRAWINGS)
         rows = first[:, None] + order[:, : shots + self.shape.query]  # (tasks, drawings, ways)
@@ -120,25 +126,15 @@ class ImageTasks(DeviceTasks):
         pixels = self.images.turned(drawn.device).index_select(0, rows)
         return episodes_of(pixels, classes, self.shape, self.input_shape, like)
 
+    def _available(self, split: Split) -> int:
+        """How many classes a task of the split is drawn from."""
+        return len(self.classes[split]) * (QUARTERS if self.rotation == "classes" else 1)
+
     def _require_ways(self, split: Split) -> None:
-        available = len(self.classes[split])
+        available = self._available(split)
         if self.shape.ways > available:
+            turned = f", {available} with their rotations" if self.rotation == "classes" else ""
             raise Unsupported(
-                f"{self.images.name} has {available} characters for '{split}': too few for {self.shape.ways} ways"
+                f"{self.images.name} has {len(self.classes[split])} characters for '{split}'{turned}: "
+                f"too few for {self.shape.ways} ways"
             )
-
-
-def split_classes(images: PackedImages, seed: int) -> dict[Split, Tensor]:
-    """Disjoint classes of the three splits, in the published proportion (exactly so for 1623 characters).
-
-    Characters are ranked by a hash of the seed and their name, so the split is the same on every platform and with
-    every version of every library, and does not depend on the order in which the characters are stored.
-    """
-    names = [f"{seed}/{a}/{c}" for a, c in zip(images.alphabets, images.characters, strict=True)]
-    ranked = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
-    train, validation = (len(names) * part // sum(PUBLISHED_SPLIT) for part in PUBLISHED_SPLIT[:2])
-    bounds = (0, train, train + validation, len(names))
-    return {
-        split: torch.tensor(sorted(ranked[low:high]), dtype=torch.int64)
-        for split, low, high in zip(SPLITS, bounds[:-1], bounds[1:], strict=True)
-    }

@@ -19,7 +19,9 @@ import numpy as np
 
 from metabench.errors import UserError
 from metabench.files import MEBIBYTE, check_plain, make_cache_dir
+from metabench.record.cell import Rotation
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
+from metabench.tasks.characters import BY_NAME, RULES
 from metabench.tasks.download import DataMissing, downloaded
 from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import (
@@ -254,9 +256,19 @@ def _fetch() -> PackedImages:
         raise _missing(reason) from reason.__cause__
 
 
-def build(shape: EpisodeShape, data_dir: Path | None) -> ImageTasks:
+def build(
+    shape: EpisodeShape, data_dir: Path | None, split: str = BY_NAME, rotation: Rotation = "random"
+) -> ImageTasks:
     """Episodes of Omniglot characters."""
-    return ImageTasks(find(data_dir), shape)
+    return ImageTasks(find(data_dir), shape, rotation, split)
 
 
-TASKS.register(NAME)(TaskSource("classification", build, input_shape=(1, SIDE, SIDE)))
+TASKS.register(NAME)(
+    TaskSource(
+        "classification",
+        build,
+        axes=("split", "rotation", "eval_rotation"),
+        splits=RULES,
+        input_shape=(1, SIDE, SIDE),
+    )
+)

@@ -117,7 +117,11 @@ def pack(
 
 
 def shrink(drawing: "Image") -> npt.NDArray[np.uint8]:
-    """A DRAWN_SIDE² grey drawing, ink black, as uint8 (SIDE, SIDE) with ink = 255 (Lanczos, as in MAML's code)."""
+    """A DRAWN_SIDE² grey drawing, ink black, as uint8 (SIDE, SIDE) with ink = 255, by Lanczos.
+
+    The codes of MAML, Reptile, MAML++ and prototypical networks ask for a smooth filter, too, but of images of one bit,
+    which Pillow reduces to the nearest pixel: theirs are black and white, with broken strokes.
+    """
     from PIL import Image
 
     return 255 - np.asarray(drawing.resize((SIDE, SIDE), Image.Resampling.LANCZOS))

@@ -17,8 +17,8 @@ Splits: TypeAlias = dict[Split, tuple[str, ...]]
 """The names of the classes of each split."""
 SHARES = (64, 16, 20)
 """Training, validation and test classes in a hundred, as in miniImageNet."""
-RULES = ("classes", "folders", "groups")
-ENDINGS = (".json", ".csv")
+RULES = ("classes", "folders", "groups", "*.json", "*.csv")
+"""Ways to split classes; the last two are names of lists."""
 MOST_LIST = 16 * MEBIBYTE
 WORDS: Mapping[str, Split] = {
     **{split: split for split in SPLITS},
@@ -28,12 +28,6 @@ WORDS: Mapping[str, Split] = {
     "testing": "test",
 }
 """What folders, lists and columns may call a split."""
-
-
-def check_rule(rule: str) -> None:
-    """Raise `UserError` for what is neither a rule of splitting nor the name of a list."""
-    if rule not in RULES and not rule.lower().endswith(ENDINGS):
-        raise unknown("split", rule, (*RULES, *(f"FILE{ending}" for ending in ENDINGS)))
 
 
 def is_grouped(rule: str) -> bool:
@@ -46,7 +40,6 @@ def split_by(rule: str, listing: Listing, base: Path) -> tuple[Splits, str]:
 
     A split may be empty. Raises `UserError` for a list or folders that do not fit, or if splits share a class.
     """
-    check_rule(rule)
     if rule == "classes":
         return by_hash(listing.classes), f"by a hash of class names, {_shares()}"
     if rule == "groups":

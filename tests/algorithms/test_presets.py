@@ -8,10 +8,13 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner, parameter_count
 from metabench.models.base import MODELS
+from metabench.record.cell import AXES, PARTICULAR
 from metabench.sweep.spec import parse_sweep
 from metabench.tasks.base import TASKS
 
 KEY = re.compile(r"(published|quick)/(sinusoid|omniglot|miniimagenet)(?:-(\d+)way(?:-(\d+)shot)?)?")
+USUAL = ("train_ways", "train_shots", "eval_query", "eval_tasks")
+"""Where a preset has 0 of them, a sweep takes the usual number."""
 PRESETS = [(name, key) for name, algorithm in ALGORITHMS for key in algorithm.presets]
 
 
@@ -35,7 +38,7 @@ def test_a_sweep_takes_the_preset_as_it_stands(name, key):
     cell, preset = resolved(name, key), ALGORITHMS.get(name).presets[key]
     for field in fields(preset):
         wanted = getattr(preset, field.name)
-        if field.name == "source" or (field.name in ("train_ways", "train_shots", "eval_query") and not wanted):
+        if field.name == "source" or (field.name in USUAL and not wanted):
             continue
         assert getattr(cell, field.name) == wanted, field.name
     assert preset.source
@@ -45,8 +48,11 @@ def test_a_sweep_takes_the_preset_as_it_stands(name, key):
 def test_the_numbers_of_a_preset_are_valid_axes(name, key):
     algorithm, preset = ALGORITHMS.get(name), ALGORITHMS.get(name).presets[key]
     axes = {f.name: getattr(preset, f.name) for f in fields(preset) if f.name != "source"}
-    if not preset.eval_query:  # the usual number
-        del axes["eval_query"]
+    for usual in ("eval_query", "eval_tasks"):
+        if not axes[usual]:
+            del axes[usual]
+    for foreign in set(PARTICULAR) & set(axes) - set(TASKS.get(parsed(key)[1]).axes):
+        assert axes.pop(foreign) == AXES[foreign].default
     if algorithm.order == "none":
         assert (axes.pop("inner_lr"), axes["inner_steps"], axes["eval_steps"]) == (0.0, 0, 0)
     else:

@@ -5,6 +5,7 @@ import pytest
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.maml import MAML
 from metabench.algorithms.presets import Preset
+from metabench.errors import UserError
 from metabench.profile.measuring import cell_of
 from metabench.record.cell import AXES, axes_of
 from metabench.sweep.brief import sweep_of
@@ -74,6 +75,46 @@ def test_a_preset_by_name_is_taken_whole():
     assert (cell.train_shots, cell.query, cell.eval_steps, cell.eval_query, cell.meta_batch) == (2, 8, 50, 1, 5)
     assert cell.eval_batch == 5 and only(task="omniglot", algorithm="reptile").eval_batch == 0
     assert only(task="omniglot", algorithm="prototypical", preset="published", shots=5).eval_query == 15
+
+
+def test_a_preset_by_name_says_how_it_is_judged():
+    published = {"batch_norm": "running", "split": "vinyals-trainval", "eval_rotation": "classes", "eval_query": 15}
+    published |= {"rotation": "classes", "eval_tasks": 1000}
+    for name in ("prototypical", "matching"):
+        cell = only(task="omniglot", algorithm=name, preset="published")
+        assert {axis: cell[axis] for axis in published} == published
+    asked = {"batch_norm": "transductive", "split": "classes", "eval_rotation": "none", "eval_tasks": 7}
+    cell = only(task="omniglot", algorithm="prototypical", preset="published", **asked)
+    assert {axis: cell[axis] for axis in published} == published | asked
+    cell = only(task="omniglot", algorithm="prototypical")
+    usual = {axis: AXES[axis].default for axis in published} | {"eval_query": 1}
+    assert {axis: cell[axis] for axis in published} == usual
+
+
+def test_a_published_split_is_for_the_task_of_its_preset():
+    for task, found in (("glyphs", ("classes", "classes")), ("images", ("classes", "random"))):
+        cell = only(task=task, algorithm="prototypical", preset="published")
+        assert (cell.split, cell.rotation) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"rotation": "none"}, ("none", "none")),
+        ({"rotation": "classes", "eval_rotation": "none"}, ("classes", "none")),
+        ({"eval_rotation": "episode"}, ("random", "episode")),
+    ],
+)
+def test_held_out_tasks_are_turned_as_training_tasks_unless_said(asked, found):
+    cell = only(task="omniglot", algorithm="maml", **asked)
+    assert (cell.rotation, cell.eval_rotation) == found
+
+
+def test_tasks_that_cannot_be_turned_refuse_to_be():
+    with pytest.raises(UserError, match="axis 'rotation' is for the tasks .*omniglot.*, not for sinusoid"):
+        sweep(task="sinusoid", algorithm="maml", rotation="none")
+    images, sine = sweep(task=["omniglot", "sinusoid"], algorithm="maml", rotation="none").cells
+    assert (images.rotation, sine.rotation, sine.eval_rotation) == ("none", "random", "random")
 
 
 def test_without_a_name_only_what_belongs_to_the_method_is_the_algorithms_own():

@@ -1,13 +1,17 @@
 import hashlib
 import math
+from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from metabench.errors import Unsupported
+from metabench.record.cell import Rotation
 from metabench.tasks.base import EpisodeShape
-from metabench.tasks.images import ImageTasks, split_classes
+from metabench.tasks.characters import by_hash
+from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import pack
 from metabench.tensors import task_at, tensors_of
 
@@ -134,13 +138,38 @@ def test_pixels_are_those_of_the_stored_drawing():
     assert all(image.numpy().tobytes() in turned for image in images.x.flatten(0, 2))
 
 
-def test_without_rotations_the_tasks_are_the_same_but_upright():
+@pytest.mark.parametrize("rotation", ["none", "episode"])
+def test_however_classes_are_turned_the_tasks_have_the_same_drawings(rotation):
     (character, drawing, turn) = decode(sample().query)
-    (same_character, same_drawing, upright) = decode(sample(rotations="none").query)
+    (same_character, same_drawing, other) = decode(sample(rotation=rotation).query)
     assert torch.equal(character, same_character)
     assert torch.equal(drawing, same_drawing)
     assert turn.max() == 3
-    assert (upright == 0).all()
+    assert torch.equal(other, turn[:, :1].expand_as(other) if rotation == "episode" else torch.zeros_like(other))
+
+
+def test_turns_that_are_classes_meet_in_one_task():
+    """Of 20 classes out of 400, the number of pairs with one character is 190 · 3 / 399 in the mean."""
+    shape, tasks = EpisodeShape(20, 1, 1), 1000
+    made = ImageTasks(FULL, shape, "classes")
+    task = made.sample("validation", tasks, torch.Generator().manual_seed(3))
+    (character, _, turn), (again, _, same_turn) = decode(task.support), decode(task.query)
+    assert torch.equal(character, again) and torch.equal(turn, same_turn)
+    own = torch.searchsorted(made.classes["validation"], character) * 4 + turn
+    assert torch.equal(own, task.classes)
+    assert all(len(set(row)) == 20 for row in own.tolist())
+    pairs = sum(n * (n - 1) // 2 for row in character.tolist() for n in Counter(row).values()) / tasks
+    assert pairs == pytest.approx(190 * 3 / 399, abs=0.2)  # standard deviation of the mean about 0.04
+    counts = torch.bincount(own.flatten(), minlength=400).double()
+    assert float(((counts - 50) ** 2 / 50).sum()) < 399 + 6 * math.sqrt(2 * 399)
+
+
+def test_with_turns_that_are_classes_there_are_four_times_as_many_ways():
+    ImageTasks(FULL, EpisodeShape(1692, 1, 1), "classes")
+    with pytest.raises(
+        Unsupported, match="423 characters for 'test', 1692 with their rotations: too few for 1693 ways"
+    ):
+        ImageTasks(FULL, EpisodeShape(1693, 1, 1), "classes")
 
 
 def test_a_function_of_the_generator_alone():
@@ -169,15 +198,15 @@ def test_pixels_are_kept_once_on_a_device():
 
 
 def test_the_published_split_is_disjoint_and_complete():
-    classes = split_classes(FULL, 0)
+    classes = by_hash(FULL, 0)
     assert [len(classes[split]) for split in SPLITS] == [1100, 100, 423]
     assert sorted(torch.cat([classes[split] for split in SPLITS]).tolist()) == list(range(1623))
 
 
 def test_the_split_is_seeded_random_and_pinned():
-    train = split_classes(FULL, 0)["train"]
-    assert torch.equal(train, split_classes(numbered(1623), 0)["train"])
-    shared = len(set(train.tolist()) & set(split_classes(FULL, 1)["train"].tolist()))
+    train = by_hash(FULL, 0)["train"]
+    assert torch.equal(train, by_hash(numbered(1623), 0)["train"])
+    shared = len(set(train.tolist()) & set(by_hash(FULL, 1)["train"].tolist()))
     assert 700 < shared < 790  # 745 expected of independent splits, standard deviation 9
     assert 500 < train[550] < 1123  # spread over the characters, not the first 1100
     digest = hashlib.sha256(str(train.tolist()).encode()).hexdigest()
@@ -185,12 +214,12 @@ def test_the_split_is_seeded_random_and_pinned():
 
 
 def test_other_totals_are_split_in_proportion():
-    classes = split_classes(numbered(162), 0)
+    classes = by_hash(numbered(162), 0)
     assert [len(classes[split]) for split in SPLITS] == [109, 9, 44]
 
 
 def test_samples_come_from_the_split_asked_for():
-    classes = split_classes(FULL, 0)
+    classes = by_hash(FULL, 0)
     for split in SPLITS:
         character, _, _ = decode(sample(split=split).query)
         assert set(character.flatten().tolist()) <= set(classes[split].tolist())
@@ -224,4 +253,7 @@ def test_provenance_records_source_split_pixels_and_augmentation():
     assert provenance.details["split_seed"] == "0"
     assert provenance.details["pixel_hash"] == FULL.pixel_hash
     assert "90 degrees" in provenance.details["augmentation"]
-    assert ImageTasks(FULL, EpisodeShape(5, 1, 1), "none").provenance.details["augmentation"] == "none"
+    assert provenance.details["split_by"] == "by character, by a hash of names"
+    said = {rotation: ImageTasks(FULL, EpisodeShape(5, 1, 1), rotation).provenance for rotation in get_args(Rotation)}
+    assert said["none"].details["augmentation"] == "none"
+    assert len({one.details["augmentation"] for one in said.values()}) == 4

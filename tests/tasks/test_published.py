@@ -27,6 +27,7 @@ SIZES = {
     "cub": (100, 50, 50),
     "cifar-fs": (64, 16, 20),
     "fc100": (60, 20, 20),
+    "omniglot": (33, 5, 16),  # alphabets, and four characters apart from theirs
 }
 SHAPE = EpisodeShape(2, 1, 1)
 
@@ -50,7 +51,7 @@ def test_splits_have_the_published_sizes_and_share_no_class(name):
     assert tuple(len(part) for part in parts) == tuple(len(set(part)) for part in parts) == SIZES[name]
     assert not any(set(one) & set(other) for one, other in itertools.combinations(parts, 2))
     assert split.source.rpartition(", ")[2].startswith("https://")
-    assert TASKS.get(name).input_shape == (3, split.side, split.side)
+    assert TASKS.get(name).input_shape[1:] == (split.side, split.side)
 
 
 def test_the_splits_are_those_of_the_papers():
@@ -69,6 +70,7 @@ HASHES = {
     "cub": "85af6f9e0ede6e54",
     "cifar-fs": "394dc1fe31bcf607",
     "fc100": "b0d4bc964a752ea9",
+    "omniglot": "783a82bf8e2389c0",
 }
 
 
@@ -267,7 +269,7 @@ def test_a_split_without_its_field_is_refused(tmp_path, monkeypatch):
 
 def test_the_page_has_every_named_set_with_its_sizes_and_its_hash():
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    for name, sizes in SIZES.items():
+    for name, sizes in (SIZES | {"omniglot": (1100, 100, 423)}).items():  # by character, where nothing is asked for
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` | ") and line.count("|") == 6]
         assert " / ".join(map(str, sizes)) in row and published(name).source.partition(",")[0] in row
         assert f"| `{name}` | `{published(name).content_hash[:16]}` |" in page

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from metabench.errors import UserError
+from metabench.tasks.base import TASKS, EpisodeShape, check_split
 from metabench.tasks.listing import Listing
-from metabench.tasks.splitting import SPLITS, by_hash, check_rule, split_by
+from metabench.tasks.splitting import SPLITS, by_hash, split_by
 
 
 def listing(classes, groups=()):
@@ -100,7 +101,20 @@ def test_a_list_that_does_not_fit_is_named(tmp_path, name, text, message):
 
 
 def test_a_rule_is_a_word_or_a_list():
+    images = TASKS.get("images")
     for rule in ("classes", "folders", "groups", "mine.JSON", "train.csv"):
-        check_rule(rule)
-    with pytest.raises(UserError, match="unknown split 'class': did you mean 'classes'"):
-        check_rule("class")
+        check_split(rule, [images])
+    for rule in ("class", "Classes"):
+        with pytest.raises(UserError, match=f"unknown split '{rule}': did you mean 'classes'"):
+            check_split(rule, [images])
+    with pytest.raises(UserError, match="unknown split 'vinyals'"):
+        images.on(EpisodeShape(2, 1, 1), None, {"split": "vinyals"})
+
+
+def test_a_split_is_one_of_those_of_its_task():
+    for rule in ("classes", "classes-trainval", "vinyals", "vinyals-trainval"):
+        check_split(rule, [TASKS.get("omniglot")])
+    with pytest.raises(UserError, match="unknown split 'vinyal': did you mean 'vinyals'"):
+        check_split("vinyal", [TASKS.get("images"), TASKS.get("omniglot")])
+    with pytest.raises(UserError, match="unknown split 'groups'"):
+        TASKS.get("omniglot").on(EpisodeShape(2, 1, 1), None, {"split": "groups"})

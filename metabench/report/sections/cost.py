@@ -30,7 +30,7 @@ ALIKE = {
     "world_size": "on as many processes",
 }
 """Axes that have a column where they change, and on which a line and its baseline agree, as a note says it."""
-JUDGED = ("batch_norm", "eval_query", "eval_tasks")
+JUDGED = ("batch_norm", "eval_query", "eval_rotation", "eval_tasks")
 """The axes that say on what, and how, a training is tested."""
 TOLD_STEPS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Steps whose scores a table has beside the last one: with all it would be too wide to read."""
