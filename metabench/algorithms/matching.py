@@ -1,4 +1,4 @@
-"""Matching networks, without and with full-context embeddings."""
+"""Matching networks: as published, with a learned scale, and with full-context embeddings."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.algorithms.presets import Preset, quick_colour
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
@@ -17,23 +17,69 @@ SCALE = 10.0
 """Initial factor of the cosines, which is learned: that of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
 
 _QUICK = Preset("ours, for a laptop", "conv4-32", 0.0, 0, 0, 1, 5, 1_000, "adam", 3e-3, "linear", train_ways=20)
+_PUBLISHED = Preset(
+    "arXiv 1606.04080, §4.1.1: network, data, and tasks of equal ways and shots in training and testing; ours, as the "
+    "paper gives no optimiser, are queries, rates, iterations and evaluation, those of prototypical networks",
+    *("conv4-64-maxpool", 0.0, 0, 0, 1, 5, 20_000, "adam", 1e-3, "halving"),
+    eval_query=15,
+    eval_tasks=1000,
+    batch_norm="running",
+    split="vinyals-trainval",
+    rotation="classes",
+    eval_rotation="classes",
+)
 
 
 @ALGORITHMS.register("matching")
 @dataclass(frozen=True)
 class Matching(Algorithm):
-    """p(y | x) = Σᵢ a(x, xᵢ) [yᵢ = y] over the support set, with a(x, ·) = softmax τ cos(f(x), f(xᵢ)).
+    """p(y | x) = Σᵢ a(x, xᵢ) [yᵢ = y] over the support set, with a(x, ·) = softmax cos(f(x), f(xᵢ)).
 
     Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and §2.1.1, with one embedding f = g, the body of the model. The
-    outputs are log-probabilities, so that the cross-entropy is the authors' loss. The learned scale τ is not theirs:
-    at τ = 1 the attention stays close to even, as no weight is more than e² times another, and training is slow. With
-    it, and with one shot, the method is `prototypical-cosine`. The paper gives neither the outer optimiser nor the
-    number of iterations, so there is no published preset.
+    outputs are log-probabilities, so that the cross-entropy is the authors' loss. The cosines have no scale, so the
+    attention stays close to even: no weight is more than e² times another, and training is slow. `matching-scaled` has
+    one.
     """
 
     family = "metric-based"
     order = "none"
     source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and §2.1.1"
+    kinds = ("classification",)
+    any_ways = True
+    presets: ClassVar = {
+        "published/omniglot-5way": _PUBLISHED,
+        "published/omniglot-20way": _PUBLISHED,
+        "quick/omniglot": _QUICK,
+        "quick/miniimagenet": quick_colour(0.0, 0, 0),
+    }
+
+    def init(self, generator: torch.Generator) -> Params:
+        return self.learner.body(self.learner.model.init(generator))
+
+    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
+        yield meta | _embedded(self.learner, meta, support)
+
+    def predict(self, adapted: Params, x: Tensor) -> Tensor:
+        """(queries, *input_shape) -> (queries, ways): log-probabilities."""
+        return _attend(self.learner.model.features(adapted, x), adapted)
+
+    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
+        adapted = self.adapt(meta, task.support)
+        return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
+
+
+@ALGORITHMS.register("matching-scaled")
+@dataclass(frozen=True)
+class ScaledMatching(Algorithm):
+    """p(y | x) = Σᵢ a(x, xᵢ) [yᵢ = y] over the support set, with a(x, ·) = softmax τ cos(f(x), f(xᵢ)) and τ learned.
+
+    A variant of `matching`, with the scale of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2. With one shot it is
+    `prototypical-cosine`.
+    """
+
+    family = "metric-based"
+    order = "none"
+    source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1; scale of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2"
     kinds = ("classification",)
     any_ways = True
     presets: ClassVar = {"quick/omniglot": _QUICK, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
@@ -42,12 +88,11 @@ class Matching(Algorithm):
         return self.learner.body(self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        features = self.learner.model.features(meta, support.x)
-        yield meta | {"support.embeddings": features, "support.labels": self.learner.one_hot(support.y, features)}
+        yield meta | _embedded(self.learner, meta, support)
 
     def predict(self, adapted: Params, x: Tensor) -> Tensor:
         """(queries, *input_shape) -> (queries, ways): log-probabilities."""
-        return _attend(self.learner.model.features(adapted, x), adapted)
+        return _attend(self.learner.model.features(adapted, x), adapted, adapted["scale"])
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
@@ -61,7 +106,7 @@ class FullContextMatching(Algorithm):
 
     Vinyals et al. 2016, arXiv 1606.04080, §2.1.2 and appendix A. A bidirectional LSTM reads the support set in its
     order, which therefore matters. The appendix leaves the first query state open: here ĥ₀ = c₀ = 0. The final
-    attention has the learned scale of `Matching`, that of the reads has none, as published.
+    attention has the learned scale of `matching-scaled`, that of the reads has none, as published.
     """
 
     reads: int = 5
@@ -104,17 +149,23 @@ class FullContextMatching(Algorithm):
             read_out = (state @ support.T).softmax(-1) @ support
             output, cell = _lstm(adapted, "query", features, torch.cat([state, read_out], -1), cell)
             state = output + features
-        return _attend(state, adapted)
+        return _attend(state, adapted, adapted["scale"])
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
         return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
 
 
-def _attend(queries: Tensor, adapted: Params) -> Tensor:
+def _embedded(learner: Learner, meta: Params, support: Batch) -> Params:
+    """What a query attends to: the embeddings of the support set, and its labels as (examples, ways)."""
+    features = learner.model.features(meta, support.x)
+    return {"support.embeddings": features, "support.labels": learner.one_hot(support.y, features)}
+
+
+def _attend(queries: Tensor, adapted: Params, scale: Tensor | float = 1.0) -> Tensor:
     """Eq. 1, as logarithms: (queries, features) -> (queries, ways)."""
     cosines = F.normalize(queries, dim=-1) @ F.normalize(adapted["support.embeddings"], dim=-1).T
-    attention = (adapted["scale"] * cosines).log_softmax(-1)
+    attention = (scale * cosines).log_softmax(-1)
     # Summed as logarithms: with a large scale a probability may underflow, its logarithm does not.
     return (attention[..., None] + adapted["support.labels"].log()).logsumexp(1)
 

@@ -17,11 +17,17 @@ SCALE = 10.0
 
 _QUICK = Preset("ours, for a laptop", "conv4-32", 0.0, 0, 0, 1, 5, 1_000, "adam", 3e-3, "linear", train_ways=20)
 _PUBLISHED = Preset(
-    "arXiv 1703.05175, §3.1, with the shots of the test in training; ours are the 20 000 iterations, where the "
-    "authors' code stops by the validation loss, and batch statistics of support and query set apart",
+    "arXiv 1703.05175, §3.1, and the authors' code, with the shots of the test in training; ours are the 20 000 "
+    "iterations, where theirs are as many as the validation loss asked for before, and batch statistics of support and "
+    "query set apart",
     *("conv4-64-maxpool", 0.0, 0, 0, 1, 5, 20_000, "adam", 1e-3, "halving"),
     train_ways=60,
     eval_query=15,
+    eval_tasks=1000,
+    batch_norm="running",
+    split="vinyals-trainval",
+    rotation="classes",
+    eval_rotation="classes",
 )
 
 
@@ -32,6 +38,7 @@ def _mini(train_ways: int) -> Preset:
         *("conv4-64-maxpool", 0.0, 0, 0, 1, 15, 20_000, "adam", 1e-3, "halving"),
         train_ways=train_ways,
         eval_query=15,
+        batch_norm="running",
     )
 
 

@@ -12,7 +12,8 @@ from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at
 from problems import Linear, convolutional, image_episodes, mean_direction, perturbed
 
-NAMES = ["matching", "matching-fce"]
+NAMES = ["matching", "matching-scaled", "matching-fce"]
+SCALED = ["matching-scaled", "matching-fce"]
 UNITS = 3
 
 
@@ -29,10 +30,13 @@ def assert_close(actual, expected):
     torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_attention_by_hand():
+@pytest.mark.parametrize(("name", "scale"), [("matching", 1), ("matching-scaled", 4)])
+def test_attention_by_hand(name, scale):
     """Labels out of order, two examples a class: each probability is a sum of two attention weights."""
-    algorithm = linear("matching", 3)
-    meta = perturbed(algorithm) | {"scale": torch.tensor(4.0).double()}
+    algorithm = linear(name, 3)
+    meta = perturbed(algorithm)
+    assert ("scale" in meta) == (name == "matching-scaled")
+    meta |= {"scale": torch.tensor(float(scale)).double()} if scale > 1 else {}
     (x, _), query = points(3, 2)
     labels = [2, 0, 0, 1, 2, 1]
     (adapted,) = algorithm.trajectory(meta, Batch(x, torch.tensor(labels)))
@@ -41,7 +45,7 @@ def test_attention_by_hand():
     for q, row in zip(query, outputs, strict=True):
         f = meta["hidden1.weight"] @ q
         keys = [meta["hidden1.weight"] @ one for one in x]
-        weights = [math.exp(4 * float(f @ g / (f.norm() * g.norm()))) for g in keys]
+        weights = [math.exp(scale * float(f @ g / (f.norm() * g.norm()))) for g in keys]
         for way in range(3):
             share = sum(w for w, y in zip(weights, labels, strict=True) if y == way) / sum(weights)
             assert float(row[way]) == pytest.approx(math.log(share), rel=1e-10)
@@ -56,9 +60,9 @@ def test_outputs_are_logarithms_of_probabilities(name):
     assert (outputs < 0).all()
 
 
-def test_with_one_shot_it_is_the_cosine_variant_of_prototypical_networks():
-    matching, prototypical = (ALGORITHMS.get(n) for n in ("matching", "prototypical-cosine"))
-    learner = convolutional("matching", 5).learner
+def test_with_a_scale_and_one_shot_it_is_the_cosine_variant_of_prototypical_networks():
+    matching, prototypical = (ALGORITHMS.get(n) for n in ("matching-scaled", "prototypical-cosine"))
+    learner = convolutional("matching-scaled", 5).learner
     one, other = matching(learner, 0.0, 0), prototypical(learner, 0.0, 0)
     meta, task = perturbed(one), task_at(image_episodes(1, 5, shots=1, query=2), 0)
     assert meta.keys() == other.init(torch.Generator()).keys()
@@ -67,7 +71,7 @@ def test_with_one_shot_it_is_the_cosine_variant_of_prototypical_networks():
         assert_close(mine[n], theirs[n])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SCALED)
 def test_a_large_scale_leaves_loss_and_direction_finite(name):
     algorithm = linear(name, 5)
     meta = {n: p.float() for n, p in perturbed(algorithm).items()} | {"scale": torch.tensor(1e3)}
@@ -79,8 +83,8 @@ def test_a_large_scale_leaves_loss_and_direction_finite(name):
     assert direction["hidden1.weight"].abs().sum() > 0
 
 
-def test_full_context_without_lstm_weights_is_plain_matching():
-    plain, full = linear("matching", 5), linear("matching-fce", 5)
+def test_full_context_without_lstm_weights_is_matching_with_a_scale():
+    plain, full = linear("matching-scaled", 5), linear("matching-fce", 5)
     support, query = points(5, 2)
     meta = perturbed(full)
     zero = {n: torch.zeros_like(p) for n, p in meta.items() if n.split(".")[0] in ("forward", "backward", "query")}
@@ -152,7 +156,7 @@ def test_the_order_of_the_support_set_matters_to_full_context_alone(name):
         algorithm.predict(algorithm.adapt(meta, support), task.query.x)
         for support in (task.support, Batch(task.support.x[order], task.support.y[order]))
     )
-    assert algorithm.symmetric == (name == "matching")
+    assert algorithm.symmetric == (name != "matching-fce")
     assert torch.allclose(before, after, rtol=1e-8) == algorithm.symmetric
 
 

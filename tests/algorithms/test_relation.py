@@ -119,6 +119,20 @@ def test_no_hidden_unit_starts_dead():
     assert (direction["relation.hidden.bias"].abs() > 0).all()
 
 
+def test_the_relation_module_starts_as_in_the_authors_code():
+    """Standard deviations within six of their own errors; biases are one."""
+    algorithm = ALGORITHMS.get("relation")(Learner(Conv4((1, 28, 28), 5, 64, True, True, 2), "classification"), 0.0, 0)
+    meta = algorithm.init(torch.Generator().manual_seed(0))
+    due = {"relation.conv1": (2 / 576) ** 0.5, "relation.conv2": (2 / 576) ** 0.5, "relation.hidden": 0.01}
+    for layer, sd in due.items():
+        weight = meta[f"{layer}.weight"]
+        assert float(weight.std()) == pytest.approx(sd, rel=6 / (2 * weight.numel()) ** 0.5)
+        assert abs(float(weight.mean())) < 6 * sd / weight.numel() ** 0.5
+    assert meta["relation.score.weight"].abs().max() < 0.06
+    for layer in ("hidden", "score"):
+        assert (meta[f"relation.{layer}.bias"] == 1).all()
+
+
 def test_what_has_no_maps_and_regression_are_refused():
     with pytest.raises(Unsupported, match="feature maps"):
         ALGORITHMS.get("relation")(Learner(MLP(784, 5, 4, 2), "classification"), 0.0, 0)
