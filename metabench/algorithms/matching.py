@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.presets import Preset, quick_colour
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
@@ -57,7 +57,8 @@ class Matching(Algorithm):
         return self.learner.body(self.learner.model.init(generator))
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        yield meta | _embedded(self.learner, meta, support)
+        features = self.learner.model.features(meta, support.x)
+        yield meta | {"support.embeddings": features, "support.labels": self.learner.one_hot(support.y, features)}
 
     def predict(self, adapted: Params, x: Tensor) -> Tensor:
         """(queries, *input_shape) -> (queries, ways): log-probabilities."""
@@ -70,38 +71,23 @@ class Matching(Algorithm):
 
 @ALGORITHMS.register("matching-scaled")
 @dataclass(frozen=True)
-class ScaledMatching(Algorithm):
+class ScaledMatching(Matching):
     """p(y | x) = Σᵢ a(x, xᵢ) [yᵢ = y] over the support set, with a(x, ·) = softmax τ cos(f(x), f(xᵢ)) and τ learned.
 
     A variant of `matching`, with the scale of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2. With one shot it is
     `prototypical-cosine`.
     """
 
-    family = "metric-based"
-    order = "none"
     source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1; scale of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2"
-    kinds = ("classification",)
-    any_ways = True
     presets: ClassVar = {"quick/omniglot": _QUICK, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
-        return self.learner.body(self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}
-
-    def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        yield meta | _embedded(self.learner, meta, support)
-
-    def predict(self, adapted: Params, x: Tensor) -> Tensor:
-        """(queries, *input_shape) -> (queries, ways): log-probabilities."""
-        return _attend(self.learner.model.features(adapted, x), adapted, adapted["scale"])
-
-    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
-        adapted = self.adapt(meta, task.support)
-        return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
+        return super().init(generator) | {"scale": torch.tensor(SCALE)}
 
 
 @ALGORITHMS.register("matching-fce")
 @dataclass(frozen=True)
-class FullContextMatching(Algorithm):
+class FullContextMatching(ScaledMatching):
     """Matching networks whose embeddings depend on the whole support set.
 
     Vinyals et al. 2016, arXiv 1606.04080, §2.1.2 and appendix A. A bidirectional LSTM reads the support set in its
@@ -112,13 +98,8 @@ class FullContextMatching(Algorithm):
     reads: int = 5
     """K, how often a query attends to the support set; the paper gives no number."""
 
-    family = "metric-based"
-    order = "none"
     source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and appendix A"
-    kinds = ("classification",)
-    any_ways = True
     symmetric = False
-    presets: ClassVar = {"quick/omniglot": _QUICK, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
         params = self.learner.model.init(generator)
@@ -149,23 +130,13 @@ class FullContextMatching(Algorithm):
             read_out = (state @ support.T).softmax(-1) @ support
             output, cell = _lstm(adapted, "query", features, torch.cat([state, read_out], -1), cell)
             state = output + features
-        return _attend(state, adapted, adapted["scale"])
-
-    def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
-        adapted = self.adapt(meta, task.support)
-        return self.learner.loss_of(self.predict(adapted, task.query.x), task.query.y)
+        return _attend(state, adapted)
 
 
-def _embedded(learner: Learner, meta: Params, support: Batch) -> Params:
-    """What a query attends to: the embeddings of the support set, and its labels as (examples, ways)."""
-    features = learner.model.features(meta, support.x)
-    return {"support.embeddings": features, "support.labels": learner.one_hot(support.y, features)}
-
-
-def _attend(queries: Tensor, adapted: Params, scale: Tensor | float = 1.0) -> Tensor:
-    """Eq. 1, as logarithms: (queries, features) -> (queries, ways)."""
+def _attend(queries: Tensor, adapted: Params) -> Tensor:
+    """Eq. 1, as logarithms, with the scale where one is learned: (queries, features) -> (queries, ways)."""
     cosines = F.normalize(queries, dim=-1) @ F.normalize(adapted["support.embeddings"], dim=-1).T
-    attention = (scale * cosines).log_softmax(-1)
+    attention = (adapted.get("scale", 1.0) * cosines).log_softmax(-1)
     # Summed as logarithms: with a large scale a probability may underflow, its logarithm does not.
     return (attention[..., None] + adapted["support.labels"].log()).logsumexp(1)
 

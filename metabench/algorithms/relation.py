@@ -46,6 +46,14 @@ def _published(query: int) -> Preset:
     )
 
 
+def _quick(train_ways: int) -> Preset:
+    return Preset(
+        "ours, for a laptop",
+        *("conv4-32", 0.0, 0, 0, 1, 5, 2_000, "adam", 2e-3, "linear"),
+        train_ways=train_ways,
+    )
+
+
 def _mini(query: int) -> Preset:
     return Preset(
         "arXiv 1711.06025, §4.2, and the authors' code, which halves the rate every 100 000 episodes, clips embedding "
@@ -85,23 +93,8 @@ class Relation(Algorithm):
         "published/miniimagenet-5way": _mini(15),
         "published/miniimagenet-5way-5shot": _mini(10),
         "quick/miniimagenet": quick_colour(0.0, 0, 0, outer_lr=2e-3),
-        "quick/omniglot": Preset(
-            "ours, for a laptop",
-            "conv4-32",
-            0.0,
-            0,
-            0,
-            1,
-            5,
-            2_000,
-            "adam",
-            2e-3,
-            "linear",
-            train_ways=20,
-        ),
-        "quick/omniglot-5way-5shot": Preset(
-            "ours, for a laptop", "conv4-32", 0.0, 0, 0, 1, 5, 2_000, "adam", 2e-3, "linear", train_ways=10
-        ),
+        "quick/omniglot": _quick(20),
+        "quick/omniglot-5way-5shot": _quick(10),
     }
 
     def __post_init__(self) -> None:

@@ -103,7 +103,7 @@ class TaskCase:
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """Those of them that tasks are drawn from."""
+        """The splits to be tried, without those that have no classes to draw."""
         return tuple(split for split in splits_of(self.distribution) if split in self.asked)
 
     def drawn(self, split: Split, generator: torch.Generator, tasks: int = GATE_TASKS) -> Task:

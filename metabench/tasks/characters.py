@@ -38,6 +38,12 @@ def split_by(rule: str, images: PackedImages) -> tuple[Characters, Mapping[str, 
     return found, details
 
 
+def sizes(images: PackedImages) -> str:
+    """Training, validation and test characters of each split, in words."""
+    found = {rule: split_by(rule, images)[0] for rule in RULES}
+    return ", ".join(f"{rule} {'/'.join(str(len(of[split])) for split in SPLITS)}" for rule, of in found.items())
+
+
 def by_hash(images: PackedImages, seed: int) -> Characters:
     """Disjoint characters of the three splits, in the published proportion (exactly so for 1623 characters).
 
@@ -60,7 +66,7 @@ def by_alphabet(images: PackedImages) -> Characters:
         name: split for split, names in published(images.name).splits.items() for name in names
     }
     names = _names(images)
-    found = [of_name.get(name) or of_name[name.partition("/")[0]] for name in names]
+    found = [of_name.get(name) or of_name.get(name.partition("/")[0]) for name in names]
     return {
         split: torch.tensor([place for place, own in enumerate(found) if own == split], dtype=torch.int64)
         for split in SPLITS

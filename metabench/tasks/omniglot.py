@@ -21,7 +21,7 @@ from metabench.errors import UserError
 from metabench.files import MEBIBYTE, check_plain, make_cache_dir
 from metabench.record.cell import Rotation
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
-from metabench.tasks.characters import BY_NAME, RULES
+from metabench.tasks.characters import BY_NAME, RULES, sizes
 from metabench.tasks.download import DataMissing, downloaded
 from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import (
@@ -132,7 +132,7 @@ def status(data_dir: Path | None = None) -> DataStatus:
     if path.exists():
         packed = load(path, NAME)
         count, hashes = len(packed.characters), (packed.source_hash, packed.pixel_hash)
-        return DataStatus(NAME, path, True, packed.origin, count, *hashes)
+        return DataStatus(NAME, path, True, packed.origin, count, *hashes, sizes(packed))
     return DataStatus(NAME, path, False, f"{source.origin} in {source.folder}" if source else "torchvision's download")
 
 

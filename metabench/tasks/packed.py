@@ -85,12 +85,15 @@ class DataStatus:
     characters: int = 0
     source_hash: str = ""
     pixel_hash: str = ""
+    splits: str = ""
+    """Training, validation and test characters of each split, in words."""
 
     def describe(self) -> dict[str, str]:
         """The rows to show: label and value."""
         rows = {"data": self.name, "prepared": "yes" if self.prepared else "no", "source": self.source}
         if self.prepared:
             rows |= {"characters": f"{self.characters} × {DRAWINGS} drawings"}
+            rows |= {"splits": self.splits} if self.splits else {}
             rows |= {"source hash": self.source_hash, "pixel hash": self.pixel_hash}
         return rows | {"cache file": str(self.cache_file)}
 
