@@ -23,10 +23,13 @@ _CODE = (
     "theirs flattens to 256 features before the head, starts from Glorot's weights times 1.73 and biases in [0, 0.05], "
     "trains on 200 000 tasks over and over, and has Adam with ε = 1e-3; here a spatial mean, Glorot's, always new tasks"
 )
-_SEEN = _CODE.format(16, "inner rate, meta-batch, query and iterations (at least 20 000)")
+_SEEN = "inner rate, meta-batch, query and iterations (at least 20 000)"
 _ASSUMED = "5-way 1-shot: that inner rate, meta-batch and iterations are the same here is assumed"
-
 _SMALL = "ours: at a rate of 0.01 inner descent itself explodes, x does not keep the curvature low"
+
+
+def _omniglot(steps: int, query: int, told: str = _ASSUMED) -> Preset:
+    return Preset(_CODE.format(steps, told), "conv4-64", 0.1, steps, steps, 32, query, 20_000, split="classes-trainval")
 
 
 @ALGORITHMS.register("imaml")
@@ -44,8 +47,7 @@ class IMAML(Algorithm):
 
     Where else the authors' code departs from their paper, this follows the paper. The code makes all inner steps on L
     alone and one step towards θ after them, and has 2I for I. It stops once the squared residual is below 1e-10, and
-    leaves out the proximal term in testing. Here as in the code, conjugate gradient starts at zero, and the inner loop
-    moves scale and shift of batch normalisation.
+    leaves out the proximal term in testing. Here as in the code, conjugate gradient starts at zero.
     """
 
     proximal: float = 2.0
@@ -58,10 +60,10 @@ class IMAML(Algorithm):
     learns_held = False
     source = "Rajeswaran et al. 2019, arXiv 1909.04630, alg. 1 and 2"
     presets: ClassVar = {
-        "published/omniglot-5way": Preset(_SEEN, "conv4-64", 0.1, 16, 16, 32, 1, 20_000),
-        "published/omniglot-5way-5shot": Preset(_CODE.format(16, _ASSUMED), "conv4-64", 0.1, 16, 16, 32, 5, 20_000),
-        "published/omniglot-20way": Preset(_CODE.format(25, _ASSUMED), "conv4-64", 0.1, 25, 25, 32, 1, 20_000),
-        "published/omniglot-20way-5shot": Preset(_CODE.format(25, _ASSUMED), "conv4-64", 0.1, 25, 25, 32, 5, 20_000),
+        "published/omniglot-5way": _omniglot(16, 1, _SEEN),
+        "published/omniglot-5way-5shot": _omniglot(16, 5),
+        "published/omniglot-20way": _omniglot(25, 1),
+        "published/omniglot-20way-5shot": _omniglot(25, 5),
         "quick/sinusoid": Preset(_SMALL, "mlp-40x2", 0.003, 20, 20, 25, 10, 1_500, outer_clip=1.0),
         "quick/omniglot": quick(0.2, 5, 5, 600, outer_clip=1.0),
         "quick/miniimagenet": quick_colour(0.2, 5, 5, outer_clip=1.0),
@@ -87,8 +89,7 @@ class IMAML(Algorithm):
                 gradient, _ = self.autodiff.gradient_and_value(self.learner.loss)(params, task.support)
                 return _dot(gradient, v)
 
-            product, _ = self.autodiff.gradient_and_value(slope)(adapted)
-            return product
+            return self.autodiff.gradient_and_value(slope)(adapted)[0]
 
         gradient, loss = self.autodiff.gradient_and_value(self.learner.loss)(adapted, task.query)
         return self._solve(curvature, gradient), {"loss": loss}

@@ -19,9 +19,9 @@ MULTI_STEP_SHARE = 0.1
 """Share of the meta-training over which the loss moves to the last step: 10 of 100 epochs."""
 _PUBLISHED = Preset(
     "arXiv 1810.09502, §5, and the configurations of the authors' code (second order from the start; one query of each "
-    "class at any number of shots, in testing, too). Their network has leaky ReLUs, and their outer rate falls once an "
-    "epoch; their scores are of an ensemble of five checkpoints",
-    "conv4-64-maxpool", 0.1, 5, 5, 8, 1, 50_000, "adam", 1e-3, "cosine", eval_query=1,
+    "class at any number of shots, in testing, too; characters are turned in training alone). Their network has leaky "
+    "ReLUs, and their outer rate falls once an epoch; their scores are of an ensemble of five checkpoints",
+    "conv4-64-maxpool", 0.1, 5, 5, 8, 1, 50_000, "adam", 1e-3, "cosine", eval_query=1, eval_rotation="none",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, cycle, islice, repeat
 from random import Random
 from typing import ClassVar
@@ -22,8 +22,7 @@ _ALIKE = (
 _OMNIGLOT = (
     "arXiv 1803.02999, table of hyper-parameters for Omniglot, and the commands of the authors' code: 10 training "
     "drawings a class, in inner batches of 10 (5-way) or 20 (20-way), in testing of 5 or 10; spatial mean before the "
-    "head, where theirs flattens to 256 features; a rotation drawn for each class and task, where theirs makes classes "
-    f"of them; {_ALIKE}"
+    f"head, where theirs flattens to 256 features; {_ALIKE}"
 )
 _MINI = (
     "the commands of the authors' code for arXiv 1803.02999: 15 training images a class, in inner batches of 10, in "
@@ -52,6 +51,15 @@ def _published(
     )
 
 
+def _omniglot(
+    inner_lr: float, inner_steps: int, query: int, iterations: int, *, train_shots: int, eval_batch: int
+) -> Preset:
+    """Turns of training characters make classes, test characters are upright, and none are for validation."""
+    work = (inner_lr, inner_steps, query, iterations)
+    preset = _published(_OMNIGLOT, "conv4-64", *work, train_shots=train_shots, eval_batch=eval_batch)
+    return replace(preset, split="classes-trainval", rotation="classes", eval_rotation="none")
+
+
 @ALGORITHMS.register("reptile")
 @dataclass(frozen=True)
 class Reptile(Algorithm):
@@ -72,10 +80,8 @@ class Reptile(Algorithm):
     learns_held = False
     source = "Nichol et al. 2018, arXiv 1803.02999, alg. 2"
     presets: ClassVar = {
-        "published/omniglot-5way": _published(_OMNIGLOT, "conv4-64", 1e-3, 5, 8, 100_000, train_shots=2, eval_batch=5),
-        "published/omniglot-20way": _published(
-            _OMNIGLOT, "conv4-64", 5e-4, 10, 9, 200_000, train_shots=1, eval_batch=10
-        ),
+        "published/omniglot-5way": _omniglot(1e-3, 5, 8, 100_000, train_shots=2, eval_batch=5),
+        "published/omniglot-20way": _omniglot(5e-4, 10, 9, 200_000, train_shots=1, eval_batch=10),
         "published/miniimagenet-5way": _published(
             _MINI, "conv4-32-maxpool", 1e-3, 8, 13, 100_000, train_shots=2, eval_batch=5
         ),

@@ -181,6 +181,8 @@ def test_without_a_size_each_minibatch_is_the_whole_support_set():
 def test_reptile_is_tested_as_by_the_authors_commands(task, ways, shots, batch):
     preset = most_specific(ALGORITHMS.get("reptile").presets, "published", task, ways, shots)
     assert (preset.eval_batch, preset.eval_query, preset.eval_steps) == (batch, 1, 50)
+    turned = ("classes", "none") if task == "omniglot" else ("random", "random")
+    assert (preset.rotation, preset.eval_rotation) == turned
 
 
 def test_the_most_specific_preset_counts():

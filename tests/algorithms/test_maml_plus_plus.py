@@ -173,6 +173,6 @@ def test_the_inner_loop_moves_all_but_batch_norm_and_what_is_learned_besides():
 
 def test_the_published_presets_are_those_of_the_authors_code():
     preset = most_specific(ALGORITHMS.get("maml++").presets, "published", "omniglot", 20, 5)
-    assert preset.eval_query == 1
+    assert (preset.eval_query, preset.rotation, preset.eval_rotation) == (1, "random", "none")
     assert (preset.model, preset.inner_lr, preset.inner_steps, preset.eval_steps) == ("conv4-64-maxpool", 0.1, 5, 5)
     assert (preset.meta_batch, preset.query, preset.iterations, preset.outer_decay) == (8, 1, 50_000, "cosine")
