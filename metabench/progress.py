@@ -18,10 +18,10 @@ from rich.text import Text
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.report.numbers import duration_text
-from metabench.sweep.jobs import Job
+from metabench.sweep.jobs import Job, PaceOf, unknown
 from metabench.sweep.remaining import Remaining
 from metabench.sweep.spec import Settings
-from metabench.text import counted, printable
+from metabench.text import counted, printable, span
 
 BAR = 24  # characters
 PER_SECOND = 1  # each time takes a little of a core from what is being measured
@@ -73,9 +73,9 @@ class ConsoleProgress:
     ) -> None:
         self.live.stop()
 
-    def begin(self, left: Sequence[Job], done: int, settings: Settings) -> None:
+    def begin(self, left: Sequence[Job], done: int, settings: Settings, pace: PaceOf = unknown) -> None:
         self.total, self.done = len(left) + done, done
-        self.remaining = Remaining(left, settings, self.clock)
+        self.remaining = Remaining(left, settings, self.clock, pace)
         if done:
             self._line(f"resuming: {done} of {self.total} measurements are there already")
 
@@ -140,9 +140,10 @@ class ConsoleProgress:
         trains = f", which trains for {trained} iterations" if trained else ""
         more = f", and for {counted(len(running) - 1, 'other measurement')}" if len(running) > 1 else ""
         at_most = max(self.remaining.at_most(now - began) for _, began in running)
+        later = ", and to go on with the training later" if self.remaining.pace(cell) else ""
         return (
             f"waiting for {cell.implementation} on {cell.problem}{trains}{more}: about {span(rest)}, at most "
-            f"{span(at_most)}; interrupt again to end it now"
+            f"{span(at_most)}; interrupt again to end it now{later}"
         )
 
     @property
@@ -171,6 +172,10 @@ class ConsoleProgress:
             elapsed = self.clock() - began
             more = f", with {len(running) - 1} more" if len(running) > 1 else ""
             lines.append(_cut(f"now, for {span(elapsed)}{more}: {cell.describe()}"))
+            if pace := self.remaining.pace(cell):
+                rest = min(pace.left, self.remaining.at_most(elapsed))
+                share = f"iteration {pace.done:,} of {pace.iterations:,} ({pace.done / pace.iterations:.0%})"
+                lines.append(_cut(f"its training: {share}, about {span(rest)} left"))
             if fastest := self.leaders.fastest(cell):
                 lines.append(_cut(f"fastest here so far: {fastest}"))
         return Group(*lines)
@@ -197,14 +202,6 @@ class ConsoleProgress:
         else:
             cut = text if whole or len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
             print(cut, file=sys.stderr, flush=True)
-
-
-def span(seconds: float) -> str:
-    """A span of time in whole seconds, minutes, or hours and minutes."""
-    if round(seconds) < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _cut(line: str) -> Text:

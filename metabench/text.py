@@ -36,6 +36,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def span(seconds: float) -> str:
+    """A span of time in whole seconds, minutes, or hours and minutes."""
+    if round(seconds) < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def sentence(text: str) -> str:
     """A message that a reader can be shown: printable, and of a bounded length."""
     text = printable(text[: LONGEST_SENTENCE + 1])

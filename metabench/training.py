@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
+from typing import Protocol, TypeAlias
 
-from metabench.engines.base import Iteration
+from metabench.engines.base import Iteration, OuterState, Restorable
 from metabench.errors import Diverged
 from metabench.record.quality import CurvePoint
 from metabench.tensors import Params, Task
@@ -15,6 +16,8 @@ STAGES = 100
 """How many times in a meta-training an algorithm can change (`Algorithm.at`)."""
 LOOKS = 20
 """How many times in a meta-training its loss is looked at, at even intervals. A GPU has to be waited for at each."""
+Enter: TypeAlias = Callable[[Iteration, float], Iteration]
+"""`(iteration, share in [0, 1) of the training done) -> the iteration of that stage`, which goes on from the other."""
 
 
 @dataclass(frozen=True)
@@ -26,38 +29,90 @@ class Trained:
     curve: list[CurvePoint]
 
 
+@dataclass(frozen=True)
+class Midway:
+    """A meta-training in the middle. With the place in the stream of tasks, it is all that the rest depends on."""
+
+    done: int
+    """Iterations so far."""
+    outer: OuterState
+    seconds: float
+    """Those spent training so far."""
+    curve: list[CurvePoint]
+
+
+class Checkpoint(Protocol):
+    """What a meta-training is kept in while it goes on, together with the place in the stream of its tasks."""
+
+    def load(self) -> Midway | None:
+        """The training as it was saved last, whose tasks come next in the stream; None where it begins anew."""
+        ...
+
+    def due(self, done: int) -> bool:
+        """Whether to save after so many iterations. Asked after each of them, so that it also sees how far it is."""
+        ...
+
+    def save(self, midway: Midway) -> None:
+        """Keep the training, whose iterations are done."""
+        ...
+
+
+class Nothing:
+    """No checkpoint: the training is lost when its process ends."""
+
+    def load(self) -> None: ...
+    def due(self, done: int) -> bool:
+        return False
+
+    def save(self, midway: Midway) -> None: ...
+
+
+def same(iteration: Iteration, progress: float) -> Iteration:
+    """`Enter` of a training that does not change in its course."""
+    return iteration
+
+
 def train(
     iteration: Iteration,
     sample: Callable[[], Task],
     iterations: int,
     evaluate_now: Callable[[Params], float],
     curve_points: int,
-    enter: Callable[[float], None] = lambda progress: None,
+    enter: Enter = same,
+    checkpoint: Checkpoint = Nothing(),  # noqa: B008 (it holds nothing)
 ) -> Trained:
     """Meta-train for `iterations`, sampling included in the seconds; raises `Diverged`.
 
-    `enter` is called with the share in [0, 1) of the training done, at each of its hundred stages, and may change what
-    an iteration does. The curve has `curve_points` evenly spaced points and one before the first iteration. Neither
-    the seconds nor the looks at the loss depend on how many points there are, which may be none.
+    `enter` is called at each of the training's hundred stages, and gives what iterates in it. The curve has
+    `curve_points` evenly spaced points and one before the first iteration. Neither the seconds nor the looks at the
+    loss depend on how many points there are, which may be none. A training that `checkpoint` holds is gone on with:
+    it ends as if it had never been ended.
     """
     marks = _evenly(iterations, curve_points)
     looks = marks | _evenly(iterations, LOOKS)
-    curve = [CurvePoint(0, 0.0, None, _finite(evaluate_now(iteration.meta)))]
-    seconds = 0.0
+    before = checkpoint.load() if isinstance(iteration, Restorable) else None
+    if before and isinstance(iteration, Restorable):
+        iteration.restore(before.outer)
+        curve, seconds, first = list(before.curve), before.seconds, before.done + 1
+    else:
+        curve, seconds, first = [CurvePoint(0, 0.0, None, _finite(evaluate_now(iteration.meta)))], 0.0, 1
     start = time.perf_counter()
     stage = -1
-    for done in range(1, iterations + 1):
+    for done in range(first, iterations + 1):
         if stage != (done - 1) * STAGES // iterations:
             stage = (done - 1) * STAGES // iterations
-            enter(stage / STAGES)
+            iteration = enter(iteration, stage / STAGES)
         metrics = iteration.run(iteration.take(sample()))
         if done in looks and not isfinite(loss := float(metrics["loss"])):
             raise Diverged(f"the training loss is {loss} by iteration {done}")
-        if done in marks or done == iterations:
+        save = checkpoint.due(done) and isinstance(iteration, Restorable)
+        if done in marks or done == iterations or save:
             iteration.wait()
             seconds += time.perf_counter() - start
             if done in marks:
                 curve.append(CurvePoint(done, seconds, loss, _finite(evaluate_now(iteration.meta))))
+            if save:
+                checkpoint.save(Midway(done, iteration.outer_state, seconds, curve))
             start = time.perf_counter()
     return Trained(iteration.meta, seconds, curve)
 

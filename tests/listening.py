@@ -9,7 +9,7 @@ class Silent:
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def begin(self, left: Any, done: int, settings: Any) -> None:
+    def begin(self, left: Any, done: int, settings: Any, pace: Any = None) -> None:
         self.total, self.done = len(left) + done, done
 
     def cell(self, cell: Any) -> None:

@@ -7,13 +7,14 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from metabench.progress import PER_SECOND, WIDEST, ConsoleProgress, span
+from metabench.progress import PER_SECOND, WIDEST, ConsoleProgress
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
 from metabench.statistics.intervals import summarise
 from metabench.sweep.jobs import Job
 from metabench.sweep.spec import Settings, load_sweep
+from metabench.text import span
 from runs import made
 
 

@@ -103,6 +103,11 @@ def test_training_enters_each_stage_once(iterations, expected):
         return {"a": torch.zeros(1)}, {"loss": torch.tensor(0.0)}
 
     iteration = Stepwise(step, {"a": torch.zeros(1)}, Outer("sgd", 0.0, "none", iterations))
-    train(iteration, lambda: None, iterations, lambda meta: 0.0, curve_points=1, enter=entered.append)
+
+    def enter(iteration, progress):
+        entered.append(progress)
+        return iteration
+
+    train(iteration, lambda: None, iterations, lambda meta: 0.0, curve_points=1, enter=enter)
     assert entered == expected
     assert taken == [math.floor(100 * i / iterations) / 100 for i in range(iterations)]

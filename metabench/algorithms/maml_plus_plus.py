@@ -45,11 +45,12 @@ class MAMLPlusPlus(Algorithm):
     `stepI.NAME`, I = 1…K, for each of batch norm, whose own name stands for the pass before the first step.
     """
 
-    multi_step: float = 0.0
+    multi_step: float | Tensor = 0.0
     """How far the loss is spread over the steps: 1 is equally over all, 0 is the last alone."""
 
     order = "second"
     source = "Antoniou et al. 2019, arXiv 1810.09502, §4"
+    scheduled = ("multi_step",)
     presets: ClassVar = {
         "published/omniglot-5way": _PUBLISHED,
         "published/omniglot-20way": _PUBLISHED,
@@ -84,13 +85,14 @@ class MAMLPlusPlus(Algorithm):
         return frozenset(name for name in meta if f"rate.{name}" in meta)
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
-        if self.multi_step == 0 or self.inner_steps < 2:
+        last_alone = not isinstance(self.multi_step, Tensor) and self.multi_step == 0
+        if last_alone or self.inner_steps < 2:
             return self.learner.loss(self.adapt(meta, task.support), task.query)
         after_steps = islice(self.trajectory(meta, task.support), 1, None)
         losses = [self.learner.loss(adapted, task.query) for adapted in after_steps]
         return torch.stack([weight * loss for weight, loss in zip(self.step_weights(), losses, strict=True)]).sum()
 
-    def step_weights(self) -> list[float]:
+    def step_weights(self) -> list[float | Tensor]:
         """The shares of the steps 1…K in the loss, with the sum 1."""
         each = self.multi_step / self.inner_steps
         return [each] * (self.inner_steps - 1) + [1 - each * (self.inner_steps - 1)]

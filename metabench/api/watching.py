@@ -15,7 +15,7 @@ from rich.text import Text
 from metabench.progress import ConsoleProgress
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
-from metabench.sweep.jobs import Job, Progress
+from metabench.sweep.jobs import Job, PaceOf, Progress, unknown
 from metabench.sweep.spec import Settings
 from metabench.text import printable
 
@@ -45,7 +45,7 @@ class Quiet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def begin(self, left: Sequence[Job], done: int, settings: Settings) -> None: ...
+    def begin(self, left: Sequence[Job], done: int, settings: Settings, pace: PaceOf = unknown) -> None: ...
     def cell(self, cell: Cell) -> None: ...
     def finished(self, measurement: Measurement) -> None: ...
     def held(self, measurement: Measurement, sentence: str) -> None: ...
@@ -74,8 +74,8 @@ class NotebookProgress(ConsoleProgress):
     ) -> None:
         self._update()
 
-    def begin(self, left: Sequence[Job], done: int, settings: Settings) -> None:
-        super().begin(left, done, settings)
+    def begin(self, left: Sequence[Job], done: int, settings: Settings, pace: PaceOf = unknown) -> None:
+        super().begin(left, done, settings, pace)
         self._update()
 
     def cell(self, cell: Cell) -> None:

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from metabench.progress import span
 from metabench.record.cell import AXES, DISTRIBUTION, Cell, shape_text, varying
 from metabench.report.numbers import BYTE_UNITS, in_unit
 from metabench.report.render.fitting import fitted, wrapped
 from metabench.report.render.tables import Table, table_json
-from metabench.sweep.estimate import expected, memory_bytes
+from metabench.sweep.estimate import beyond_limit, expected, memory_bytes
 from metabench.sweep.jobs import Job
 from metabench.sweep.remaining import Remaining
 from metabench.sweep.runner import plan
 from metabench.sweep.spec import Settings, Sweep
 from metabench.sweep.threads import threads_in_words
-from metabench.text import counted
+from metabench.text import counted, span
 
 MOST_LINES = 40
 NAMES = ("algorithm", "engine")
@@ -54,6 +53,8 @@ def dry_run_text(sweep: Sweep, width: int, full: bool) -> str:
     jobs, table = plan(sweep), cells_table(sweep)
     total = f"{table.title}, about {span(_seconds(jobs, sweep.settings))}"
     head = [*wrapped(f"{total}.", width), *wrapped(_longest(sweep), width)]
+    if late := beyond_limit(sweep.cells, sweep.settings):
+        head += wrapped(f"Too long: {late}.", width)
     alike, *filled_in = table.notes
     foot = [line for note in filled_in for line in wrapped(note, width, "  ")]
     foot += [*wrapped(f"Threads: {threads_in_words(sweep.cells)}.", width), *wrapped(ACCURACY, width)]

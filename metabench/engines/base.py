@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -70,6 +70,19 @@ class Iteration(Protocol):
 
     def set_rate(self, rate: float) -> None:
         """Give all later updates that outer rate, without compiling anything anew."""
+        ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """Iterations that take back what their outer optimiser held.
+
+    By it a training is resumed in the middle, and the iterations of one stage of a training go on from those of the
+    stage before. Iterations that lack it begin anew.
+    """
+
+    def restore(self, state: OuterState) -> None:
+        """Go on from that state, whose tensors are copied."""
         ...
 
 
@@ -193,6 +206,9 @@ class Stepwise:
         adam = own.outer.optimizer == "adam"
         means, squares = (dict(zip(own.meta, each, strict=True)) if adam else {} for each in (own.means, own.squares))
         return OuterState(own.meta, means, squares, own.iteration)
+
+    def restore(self, state: OuterState) -> None:
+        self.optimizer.restore(state.meta, state.means, state.squares, state.updates)
 
     def set_rate(self, rate: float) -> None:
         self.optimizer.outer = self.optimizer.outer.at_rate(rate)

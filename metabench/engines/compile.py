@@ -20,7 +20,7 @@ from metabench.engines.function import Function, Made
 from metabench.engines.inductor import compiled, kept_libraries, need_compiler
 from metabench.engines.iterations import Iterations, Signature, signature_of
 from metabench.engines.outer import Outer
-from metabench.engines.tracing import direction_of_tensors
+from metabench.engines.tracing import direction_of_tensors, stage_of
 from metabench.tensors import Params, Task, tensors_of
 
 
@@ -45,14 +45,15 @@ def _compiled(function: Function, signature: Signature) -> Function:
 
 def build_for_single_tasks(algorithm: Algorithm) -> Step:
     """The compiled direction of one task, for each of the meta-batch in turn."""
-    algorithm = replace(algorithm, autodiff=FUNCTIONAL)
+    stage, scheduled = stage_of(replace(algorithm, autodiff=FUNCTIONAL))
     made: dict[object, Function] = {}
 
     def direction(meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
-        inputs = [*meta.values(), *tensors_of(task)]
+        like = next(iter(meta.values()))
+        inputs = [*meta.values(), *(like.new_tensor(number) for number in scheduled), *tensors_of(task)]
         signature = signature_of(inputs)
         if signature not in made:
-            made[signature] = compiled(direction_of_tensors(algorithm, list(meta)), inputs)
+            made[signature] = compiled(direction_of_tensors(stage, list(meta)), inputs)
         *found, loss = made[signature](inputs)
         return dict(zip(meta, found, strict=True)), {"loss": loss}
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from metabench.algorithms.base import Algorithm
 from metabench.engines.base import OuterState
 from metabench.engines.outer import Outer
+from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
 from metabench.tensors import Params, Task, tensors_of
 
@@ -23,12 +25,18 @@ class Episodes:
 
 
 class Flat:
-    """All meta-parameters in one line of numbers, and Adam's moments in two more."""
+    """All meta-parameters in one line of numbers, and Adam's moments in two more.
 
-    def __init__(self, engine: str, meta: Params, outer: Outer) -> None:
+    Behind the meta-parameters lie the numbers that the stage of the training gives.
+    """
+
+    def __init__(self, engine: str, algorithm: Algorithm, meta: Params, outer: Outer) -> None:
         self.engine, self.outer = engine, outer
+        self.stage, scheduled = stage_of(algorithm)
         self.shapes = {name: p.shape for name, p in meta.items()}
-        self.theta = torch.cat([p.reshape(-1) for p in meta.values()])
+        like = next(iter(meta.values()))
+        line = torch.cat([*(p.reshape(-1) for p in meta.values()), like.new_tensor(scheduled)])
+        self.theta = line[: len(line) - len(scheduled)]
         self.moments = [torch.zeros_like(self.theta) for _ in range(2)] if outer.optimizer == "adam" else []
         self.pointers = [self.theta.data_ptr(), *(moment.data_ptr() for moment in self.moments)] + [None] * 2
         self.count = 0
@@ -58,6 +66,12 @@ class Flat:
     def outer_state(self) -> OuterState:
         means, squares = (self._named(moment) for moment in self.moments) if self.moments else ({}, {})
         return OuterState(self.meta, means, squares, self.count)
+
+    def restore(self, state: OuterState) -> None:
+        self.meta = state.meta
+        for line, moments in zip(self.moments, (state.means, state.squares), strict=False):
+            torch.cat([moments[name].reshape(-1) for name in self.shapes], out=line)
+        self.count = state.updates
 
     def set_rate(self, rate: float) -> None:
         self.outer = self.outer.at_rate(rate)

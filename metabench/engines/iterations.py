@@ -14,6 +14,7 @@ from metabench.engines.convolutions import Forms
 from metabench.engines.function import Made, Make
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.rewriting import Rewriting
+from metabench.engines.tracing import Stage, stage_of
 from metabench.tensors import Params, Task, task_of, tensors_of
 
 
@@ -24,7 +25,7 @@ class MetaIteration:
     Equal ones do the same, so that what was compiled of one can be used for another.
     """
 
-    algorithm: Algorithm
+    stage: Stage
     names: tuple[str, ...]
     """Names of the meta-parameters, in their order."""
     adam: bool
@@ -39,9 +40,11 @@ class MetaIteration:
         """Writes to the first of its inputs, the state (see `Iterations`), and gives the loss."""
         n = len(self.names)
         (done, rates), params, rest = inputs[:2], inputs[2 : 2 + n], inputs[2 + n :]
-        moments, episodes = rest[:-5], task_of(rest[-5:])
+        held, episodes = rest[:-5], task_of(rest[-5:])
+        moments, numbers = held[: 2 * n if self.adam else 0], held[2 * n if self.adam else 0 :]
         with Rewriting(self.half, self.forms):
-            direction, metrics = vmap.build(self.algorithm)(dict(zip(self.names, params, strict=True)), episodes)
+            step = vmap.build(self.stage.with_numbers(numbers))
+            direction, metrics = step(dict(zip(self.names, params, strict=True)), episodes)
         gradients = _clipped([direction[name] for name in self.names], self.clip)
         rate = rates.index_select(0, done.long().clamp(max=len(rates) - 1).reshape(1)).reshape(())
         if self.adam:
@@ -56,9 +59,9 @@ class MetaIteration:
 class Iterations:
     """The state that a meta-iteration updates in place, and what `make` makes of it for each shape of episodes.
 
-    The state is the number of updates, the rate of each, the meta-parameters, and Adam's moments. Where torch.autocast
-    is on when this is made, products are computed in its type. Where `forms` are given, a convolution is written in
-    the form that they choose.
+    The state is the number of updates, the rate of each, the meta-parameters, Adam's moments, and what the stage of the
+    training gives as numbers. Where torch.autocast is on when this is made, products are computed in its type. Where
+    `forms` are given, a convolution is written in the form that they choose.
     """
 
     def __init__(
@@ -70,12 +73,15 @@ class Iterations:
         adam = outer.optimizer == "adam"
         half = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
         vmap.build(algorithm)  # what cannot be carried is refused here
-        self.function = MetaIteration(algorithm, tuple(meta), adam, outer.clip, half, forms)
+        stage, scheduled = stage_of(algorithm)
+        self.function = MetaIteration(stage, tuple(meta), adam, outer.clip, half, forms)
         moments = [torch.zeros_like(p) for p in self.params * 2] if adam else []
         # float64, since float32 has no digits for 1 - β₂ᵗ
         done = torch.zeros((), dtype=torch.float64, device=self.device)
         rates = torch.tensor(outer.rates(), dtype=torch.float64).to(self.device)
-        self.state = [done, rates, *self.params, *moments]
+        numbers = [self.params[0].new_tensor(number) for number in scheduled]
+        self.moments = moments
+        self.state = [done, rates, *self.params, *moments, *numbers]
         self.made: dict[object, Made] = {}
 
     def take(self, episodes: Task) -> list[Tensor]:
@@ -114,9 +120,16 @@ class Iterations:
     @property
     def outer_state(self) -> OuterState:
         names, n = self.function.names, len(self.params)
-        done, _, moments = self.state[0], self.state[1], self.state[2 + n :]
+        done, moments = self.state[0], self.moments
         means, squares = (dict(zip(names, each, strict=True)) if moments else {} for each in (moments[:n], moments[n:]))
         return OuterState(self.meta, means, squares, int(done))
+
+    def restore(self, state: OuterState) -> None:
+        held = self.outer_state
+        for own, other in ((held.meta, state.meta), (held.means, state.means), (held.squares, state.squares)):
+            for name, p in own.items():
+                p.copy_(other[name])
+        self.state[0].fill_(state.updates)
 
     def set_rate(self, rate: float) -> None:
         self.state[1].fill_(rate)

@@ -116,3 +116,20 @@ class MetaOptimizer:
                 maximize=False,
             )
         self.iteration += 1
+
+    @torch.no_grad()
+    def restore(self, meta: Params, means: Params, squares: Params, updates: int) -> None:
+        """Copy back what was held after so many updates."""
+        for own, other in (
+            (self.meta, meta),
+            (self._by_name(self.means), means),
+            (self._by_name(self.squares), squares),
+        ):
+            for name, p in own.items():
+                p.copy_(other[name])
+        for step in self.steps:
+            step.fill_(updates)
+        self.iteration = updates
+
+    def _by_name(self, moments: list[torch.Tensor]) -> Params:
+        return dict(zip(self.meta, moments, strict=True)) if moments else {}

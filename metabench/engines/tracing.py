@@ -1,8 +1,10 @@
 """A function of tensors as a graph of plain operations, for what compiles."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +15,41 @@ from metabench.algorithms.base import Algorithm
 from metabench.tensors import task_of
 
 
-def direction_of_tensors(algorithm: Algorithm, names: Sequence[str]) -> Callable[[list[Tensor]], list[Tensor]]:
-    """`(meta-parameters in the order of names, tensors of a task) -> (direction in that order, loss)`."""
+@dataclass(frozen=True)
+class Stage:
+    """An algorithm without the numbers that change in the course of a training: they are data of what is compiled.
+
+    So the stages of a training that differ in such numbers alone share what was compiled of one of them.
+    """
+
+    algorithm: Algorithm
+    """With 1 in the place of each of these numbers."""
+    scheduled: tuple[str, ...]
+    """The fields that they stand in; one that is 0 is a constant, since an algorithm may leave work out there."""
+
+    def with_numbers(self, numbers: Sequence[Tensor]) -> Algorithm:
+        """The algorithm with those numbers, tensors without dimensions, in the order of `scheduled`."""
+        changed: Mapping[str, Any] = dict(zip(self.scheduled, numbers, strict=True))
+        return replace(self.algorithm, **changed) if changed else self.algorithm
+
+
+def stage_of(algorithm: Algorithm) -> tuple[Stage, list[float]]:
+    """What is compiled of an algorithm, and the numbers that it is given."""
+    scheduled = tuple(name for name in algorithm.scheduled if getattr(algorithm, name))
+    ones: Mapping[str, Any] = dict.fromkeys(scheduled, 1.0)
+    return Stage(replace(algorithm, **ones), scheduled), [float(getattr(algorithm, name)) for name in scheduled]
+
+
+def direction_of_tensors(stage: Stage, names: Sequence[str]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """`(meta-parameters in the order of names, numbers of the stage, tensors of a task) -> (direction, loss)`.
+
+    The direction is in the order of names.
+    """
 
     def function(inputs: list[Tensor]) -> list[Tensor]:
-        meta = dict(zip(names, inputs, strict=False))
-        direction, metrics = algorithm.task_direction(meta, task_of(inputs[len(names) :]))
+        meta, rest = dict(zip(names, inputs, strict=False)), inputs[len(names) :]
+        numbers, task = rest[: len(stage.scheduled)], rest[len(stage.scheduled) :]
+        direction, metrics = stage.with_numbers(numbers).task_direction(meta, task_of(task))
         return [*(direction[name] for name in names), metrics["loss"]]
 
     return function

@@ -93,6 +93,11 @@ def _load(known_pids: Iterable[int]) -> dict[str, Any]:
     }
 
 
+def processor_model() -> str:
+    """The name of the processor, at once; empty where the kernel does not say it."""
+    return _field(read_plain("/proc/cpuinfo") or "", "model name") or platform.processor()
+
+
 def _processor() -> dict[str, Any]:
     listing = read_plain("/proc/cpuinfo") or ""
     frequency = _try(psutil.cpu_freq)

@@ -87,6 +87,8 @@ class Quality(Mean, frozen=True, kw_only=True):
     batch_norm: Name
     by_step: list[Score] = []
     curve: list[CurvePoint] = []
+    resumed_at: list[Whole] = []
+    """Iterations after which the training had been ended, and was gone on with from a checkpoint."""
     fits: Fits | None = None
     task_scores: TaskScores | None = None
     """None in rows of earlier versions, whose intervals are the mean ± 1.96 σ/√n, whatever the mean."""

@@ -5,6 +5,7 @@ within a factor of two; a run learns by how much they are off (`remaining.py`).
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from metabench.record.cell import Cell
 from metabench.sweep.scoring import VALIDATION_TASKS
 from metabench.sweep.sizes import NetworkSize, adapts_head_alone, network_size
 from metabench.sweep.spec import Settings
+from metabench.text import counted, span
 
 UNKNOWN = NetworkSize(100_000, 50_000, 2e6, 30)
 """What stands for a network whose size cannot be known."""
@@ -48,6 +50,8 @@ SPEEDS = {
     "cpu": Speed(0.7, 10e-6, 40e-6, 1 / 60e9, 0.4e-9, 0.8e-9),
     "cuda": Speed(7.0, 30e-6, 100e-6, 1 / 5e12, 1e-11, 2e-11),
 }
+NATIVE = Speed(0.7, 5e-8, 0.0, 1 / 160e9, 0.0, 0.0)
+"""The same of `native`: its code calls nothing and goes through its memory once, and tasks are spread over threads."""
 COMPILED_CALL = 1e-6
 """Seconds of an operator in compiled code."""
 COMPILE, COMPILE_A_CALL = 5.0, 0.025
@@ -95,21 +99,47 @@ def expected(cell: Cell, settings: Settings) -> Expected:
     return Expected(fixed, work)
 
 
+def beyond_limit(cells: Iterable[Cell], settings: Settings) -> str:
+    """A sentence on what is expected to take longer than the time limit lets it; empty where nothing is."""
+    trained = {cell.id: cell for cell in cells if "quality" in cell.measure}
+    guesses = {name: expected(cell, settings).seconds for name, cell in trained.items()}
+    limit = settings.time_limit_s
+    late = sorted((name for name, seconds in guesses.items() if seconds > limit), key=lambda name: -guesses[name])
+    if not late:
+        return ""
+    longest, *others = late
+    more = f", and {counted(len(others), 'other training')} longer than that limit" if others else ""
+    return (
+        f"time_limit_s ends each measurement after {span(limit)}, and {trained[longest].describe()} is expected to "
+        f"take about {span(guesses[longest])}{more}: set time_limit_s = {_rounded_up(2 * guesses[longest])} in [run], "
+        "or go on with what was ended by --resume"
+    )
+
+
+def _rounded_up(seconds: float) -> int:
+    """Whole hours, or hundreds of seconds below an hour."""
+    unit = 3600 if seconds > 3600 else 100
+    return unit * math.ceil(seconds / unit)
+
+
 def step_seconds(cell: Cell) -> float:
     """Seconds of one meta-iteration."""
     size, speed = _size(cell), _speed(cell)
     engine = ENGINES.get(cell.engine)
     support, query = passes(cell)
     tasks = max(1.0, cell.meta_batch / cell.world_size)
+    wide = 2 if cell.precision == "float64" else 1
     if compiles(cell):
         calls = COMPILED_CALL * tasks
     else:
         calls = speed.batched_call if engine.concurrent_tasks else speed.call * tasks
     examples = support * cell.train_ways * cell.train_shots + query * cell.train_ways * cell.query
+    if cell.engine == "native":
+        a_task = (support + query) * size.calls * NATIVE.call + examples * size.flops * NATIVE.flop
+        return wide * a_task * math.ceil(tasks / max(1, cell.threads))
     arithmetic = (
         examples * _of_example(size, speed, cell.threads) + (support + query) * size.parameters * speed.parameter
     )
-    wide = 2 if cell.precision == "float64" else 1
     return (support + query) * size.calls * calls + wide * tasks * arithmetic
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -25,6 +25,7 @@ from metabench.record.reading import (
     SWEEP,
     Damage,
     in_words,
+    measurement_of,
     parse_json,
     read_environment,
     read_rows,
@@ -57,6 +58,13 @@ class RunFolder:
         Raises `UserError` for what cannot be read, and for a newer schema.
         """
         return recovered(self.measurements, read_rows)
+
+    def withdraw(self, rows: Sequence[Measurement]) -> None:
+        """Take rows out again, whose configurations are measured to the end; nothing else is in the file."""
+        gone = {(row.id, row.round) for row in rows if row.noise is None}
+        lines = self.measurements.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if _key(line) not in gone]
+        replace_file(self.measurements, b"".join(kept))
 
     def read_environment(self) -> Environment | None:
         """The machine and the warnings of the run so far; None where nothing is written yet."""
@@ -134,6 +142,12 @@ def open_run_folder(path: Path) -> Iterator[RunFolder]:
         with suppress(OSError):
             (path / OWNER).unlink()
         lock.release()
+
+
+def _key(line: bytes) -> tuple[str, int] | None:
+    """Configuration and repetition of a row in `measurements.jsonl`; None for the noise configuration."""
+    row = measurement_of(parse_json(line.decode()))
+    return None if row.noise else (row.id, row.round)
 
 
 def _owner(file: Path) -> str:

@@ -26,6 +26,7 @@ class RunSettings(TypedDict, total=False):
     rounds: int
     noise_pairs: int
     time_limit_s: float
+    checkpoint_s: float
     time_budget_s: float
     memory_limit: str
     threads: int

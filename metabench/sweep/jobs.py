@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from metabench.machine.conditions import disturbances, observe
 from metabench.models.base import MODELS
 from metabench.record.cell import AXES, SIZE_AXES, Cell, axes_of
 from metabench.record.measurement import Measurement, Noise, Status
+from metabench.sweep.checkpoints import Pace
 from metabench.sweep.process import run_cell
 from metabench.sweep.servers import Lend
 from metabench.sweep.spec import Settings
@@ -48,10 +49,18 @@ class Job:
         )
 
 
+PaceOf: TypeAlias = Callable[[Cell], Pace | None]
+"""How far the training of a cell is that is running; None where that is not known."""
+
+
+def unknown(cell: Cell) -> None:
+    """`PaceOf` where nobody knows."""
+
+
 class Progress(Protocol):
     """What is told about a run while it runs."""
 
-    def begin(self, left: Sequence[Job], done: int, settings: Settings) -> None: ...
+    def begin(self, left: Sequence[Job], done: int, settings: Settings, pace: PaceOf = unknown) -> None: ...
     def cell(self, cell: Cell) -> None: ...
     def finished(self, measurement: Measurement) -> None: ...
     def held(self, measurement: Measurement, sentence: str) -> None: ...
@@ -99,18 +108,26 @@ def observed(
     code: Path | None = None,
     meeting: str = "",
     lend: Lend | None = None,
+    checkpoints: Path | None = None,
 ) -> Measurement:
     """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
     before = observe(job.cell.device)
-    measurement = run_cell(job.cell, job.round, settings, data_dir, code=code, meeting=meeting, lend=lend)
-    return replace(measurement, warnings=disturbances(before, observe(), measurement.time, job.cell.threads))
+    given = job.cell, job.round, settings, data_dir
+    measurement = run_cell(*given, code=code, meeting=meeting, lend=lend, checkpoints=checkpoints)
+    disturbed = disturbances(before, observe(), measurement.time, job.cell.threads)
+    return replace(measurement, warnings=[*measurement.warnings, *disturbed])
 
 
 def unobserved(
-    job: Job, settings: Settings, data_dir: Path | None, stop: Event, lend: Lend | None = None
+    job: Job,
+    settings: Settings,
+    data_dir: Path | None,
+    stop: Event,
+    lend: Lend | None = None,
+    checkpoints: Path | None = None,
 ) -> Measurement:
     """Measure a cell that trains alone: other programs do not change its score, so nothing is noted of them."""
-    return run_cell(job.cell, job.round, settings, data_dir, stop, lend=lend)
+    return run_cell(job.cell, job.round, settings, data_dir, stop, lend=lend, checkpoints=checkpoints)
 
 
 def now() -> str:

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,12 +29,14 @@ from metabench.record.cell import Cell
 from metabench.record.measurement import Energy, Gate, Launches, Memory, Theory, Work
 from metabench.record.timing import Disturbance, GpuState, Phases, StepTime, Time
 from metabench.statistics.disturbance import disturbance
+from metabench.sweep.checkpoints import Place
 from metabench.sweep.scoring import measure_quality
 from metabench.sweep.workload import (
     Workload,
     held_out_tasks,
     in_precision,
     initial_meta,
+    library_of,
     measured_phases,
     training_tasks,
 )
@@ -50,10 +51,12 @@ def measure_cell(
     data_dir: Path | None,
     record: Callable[[dict[str, Any]], None],
     group: Group | None = None,
+    checkpoints: Path | None = None,
 ) -> None:
     """Run all phases of a cell, recording each one's outcome; raises what ends it early.
 
-    Each process of a cell runs this; all but the leading one record no figures.
+    Each process of a cell runs this; all but the leading one record no figures. `checkpoints` is the folder in which a
+    training is kept while it goes on.
     """
     device = torch.device(cell.device)
     record({"phase": "set-up"})
@@ -67,8 +70,8 @@ def measure_cell(
     workload = Workload(cell, distribution, group)
     if limit := settings.get("memory_limit"):  # the settings of an older version, which measures this one, lack it
         limit_memory(parse_size(limit), device, workload.engine.foreign is not None)
-    if library := workload.engine.library:
-        record({"library": _version(library)})
+    if library := library_of(workload.engine):
+        record({"library": library})
     kind = type(workload.algorithm)
     record({"implementation": Theory(kind.family, kind.order, workload.engine.concurrent_tasks)})
     meta = initial_meta(cell, workload.algorithm)
@@ -107,19 +110,19 @@ def measure_cell(
         record({"phase": "quality"})
         held_out = held_out_tasks(cell, data_dir)
         workload.check(held_out)
-        record({"quality": measure_quality(workload, meta, held_out, settings["curve_points"])})
+        said: list[str] = []
+
+        def say(sentence: str) -> None:
+            said.append(sentence)
+            record({"warnings": said})
+
+        every_s = settings.get("checkpoint_s", 0.0)
+        place = Place(checkpoints, cell.id, every_s) if checkpoints and every_s else None
+        record({"quality": measure_quality(workload, meta, held_out, settings["curve_points"], place, say)})
     # Last, since the profiler slows down what comes after it.
     if timed and device.type == "cuda" and workload.group is None:
         record({"phase": "launches"})
         record({"launches": _launches(workload, meta, timed.step.median)})
-
-
-def _version(library: str) -> str:
-    """Name and version, or the name alone where it is not installed."""
-    try:
-        return f"{library} {version(library)}"
-    except PackageNotFoundError:
-        return library
 
 
 def gate_record(result: Correctness, proof: TimedProof | None = None) -> Gate:

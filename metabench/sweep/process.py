@@ -38,18 +38,20 @@ def run_cell(
     code: Path | None = None,
     meeting: str = "",
     lend: Lend | None = None,
+    checkpoints: Path | None = None,
 ) -> Measurement:
     """Measure `cell` in a process of its own. Whatever ends the process becomes the measurement's status.
 
     `code` is a folder with other sources, which take the place of those that run now. Where the cell's other processes
     are started by somebody else, `meeting` is the address at which they meet. `lend` gives a server that has loaded
-    torch, and that forks the process of a cell that can be forked; any other is started anew.
+    torch, and that forks the process of a cell that can be forked; any other is started anew. A training is kept in
+    the folder `checkpoints` while it goes on.
     Raises `KeyboardInterrupt` once `stop` is set: cells that run side by side do so in threads, which hear no Ctrl-C;
     `UserError` where there is no room for the process or its files.
     """
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     begin = time.perf_counter()
-    job = {"cell": cell.to_json(), "settings": asdict(settings), "data_dir": str(data_dir) if data_dir else None}
+    job = job_of(cell, settings, data_dir, checkpoints)
     forks = lend if cell.device == "cpu" and cell.world_size == 1 and not code else None
     ended = run_job(job, worker_environment(cell.threads, code), settings.time_limit_s, forks, stop, code, meeting)
     status, reason = ended.outcome(settings.time_limit_s)
@@ -57,6 +59,13 @@ def run_cell(
     row |= {"started": started, "seconds": time.perf_counter() - begin}
     row["phase"] = "" if status == "ok" else ended.result.get("phase", "start")
     return _kept({part: value for part, value in ended.result.items() if value is not None and part not in row}, row)
+
+
+def job_of(cell: Cell, settings: Settings, data_dir: Path | None, checkpoints: Path | None) -> dict[str, Any]:
+    """What the process of a cell reads."""
+    folders = {"data_dir": data_dir, "checkpoints": checkpoints.absolute() if checkpoints else None}
+    given = {name: str(folder) if folder else None for name, folder in folders.items()}
+    return {"cell": cell.to_json(), "settings": asdict(settings), **given}
 
 
 class Ended(NamedTuple):

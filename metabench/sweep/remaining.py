@@ -7,8 +7,8 @@ from typing import TypeAlias
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.sweep.again import timed_alone
-from metabench.sweep.estimate import Expected, expected, step_seconds
-from metabench.sweep.jobs import Job
+from metabench.sweep.estimate import Expected, evaluation_seconds, expected, step_seconds
+from metabench.sweep.jobs import Job, PaceOf, unknown
 from metabench.sweep.spec import Settings
 
 TRUST = 1.0
@@ -43,8 +43,10 @@ class Ratio:
 class Remaining:
     """The measurements that are left, and the seconds that they will take."""
 
-    def __init__(self, left: Iterable[Job], settings: Settings, clock: Callable[[], float]) -> None:
-        self.settings, self.clock = settings, clock
+    def __init__(
+        self, left: Iterable[Job], settings: Settings, clock: Callable[[], float], pace: PaceOf = unknown
+    ) -> None:
+        self.settings, self.clock, self.pace = settings, clock, pace
         self.steps, self.wholes = Ratio(), Ratio()
         self.left: dict[tuple[Key, bool], list[float]] = {}
         """Fixed seconds and work of what has not begun, by kind and by whether it trains alone."""
@@ -106,7 +108,12 @@ class Remaining:
             yield self.wholes.of(kinds) * (fixed + self.steps.of(kinds) * work) / lanes
 
     def rest(self, cell: Cell, elapsed: float) -> float:
-        """Seconds that a measurement goes on which has run for `elapsed`; one that is late goes on a little."""
+        """Seconds that a measurement goes on which has run for `elapsed`; one that is late goes on a little.
+
+        A training that says how far it is knows better than any guess.
+        """
+        if pace := self.pace(cell):
+            return min(pace.left + cell.eval_tasks * evaluation_seconds(cell), self.at_most(elapsed))
         return min(max(self._seconds(cell) - elapsed, elapsed / 10), self.at_most(elapsed))
 
     def at_most(self, elapsed: float) -> float:

@@ -18,6 +18,9 @@ from metabench.record.environment import Environment, SweepName
 from metabench.record.measurement import SIDES, Measurement, Noise
 from metabench.sweep.again import is_disturbed, job_again, settled, why
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
+from metabench.sweep.checkpoints import FOLDER as CHECKPOINTS
+from metabench.sweep.checkpoints import forget_paces, is_kept, pace_of, tidy
+from metabench.sweep.estimate import beyond_limit
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import Failures, Job, Progress, now
 from metabench.sweep.noise import noise_cell, pairs_for, spread
@@ -84,6 +87,7 @@ def run_sweep(
         backend = backend or stack.enter_context(open_backend(LOCAL))
         folder = stack.enter_context(open_run_folder(out))
         rows, mended = begin(folder, sweep, resume, backend.name)
+        rows = without_unfinished(folder, rows)
         code = SameCode(rows)
         code.check_unchanged(sources.folder(), out)
         folder.keep_sources(sources.digests(), sources.folder())
@@ -112,7 +116,9 @@ def run_sweep(
             frozenset(unit_of(job) for job in jobs if job.key in done),
             {settings[row.id]: row.machine for row in rows if row.machine and row.id in settings},
         )
-        progress.begin(left, len(jobs) - len(left), sweep.settings)
+        progress.begin(left, len(jobs) - len(left), sweep.settings, lambda cell: pace_of(work.checkpoints, cell.id))
+        if late := beyond_limit([job.cell for job in left], sweep.settings):
+            progress.warn(late)
         data = SameData(rows)
         _measure(backend, work, folder, lambda row: code.checked(data.checked(row)))
 
@@ -130,6 +136,7 @@ def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[
 
     def keep(measurement: Measurement) -> None:
         folder.append(measurement)
+        tidy(work.checkpoints, measurement.id, goes_on(measurement))
         folder.keep_sources(measurement.sources, sources.folder())
         work.progress.finished(measurement)
 
@@ -171,6 +178,21 @@ def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -
     if before != backend:
         raise UserError(f"'{folder.path}' was begun on backend '{before}': resume it with --backend {before}")
     return folder.recover()
+
+
+def goes_on(row: Measurement) -> bool:
+    """Whether a row is of a training that something from outside ended, so that it is worth going on with."""
+    return row.status in ("timeout", "oom", "crashed") and row.ended_in == "quality"
+
+
+def without_unfinished(folder: RunFolder, rows: list[Measurement]) -> list[Measurement]:
+    """The rows of a run that is resumed, without those of trainings that are gone on with."""
+    kept = folder.path / CHECKPOINTS
+    forget_paces(kept)
+    unfinished = [row for row in rows if goes_on(row) and is_kept(kept, row.id)]
+    if unfinished:
+        folder.withdraw(unfinished)
+    return [row for row in rows if row not in unfinished]
 
 
 def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str]]:

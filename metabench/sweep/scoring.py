@@ -1,7 +1,7 @@
 """The quality of a cell: it is trained, and scored on held-out tasks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -10,11 +10,12 @@ from metabench.evaluation import evaluate, population_statistics
 from metabench.record.axes import LARGEST
 from metabench.record.quality import Quality, Score, TaskScores
 from metabench.statistics.intervals import mean_interval
+from metabench.sweep.checkpoints import Checkpoint, Place
 from metabench.sweep.fits import recorded_fits
-from metabench.sweep.workload import Workload, build_algorithm, in_precision
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, library_of
 from metabench.tasks.base import Split, TaskDistribution, splits_of
 from metabench.tensors import Params
-from metabench.training import train
+from metabench.training import Nothing, train
 
 VALIDATION_TASKS = 100
 """Most tasks of a point of the curve; no more than there are test tasks."""
@@ -22,8 +23,19 @@ POPULATION_TASKS = 100
 """Training tasks whose statistics stand for the population's."""
 
 
-def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution, curve_points: int) -> Quality | None:
-    """Meta-train on the workload's tasks, then evaluate on `held_out`."""
+def measure_quality(
+    workload: Workload,
+    meta: Params,
+    held_out: TaskDistribution,
+    curve_points: int,
+    place: Place | None = None,
+    say: Callable[[str], object] = print,
+) -> Quality | None:
+    """Meta-train on the workload's tasks, then evaluate on `held_out`.
+
+    The training is kept in `place` while it goes on, and gone on with if it is there. Where it begins anew although one
+    was kept, `say` is told why.
+    """
     cell, distribution = workload.cell, workload.distribution
 
     def score(point: Params, split: Split, tasks: int, seed: int, every_step: bool = True) -> torch.Tensor:
@@ -48,7 +60,13 @@ def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution
 
     iteration, enter = workload.training(meta)
     sample = workload.sampler(next(iter(meta.values())))
-    trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter)
+    checkpoint = None
+    if place:
+        data = ", ".join(each.provenance.content_hash for each in (distribution, held_out))
+        kept = {"data": data, "library": library_of(workload.engine), "curve_points": str(curve_points)}
+        checkpoint = Checkpoint(place, kept, sample, meta, cell.iterations, say, workload.group)
+    keeping = checkpoint or Nothing()
+    trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter, keeping)
     if not workload.leads:
         return None
     scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
@@ -71,6 +89,7 @@ def measure_quality(workload: Workload, meta: Params, held_out: TaskDistribution
         batch_norm=cell.batch_norm if judged.learner.model.batch_statistics else "none",
         by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
         curve=trained.curve if validated else [],
+        resumed_at=checkpoint.resumed_at if checkpoint else [],
         fits=fits,
         task_scores=task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
     )

@@ -43,6 +43,8 @@ class Settings:
     """Pairs of processes that time one and the same configuration, for the noise floor; 0: none."""
     time_limit_s: float = 600.0
     """Seconds after which the process of a configuration is ended."""
+    checkpoint_s: float = 60.0
+    """Seconds between two checkpoints of a training, from which it goes on under `--resume`; 0: none."""
     time_budget_s: float = 2.0
     """Seconds in which one process takes samples of a step."""
     memory_limit: str = ""

@@ -87,7 +87,8 @@ def main() -> None:
             threading.Thread(target=give_up, args=(others,), daemon=True).start()
         rank = Rank(int(number), cell.world_size)
         group = Group(rank, address, torch.device(cell.device)) if cell.world_size > 1 else None
-        measure_cell(cell, job["settings"], Path(job["data_dir"]) if job["data_dir"] else None, record, group)
+        data_dir, checkpoints = (Path(job[name]) if job.get(name) else None for name in ("data_dir", "checkpoints"))
+        measure_cell(cell, job["settings"], data_dir, record, group, checkpoints)
         record({"status": "ok"})
     except Exception as error:
         lift_limit()

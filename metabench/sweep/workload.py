@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -12,7 +13,7 @@ import torch
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
 from metabench.correctness.problem import check_problem
 from metabench.correctness.timed import TimedProof
-from metabench.engines.base import ENGINES, Engine, Iteration, Step, Stepwise
+from metabench.engines.base import ENGINES, Engine, Iteration, Restorable, Step, Stepwise
 from metabench.engines.distributed import Group, Rank, distributed, of_share
 from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
@@ -21,8 +22,9 @@ from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
 from metabench.record.cell import Cell
 from metabench.tasks.base import ALL, TASKS, EpisodeShape, Split, TaskDistribution
-from metabench.tasks.stream import stream
+from metabench.tasks.stream import Stream, stream
 from metabench.tensors import Params, Task
+from metabench.training import Enter
 
 
 def train_shape(cell: Cell) -> EpisodeShape:
@@ -105,7 +107,7 @@ class Workload:
         step = self.build(algorithm)
         return of_share(step, self.group.rank) if self.group else step
 
-    def sampler(self, like: torch.Tensor) -> Callable[[], Task]:
+    def sampler(self, like: torch.Tensor) -> Stream:
         """The cell's stream of training episodes: of each meta-batch the tasks of this process, on the device."""
         generator = torch.Generator().manual_seed(self.cell.seed_for("train"))
         tasks = self.cell.meta_batch
@@ -128,18 +130,32 @@ class Workload:
             return in_precision(self.cell, self.engine.start)(self.stage(progress), meta, outer)
         return Stepwise(self._step(progress), meta, outer)
 
-    def training(self, meta: Params) -> tuple[Iteration, Callable[[float], None]]:
-        """The iterations of the cell's training, and what takes them to the stage of a progress."""
-        if self.engine.start and len(self.ends) > 1:
-            raise Unsupported(
-                f"{self.cell.algorithm} changes in the course of a training, and {self.cell.engine} compiles it once: "
-                "time it there, and train it on loop or vmap"
-            )
-        iteration = self.iteration(meta, outer_of(self.cell), 0.0)
+    def training(self, meta: Params) -> tuple[Iteration, Enter]:
+        """The iterations of the cell's training, and what takes them to the stage of a progress.
 
-        def enter(progress: float) -> None:
+        Where an engine has compiled whole iterations of one stage, those of the next go on from what they held.
+        """
+        iteration = self.iteration(meta, outer_of(self.cell), 0.0)
+        if len(self.ends) > 1 and not isinstance(iteration, Restorable):
+            raise Unsupported(
+                f"{self.cell.algorithm} changes in the course of a training, and what {self.cell.engine} compiles "
+                "cannot go on from another stage: time it there, and train it on loop or vmap"
+            )
+        current = self.stage(0.0)
+
+        def enter(iteration: Iteration, progress: float) -> Iteration:
+            nonlocal current
+            stage, before = self.stage(progress), current
+            current = stage
+            if stage == before:
+                return iteration
             if isinstance(iteration, Stepwise):
                 iteration.step = self._step(progress)
+                return iteration
+            state, later = iteration.outer_state, self.iteration(meta, outer_of(self.cell), progress)
+            assert isinstance(later, Restorable)
+            later.restore(state)
+            return later
 
         return iteration, enter
 
@@ -231,6 +247,14 @@ def measured_phases(workload: Workload, meta: Params, budget: PhaseBudget = BRIE
     plain, marked = workload.repeatable(meta), workload.repeatable(meta, marks)
     sample = workload.sampler(like)
     return measure_phases(plain.waited, marked, lambda: plain.iteration.take(sample()), marks, clock, budget)
+
+
+def library_of(engine: Engine) -> str:
+    """Name and version of the engine's own library, or the name alone where it is not installed; empty for torch."""
+    try:
+        return f"{engine.library} {version(engine.library)}" if engine.library else ""
+    except PackageNotFoundError:
+        return engine.library
 
 
 def check_processes(cell: Cell) -> None:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def stream(
     like: Tensor,
     share: slice = ALL,
     ahead: int | None = None,
-) -> Callable[[], Task]:
+) -> "Stream":
     """A function that gives one episode batch after the other, each as by `sampled`.
 
     Up to `ahead` batches are drawn before they are asked for, so the generator runs ahead of the batches that were
@@ -46,10 +47,11 @@ def stream(
     if not isinstance(distribution, DeviceTasks):
         # Only processes that share a meta-batch need a share: a `sample` without that argument serves all else.
         own = {} if share == ALL else {"share": share}
-        return lambda: cast(distribution.sample(split, tasks, generator, **own), like)
+        return _Sampled(lambda: cast(distribution.sample(split, tasks, generator, **own), like), generator)
     if ahead is None:
         ahead = AHEAD if like.device.type == "cuda" else 1
-    return _Stream(
+    return _Drawn(
+        generator,
         draw=partial(distribution.draw, split, tasks, generator, share),
         make=partial(distribution.make, like=like),
         device=like.device,
@@ -57,7 +59,41 @@ def stream(
     )
 
 
-class _Stream:
+class Stream(Protocol):
+    """One episode batch after the other."""
+
+    def __call__(self) -> Task:
+        """The next one."""
+        ...
+
+    @property
+    def state(self) -> Tensor:
+        """The generator's state behind the last batch that was given, whatever was drawn ahead of need since."""
+        ...
+
+    def go_to(self, state: Tensor) -> None:
+        """Give those batches next that came after the state was read."""
+        ...
+
+
+class _Sampled:
+    """Batches of a task distribution that makes them on the CPU."""
+
+    def __init__(self, sample: Callable[[], Task], generator: torch.Generator) -> None:
+        self._sample, self._generator = sample, generator
+
+    def __call__(self) -> Task:
+        return self._sample()
+
+    @property
+    def state(self) -> Tensor:
+        return self._generator.get_state()
+
+    def go_to(self, state: Tensor) -> None:
+        self._generator.set_state(state)
+
+
+class _Drawn:
     """Draws meta-batches ahead on the CPU, takes `ahead` of them to the device in one copy, and makes them there.
 
     There is no second thread: on a GPU a step returns before it is done, so the CPU draws while the device works; on a
@@ -66,21 +102,42 @@ class _Stream:
     """
 
     def __init__(
-        self, draw: Callable[[], Drawn], make: Callable[[Drawn], Task], device: torch.device, ahead: int
+        self,
+        generator: torch.Generator,
+        draw: Callable[[], Drawn],
+        make: Callable[[Drawn], Task],
+        device: torch.device,
+        ahead: int,
     ) -> None:
+        self._generator = generator
         self._draw, self._make, self._device, self._ahead = draw, make, device, ahead
         self._drawn: list[Drawn] = []
         self._moved: deque[Drawn] = deque()
+        self._behind: deque[Tensor] = deque()
+        """The generator's state behind each batch that was drawn and not given yet."""
+        self.state = generator.get_state()
 
     def __call__(self) -> Task:
         if self._moved:
-            self._drawn.append(self._draw())
+            self._draw_one()
         else:
             while len(self._drawn) < self._ahead:
-                self._drawn.append(self._draw())
+                self._draw_one()
             self._moved.extend(_on_device(self._drawn, self._device))
             self._drawn.clear()
+        self.state = self._behind.popleft()
         return self._make(self._moved.popleft())
+
+    def go_to(self, state: Tensor) -> None:
+        self._drawn.clear()
+        self._moved.clear()
+        self._behind.clear()
+        self._generator.set_state(state)
+        self.state = state
+
+    def _draw_one(self) -> None:
+        self._drawn.append(self._draw())
+        self._behind.append(self._generator.get_state())  # a microsecond
 
 
 def _on_device(drawn: Sequence[Drawn], device: torch.device) -> Sequence[Drawn]:

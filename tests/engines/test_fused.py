@@ -16,6 +16,7 @@ from metabench.engines.fused.memory import Lifetime, planned
 from metabench.engines.native import direction_of, filled
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.outer import Outer
+from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
@@ -39,7 +40,7 @@ def problem(algorithm="maml", task="sinusoid", dtype=torch.float64, tasks=3, ste
 def kernel_of(made, meta, episodes, threads=256):
     """The program for a direction, and its places in shared memory."""
     task = tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors_of(episodes))
-    graph, inputs = direction_of(made, tuple((name, p.shape) for name, p in meta.items()), task)
+    graph, inputs = direction_of(stage_of(made)[0], tuple((name, p.shape) for name, p in meta.items()), task)
     kernel = Kernel(threads)
     filled(graph, kernel, [Value(f"in{i}", tuple(t.shape), row_major(t.shape)) for i, t in enumerate(inputs)])
     return kernel, [source.Input(f"in{i}", "", tuple(t.shape)) for i, t in enumerate(inputs)]

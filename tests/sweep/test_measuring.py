@@ -106,9 +106,9 @@ def test_an_algorithm_that_changes_itself_is_built_for_each_of_its_stages(monkey
     engine = Engine("a stand-in", lambda algorithm: built.append((algorithm.inner_lr, algorithm.first_order)))
     monkeypatch.setitem(ENGINES._entries, "loop", engine)
     workload = Workload(cell_of(first_order=0.5), SINUSOID)
-    _, enter = workload.training(initial_meta(workload.cell, workload.algorithm))
+    iteration, enter = workload.training(initial_meta(workload.cell, workload.algorithm))
     for stage in range(100):
-        enter(stage / 100)
+        iteration = enter(iteration, stage / 100)
     assert built == [(0.01, True), (0.02, True), (0.02, False)]
 
 

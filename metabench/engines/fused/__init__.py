@@ -21,6 +21,7 @@ from metabench.engines.fused.device import Kernel, most_shared
 from metabench.engines.fused.source import Source, source_of
 from metabench.engines.native import C_TYPES, direction_of
 from metabench.engines.outer import BETA1, BETA2, Outer
+from metabench.engines.tracing import Stage
 from metabench.errors import Unsupported
 from metabench.tensors import Params
 
@@ -44,15 +45,14 @@ class Iterations(Flat):
     """Whole meta-iterations: one launch each."""
 
     def __init__(self, algorithm: Algorithm, meta: Params, outer: Outer) -> None:
-        super().__init__("fused", meta, outer)
-        self.algorithm = algorithm
+        super().__init__("fused", algorithm, meta, outer)
         self.functions: dict[object, Function] = {}
         self.losses: list[Tensor] = []
 
     def run(self, episodes: Episodes) -> dict[str, Tensor]:
         function = self.functions.get(episodes.signature)
         if function is None:
-            function = self.functions[episodes.signature] = Function(self.algorithm, self.meta, episodes)
+            function = self.functions[episodes.signature] = Function(self.stage, self.meta, episodes)
         if not self.losses:
             self.losses = list(torch.empty(LOSSES, dtype=self.theta.dtype, device=self.theta.device).unbind())
         loss, outer, given = self.losses.pop(), self.outer, function.arguments
@@ -76,11 +76,11 @@ class Iterations(Flat):
 class Function:
     """The compiled kernel for one algorithm and one shape of tasks, and the memory that it works in."""
 
-    def __init__(self, algorithm: Algorithm, meta: Params, episodes: Episodes) -> None:
+    def __init__(self, stage: Stage, meta: Params, episodes: Episodes) -> None:
         like = next(iter(meta.values()))
         params = tuple((name, p.shape) for name, p in meta.items())
         capacity = most_shared(like.device) // like.element_size()
-        self.source = _source_for(algorithm, params, episodes.signature, like.dtype, THREADS, capacity)
+        self.source = _source_for(stage, params, episodes.signature, like.dtype, THREADS, capacity)
         self.kernel = Kernel(self.source.text, self.source.shared * like.element_size(), THREADS, like.device)
         self.ticket = torch.zeros((), dtype=torch.int64, device=like.device)
         self.arguments = Arguments(ticket=self.ticket.data_ptr())
@@ -95,15 +95,15 @@ class Function:
 
 @lru_cache(maxsize=8)
 def _source_for(
-    algorithm: Algorithm,
+    stage: Stage,
     params: tuple[tuple[str, torch.Size], ...],
     task: tuple[tuple[torch.Size, torch.dtype], ...],
     dtype: torch.dtype,
     threads: int,
     capacity: int,
 ) -> Source:
-    graph, inputs = direction_of(algorithm, params, task)
-    return source_of(graph, len(params), inputs, C_TYPES[dtype], threads, capacity)
+    graph, inputs = direction_of(stage, params, task)
+    return source_of(graph, len(params), len(stage.scheduled), inputs, C_TYPES[dtype], threads, capacity)
 
 
 ENGINES.register("fused")(

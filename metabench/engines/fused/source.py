@@ -82,19 +82,26 @@ class Source:
 
 
 def source_of(
-    graph: GraphModule, params: int, inputs: Sequence[Tensor], number: str, threads: int, capacity: int
+    graph: GraphModule,
+    params: int,
+    scheduled: int,
+    inputs: Sequence[Tensor],
+    number: str,
+    threads: int,
+    capacity: int,
 ) -> Source:
-    """The source for a traced direction of `inputs` like these: so many parameters, and then the tensors of a task.
+    """The source for a traced direction of `inputs` like these: so many parameters, numbers of the stage, and a task.
 
     Raises `Unsupported` for an operation that it does not have.
     """
-    meta, task = _parameters(inputs[:params]), _parts_of_a_task(inputs[params:], params)
+    shared = params + scheduled
+    meta, task = _parameters(inputs[:shared]), _parts_of_a_task(inputs[shared:], shared)
     kernel = Kernel(threads)
     filled(graph, kernel, [Value(each.name, each.shape, row_major(each.shape)) for each in [*meta, *task]])
     plan = plan_of(kernel, meta, task, capacity)
     pieces = Pieces(plan.places)
     levels = _levels(kernel, pieces, threads)
-    parameters, shared = sum(each.size for each in meta), max(plan.shared, threads)
+    parameters, shared = sum(each.size for each in meta[:params]), max(plan.shared, threads)
     width = _filled_up(parameters + 1)
     constants = {
         "THREADS": threads,

@@ -30,7 +30,7 @@ from metabench.engines.native.library import compiled, kept_libraries
 from metabench.engines.native.loops import WHOLE_NUMBERS
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
-from metabench.engines.tracing import direction_of_tensors, traced
+from metabench.engines.tracing import Stage, direction_of_tensors, traced
 from metabench.errors import Unsupported
 from metabench.tensors import Params
 
@@ -103,14 +103,13 @@ class Iterations(Flat):
     """Whole meta-iterations: one call of a compiled function each."""
 
     def __init__(self, algorithm: Algorithm, meta: Params, outer: Outer) -> None:
-        super().__init__("native", meta, outer)
-        self.algorithm = algorithm
+        super().__init__("native", algorithm, meta, outer)
         self.functions: dict[object, Function] = {}
         self.loss = ctypes.c_double()
 
     def run(self, episodes: Episodes) -> dict[str, float]:
         if episodes.signature not in self.functions:
-            self.functions[episodes.signature] = Function(self.algorithm, self.meta, episodes)
+            self.functions[episodes.signature] = Function(self.stage, self.meta, episodes)
         function, outer = self.functions[episodes.signature], self.outer
         function.iterate(
             *(*self.pointers[:3], episodes.pointers, function.work.data_ptr()),
@@ -130,11 +129,12 @@ class Iterations(Flat):
 class Function:
     """The compiled `iterate` for one algorithm and one shape of tasks, and the memory that it works in."""
 
-    def __init__(self, algorithm: Algorithm, meta: Params, episodes: Episodes) -> None:
+    def __init__(self, stage: Stage, meta: Params, episodes: Episodes) -> None:
         threads, dtype = torch.get_num_threads(), next(iter(meta.values())).dtype
-        body, scratch = body_for(algorithm, tuple((name, p.shape) for name, p in meta.items()), episodes.signature)
-        sizes = [p.numel() for p in meta.values()]
-        *starts, parameters = accumulate(sizes, initial=0)
+        body, scratch = body_for(stage, tuple((name, p.shape) for name, p in meta.items()), episodes.signature)
+        starts = list(accumulate((p.numel() for p in meta.values()), initial=0))
+        parameters = starts.pop()
+        starts += range(parameters, parameters + len(stage.scheduled))
         width = -(-(parameters + 1) // 16) * 16
         source = "\n".join(
             [
@@ -166,24 +166,25 @@ class Function:
 
 @lru_cache(maxsize=8)
 def body_for(
-    algorithm: Algorithm, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
+    stage: Stage, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
 ) -> tuple[str, int]:
     """The C++ of a task's direction, and how many numbers of scratch it takes: the same whatever the precision."""
-    graph, inputs = direction_of(algorithm, params, task)
-    return written(graph, inputs, len(params))
+    graph, inputs = direction_of(stage, params, task)
+    return written(graph, inputs, len(params) + len(stage.scheduled))
 
 
 def direction_of(
-    algorithm: Algorithm, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
+    stage: Stage, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
 ) -> tuple[GraphModule, list[Tensor]]:
-    """The traced direction of a task, and inputs like its own: parameters, and the tensors of the task."""
+    """The traced direction of a task, and inputs like its own: parameters, the stage's numbers, the task's tensors."""
     inputs = [torch.zeros(shape, dtype=torch.float64) for _, shape in params]
+    inputs += [torch.zeros((), dtype=torch.float64) for _ in stage.scheduled]
     inputs += [torch.zeros(shape, dtype=dtype if dtype == torch.int64 else torch.float64) for shape, dtype in task]
-    return traced(direction_of_tensors(algorithm, [name for name, _ in params]), inputs, KEPT), inputs
+    return traced(direction_of_tensors(stage, [name for name, _ in params]), inputs, KEPT), inputs
 
 
-def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, int]:
-    """The C++ of a task's direction, and how many numbers of scratch it takes.
+def written(graph: GraphModule, inputs: list[Tensor], shared: int) -> tuple[str, int]:
+    """The C++ of a task's direction, and how many numbers of scratch it takes; all tasks share the first inputs.
 
     Its outputs are added to `out`, one after the other; raises `Unsupported` for an operation that has no C++ here.
     """
@@ -194,7 +195,7 @@ def written(graph: GraphModule, inputs: list[Tensor], names: int) -> tuple[str, 
         name, kind = (f"{WHOLE_NUMBERS}{i}", "int64_t") if whole else (f"in{i}", "T")
         values.append(Value(name, shape, row_major(shape)))
         loads.append(
-            f"const {kind}* const {name} = (const {kind}*){f'meta[{i}]' if i < names else f'task[{i - names}]'};"
+            f"const {kind}* const {name} = (const {kind}*){f'meta[{i}]' if i < shared else f'task[{i - shared}]'};"
         )
     filled(graph, program, values)
     buffers, scratch = program.allocate()

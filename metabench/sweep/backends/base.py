@@ -11,6 +11,7 @@ from metabench.errors import UserError, unknown
 from metabench.record.environment import Machine as Fingerprint
 from metabench.record.measurement import Measurement
 from metabench.registry import Registry
+from metabench.sweep.checkpoints import FOLDER as CHECKPOINTS
 from metabench.sweep.jobs import Failures, Job, Progress
 from metabench.sweep.spec import Settings
 
@@ -56,6 +57,11 @@ class Work:
     """Units some of whose jobs were done when a run was resumed."""
     homes: Mapping[Hashable, str] = field(default_factory=dict)
     """The label of the machine that has measured a setting before: further rounds belong there."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder in which trainings are kept while they go on."""
+        return self.folder / CHECKPOINTS
 
 
 class Backend(Protocol):

@@ -45,7 +45,11 @@ class Local:
                 work.progress.cell(job.cell)
                 repetition = repetitions.get(job.noise.pair) if job.noise else job.round
                 lend = of_noise.of(job.round) if repetition is None else servers.of(repetition)
-                yield job, work.failures.skip(job, work.here) or observed(job, work.settings, work.data_dir, lend=lend)
+                given = job, work.settings, work.data_dir
+                yield (
+                    job,
+                    work.failures.skip(job, work.here) or observed(*given, lend=lend, checkpoints=work.checkpoints),
+                )
             yield from _side_by_side(together, work, servers.of("trained alone"))
 
 
@@ -70,7 +74,7 @@ def _side_by_side(together: list[Job], work: Work, lend: Lend | None) -> Generat
         if work.stop.is_set():
             return None
         work.progress.cell(job.cell)
-        return unobserved(job, work.settings, work.data_dir, end, lend)
+        return unobserved(job, work.settings, work.data_dir, end, lend, work.checkpoints)
 
     end = Event()
     with ThreadPoolExecutor(work.settings.side_by_side or 1) as pool:

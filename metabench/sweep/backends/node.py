@@ -27,6 +27,7 @@ def task_of(job: Job, work: Work) -> str:
         "round": job.round,
         "settings": asdict(work.settings),
         "data_dir": str(work.data_dir.resolve()) if work.data_dir else None,
+        "checkpoints": str(work.checkpoints.resolve()),
         "variables": {name: value for name, value in os.environ.items() if name.startswith(OURS)} | variables(),
     }
     return json.dumps(task)
@@ -45,9 +46,13 @@ class Node:
         os.environ.update(task["variables"])
         data_dir = Path(task["data_dir"]) if task["data_dir"] else None
         job, settings = Job(Cell.from_json(task["cell"]), task["round"]), Settings(**task["settings"])
+        folder = Path(task["checkpoints"])
+        checkpoints = folder if folder.parent.is_dir() else None  # a node may have no disk in common with the driver
         try:
             found = (
-                unobserved(job, settings, data_dir, Event()) if job.trains_alone else observed(job, settings, data_dir)
+                unobserved(job, settings, data_dir, Event(), checkpoints=checkpoints)
+                if job.trains_alone
+                else observed(job, settings, data_dir, checkpoints=checkpoints)
             )
         except UserError as error:
             return json.dumps({"error": str(error)})

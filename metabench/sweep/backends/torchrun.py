@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from metabench.sources import variables
 from metabench.sweep.backends.base import BACKENDS, Backend, BackendKind, Work
 from metabench.sweep.companions import worker_command
 from metabench.sweep.jobs import Job, observed
-from metabench.sweep.process import worker_environment
+from metabench.sweep.process import job_of, worker_environment
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 POLL_S = 0.05
@@ -65,23 +65,19 @@ class Torchrun:
     def _measured(self, job: Job, work: Work) -> Measurement:
         wanted = job.cell.world_size
         if wanted == 1:
-            return observed(job, work.settings, work.data_dir)
+            return observed(job, work.settings, work.data_dir, checkpoints=work.checkpoints)
         if wanted != self.size:
             return job.without("unsupported", f"{wanted} processes, where torchrun has started {self.size}")
         number, self.count = self.count, self.count + 1
         address = f"tcp://{os.environ['MASTER_ADDR']}:{_free_port()}"
         task = {
-            "job": {
-                "cell": job.cell.to_json(),
-                "settings": asdict(work.settings),
-                "data_dir": str(work.data_dir) if work.data_dir else None,
-            },
+            "job": job_of(job.cell, work.settings, work.data_dir, work.checkpoints),
             "variables": variables(),
             "address": address,
         }
         self.store.set(f"cell {number}", json.dumps(task))
         try:
-            found = observed(job, work.settings, work.data_dir, meeting=address)
+            found = observed(job, work.settings, work.data_dir, meeting=address, checkpoints=work.checkpoints)
         finally:
             self.store.set(f"done {number}", "")
         return found if found.status != "crashed" else self._blamed(found, number)

@@ -125,6 +125,12 @@ class Iterations:
         means, squares = self._tensors(self.moments.mean), self._tensors(self.moments.square)
         return OuterState(self.meta, means, squares, int(self.moments.updates))
 
+    def restore(self, state: OuterState) -> None:
+        self.arrays, self.done = self._params(state.meta), state.updates
+        if self.moments is not None:
+            updates = self._array(torch.tensor(state.updates, dtype=torch.int32))
+            self.moments = Moments(self._params(state.means), self._params(state.squares), updates)
+
     def set_rate(self, rate: float) -> None:
         self.outer = self.outer.at_rate(rate)
 
