@@ -173,9 +173,10 @@ class ConsoleProgress:
             more = f", with {len(running) - 1} more" if len(running) > 1 else ""
             lines.append(_cut(f"now, for {span(elapsed)}{more}: {cell.describe()}"))
             if pace := self.remaining.pace(cell):
-                rest = min(pace.left, self.remaining.at_most(elapsed))
-                share = f"iteration {pace.done:,} of {pace.iterations:,} ({pace.done / pace.iterations:.0%})"
-                lines.append(_cut(f"its training: {share}, about {span(rest)} left"))
+                share, at_most = f"{pace.done / pace.iterations:.0%}", self.remaining.at_most(elapsed)
+                ended = f"; time_limit_s ends it in {span(at_most)}" if pace.left > at_most else ""
+                done = f"iteration {pace.done:,} of {pace.iterations:,} ({share}), about {span(pace.left)} left{ended}"
+                lines.append(_cut(f"its training: {done}"))
             if fastest := self.leaders.fastest(cell):
                 lines.append(_cut(f"fastest here so far: {fastest}"))
         return Group(*lines)

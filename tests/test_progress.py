@@ -12,6 +12,7 @@ from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
 from metabench.statistics.intervals import summarise
+from metabench.sweep.checkpoints import Pace
 from metabench.sweep.jobs import Job
 from metabench.sweep.spec import Settings, load_sweep
 from metabench.text import span
@@ -101,6 +102,23 @@ def test_a_terminal_shows_what_runs_what_is_left_and_the_fastest_so_far(shown, c
     shown.cell(other)
     assert len(seen(shown)) == 2  # nothing was timed in that setting yet
     assert seen(shown)[0].endswith(", 1 failed")
+
+
+def test_a_training_that_says_how_far_it_is_is_shown_with_the_time_that_it_takes(cells, clocked):
+    shown = terminal(clocked, 120)
+    cell = replace(cells[0], measure=("quality",), iterations=60_000, eval_tasks=2)
+    paces = {}
+    shown.begin([Job(cell, 0)], 0, Settings(time_limit_s=3600), lambda cell: paces.get(cell.id))
+    shown.cell(cell)
+    clocked.now = 330.0
+    assert len(seen(shown)) == 2
+    paces[cell.id] = Pace(done=6_000, iterations=60_000, first=1_000, seconds=300.0)
+    assert seen(shown)[2] == "its training: iteration 6,000 of 60,000 (10%), about 54 min left"
+    assert seen(shown)[0].endswith("about 54 min left")
+    clocked.now = 3000.0
+    assert seen(shown)[2].endswith("about 54 min left; time_limit_s ends it in 10 min")
+    shown.stopping = True
+    assert seen(shown)[-1].endswith("and to go on with the training later")
 
 
 def test_finished_measurements_do_not_scroll_by(shown, cells, clocked):

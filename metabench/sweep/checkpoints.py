@@ -226,8 +226,9 @@ class Checkpoint:
             self._next_told = math.inf
 
     def _read(self) -> tuple[Midway, Tensor, list[int]] | None:
-        self.place.told.unlink(missing_ok=True)
-        if not self.place.saved.exists():
+        with suppress(OSError):
+            self.place.told.unlink(missing_ok=True)
+        if not self.place.saved.is_file():
             return None
         like = next(iter(self.meta.values()))
         try:

@@ -91,7 +91,7 @@ def fused_source(made, meta, episodes):
     task = tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors_of(episodes))
     params = tuple((name, p.shape) for name, p in meta.items())
     capacity = fused.most_shared(like.device) // like.element_size()
-    return fused._source_for(made, params, task, like.dtype, fused.THREADS, capacity)
+    return fused._source_for(stage_of(made)[0], params, task, like.dtype, fused.THREADS, capacity)
 
 
 @needs_compiler
@@ -177,7 +177,7 @@ def test_more_inner_steps_use_the_same_functions():
         made, meta, episodes = problem(steps=steps, width=20)
         task = tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors_of(episodes))
         params = tuple((name, p.shape) for name, p in meta.items())
-        return fused._source_for(made, params, task, torch.float32, 256, 1 << 16).text
+        return fused._source_for(stage_of(made)[0], params, task, torch.float32, 256, 1 << 16).text
 
     assert functions(3) == functions(4)
 

@@ -49,6 +49,22 @@ def test_the_guesses_grow_as_the_work_does():
     assert step_seconds(cell("anil", inner_steps=5)) < step_seconds(more_steps)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "threads", "milliseconds"), [("maml", 1, 82), ("maml", 2, 41), ("fomaml", 1, 44), ("fomaml", 2, 22)]
+)
+def test_published_trainings_on_native_are_expected_within_a_factor_of_two(algorithm, threads, milliseconds):
+    """On two cores of an EPYC; those of the committed runs are compared as well."""
+    axes = {"task": "omniglot", "model": "conv4-64", "ways": 5, "shots": 1, "query": 1, "inner_steps": 1}
+    published = cell(algorithm, engine="native", meta_batch=32, threads=threads, **axes)
+    assert 1 / 2 < 1e3 * step_seconds(published) / milliseconds < 2
+
+
+def test_steps_of_native_in_committed_runs_are_expected_within_a_factor_of_two():
+    rows = [row for run in RUNS for row in read_run(run).measurements if row.cell.engine == "native" and row.time]
+    assert len(rows) > 20
+    assert all(1 / 2 < step_seconds(row.cell) / row.time.step.median < 2 for row in rows)
+
+
 def test_a_long_training_and_a_compiler_are_expected():
     settings = Settings(time_budget_s=0.6)
     short, long = (cell(measure=["quality"], iterations=number, engine="vmap") for number in (100, 70_000))

@@ -8,15 +8,17 @@ import sys
 import time
 import tomllib
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import pytest
+from msgspec import structs
 
 from listening import Silent
 from metabench.errors import UserError
 from metabench.record.environment import Machine
-from metabench.sweep import jobs, process, runner
+from metabench.sweep import checkpoints, jobs, process, runner
 from metabench.sweep.folder import BROKEN
 from metabench.sweep.interruption import interruptible
 from metabench.sweep.runner import run_sweep
@@ -68,6 +70,45 @@ def run(tmp_path, monkeypatch):
 
 def hear(number):
     return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("status", ["timeout", "oom", "diverged"])
+def test_a_training_that_was_ended_from_outside_goes_on_when_the_run_is_resumed(run, monkeypatch, status):
+    """And one that ended by itself does not."""
+    kept, first = run.folder / checkpoints.FOLDER, run.sweep.cells[0]
+
+    def ends(cell, number, settings, data_dir, stop=None, **given):
+        assert given["checkpoints"] == kept
+        run.measured.append(cell.algorithm)
+        if cell == first and run.measured.count(cell.algorithm) == 1:
+            kept.mkdir()
+            (kept / f"{cell.id}.pt").write_bytes(b"")
+            return made(cell, number, status, "a reason", phase="quality")
+        return made(cell, number, "ok", "")
+
+    monkeypatch.setattr(jobs, "run_cell", ends)
+    run.go()
+    assert len(run.rows) == 4 and kept.exists() == (status != "diverged")
+    run.go(resume=True)
+    assert len(run.rows) == 4 and not kept.exists()
+    assert {row["status"] for row in run.rows} == ({"ok"} if status != "diverged" else {"ok", "diverged"})
+    assert len(run.measured) == (5 if status != "diverged" else 4)
+
+
+def test_a_row_without_a_checkpoint_stays(run, monkeypatch):
+    monkeypatch.setattr(jobs, "run_cell", lambda cell, number, *_, **__: made(cell, number, "timeout", "a reason"))
+    run.go()
+    run.go(resume=True)
+    assert [row["status"] for row in run.rows] == ["timeout"] * 4
+
+
+def test_a_training_that_the_time_limit_will_end_is_named_before_it_begins(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run", monkeypatch, "quality")
+    run.sweep = replace(run.sweep, cells=tuple(structs.replace(c, iterations=10**7) for c in run.sweep.cells))
+    run.go()
+    (said,) = run.progress.warnings
+    assert said.startswith("time_limit_s ends each measurement after 10 min, and ") and "set time_limit_s = " in said
+    assert "and 3 other trainings longer than that limit" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
