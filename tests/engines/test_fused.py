@@ -65,6 +65,18 @@ def test_the_direction_is_that_of_loop(monkeypatch, algorithm, task, threads, bl
 
 
 @needs_compiler
+def test_numbers_that_a_training_changes_are_data(monkeypatch):
+    processor.in_its_place(monkeypatch, 4, 2)
+    sources = []
+    for share in (0.7, 0.2):
+        made, meta, episodes = problem("maml++", steps=2, multi_step=share)
+        direction, _ = ENGINES.get("fused").build(made)(meta, episodes)
+        assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
+        sources.append(fused_source(made, meta, episodes).text)
+    assert sources[0] == sources[1]
+
+
+@needs_compiler
 def test_long_sums_and_products_that_threads_share(monkeypatch):
     """Layers wide enough that a product goes to four threads a tile, and a sum to several."""
     processor.in_its_place(monkeypatch, 8, 1)
