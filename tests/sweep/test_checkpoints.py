@@ -318,7 +318,7 @@ def scores_of(row):
 def test_a_run_that_is_killed_in_the_middle_of_a_training_ends_with_the_same_row(tmp_path):
     """By a real SIGKILL, which no process hears."""
     sweep = tmp_path / "sweep.toml"
-    sweep.write_text(SWEEP.format(every_s=0.1, iterations=600))
+    sweep.write_text(SWEEP.format(every_s=0.1, iterations=250))
 
     def command(out, *more):
         return [sys.executable, "-m", "metabench", "run", str(sweep), "--out", str(tmp_path / out), *more]
