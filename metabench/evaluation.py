@@ -1,13 +1,21 @@
-"""Meta-evaluation: the scores of trained meta-parameters on held-out tasks."""
+"""Meta-evaluation: the scores of trained meta-parameters on held-out tasks.
 
-from collections.abc import Iterator
+Many tasks are scored at once, by `torch.func.vmap`: on a processor that is two to ten times as fast as one after the
+other, since the calls of torch take longer than the arithmetic. The scores are those of the plain loop, to rounding.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from metabench.algorithms.base import Algorithm, last
-from metabench.autodiff import TAPE
+from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.record.cell import BatchNorm
 from metabench.tasks.base import Split, TaskDistribution
 from metabench.tasks.stream import sampled
@@ -17,6 +25,18 @@ EVALUATION_CHUNK = 50
 """Most tasks that are sampled at once: this bounds memory, whatever the number of tasks."""
 CHUNK_NUMBERS = 64 << 20
 """Most numbers of tasks that are sampled at once: 50 tasks of 5 classes and 16 colour images of 84x84 have more."""
+AT_ONCE_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 25}
+"""Most numbers of a tensor that holds something of many tasks. On processors a larger one leaves the caches, and each
+task takes longer again: measured with conv4-32, conv4-64 and conv4-64-maxpool on images of 28x28."""
+FEWEST = 8
+"""Fewer forward passes at once take as long as one after the other, or longer."""
+CLOSE = 1e-3
+"""How near the scores of many tasks at once must come to those of one task alone: far wider than rounding."""
+
+Each: TypeAlias = Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]]
+"""A function of one tensor, made one of a stack of them: `torch.func.vmap`, or `in_turn`."""
+OfTask: TypeAlias = Callable[[Algorithm, Each, Task], Params]
+"""What is to be known of one task, as named tensors; `Each` is how it goes through several things."""
 
 
 def evaluate(
@@ -38,40 +58,118 @@ def evaluate(
     whole query set; `one-query`, the support set and that one query; `running`, the statistics of `population`. The
     inner loop always sees the support set alone.
     """
-    algorithm = replace(algorithm, inner_steps=steps, autodiff=TAPE, first_order=False, checkpoint=False)
-    like = next(iter(meta.values()))
     one_query = batch_norm == "one-query"
+
+    def scores(algorithm: Algorithm, each: Each, task: Task) -> Params:
+        (support, _), (x, y), _ = task
+        points = algorithm.trajectory(meta, task.support)
+        found = []
+        for adapted in points if every_step else iter([last(points)]):
+            predict = partial(algorithm.predict, {**adapted, **(population or {})})
+            outputs = each(partial(_of_one_query, predict, support))(x) if one_query else predict(x)
+            # autocast may give bfloat16, in which a share of right answers has two digits; x may be whole numbers
+            found.append(algorithm.learner.score_of(outputs.double(), y))
+        return {"scores": torch.stack(found)}
+
     rows: list[Tensor] = []
-    at_once = _at_once(distribution, split)
+    like = next(iter(meta.values()))
+    queries, at_once = _size(distribution, split)
+    of_tasks = OfTasks(scores, replace(algorithm, inner_steps=steps), queries if one_query else 1)
     while len(rows) < tasks:
         episodes = sampled(distribution, split, min(at_once, tasks - len(rows)), generator, like)
-        for i in range(episodes.support.x.shape[0]):
-            task = task_at(episodes, i)
-            with torch.no_grad():
-                points = algorithm.trajectory(meta, task.support)
-                shown = points if every_step else iter([last(points)])
-                rows.append(_scores(algorithm, shown, task, one_query, population or {}))
+        rows.extend(of_tasks(episodes)["scores"])
     return torch.stack(rows).cpu()
 
 
-def _at_once(distribution: TaskDistribution, split: Split) -> int:
-    """How many tasks are sampled at once; one is sampled to see how large they are."""
+def _of_one_query(predict: Callable[[Tensor], Tensor], support: Tensor, query: Tensor) -> Tensor:
+    """The outputs of one query example, in a batch with the support set."""
+    return predict(torch.cat([support, query[None]]))[-1]
+
+
+def _size(distribution: TaskDistribution, split: Split) -> tuple[int, int]:
+    """How many queries a task has, and how many tasks are sampled at once; one is sampled to see that."""
     (x, _), (query, _), _ = distribution.sample(split, 1, torch.Generator().manual_seed(0))
-    return max(1, min(EVALUATION_CHUNK, CHUNK_NUMBERS // (x.numel() + query.numel())))
+    return query.shape[1], max(1, min(EVALUATION_CHUNK, CHUNK_NUMBERS // (x.numel() + query.numel())))
 
 
-def _scores(algorithm: Algorithm, points: Iterator[Params], task: Task, one_query: bool, population: Params) -> Tensor:
-    (support, _), (x, y), _ = task
-    scores = []
-    for adapted in points:
-        adapted = {**adapted, **population}
-        if one_query:
-            outputs = torch.cat([algorithm.predict(adapted, torch.cat([support, q[None]]))[-1:] for q in x])
-        else:
-            outputs = algorithm.predict(adapted, x)
-        # autocast may give bfloat16, in which a share of right answers has two digits; x may be whole numbers
-        scores.append(algorithm.learner.score_of(outputs.double(), y))
-    return torch.stack(scores)
+class OfTasks:
+    """A function of one task, called for all tasks of episode batches: for many at once, or one after the other.
+
+    One after the other where torch cannot vmap the function, where the first task then has other results than alone,
+    under autocast, which does not reach all that is vmapped, and where few tasks are all that can be held at once.
+    """
+
+    def __init__(self, function: OfTask, algorithm: Algorithm, passes: int = 1) -> None:
+        """`passes` is in how many passes the function goes through the queries of a task."""
+        algorithm = replace(algorithm, first_order=False, checkpoint=False)
+        self._alone = partial(function, replace(algorithm, autodiff=TAPE), in_turn)
+        self._vmapped = partial(function, replace(algorithm, autodiff=FUNCTIONAL))
+        self._passes = passes
+        self._many: Callable[[Task], Params] | None = None
+        self._at_once = 1
+        self.together = False
+        """Whether many tasks are taken at once; it is known with the first."""
+
+    def __call__(self, episodes: Task) -> Params:
+        """The function's results of each task, stacked; no graph is kept of them."""
+        with torch.no_grad():
+            begun = self._begin(episodes) if self._many is None else None
+            parts = [begun] if begun is not None else []
+            done = self._at_once if parts else 0
+            for start in range(done, episodes.support.x.shape[0], self._at_once):
+                part = task_at(episodes, slice(start, start + self._at_once))
+                parts.append(self._many(part) if self.together and self._many else self._one_by_one(part))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _begin(self, episodes: Task) -> Params | None:
+        """Find out by the first task how many are taken at once, and whether they then have the results of one alone.
+
+        Gives the results of the first tasks if they were taken at once.
+        """
+        device = episodes.support.x.device
+        with Largest() as seen:
+            alone = self._alone(task_at(episodes, 0))
+        passes = AT_ONCE_NUMBERS[device.type] // max(1, seen.numbers)
+        each: Each = partial(torch.func.vmap, chunk_size=max(1, passes))
+        self._many = torch.func.vmap(partial(self._vmapped, each))
+        if passes < FEWEST or torch.is_autocast_enabled(device.type):
+            return None
+        self._at_once = max(1, passes // self._passes)
+        try:
+            found: Params = self._many(task_at(episodes, slice(0, self._at_once)))
+        except RuntimeError:  # what torch cannot vmap; whatever else it is, tasks alone raise it again
+            return None
+        self.together = all(_close(found[name][0], alone[name]) for name in alone)
+        return found if self.together else None
+
+    def _one_by_one(self, part: Task) -> Params:
+        found = [self._alone(task_at(part, i)) for i in range(part.support.x.shape[0])]
+        return {name: torch.stack([each[name] for each in found]) for name in found[0]}
+
+
+class Largest(TorchDispatchMode):
+    """Mode that looks for the largest tensor that torch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        made = function(*args, **(kwargs or {}))
+        sizes = (each.numel() for each in tree_leaves(made) if isinstance(each, Tensor))
+        self.numbers = max(self.numbers, *sizes, 0)
+        return made
+
+
+def in_turn(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What `torch.func.vmap` makes of a function, by a loop."""
+    return lambda stacked: torch.stack([function(one) for one in stacked])
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=CLOSE, atol=CLOSE, equal_nan=True)
 
 
 def fitted_curves(algorithm: Algorithm, meta: Params, support: Batch, x: Tensor, steps: int) -> list[Tensor]:
@@ -88,12 +186,11 @@ def population_statistics(
 
     They are what running averages hold at the end of a meta-training, without the iterations before.
     """
-    algorithm = replace(algorithm, autodiff=TAPE, first_order=False, checkpoint=False)
-    episodes = sampled(distribution, "train", tasks, generator, next(iter(meta.values())))
-    seen = []
-    with torch.no_grad():
-        for i in range(tasks):
-            task = task_at(episodes, i)
-            adapted = algorithm.effective(algorithm.adapt(meta, task.support))
-            seen.append(algorithm.learner.model.statistics(adapted, task.query.x))
-    return {name: torch.stack([one[name] for one in seen]).mean(0) for name in seen[0]}
+
+    def seen(algorithm: Algorithm, each: Each, task: Task) -> Params:
+        adapted = algorithm.effective(algorithm.adapt(meta, task.support))
+        return algorithm.learner.model.statistics(adapted, task.query.x)
+
+    like = next(iter(meta.values()))
+    episodes = sampled(distribution, "train", tasks, generator, like)
+    return {name: each.mean(0) for name, each in OfTasks(seen, algorithm)(episodes).items()}

@@ -4,12 +4,14 @@ import torch.nn.functional as F
 
 from metabench import evaluation
 from metabench.algorithms.base import ALGORITHMS, Learner
-from metabench.evaluation import evaluate, population_statistics
+from metabench.evaluation import OfTasks, evaluate, population_statistics
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tasks.stream import sampled
 from metabench.tensors import Batch, Task, task_at
+from nets import Noise
+from problems import perturbed
 
 SINUSOID = TASKS.get("sinusoid").build(EpisodeShape(1, 10, 10), None)
 
@@ -226,3 +228,130 @@ def test_under_autocast_an_accuracy_keeps_its_digits():
         scores = evaluate(made, made.init(generator()), Three(), "test", 30, 1, generator(5))
     torch.testing.assert_close(scores * 3, (scores * 3).round(), rtol=1e-6, atol=1e-6)
     assert ((scores * 3).round() == 2).any()
+
+
+class Graded(Learner):
+    """Scores by the cross-entropy of whatever is put out: it tells any difference, where an accuracy tells few."""
+
+    def score_of(self, outputs, y):
+        return F.cross_entropy(outputs, y) if self.kind == "classification" else F.mse_loss(outputs, y)
+
+
+class Doubled(Noise):
+    """Other noise in the query set."""
+
+    def sample(self, split, tasks, generator):
+        task = super().sample(split, tasks, generator)
+        return task._replace(query=Batch(torch.rand(task.query.x.shape, generator=generator), task.query.y))
+
+
+NOISE = Doubled((1, 10, 10), 3, 2)
+PROBLEMS = {
+    "classification": (Graded(MODELS.get("conv2-8")((1, 10, 10), 3), "classification", 2), NOISE),
+    "regression": (Graded(MLP(1, 1, 8, 2), "regression"), SINUSOID),
+}
+
+
+@pytest.fixture
+def kinds_of_tasks(monkeypatch):
+    """What goes through tasks, as it is made."""
+    made = []
+
+    class Watched(OfTasks):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(evaluation, "OfTasks", Watched)
+    return made
+
+
+def both_ways(made, meta, distribution, mode, monkeypatch, tasks=9):
+    """Scores found of many tasks at once, and of one after the other."""
+    found = []
+    for fewest in (1, 1 << 60):
+        monkeypatch.setattr(evaluation, "FEWEST", fewest)
+        population = {}
+        if mode == "running":
+            population = population_statistics(made, meta, distribution, 5, generator(8))
+        found.append(evaluate(made, meta, distribution, "test", tasks, 2, generator(5), mode, population))
+    return found
+
+
+MODES = {"classification": ["transductive", "one-query", "running"], "regression": ["transductive"]}
+EVERY = [
+    (name, kind, mode)
+    for name, algorithm in ALGORITHMS
+    for kind in algorithm.kinds
+    for mode in MODES[kind]
+    if (name, mode) != ("relation", "running")  # whose relation module has no running statistics
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "mode"), EVERY)
+def test_many_tasks_at_once_have_the_scores_that_each_has_alone(name, kind, mode, kinds_of_tasks, monkeypatch):
+    monkeypatch.setattr(evaluation, "AT_ONCE_NUMBERS", {"cpu": 9000})  # some tasks, and never all of them
+    learner, distribution = PROBLEMS[kind]
+    made = ALGORITHMS.get(name)(learner, 0.1, 0 if ALGORITHMS.get(name).order == "none" else 2)
+    together, alone = both_ways(made, perturbed(made), distribution, mode, monkeypatch)
+    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
+    assert alone[:, -1].std() > 0
+    half = len(kinds_of_tasks) // 2
+    assert [each.together for each in kinds_of_tasks] == [True] * half + [False] * half
+
+
+class Refused(MLP):
+    """A network that looks at its numbers, which torch cannot vmap."""
+
+    def features(self, params, x):
+        return super().features(params, x) if float(x.sum()) < 1e9 else x
+
+
+class Mistaken(MLP):
+    """A network that computes something else where its inputs are those of several tasks at once."""
+
+    def features(self, params, x):
+        return super().features(params, x + 1.0 if torch._C._functorch.is_batchedtensor(x) else x)
+
+
+@pytest.mark.parametrize("model", [Refused, Mistaken])
+def test_tasks_are_taken_one_by_one_where_many_at_once_cannot_be_or_differ(model, kinds_of_tasks):
+    made = ALGORITHMS.get("maml")(Learner(model(1, 1, 40, 2), "regression"), 0.01, 1)
+    meta = made.init(generator(2))
+    scores = evaluate(made, meta, SINUSOID, "test", 6, 1, generator(5))
+    plain = evaluate(algorithm(), meta, SINUSOID, "test", 6, 1, generator(5))
+    torch.testing.assert_close(scores, plain)
+    assert [each.together for each in kinds_of_tasks] == [False, True]
+
+
+def test_what_is_wrong_with_one_task_is_raised():
+    class Wrong(MLP):
+        def features(self, params, x):
+            raise RuntimeError("wrong anyhow")
+
+    made = ALGORITHMS.get("maml")(Learner(Wrong(1, 1, 40, 2), "regression"), 0.01, 1)
+    with pytest.raises(RuntimeError, match="wrong anyhow"):
+        evaluate(made, made.init(generator()), SINUSOID, "test", 6, 1, generator(5))
+
+
+@pytest.mark.parametrize(("numbers", "sizes"), [(1 << 21, [1, 20]), (400 * 8, [1, 8, 8, 4]), (400 * 7, [1] * 21)])
+def test_no_tensor_of_many_tasks_is_larger_than_a_bound(numbers, sizes, monkeypatch):
+    """The largest tensor of a task is that of 10 points and 40 units."""
+    seen = []
+
+    class Seen(MLP):
+        def head(self, params, features):
+            lone = not torch._C._functorch.is_batchedtensor(features)
+            seen.append(1 if lone else torch._C._functorch.get_unwrapped(features).shape[0])
+            return super().head(params, features)
+
+    monkeypatch.setattr(evaluation, "AT_ONCE_NUMBERS", {"cpu": numbers})
+    made = ALGORITHMS.get("maml")(Learner(Seen(1, 1, 40, 1), "regression"), 0.01, 0)
+    evaluate(made, made.init(generator()), SINUSOID, "test", 20, 0, generator(5))
+    assert seen == sizes
+
+
+def test_under_autocast_tasks_are_taken_one_by_one(kinds_of_tasks):
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        evaluate(algorithm(), algorithm().init(generator()), SINUSOID, "test", 3, 1, generator(5))
+    assert not kinds_of_tasks[0].together
