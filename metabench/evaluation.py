@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
 
 from metabench.algorithms.base import Algorithm, last
 from metabench.autodiff import FUNCTIONAL, TAPE
@@ -129,7 +128,7 @@ class OfTasks:
         device = episodes.support.x.device
         with Largest() as seen:
             alone = self._alone(task_at(episodes, 0))
-        passes = AT_ONCE_NUMBERS[device.type] // max(1, seen.numbers)
+        passes = AT_ONCE_NUMBERS[device.type] // seen.numbers
         each: Each = partial(torch.func.vmap, chunk_size=max(1, passes))
         self._many = torch.func.vmap(partial(self._vmapped, each))
         if passes < FEWEST or torch.is_autocast_enabled(device.type):
@@ -147,20 +146,23 @@ class OfTasks:
         return {name: torch.stack([each[name] for each in found]) for name in found[0]}
 
 
-class Largest(TorchDispatchMode):
-    """Mode that looks for the largest tensor that torch makes."""
+class Largest(TorchFunctionMode):
+    """Mode that looks for the largest tensor that functions of torch give out.
+
+    A mode of torch's dispatcher would import its compiler.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers = 0
+        self.numbers = 1
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        made = function(*args, **(kwargs or {}))
-        sizes = (each.numel() for each in tree_leaves(made) if isinstance(each, Tensor))
-        self.numbers = max(self.numbers, *sizes, 0)
-        return made
+        found = function(*args, **(kwargs or {}))
+        if isinstance(found, Tensor):
+            self.numbers = max(self.numbers, found.numel())
+        return found
 
 
 def in_turn(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
