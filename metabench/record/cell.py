@@ -32,6 +32,7 @@ BatchNorm: TypeAlias = Literal["transductive", "one-query", "running"]
 Rotation: TypeAlias = Literal["random", "classes", "episode", "none"]
 """How characters are turned by multiples of 90 degrees: each class of an episode by a random one, all classes of an
 episode by the same random one, or not at all; or the four turns of a character are four classes."""
+EvalQueries: TypeAlias = Literal["balanced", "independent", "single"]
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
 LONGEST_TEXT = 20_000
 MOST_PIXELS = 1024
@@ -119,6 +120,16 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             later=True,
         ),
     ] = 0
+    eval_queries: Annotated[
+        EvalQueries,
+        axis(
+            "evaluation",
+            "Classes of a held-out task's queries: equally many of each, drawn for each query, or one for all.",
+            phrase="{} queries",
+            tacit=True,
+            later=True,
+        ),
+    ] = "balanced"
     batch_norm: Annotated[
         BatchNorm, axis("evaluation", "What queries of held-out tasks are normalised by.", tacit=True)
     ] = "transductive"
@@ -222,7 +233,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         """A seed derived from the shared axes, never from algorithm or engine: comparisons are matched.
 
         Initial weights depend on the model and the seed; training tasks on the episode shape and the seed; held-out
-        tasks on their shape alone, so that all seeds and algorithms are judged on the same tasks.
+        tasks on their shape alone, so that all seeds and algorithms are judged on the same tasks. Tasks whose queries
+        are not balanced are chosen from balanced ones of as many queries a class as they have in all.
         """
         parts: list[Any] = [purpose, self.task, *self.data.items()]
         if purpose == "init":
@@ -230,8 +242,13 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         elif purpose == "train":
             parts += [self.train_ways, self.train_shots, self.query, self.seed]
         else:
-            parts += [self.ways, self.shots, self.eval_query]
+            parts += [self.ways, self.shots, self.eval_query_drawn]
         return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])
+
+    @property
+    def eval_query_drawn(self) -> int:
+        """Query examples of each class that are drawn for a held-out task: all queries may come to be of one class."""
+        return self.eval_query if self.eval_queries == "balanced" else self.ways * self.eval_query
 
     @property
     def trained_otherwise(self) -> str:

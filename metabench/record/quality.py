@@ -84,6 +84,10 @@ class Quality(Mean, frozen=True, kw_only=True):
     tasks: Whole
     iterations: Whole
     train_s: Amount
+    eval_s: Amount | None = None
+    """Seconds of all evaluations, those of the curve's points included; None in rows of earlier versions."""
+    test_s: Amount | None = None
+    """The part of them that the test tasks took."""
     batch_norm: Name
     by_step: list[Score] = []
     curve: list[CurvePoint] = []

@@ -81,6 +81,8 @@ OBSERVED: Mapping[str, tuple[str, str]] = {
     "quality_batch_norm": ("", "What their queries were normalised by."),
     "quality_iterations": ("", "Meta-iterations that it was trained for."),
     "quality_train_s": ("s", "Time of that training."),
+    "quality_eval_s": ("s", "Time of all evaluations, on the way and at the end; no part of the training's."),
+    "quality_test_s": ("s", "The part of it that the test tasks took."),
     "started": ("UTC, ISO 8601", "When the process was started."),
     "seconds": ("s", "Time of the whole process."),
     "warnings": ("", "What made the timing doubtful."),

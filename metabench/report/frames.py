@@ -21,7 +21,7 @@ GPU_COLUMNS = ("sm_mhz", "memory_mhz", "celsius", "watts")
 DISTURBED_COLUMNS = {"disturbed": "reason", "disturbed_factor": "factor"}
 PHASE_COLUMNS = {phase: f"phase_{phase.replace(' ', '_').replace('-', '_')}" for phase in PHASES}
 SCORE_COLUMNS = ("value", "low", "high")
-QUALITY_COLUMNS = ("tasks", "steps", "batch_norm", "iterations", "train_s")
+QUALITY_COLUMNS = ("tasks", "steps", "batch_norm", "iterations", "train_s", "eval_s", "test_s")
 WHOLE = (
     *("parameters", "samples", "block", "quality_tasks", "quality_steps", "quality_iterations"),
     *(name for name in MEMORY_COLUMNS if name.endswith("_bytes")),

@@ -13,7 +13,7 @@ from metabench.statistics.intervals import ends, scale_of
 from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import difference, over_seeds, paired_difference, paired_quotient, quotient
 
-TESTED_ON = (*DISTRIBUTION, "ways", "shots", "eval_query", "eval_rotation", "eval_tasks")
+TESTED_ON = (*DISTRIBUTION, "ways", "shots", "eval_query", "eval_queries", "eval_rotation", "eval_tasks")
 """The axes that decide which tasks a training is tested on; no seed is among them."""
 
 
@@ -28,6 +28,8 @@ class Quality:
     iterations: int
     train_s: float
     """Median over the seeds."""
+    eval_s: float | None
+    """Median over the seeds of the seconds of all evaluations; None where a row does not say."""
     batch_norm: str
 
 
@@ -50,6 +52,7 @@ def quality(bundle: Bundle) -> Quality | None:
         return None
     scale = scale_of(parts[0].metric)
     by_step = [{point.step: score_of(part, point) for point in part.by_step} for part in parts]
+    evaluated = [part.eval_s for part in parts if part.eval_s is not None]
     steps = set.intersection(*(set(scores) for scores in by_step))
     return Quality(
         metric=parts[0].metric,
@@ -58,6 +61,7 @@ def quality(bundle: Bundle) -> Quality | None:
         seeds=len(parts),
         iterations=parts[0].iterations,
         train_s=median(part.train_s for part in parts),
+        eval_s=median(evaluated) if len(evaluated) == len(parts) else None,
         batch_norm=", ".join(sorted({part.batch_norm for part in parts})),
     )
 

@@ -1,6 +1,7 @@
 """The quality of a cell: it is trained, and scored on held-out tasks."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,7 +13,7 @@ from metabench.record.quality import Quality, Score, TaskScores
 from metabench.statistics.intervals import mean_interval
 from metabench.sweep.checkpoints import Checkpoint, Place
 from metabench.sweep.fits import recorded_fits
-from metabench.sweep.workload import Workload, build_algorithm, in_precision, library_of
+from metabench.sweep.workload import Workload, build_algorithm, in_precision, judged_tasks, library_of
 from metabench.tasks.base import Split, TaskDistribution, splits_of
 from metabench.tensors import Params
 from metabench.training import Nothing, train
@@ -31,21 +32,27 @@ def measure_quality(
     place: Place | None = None,
     say: Callable[[str], object] = print,
 ) -> Quality | None:
-    """Meta-train on the workload's tasks, then evaluate on `held_out`.
+    """Meta-train on the workload's tasks, then evaluate on tasks made of `held_out`.
 
     The training is kept in `place` while it goes on, and gone on with if it is there. Where it begins anew although one
     was kept, `say` is told why.
     """
     cell, distribution = workload.cell, workload.distribution
+    judged_on = judged_tasks(cell, held_out)
+    eval_s = 0.0
 
     def score(point: Params, split: Split, tasks: int, seed: int, every_step: bool = True) -> torch.Tensor:
+        nonlocal eval_s
+        begin = time.perf_counter()
         population: Params = {}
         if cell.batch_norm == "running":
             draw = torch.Generator().manual_seed(cell.seed_for("train"))
             population = population_statistics(learned, point, distribution, POPULATION_TASKS, draw)
         generator = torch.Generator().manual_seed(seed)
         judging = cell.eval_steps, generator, cell.batch_norm, population, every_step
-        return evaluate(judged, point, held_out, split, tasks, *judging)
+        scores = evaluate(judged, point, judged_on, split, tasks, *judging)
+        eval_s += time.perf_counter() - begin
+        return scores
 
     learned, judged = build_algorithm(cell, distribution), build_algorithm(cell, held_out)
     score = in_precision(cell, score)
@@ -69,6 +76,7 @@ def measure_quality(
     trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter, keeping)
     if not workload.leads:
         return None
+    before = eval_s
     scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
     if not bool(torch.isfinite(scores).all()):
         raise Diverged("the score of a held-out task is not finite")
@@ -86,6 +94,8 @@ def measure_quality(
         tasks=final.n or 0,
         iterations=cell.iterations,
         train_s=trained.seconds,
+        eval_s=eval_s,
+        test_s=eval_s - before,
         batch_norm=cell.batch_norm if judged.learner.model.batch_statistics else "none",
         by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
         curve=trained.curve if validated else [],

@@ -22,6 +22,7 @@ from metabench.measure.phases import BRIEF, PhaseBudget, Phases, measure_phases
 from metabench.models.base import MODELS
 from metabench.record.cell import Cell
 from metabench.tasks.base import ALL, TASKS, EpisodeShape, Split, TaskDistribution
+from metabench.tasks.query_sets import QuerySets
 from metabench.tasks.stream import Stream, stream
 from metabench.tensors import Params, Task
 from metabench.training import Enter
@@ -33,8 +34,8 @@ def train_shape(cell: Cell) -> EpisodeShape:
 
 
 def held_out_shape(cell: Cell) -> EpisodeShape:
-    """How large a held-out task is."""
-    return EpisodeShape(cell.ways, cell.shots, cell.eval_query)
+    """How large a held-out task is, as it is drawn: the queries that it is judged on are chosen from its own."""
+    return EpisodeShape(cell.ways, cell.shots, cell.eval_query_drawn)
 
 
 def training_tasks(cell: Cell, data_dir: Path | None) -> TaskDistribution:
@@ -43,8 +44,26 @@ def training_tasks(cell: Cell, data_dir: Path | None) -> TaskDistribution:
 
 
 def held_out_tasks(cell: Cell, data_dir: Path | None) -> TaskDistribution:
-    """The tasks that a cell is judged on; raises what building them raises."""
-    return TASKS.get(cell.task).on(held_out_shape(cell), data_dir, {**cell.data, "rotation": cell.eval_rotation})
+    """The tasks from which those are made that a cell is judged on; raises what building them raises."""
+    source, balanced = TASKS.get(cell.task), cell.eval_queries == "balanced"
+    if source.kind == "regression" and not balanced:
+        raise Unsupported(f"queries of a regression task have no classes: no eval_queries {cell.eval_queries}")
+    try:
+        return source.on(held_out_shape(cell), data_dir, {**cell.data, "rotation": cell.eval_rotation})
+    except Unsupported as error:
+        if balanced:
+            raise
+        raise Unsupported(
+            f"with eval_queries {cell.eval_queries} all {cell.eval_query_drawn} queries of a task may be of one class, "
+            f"and {error}"
+        ) from None
+
+
+def judged_tasks(cell: Cell, held_out: TaskDistribution) -> TaskDistribution:
+    """The tasks that a cell is judged on, made of `held_out_tasks`."""
+    if cell.eval_queries == "balanced":
+        return held_out
+    return QuerySets(held_out, cell.ways * cell.eval_query, cell.eval_queries == "single")
 
 
 def outer_of(cell: Cell) -> Outer:

@@ -39,6 +39,16 @@ def test_training_queries_do_not_change_what_is_judged_on(cell):
     assert replace(cell, eval_query=9).seed_for("test") != cell.seed_for("test")
 
 
+def test_query_sets_that_are_not_balanced_are_chosen_from_the_same_tasks(cell):
+    several = replace(cell, ways=5, eval_query=3)
+    independent, single = (replace(several, eval_queries=kind) for kind in ("independent", "single"))
+    balanced = replace(several, eval_query=15)
+    assert independent.seed_for("test") == single.seed_for("test") == balanced.seed_for("test")
+    assert independent.eval_query_drawn == single.eval_query_drawn == balanced.eval_query_drawn == 15
+    assert independent.seed_for("train") == several.seed_for("train")
+    assert len({several.id, independent.id, single.id}) == 3 and "eval_queries" not in several.to_json()
+
+
 def test_training_may_be_on_other_ways_and_shots_than_what_is_judged_on(cell):
     other = replace(cell, train_ways=20, train_shots=5)
     assert other.seed_for("test") == cell.seed_for("test") and other.seed_for("init") == cell.seed_for("init")

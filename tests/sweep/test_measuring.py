@@ -26,7 +26,7 @@ from metabench.sweep import measuring, scoring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, outer_of
-from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
+from metabench.tasks.base import TASKS, EpisodeShape, Provenance, TaskSource
 from metabench.tasks.sinusoid import Sinusoid
 from metabench.tensors import Batch, Task, task_at
 from metabench.training import train
@@ -325,6 +325,51 @@ def measured(cell, **settings):
     found = {}
     measure_cell(cell, {**SETTINGS, "time_budget_s": 0.05, **settings}, None, found.update)
     return found
+
+
+def test_evaluation_has_its_share_of_the_time():
+    found = measured(cell_of(measure=["quality"], iterations=2, eval_tasks=30, eval_query=10), curve_points=1)[
+        "quality"
+    ]
+    assert 0 < found.test_s < found.eval_s
+
+
+class Enough(Images):
+    """Images of noise, of a set that has so many examples of each class."""
+
+    examples = 20
+
+    def __init__(self, shape, data_dir):
+        if shape.shots + shape.query > self.examples:
+            raise Unsupported(f"a class has {self.examples} images: ask for fewer")
+        self.shape, self.outputs = shape, shape.ways
+
+    def sample(self, split, tasks, generator):
+        ways, shots = self.shape.ways, self.shape.shots
+        x = torch.rand(tasks, ways * (shots + self.shape.query), 1, 28, 28, generator=generator)
+        y = torch.arange(ways).repeat(tasks, shots + self.shape.query)
+        k = ways * shots
+        return Task(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]), y[:, :ways])
+
+    @property
+    def provenance(self):
+        return Provenance("noise", "0" * 64)
+
+
+@pytest.mark.parametrize("kind", ["independent", "single"])
+def test_queries_may_be_of_classes_that_are_drawn(kind, monkeypatch):
+    monkeypatch.setitem(TASKS._entries, "glyphs", TaskSource("classification", Enough))
+    axes = {"task": "glyphs", "model": "conv2-8", "iterations": 0, "eval_tasks": 40, "measure": ["quality"]}
+    found = measured(cell_of(**axes, ways=3, eval_query=2, eval_queries=kind), curve_points=0)["quality"]
+    assert (found.task_scores.unit, len(found.task_scores.numbers)) == (1 / 6, 40)
+    reason = "^with eval_queries .* all 21 queries of a task may be of one class, and a class has 20 images"
+    with pytest.raises(Unsupported, match=reason):
+        measured(cell_of(**axes, ways=3, eval_query=7, eval_queries=kind), curve_points=0)
+
+
+def test_queries_of_regression_have_no_classes():
+    with pytest.raises(Unsupported, match="^queries of a regression task have no classes: no eval_queries single$"):
+        measured(cell_of(measure=["quality"], eval_queries="single"), curve_points=0)
 
 
 def test_the_score_of_each_test_task_is_kept(monkeypatch):

@@ -7,8 +7,15 @@ from metabench.report.bundles import Bundle
 from metabench.report.claims.claim import Figure, Scalar, Selection
 from metabench.report.render.tables import axis_word
 
-UNLESS_NAMED: Selection = {"first_order": (0,), "checkpoint": (False,), "precision": ("float32",), "world_size": (1,)}
-"""A claim that names no technique is about cells without one. Clipping and inner optimisers belong to presets."""
+UNLESS_NAMED: Selection = {
+    "first_order": (0,),
+    "checkpoint": (False,),
+    "precision": ("float32",),
+    "world_size": (1,),
+    "eval_queries": ("balanced",),
+}
+"""A claim that names no technique is about cells without one, and one that names no query sets about balanced ones.
+Clipping and inner optimisers belong to presets."""
 NO_GPU = "no GPU in this run"
 NOT_ON_GPU = "measured on a processor, not on a GPU"
 NOTHING_ALIKE = "not measured"

@@ -23,7 +23,7 @@ from metabench.text import counted
 SETTING_AXES = (
     *DISTRIBUTION,
     *("ways", "shots", "model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots"),
-    *("device", "threads", "world_size", "machine", "batch_norm", "preset"),
+    *("device", "threads", "world_size", "machine", "batch_norm", "eval_queries", "preset"),
     *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
 )
 SAYS = "Each claim against the first run that can decide it. Intervals are of 95 %; what is exact has none."

@@ -30,7 +30,7 @@ ALIKE = {
     "world_size": "on as many processes",
 }
 """Axes that have a column where they change, and on which a line and its baseline agree, as a note says it."""
-JUDGED = ("batch_norm", "eval_query", "eval_rotation", "eval_tasks")
+JUDGED = ("batch_norm", "eval_query", "eval_queries", "eval_rotation", "eval_tasks")
 """The axes that say on what, and how, a training is tested."""
 TOLD_STEPS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Steps whose scores a table has beside the last one: with all it would be too wide to read."""
@@ -188,6 +188,7 @@ def _quality_columns(lines: Sequence[Line]) -> list[Column[Line]]:
         Column("test steps", _steps, notes=_steps_notes),
         Column("iterations", lambda line: trained(line, "iterations")),
         Column("training", _training),
+        Column("evaluation", _evaluation, droppable=True, notes=_evaluation_notes),
         Column("batch norm", lambda line: trained(line, "batch_norm").replace("none", NOTHING), droppable=True),
     ]
 
@@ -197,18 +198,39 @@ def _training(line: Line) -> str:
     return duration_text(line.quality.train_s) if line.quality and line.quality.train_s else NOTHING
 
 
+def _evaluation(line: Line) -> str:
+    """Seconds of all evaluations; nothing where rows do not say."""
+    return duration_text(line.quality.eval_s) if line.quality and line.quality.eval_s else NOTHING
+
+
+def _evaluation_notes(lines: Sequence[Line]) -> list[str]:
+    if not any(line.quality and line.quality.eval_s for line in lines):
+        return []
+    return ["evaluation: the time of all scores, of the curve's points and of the test tasks; no part of the training."]
+
+
 def _steps(line: Line) -> str:
     """Number of inner steps on a test task after which the score was taken."""
     return str(max(line.quality.by_step)) if line.quality and line.quality.by_step else str(line.bundle.cell.eval_steps)
 
 
 def _steps_notes(lines: Sequence[Line]) -> list[str]:
-    shapes = {(line.bundle.cell.eval_tasks, line.bundle.cell.eval_query, line.bundle.cell.ways > 1) for line in lines}
+    shapes = {(line.bundle.cell.eval_tasks, queries_text(line.bundle.cell)) for line in lines}
     notes = ["test steps: the inner steps on a test task after which the score was taken."]
     if len(shapes) == 1 and any(line.quality for line in lines):
-        (tasks, query, classes) = shapes.pop()
-        notes.append(f"Tested on {tasks} tasks, with {counted(query, 'query example')}{' of each class' * classes}.")
+        (tasks, queries) = shapes.pop()
+        notes.append(f"Tested on {tasks} tasks, with {queries}.")
     return notes
+
+
+def queries_text(cell: Cell) -> str:
+    """The query set of a held-out task, in words."""
+    if cell.ways == 1:
+        return counted(cell.eval_query, "query example")
+    if cell.eval_queries == "balanced":
+        return f"{counted(cell.eval_query, 'query example')} of each class"
+    classes = {"independent": "the class of each drawn by itself", "single": "all of one class"}
+    return f"{counted(cell.ways * cell.eval_query, 'query example')}, {classes[cell.eval_queries]}"
 
 
 def _seeds_notes(lines: Sequence[Line]) -> list[str]:

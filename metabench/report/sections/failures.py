@@ -11,7 +11,8 @@ from metabench.report.sections.base import Column, section, table_of
 from metabench.text import counted
 
 TITLE = in_title_order(
-    (*TASK, *SIZES, *TECHNIQUES, *MACHINE, "preset", "seed", "batch_norm", "outer_warmup"), but=("threads",)
+    (*TASK, *SIZES, *TECHNIQUES, *MACHINE, "preset", "seed", "batch_norm", "eval_queries", "outer_warmup"),
+    but=("threads",),
 )
 SAYS = (
     "What had been measured before a failure stands in the tables above, with a mark. A configuration that is "

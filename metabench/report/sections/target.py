@@ -29,7 +29,7 @@ from metabench.statistics.scores import mean_of
 
 SHARE = 0.95
 """Share of MAML's accuracy that is to be reached. An error must fall to MAML's error divided by this share."""
-JUDGED = ("batch_norm", "preset", "eval_query", "eval_rotation", "eval_tasks")
+JUDGED = ("batch_norm", "preset", "eval_query", "eval_queries", "eval_rotation", "eval_tasks")
 TITLE = in_title_order((*TASK, "engine", "precision", *MACHINE))
 GROUP = (*TITLE, *JUDGED)
 OWN = tuple(axis for axis in (*SIZES, *OWN_AXES) if axis not in GROUP)

@@ -23,6 +23,29 @@ def pair(row):
     return runs.run([row(number, algorithm=name) for number in range(3) for name in ("maml", "fomaml")])
 
 
+def test_a_claim_that_names_no_query_sets_is_about_balanced_ones(held, row):
+    of = {**MSE, "claimed": 0.5, "allowance": 1.0}
+    drawn = runs.run([row(measure=["quality"], eval_queries="independent")])
+    assert held([drawn], **of).shown is None
+    assert "eval queries independent, not balanced" in held([drawn], **of).reason
+    assert held([drawn], **{**of, "of": {"algorithm": "maml", "eval_queries": "independent"}}).shown
+
+
+def test_trainings_on_other_query_sets_are_not_compared(held, row):
+    order = {
+        "rule": "order",
+        "figure": "quality",
+        "metric": "mse",
+        "of": {"algorithm": "fomaml"},
+        "against": {"algorithm": "maml"},
+    }
+    mixed = [
+        row(algorithm="maml", measure=["quality"], eval_queries="single"),
+        row(algorithm="fomaml", measure=["quality"]),
+    ]
+    assert "nothing to compare with" in held([runs.run(mixed)], **order).reason
+
+
 def test_ratios_are_formed_within_rounds(held, pair):
     found = held([pair], **FASTER, claimed=0.6, allowance=0.1)
     assert (found.verdict, found.reason) == ("holds", "")

@@ -34,6 +34,14 @@ def test_a_score_after_other_steps_is_marked_where_it_stands(row):
     assert "(a) test steps 7, not 2." in shown.notes
 
 
+def test_a_score_on_other_query_sets_is_marked(row):
+    rows = [row(algorithm=name, **QUALITY) for name in ("maml", "fomaml")]
+    rows.append(row(algorithm="anil", eval_queries="single", **QUALITY))
+    shown = table(rows, "Cost and quality")
+    assert records(shown)["anil"]["MSE"].endswith(" (a)")
+    assert "(a) classes of test queries single, not balanced." in shown.notes
+
+
 def test_each_way_of_being_different_has_a_mark_of_its_own(row):
     rows = [row(algorithm="maml", **QUALITY), row(algorithm="fomaml", eval_query=5, **QUALITY)]
     rows += [row(algorithm="anil", eval_query=5, eval_tasks=50, **QUALITY)]
