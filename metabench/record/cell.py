@@ -205,6 +205,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         return identity(self.to_json())
 
     @property
+    def training_id(self) -> str:
+        """16 hexadecimal digits that are equal for cells that differ in how they are judged alone."""
+        judging = axes_of("evaluation")
+        return identity({name: value for name, value in self.to_json().items() if name not in judging})
+
+    @property
     def implementation(self) -> str:
         """`algorithm/engine`"""
         return f"{self.algorithm}/{self.engine}"

@@ -89,6 +89,8 @@ class Quality(Mean, frozen=True, kw_only=True):
     test_s: Amount | None = None
     """The part of them that the test tasks took."""
     batch_norm: Name
+    trained_by: Name | None = None
+    """Id of the configuration whose training it was, where that was another one; the curve is in its row."""
     by_step: list[Score] = []
     curve: list[CurvePoint] = []
     resumed_at: list[Whole] = []

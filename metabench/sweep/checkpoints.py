@@ -151,7 +151,7 @@ class Checkpoint:
         """What the training depends on beside its configuration."""
         like = next(iter(self.meta.values()))
         return {
-            "code": _digest_of_code(),
+            "code": digest_of_code(),
             "sources": json.dumps(sources.digests()),
             "torch": str(torch.__version__),
             "threads": str(torch.get_num_threads()),
@@ -266,7 +266,7 @@ def _shapes(params: Params) -> list[tuple[str, torch.Size, torch.dtype]]:
     return [(name, p.shape, p.dtype) for name, p in params.items()]
 
 
-def _digest_of_code() -> str:
+def digest_of_code() -> str:
     """SHA-256 of metabench's own sources: a commit says nothing of changes that are not committed."""
     digest = sha256()
     for file in sorted(file for file in CODE.rglob("*") if file.suffix in WRITTEN_IN):

@@ -118,7 +118,9 @@ def measure_cell(
 
         every_s = settings.get("checkpoint_s", 0.0)
         place = Place(checkpoints, cell.id, every_s) if checkpoints and every_s else None
-        record({"quality": measure_quality(workload, meta, held_out, settings["curve_points"], place, say)})
+        shared = checkpoints / cell.training_id if checkpoints and workload.group is None else None
+        judging = settings["curve_points"], place, say, shared
+        record({"quality": measure_quality(workload, meta, held_out, *judging)})
     # Last, since the profiler slows down what comes after it.
     if timed and device.type == "cuda" and workload.group is None:
         record({"phase": "launches"})

@@ -83,6 +83,8 @@ class Remaining:
         cell = found.cell
         if found.status == "skipped" or not found.seconds:
             return
+        if found.quality and found.quality.trained_by:  # it did not train
+            return
         *kinds, own = _kinds(cell)
         if found.status != "ok":  # it ended early, as its own kind will again; of others that says nothing
             self.wholes.add([own], found.seconds, self._seconds(cell))

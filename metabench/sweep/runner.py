@@ -16,6 +16,7 @@ from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.record.cell import AXES, Cell
 from metabench.record.environment import Environment, SweepName
 from metabench.record.measurement import SIDES, Measurement, Noise
+from metabench.sweep import trainings
 from metabench.sweep.again import is_disturbed, job_again, settled, why
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
 from metabench.sweep.checkpoints import FOLDER as CHECKPOINTS
@@ -120,7 +121,9 @@ def run_sweep(
         if late := beyond_limit([job.cell for job in left], sweep.settings):
             progress.warn(late)
         data = SameData(rows)
+        trainings.begin(work.checkpoints, sweep.cells, [job.cell for job in left])
         _measure(backend, work, folder, lambda row: code.checked(data.checked(row)))
+        trainings.end(work.checkpoints)
 
 
 def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[[Measurement], Measurement]) -> None:

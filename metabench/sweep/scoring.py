@@ -1,8 +1,10 @@
 """The quality of a cell: it is trained, and scored on held-out tasks."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -10,13 +12,15 @@ from metabench.errors import Diverged
 from metabench.evaluation import evaluate, population_statistics
 from metabench.record.axes import LARGEST
 from metabench.record.quality import Quality, Score, TaskScores
+from metabench.sources import digests
 from metabench.statistics.intervals import mean_interval
-from metabench.sweep.checkpoints import Checkpoint, Place
+from metabench.sweep.checkpoints import Checkpoint, Place, digest_of_code
 from metabench.sweep.fits import recorded_fits
+from metabench.sweep.trainings import Training
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, judged_tasks, library_of
 from metabench.tasks.base import Split, TaskDistribution, splits_of
 from metabench.tensors import Params
-from metabench.training import Nothing, train
+from metabench.training import Nothing, Trained, train
 
 VALIDATION_TASKS = 100
 """Most tasks of a point of the curve; no more than there are test tasks."""
@@ -31,11 +35,12 @@ def measure_quality(
     curve_points: int,
     place: Place | None = None,
     say: Callable[[str], object] = print,
+    shared: Path | None = None,
 ) -> Quality | None:
     """Meta-train on the workload's tasks, then evaluate on tasks made of `held_out`.
 
     The training is kept in `place` while it goes on, and gone on with if it is there. Where it begins anew although one
-    was kept, `say` is told why.
+    was kept, `say` is told why. `shared` is the folder of a training that other cells may share.
     """
     cell, distribution = workload.cell, workload.distribution
     judged_on = judged_tasks(cell, held_out)
@@ -65,15 +70,20 @@ def measure_quality(
         tasks = min(VALIDATION_TASKS, cell.eval_tasks)
         return float(score(point, "validation", tasks, cell.seed_for("validation"), every_step=False).mean())
 
-    iteration, enter = workload.training(meta)
-    sample = workload.sampler(next(iter(meta.values())))
-    checkpoint = None
-    if place:
-        data = ", ".join(each.provenance.content_hash for each in (distribution, held_out))
-        kept = {"data": data, "library": library_of(workload.engine), "curve_points": str(curve_points)}
-        checkpoint = Checkpoint(place, kept, sample, meta, cell.iterations, say, workload.group)
-    keeping = checkpoint or Nothing()
-    trained = train(iteration, sample, cell.iterations, validation_score, curve_points, enter, keeping)
+    checkpoint: Checkpoint | None = None
+
+    def train_now() -> Trained:
+        nonlocal checkpoint
+        iteration, enter = workload.training(meta)
+        sample = workload.sampler(next(iter(meta.values())))
+        if place:
+            data = ", ".join(each.provenance.content_hash for each in (distribution, held_out))
+            kept = {"data": data, "library": library_of(workload.engine), "curve_points": str(curve_points)}
+            checkpoint = Checkpoint(place, kept, sample, meta, cell.iterations, say, workload.group)
+        keeping = checkpoint or Nothing()
+        return train(iteration, sample, cell.iterations, validation_score, curve_points, enter, keeping)
+
+    trained, trained_by = _found_or_trained(workload, shared, train_now, meta)
     if not workload.leads:
         return None
     before = eval_s
@@ -99,10 +109,22 @@ def measure_quality(
         batch_norm=cell.batch_norm if judged.learner.model.batch_statistics else "none",
         by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
         curve=trained.curve if validated else [],
+        trained_by=trained_by,
         resumed_at=checkpoint.resumed_at if checkpoint else [],
         fits=fits,
         task_scores=task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
     )
+
+
+def _found_or_trained(
+    workload: Workload, shared: Path | None, train_now: Callable[[], Trained], meta: Params
+) -> tuple[Trained, str | None]:
+    """The training that another cell has kept in `shared`, and the id of that cell; else what `train_now` gives."""
+    if shared is None or not shared.is_dir():
+        return train_now(), None
+    data, library = workload.distribution.provenance.content_hash, library_of(workload.engine)
+    facts = {"code": digest_of_code(), "sources": json.dumps(digests()), "torch": str(torch.__version__)}
+    return Training(shared, workload.cell, {**facts, "data": data, "library": library}).found_or(train_now, meta)
 
 
 def task_scores(scores: Sequence[float], answers: int) -> TaskScores:

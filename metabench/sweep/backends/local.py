@@ -1,5 +1,6 @@
 """The backend of this machine: one cell after the other."""
 
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -31,10 +32,11 @@ class Local:
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
         """One after the other what is timed or weighed; then, side by side if the sweep says so, what is trained alone.
 
-        The latter by seeds: a run that is stopped early has every algorithm on the first of them.
+        The latter by seeds: a run that is stopped early has every algorithm on the first of them. And of those that
+        share a training, one of each comes first: the others would only wait for it.
         """
         together = [job for job in work.jobs if work.settings.side_by_side > 1 and job.trains_alone]
-        together.sort(key=lambda job: job.cell.seed)
+        together = in_turn(together)
         repetitions = sharing(work.jobs)
         with Servers() as servers, Servers() as of_noise:
             for job in work.jobs:
@@ -51,6 +53,17 @@ class Local:
                     work.failures.skip(job, work.here) or observed(*given, lend=lend, checkpoints=work.checkpoints),
                 )
             yield from _side_by_side(together, work, servers.of("trained alone"))
+
+
+def in_turn(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs by seeds; of one seed, the first of each training before the second of any."""
+    before: Counter[str] = Counter()
+
+    def turn(job: Job) -> tuple[int, int]:
+        before[job.cell.training_id] += 1
+        return job.cell.seed, before[job.cell.training_id]
+
+    return sorted(jobs, key=turn)
 
 
 def sharing(jobs: Sequence[Job]) -> dict[int, int]:
