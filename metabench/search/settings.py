@@ -12,7 +12,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.files import as_struct
-from metabench.record.cell import AXES, DISTRIBUTION, Cell
+from metabench.record.cell import AXES, PARTICULAR, Cell
 from metabench.record.searching import Asked, Value, read_asked
 from metabench.search.sampling import Sampler
 from metabench.search.space import Parameter, Space, read_space, split, usual_space
@@ -51,9 +51,9 @@ class Settings:
         task = str(self.fixed["task"])
         if ALGORITHMS.get(self.asked.algorithm).kinds and TASKS.get(task).kind not in self.kinds:
             raise UserError(f"{self.asked.algorithm} is for {' and '.join(self.kinds)} tasks, not for {task}")
-        for axis in DISTRIBUTION[1:]:
+        for axis in PARTICULAR:
             if axis in self.asked.axes:
-                check_takers(axis, [task])
+                check_takers(axis, [self.fixed[axis]] if axis in self.fixed else [], [task])
         _ = self.start
 
     @property
