@@ -22,6 +22,8 @@ Scalar: TypeAlias = Annotated[str, Meta(max_length=500)] | bool | WholeNumber | 
 Values: TypeAlias = Annotated[tuple[Scalar, ...], Meta(min_length=1, max_length=50)]
 Selection: TypeAlias = Mapping[str, Values]
 """Axes with the values that they may have."""
+REACHING: tuple[Rule, ...] = ("interval", "one-sided")
+"""Rules of figures that are to be reached: whoever is as good or better has reached them, in whatever setting."""
 UNITS: Mapping[str, tuple[float, str]] = {"accuracy": (0.01, " %")}
 """Unit in which a claim on a metric is written, as a factor and a word; any other metric is as it is."""
 _ID = re.compile("[a-z0-9][a-z0-9+-]{0,79}")
@@ -43,6 +45,8 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The axes on which the cells that those are compared with differ, for `ratio` and `order`."""
     setting: Selection = {}
     """The source's setting beside that. Where ours is another one, a claim is not refuted."""
+    departs: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
+    """In what ours differs from the source, and no axis could change."""
     claimed: Annotated[tuple[Number, ...], Meta(max_length=2)] = ()
     """The figure, or both ends of a range."""
     at_least: Number | None = None
@@ -60,6 +64,10 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The axis that the claimed ratio is to be divided by: half at two inner steps, a tenth at ten."""
     unmeasured: Annotated[str, Meta(max_length=500)] = ""
     """Why no run can answer it; empty where one can."""
+    sweep: Annotated[str, Meta(pattern="^[a-z0-9-]*$", max_length=80)] = ""
+    """The sweep whose run is to decide it."""
+    takes: Annotated[str, Meta(max_length=200)] = ""
+    """What a run that decides it takes, and is not at hand where ours are made: several GPUs, other data."""
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -96,6 +104,11 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("the rule 'range' needs two numbers in 'claimed'")
         elif self.rule == "ratio" and self.low <= 0:
             raise ValueError("a claimed ratio is above 0")
+
+    @property
+    def is_to_be_reached(self) -> bool:
+        """Whether it is a score that is to be reached, of which may also be asked whether its setting was repeated."""
+        return self.figure == "quality" and self.rule in REACHING
 
     @property
     def low(self) -> float:

@@ -12,15 +12,29 @@ from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio
 from metabench.statistics.spread import Spread
 from metabench.text import counted
 
-ClaimVerdict: TypeAlias = Literal["holds", "holds in part", "does not hold", "cannot tell"]
+ClaimVerdict: TypeAlias = Literal[
+    "holds", "holds but for", "holds in part", "reached in another setting", "does not hold", "cannot tell"
+]
 HOLDS: ClaimVerdict = "holds"
+ALL_BUT: ClaimVerdict = "holds but for"
+"""Holds in the source's setting as far as axes can set it; the claim says in what ours departs from it."""
 PARTLY: ClaimVerdict = "holds in part"
 """Holds on one engine, and not on another."""
+ELSEWHERE: ClaimVerdict = "reached in another setting"
+"""A score that is as good as the claimed one or better, in a setting that is not the source's."""
 FAILS: ClaimVerdict = "does not hold"
 OPEN: ClaimVerdict = "cannot tell"
+Reached: TypeAlias = Literal["yes", "no", "cannot tell"]
+_REACHED: Mapping[ClaimVerdict, Reached] = {HOLDS: "yes", FAILS: "no", OPEN: "cannot tell"}
+Repeated: TypeAlias = Literal["holds", "holds but for", "does not hold", "cannot tell"]
+_REPEATED: Mapping[ClaimVerdict, Repeated] = {HOLDS: "holds", ALL_BUT: "holds but for", FAILS: "does not hold"}
 WIDE = "interval too wide"
-REACHING = ("interval", "one-sided")
-"""Rules of figures that are to be reached; a shorter training that reaches them has reached them, too."""
+ONE_SEED = "one training seed"
+MISSED_ELSEWHERE = "not reached in another setting"
+MISSED = "not reached"
+DEPARTS = "repeated but for"
+MOST_SAID = 3
+"""Differences from the source's setting that a reason names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,16 @@ class Measured:
     """Whether a rising straight line passes all sizes of a growth, though a fixed part may lower the exponent."""
     may_be_straight: bool = False
     """Whether a straight line misses the sizes of a growth by no more than noise."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of a claim, by one figure or by all of them."""
+
+    verdict: ClaimVerdict
+    reason: str = ""
+    reaches: Reached | None = None
+    """Whether the claimed score was reached, in whatever setting; None where the claim is no such score."""
 
 
 def range_of(claim: Claim, scale: float = 1.0) -> Interval:
@@ -58,24 +82,47 @@ def range_of(claim: Claim, scale: float = 1.0) -> Interval:
     return Interval(claim.low * unit, low, high)
 
 
-def judge(claim: Claim, measured: Measured, claimed: Interval, deviations: Sequence[str]) -> tuple[ClaimVerdict, str]:
-    """The verdict, and the reason where there is none.
+def judge(claim: Claim, measured: Measured, claimed: Interval, deviations: Sequence[str]) -> Said:
+    """What a figure says of a claim.
 
-    `deviations` say in what the setting differs from the source's: then a figure that is to be reached can still be
-    reached, and nothing else can be said.
+    `deviations` are the differences from the source's setting that axes tell. In another setting a score can be
+    reached, and nothing else can be said. Where the claim says in what ours departs, it is not refuted.
     """
     if measured.doubt:
-        return OPEN, measured.doubt
+        return Said(OPEN, measured.doubt)
     verdict, why = _placed(measured, claimed, strict=claim.rule == "order")
     if measured.straight and claim.low == claim.high == 1:  # linear, and something fixed beside it
         verdict, why = HOLDS, "" if verdict == HOLDS else "a straight line with a fixed part"
     elif measured.may_be_straight and claim.low == 1 and verdict == FAILS and measured.figure.high < claimed.low:
         verdict, why = OPEN, "a fixed part may explain it"
-    if deviations and not (verdict == HOLDS and claim.rule in REACHING):
-        return OPEN, "; ".join(deviations)
-    if verdict == FAILS and measured.seeds == 1:
-        return OPEN, "one training seed"
-    return verdict, why
+    reaches = _REACHED[verdict] if claim.is_to_be_reached else None
+    if deviations:
+        return _elsewhere(reaches, in_words(deviations))
+    departs = "; ".join(claim.departs)
+    if verdict == HOLDS and departs:
+        return Said(ALL_BUT, departs, reaches)
+    if verdict == FAILS and (departs or measured.seeds == 1):
+        missed = [MISSED] if reaches else []
+        return Said(OPEN, "; ".join([*missed, f"{DEPARTS}: {departs}" if departs else ONE_SEED]), reaches)
+    return Said(verdict, why, reaches)
+
+
+def _elsewhere(reaches: Reached | None, differences: str) -> Said:
+    if reaches == "yes":
+        return Said(ELSEWHERE, differences, reaches)
+    return Said(OPEN, f"{MISSED_ELSEWHERE}: {differences}" if reaches == "no" else differences, reaches)
+
+
+def in_words(deviations: Sequence[str]) -> str:
+    """The first differences from the source's setting, and how many more there are."""
+    more = len(deviations) - MOST_SAID
+    said = deviations if more <= 1 else [*deviations[:MOST_SAID], f"and {more} more differences"]
+    return "; ".join(said)
+
+
+def repeated(verdict: ClaimVerdict) -> Repeated:
+    """What a verdict on a score says of the source's own setting alone."""
+    return _REPEATED.get(verdict, "cannot tell")
 
 
 def _placed(measured: Measured, claimed: Interval, strict: bool) -> tuple[ClaimVerdict, str]:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from metabench.record.cell import AXES
 from metabench.report.bundles import Bundle
-from metabench.report.claims.claim import Figure, Scalar, Selection
+from metabench.report.claims.claim import Claim, Figure, Scalar, Selection
 from metabench.report.render.tables import axis_word
 
 UNLESS_NAMED: Selection = {
@@ -16,6 +17,10 @@ UNLESS_NAMED: Selection = {
 }
 """A claim that names no technique is about cells without one, and one that names no query sets about balanced ones.
 Clipping and inner optimisers belong to presets."""
+UNSAID = tuple(
+    name for name, axis in AXES.items() if axis.later and axis.role in ("technique", "training", "evaluation")
+)
+"""Axes that say how something is trained and judged, and that a claim need not know: it means their default."""
 NO_GPU = "no GPU in this run"
 NOT_ON_GPU = "measured on a processor, not on a GPU"
 NOTHING_ALIKE = "not measured"
@@ -51,6 +56,17 @@ def why_none(found: Sequence[Bundle], wanted: Selection) -> str:
         return NOTHING_ALIKE
     nearest = min(alike, key=lambda bundle: len(_failing(bundle, wanted)))
     return "not measured: " + "; ".join(_other(nearest, axis, wanted[axis]) for axis in _failing(nearest, wanted))
+
+
+def as_usual(claim: Claim) -> Selection:
+    """The axes that a claim on a score leaves open, with their defaults.
+
+    An evaluation on harder tasks, say, which a claim does not know, would refute what it is not about.
+    """
+    if claim.figure != "quality":
+        return {}
+    named = {*claim.of, *claim.against, *claim.setting}
+    return {axis: (AXES[axis].default,) for axis in UNSAID if axis not in named}
 
 
 def deviations(bundle: Bundle, setting: Selection) -> list[str]:

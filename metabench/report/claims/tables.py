@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,9 +11,11 @@ import pandas as pd
 
 from metabench.files import replace_file
 from metabench.record.cell import DISTRIBUTION
-from metabench.report.claims.claim import Claim
+from metabench.report.claims.claim import Claim, Figure
 from metabench.report.claims.judging import Answer, Judged
-from metabench.report.claims.rules import OPEN, PARTLY, ClaimVerdict
+from metabench.report.claims.rules import ALL_BUT, ELSEWHERE, FAILS, HOLDS, OPEN, PARTLY, ClaimVerdict, repeated
+from metabench.report.claims.selection import UNSAID
+from metabench.report.claims.undecided import left_open
 from metabench.report.document import Document, as_markdown
 from metabench.report.numbers import NOTHING, quality_text, signed_quality_text, trim, with_interval
 from metabench.report.render.tables import Section, Table, axis_word, setting
@@ -26,14 +29,33 @@ SETTING_AXES = (
     *("device", "threads", "world_size", "machine", "batch_norm", "eval_queries", "preset"),
     *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
 )
-SAYS = "Each claim against the first run that can decide it. Intervals are of 95 %; what is exact has none."
+JUDGED_AXES = ("eval_query", *(axis for axis in UNSAID if axis not in SETTING_AXES))
+"""Axes of the setting of a score alone."""
+SAYS = (
+    "Each claim against the first run that can decide it, and each score that is to be reached against all of them. "
+    "Intervals are of 95 %; what is exact has none."
+)
 HOW = ("docs/method.md says how the rules judge, and what they do not say.",)
 NOTES = (
     "V: read in the paper or the authors' code; S: read in a secondary table; M: recalled, to be checked.",
     "Allowed in brackets: by how much a faithful repetition may differ, beside the published ±; of ratios a share.",
+    "reaches: whether our score is as good as the claimed one, in whatever setting; repeats: whether it is so in that "
+    "of the source. A score that was reached in another setting repeats nothing.",
+    "holds but for: in the setting of the source, as far as settings go; what ours departs in beside that is named.",
     "cannot tell: this run does not say; it does not mean that the claim is wrong.",
 )
 VERDICTS = get_args(ClaimVerdict)
+WORDS: Mapping[ClaimVerdict, str] = {
+    HOLDS: "hold",
+    ALL_BUT: "hold but for what no setting changes",
+    PARTLY: "hold in part",
+    ELSEWHERE: "are reached in another setting",
+    FAILS: "do not hold",
+    OPEN: "cannot be told",
+}
+"""What is said of all claims with a verdict."""
+FROM = {"V": "", "S": "figure from a secondary source", "M": "figure recalled, not checked"}
+"""How far a claimed figure itself can be trusted, by its mark; said wherever a verdict is."""
 FLOATS = "%.9g"
 """Nine digits: more than any figure supports, and fewer than those in which two machines' sums differ."""
 
@@ -45,7 +67,10 @@ def claims_document(found: Sequence[Judged]) -> Document:
     facts = [("claims", counts_text(found))]
     machines = dict.fromkeys((run.environment.summary or run.environment.machine_name) for run in runs.values())
     facts += [("machine", "; ".join(machines) or NOTHING), ("runs", ", ".join(runs) or NOTHING)]
-    return Document("Claims", tuple(facts), (), (Section("Claims", (claims_table(found),)),), HOW)
+    sections = [Section("Claims", (counts_table(found), claims_table(found)))]
+    if any(judged.verdict == OPEN for judged in found):
+        sections.append(Section("What cannot be told", (open_table(found),)))
+    return Document("Claims", tuple(facts), (), tuple(sections), HOW)
 
 
 def claims_table(found: Sequence[Judged]) -> Table:
@@ -58,9 +83,37 @@ def claims_table(found: Sequence[Judged]) -> Table:
         Column("measured", measured_cell),
         Column("run", lambda judged: judged.shown.run.name if judged.shown else NOTHING),
         Column("setting", lambda judged: where_text(judged.claim, judged.shown) if judged.shown else NOTHING),
+        Column("reaches", lambda judged: judged.said.reaches or NOTHING),
+        Column("repeats", lambda judged: repeated(judged.verdict) if judged.said.reaches else NOTHING),
         Column("verdict", verdict_text),
     ]
     return table_of("What became of each claim", SAYS, columns, found, notes=NOTES, marks={})
+
+
+def counts_table(found: Sequence[Judged]) -> Table:
+    """How many claims have each verdict: those on scores, those on costs."""
+    columns: list[Column[ClaimVerdict]] = [Column("claims that", lambda verdict: WORDS[verdict])]
+    columns += [
+        Column(name, partial(_count, found, kinds))
+        for name, kinds in (("scores", ("quality",)), ("costs", ("time", "memory")), ("all", get_args(Figure)))
+    ]
+    return table_of("Claims by verdict", "How many claims have each verdict.", columns, VERDICTS, marks={})
+
+
+def _count(found: Sequence[Judged], kinds: Sequence[str], verdict: ClaimVerdict) -> str:
+    return str(sum(judged.verdict == verdict and judged.claim.figure in kinds for judged in found))
+
+
+def open_table(found: Sequence[Judged]) -> Table:
+    """The claims that are left open, by reason and by what would decide them."""
+    columns: list[Column[tuple[tuple[str, str], list[Judged]]]] = [
+        Column("cannot tell, since", lambda group: group[0][0]),
+        Column("what would decide it", lambda group: group[0][1]),
+        Column("claims", lambda group: str(len(group[1]))),
+        Column("ids", lambda group: ", ".join(judged.claim.id for judged in group[1])),
+    ]
+    says = "Claims that are left open by reason, with the run that would decide them."
+    return table_of("What would decide the others", says, columns, list(left_open(found).items()), marks={})
 
 
 def by_verdict(found: Sequence[Judged]) -> list[Judged]:
@@ -75,14 +128,13 @@ def counts_text(found: Sequence[Judged]) -> str:
 
 
 def verdict_text(judged: Judged) -> str:
-    """The verdict with its reason."""
-    if not judged.reason:
-        return judged.verdict
-    return (
-        f"{judged.verdict}: {judged.reason}"
-        if judged.verdict in (OPEN, PARTLY)
-        else f"{judged.verdict} ({judged.reason})"
-    )
+    """The verdict with its reason, and with what weakens the claimed figure itself."""
+    verdict, reason, doubt = judged.verdict, judged.reason, FROM[judged.claim.mark]
+    if reason and verdict not in (HOLDS, FAILS):
+        verdict_and_reason = f"{verdict}: {reason}"
+        return f"{verdict_and_reason} ({doubt})" if doubt else verdict_and_reason
+    inside = "; ".join(filter(None, (reason, doubt)))
+    return f"{verdict} ({inside})" if inside else verdict
 
 
 def claimed_text(claim: Claim) -> str:
@@ -134,7 +186,8 @@ def where_text(claim: Claim, answer: Answer) -> str:
     """The setting that a figure is from; of what is compared, what is divided by or taken away."""
     cell = answer.bundle.cell
     sizes = {"parameters": "model"}
-    axes = [axis for axis in SETTING_AXES if axis != sizes.get(claim.along, claim.along)]
+    shown = (*SETTING_AXES, *JUDGED_AXES) if claim.figure == "quality" else SETTING_AXES
+    axes = [axis for axis in shown if axis != sizes.get(claim.along, claim.along)]
     text = f"{cell.algorithm}, {setting(cell, axes, answer.run.data_names)}"
     if claim.figure == "quality" and answer.measured:
         text += f", {cell.iterations} iterations, {counted(answer.measured.seeds, 'seed')}"
@@ -169,10 +222,14 @@ def _record(judged: Judged, answer: Answer | None) -> dict[str, Any]:
         "setting": where_text(claim, answer) if answer else None,
         **{f"measured_{name}": getattr(figure, name) if figure else None for name in ("value", "low", "high")},
         "exact": answer.measured.exact if answer and answer.measured else None,
-        "setting_verdict": answer.verdict if answer else None,
-        "setting_reason": answer.reason if answer else None,
+        "setting_verdict": answer.said.verdict if answer else None,
+        "setting_reason": answer.said.reason if answer else None,
+        "differences": "; ".join(answer.differences) if answer else None,
+        "reaches": judged.said.reaches,
+        "repeats": repeated(judged.verdict) if judged.said.reaches else None,
         "verdict": judged.verdict,
         "reason": judged.reason,
+        "figure_is": FROM[claim.mark],
         "cells": " ".join(answer.cells) if answer else "",
     }
 
@@ -184,7 +241,10 @@ def _end(claimed: Interval | None, name: str) -> float | None:
 
 def claims_json(found: Sequence[Judged]) -> list[dict[str, Any]]:
     """A table a claim, with its settings."""
-    shared = ("id", "says", "source", "mark", "rule", "figure", "metric", "claimed", "verdict", "reason")
+    shared = (
+        *("id", "says", "source", "mark", "rule", "figure", "metric", "claimed"),
+        *("reaches", "repeats", "verdict", "reason", "figure_is"),
+    )
     told = []
     for judged in found:
         record = _record(judged, None)

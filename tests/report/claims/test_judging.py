@@ -6,10 +6,13 @@ from dataclasses import replace
 import pytest
 
 import runs
+from metabench.record.cell import AXES
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.rules import Measured, judge, range_of
-from metabench.report.claims.tables import claims_frame, claims_json, claims_table
+from metabench.report.claims.selection import UNSAID
+from metabench.report.claims.tables import claims_frame, claims_json, claims_table, verdict_text
+from metabench.report.claims.undecided import remedy
 from metabench.statistics.ratios import Interval
 
 FASTER = {"rule": "ratio", "figure": "time", "of": {"algorithm": "fomaml"}, "against": {"algorithm": "maml"}}
@@ -98,7 +101,7 @@ def test_a_ratio_that_shrinks_with_a_size(held, row):
         "against": {"checkpoint": False},
     }
     found = held([runs.run(made)], **claim)
-    assert [answer.verdict for answer in found.answers] == ["holds", "does not hold"]
+    assert [answer.said.verdict for answer in found.answers] == ["holds", "does not hold"]
     assert (found.verdict, found.reason) == ("does not hold", "in 1 of 2 settings")
 
 
@@ -155,7 +158,8 @@ def test_a_fixed_part_may_explain_what_grows_less_than_linearly(claim_of):
         (Interval(0.6, 0.45, 0.79), False, ("does not hold", "")),
         (Interval(1.6, 1.45, 1.79), True, ("does not hold", "")),
     ):
-        assert judge(claim, Measured(figure, may_be_straight=may_be_straight), range_of(claim), []) == said
+        found = judge(claim, Measured(figure, may_be_straight=may_be_straight), range_of(claim), [])
+        assert (found.verdict, found.reason, found.reaches) == (*said, None)
 
 
 def test_growth_with_a_size_that_is_not_known(held, row):
@@ -179,22 +183,144 @@ def test_a_published_score_is_reached_or_not(held, row):
     assert after.verdict == "holds" and after.shown.measured.figure.value == pytest.approx(0.82, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("claimed", "axes", "verdict", "reaches", "repeats"),
+    [
+        (0.46, {}, "holds", "yes", "holds"),
+        (0.46, {"departs": ["a", "b"]}, "holds but for", "yes", "holds but for"),
+        (0.46, {"setting": {"iterations": 60_000}}, "reached in another setting", "yes", "cannot tell"),
+        (
+            0.46,
+            {"setting": {"model": "mlp-80x2"}, "departs": ["a"]},
+            "reached in another setting",
+            "yes",
+            "cannot tell",
+        ),
+        (0.2, {}, "does not hold", "no", "does not hold"),
+        (0.2, {"departs": ["a", "b"]}, "cannot tell", "no", "cannot tell"),
+        (0.2, {"setting": {"iterations": 60_000}}, "cannot tell", "no", "cannot tell"),
+        (0.41, {}, "cannot tell", "cannot tell", "cannot tell"),
+        (0.41, {"departs": ["a"]}, "cannot tell", "cannot tell", "cannot tell"),
+        (0.41, {"setting": {"iterations": 60_000}}, "cannot tell", "cannot tell", "cannot tell"),
+    ],
+)
+def test_whether_a_score_is_reached_and_whether_its_setting_repeats_it(
+    held, row, claimed, axes, verdict, reaches, repeats
+):
+    """MAML's error is 0.41 after 1000 iterations: reached in whatever setting, refuted in the source's alone."""
+    found = held([runs.run([row(seed=seed) for seed in range(3)])], **MSE, claimed=claimed, **axes)
+    assert (found.verdict, found.said.reaches) == (verdict, reaches)
+    (line,) = claims_frame([found]).to_dict("records")
+    assert (line["reaches"], line["repeats"], line["verdict"]) == (reaches, repeats, verdict)
+    assert claims_table([found]).rows[0][-3:-1] == (reaches, repeats)
+
+
 def test_a_shorter_training_refutes_nothing(held, row):
     run = runs.run([row(seed=seed) for seed in range(3)])  # 1000 iterations
     found = held([run], **MSE, claimed=0.2, setting={"iterations": 60_000})
-    assert (found.verdict, found.reason) == ("cannot tell", "trained for 1 000 of 60 000 iterations")
+    assert found.reason == "not reached in another setting: trained for 1 000 of 60 000 iterations"
     assert found.shown.measured.figure.value == pytest.approx(0.41, rel=1e-3)
-    assert held([run], **MSE, claimed=0.46, setting={"iterations": 60_000}).verdict == "holds"
+    assert held([run], **MSE, claimed=0.46, setting={"iterations": 60_000}).reason == (
+        "trained for 1 000 of 60 000 iterations"
+    )
     assert held([run], **MSE, claimed=0.2, setting={"iterations": 1000}).verdict == "does not hold"
-    other = held([run], **MSE, claimed=0.2, setting={"model": "mlp-80x2", "meta_batch": 4})
+    other = held([run], **MSE, claimed=0.46, setting={"model": "mlp-80x2", "meta_batch": 4})
     assert other.reason == "another model (mlp-40x2, not mlp-80x2); meta-batch 25, not 4"
     ranged = held([run], **{**MSE, "rule": "range"}, claimed=[0.3, 0.5], setting={"iterations": 60_000})
-    assert ranged.verdict == "cannot tell"  # it may yet leave the range
+    assert (ranged.verdict, ranged.said.reaches) == ("cannot tell", None)  # it may yet leave the range
+    assert claims_table([ranged]).rows[0][-3:-1] == ("–", "–")
+
+
+def test_many_differences_are_counted_and_the_file_has_all_of_them(held, row):
+    wanted = {"model": "a", "meta_batch": 4, "query": 3, "inner_steps": 7, "outer_lr": 3.0}
+    found = held([runs.run([row()])], **MSE, claimed=0.46, setting=wanted)
+    first = "another model (mlp-40x2, not a); meta-batch 25, not 4; query 10, not 3"
+    assert found.reason == f"{first}; and 2 more differences"
+    (line,) = claims_frame([found]).to_dict("records")
+    assert line["differences"].startswith(first) and len(line["differences"].split("; ")) == 5
+
+
+def test_what_no_setting_changes_keeps_a_claim_from_being_refuted(held, row):
+    run = runs.run([row(seed=seed) for seed in range(3)])
+    missed = held([run], **MSE, claimed=0.2, departs=["a", "b"])
+    assert missed.reason == "not reached; repeated but for: a; b"
+    assert claims_table([held([run], **MSE, claimed=0.46, departs=["a", "b"])]).rows[0][-1] == "holds but for: a; b"
+    ranged = {**MSE, "rule": "range", "departs": ["a"]}
+    assert held([run], **ranged, claimed=[0.3, 0.5]).verdict == "holds but for"
+    outside = held([run], **ranged, claimed=[1.5, 2.5])
+    assert (outside.verdict, outside.reason) == ("cannot tell", "repeated but for: a")
+
+
+def test_a_score_is_held_against_all_runs_and_those_that_repeat_the_setting_come_first(held, row):
+    short = runs.run([row(seed=seed) for seed in range(3)], name="short")
+    long = runs.run([row(seed=seed, iterations=60_000) for seed in range(3)], name="long")
+    other = runs.run([row(seed=seed, iterations=500, meta_batch=4) for seed in range(3)], name="other")
+    names = {**MSE, "setting": {"iterations": 60_000, "meta_batch": 25}}
+    for order in ([short, long, other], [other, long, short], [other, short, long]):
+        found = held(order, **names, claimed=0.46)
+        assert (found.verdict, found.reason, found.shown.run.name) == ("holds", "", "long")
+        assert {answer.run.name for answer in found.answers} == {"short", "long", "other"}
+    for order in ([short, other], [other, short]):  # of two other settings the nearer one is shown
+        assert held(order, **names, claimed=0.46).shown.run.name == "short"
+        assert held(order, **names, claimed=0.2).shown.run.name == "short"
+
+
+def test_a_score_that_only_another_setting_reaches_says_so(held, row):
+    def scored(algorithm, **axes):
+        return runs.run([row(seed=seed, algorithm=algorithm, **axes) for seed in range(3)], name=algorithm)
+
+    names = {**MSE, "of": {"algorithm": ["maml", "reptile"]}, "setting": {"iterations": 2000}}
+    found = held([scored("maml"), scored("reptile", iterations=2000)], **names, claimed=0.5)
+    assert (found.verdict, found.reason) == ("does not hold", "reached in another setting")
+    assert (found.said.reaches, found.shown.run.name) == ("yes", "reptile")
+
+
+def test_an_axis_that_a_claim_leaves_open_means_its_default(held, row):
+    """Figures of an evaluation that came later refute nothing; rows from before it have its default."""
+    plain = runs.run([row(seed=seed) for seed in range(3)])
+    assert held([plain], **MSE, claimed=0.2).verdict == "does not hold"
+    (axis, *_) = (name for name in UNSAID if AXES[name].kind is int)
+    harder = runs.run([row(seed=seed, **{axis: 3}) for seed in range(3)])
+    found = held([harder], **MSE, claimed=0.2)
+    assert (found.verdict, found.said.reaches) == ("cannot tell", "no")
+    assert found.reason.endswith(f"{AXES[axis].word} 3, not {AXES[axis].default}")
+    assert held([harder], **MSE, claimed=0.2, setting={axis: 3}).verdict == "does not hold"
+    asked = held([plain], **MSE, claimed=0.2, setting={axis: 3})
+    assert asked.reason.endswith(f"{AXES[axis].word} {AXES[axis].default}, not 3")
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"), [("V", "holds"), ("S", "figure from a secondary source"), ("M", "figure recalled, not checked")]
+)
+def test_what_weakens_a_claimed_figure_stands_at_the_verdict(held, row, mark, said):
+    run = runs.run([row(seed=seed) for seed in range(3)])
+    found = held([run], **MSE, claimed=0.46, mark=mark)
+    other = held([run], **MSE, claimed=0.46, mark=mark, setting={"meta_batch": 4})
+    texts = [verdict_text(found), verdict_text(other), claims_frame([found]).loc[0, "figure_is"]]
+    if mark == "V":
+        assert texts == ["holds", "reached in another setting: meta-batch 25, not 4", ""]
+    else:
+        assert texts == [f"holds ({said})", f"reached in another setting: meta-batch 25, not 4 ({said})", said]
 
 
 def test_one_seed_refutes_nothing(held, row):
     found = held([runs.run([row()])], **MSE, claimed=0.2)
-    assert (found.verdict, found.reason) == ("cannot tell", "one training seed")
+    assert (found.verdict, found.reason) == ("cannot tell", "not reached; one training seed")
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy_of"),
+    [
+        ({}, "–"),
+        ({"sweep": "papers-sinusoid"}, "the sweep papers-sinusoid"),
+        ({"sweep": "test"}, "the sweep test with more training seeds"),
+        ({"sweep": "test", "departs": ["a"]}, "nothing yet: it takes what ours departs in"),
+        ({"sweep": "test", "takes": "several GPUs"}, "nothing at hand: it takes several GPUs"),
+    ],
+)
+def test_what_would_decide_a_claim(held, row, names, remedy_of):
+    run = replace(runs.run([row()]), sweep="test")
+    assert remedy(held([run], **MSE, claimed=0.2, **names)) == remedy_of
 
 
 def test_who_beats_whom(held, row):
@@ -325,4 +451,4 @@ def test_no_difference_is_no_order():
     claim = Claim(id="a", says="b", source="c", mark="V", rule="order", figure="time", **names)
     for low, high, verdict in ((0.5, 1.0, "cannot tell"), (0.5, 0.9, "holds"), (1.1, 1.2, "does not hold")):
         measured = Measured(Interval((low + high) / 2, low, high))
-        assert judge(claim, measured, range_of(claim), [])[0] == verdict
+        assert judge(claim, measured, range_of(claim), []).verdict == verdict

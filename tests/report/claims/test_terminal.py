@@ -6,8 +6,9 @@ import pytest
 
 from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.reading import BUILTIN, read_claims
-from metabench.report.claims.tables import claims_document
-from metabench.report.claims.terminal import KINDS, claims_text, kind_of
+from metabench.report.claims.tables import VERDICTS, claims_document
+from metabench.report.claims.terminal import claims_text
+from metabench.report.claims.undecided import KINDS, kind_of
 from metabench.report.results import read_run
 from places import RESULTS
 
@@ -41,7 +42,7 @@ def test_what_is_decided_is_shown_and_the_rest_is_counted_by_reason(found):
     shown = rows_of(text, "claim", 4)
     assert sorted(shown) == sorted(judged.claim.says for judged in decided)
     verdicts = [next(j.verdict for j in found if j.claim.says == says) for says in shown]
-    assert verdicts == sorted(verdicts, key=["holds", "holds in part", "does not hold"].index)
+    assert verdicts == sorted(verdicts, key=VERDICTS.index)
     counts = [int(number) for number in rows_of(text, "cannot tell", 2)]
     assert sum(counts) == len(found) - len(decided)
     assert counts == sorted(counts, reverse=True)
@@ -62,14 +63,28 @@ def test_the_reasons_are_of_few_kinds(found):
     assert kind_of("a fixed part may explain it") == "a fixed part may explain it"
     assert kind_of("not measured: ways 5, not 20") == "not measured in the source's setting"
     assert kind_of("not measured: the double backward is not timed apart").endswith("no figure of a run says it")
+    assert kind_of("not measured").endswith("no figure of a run says it")
+    assert kind_of("not reached in another setting: another model (a, not b)").startswith("not reached, in another")
+    assert kind_of("not reached; repeated but for: a; b").endswith("in what no setting changes")
+    assert kind_of("repeated but for: a; b").endswith("in what no setting changes")
+    assert (
+        kind_of("not reached; one training seed") == kind_of("one training seed") == "one training seed refutes nothing"
+    )
     assert kind_of("trained for 2 500 of 60 000 iterations").startswith("measured in another setting")
     assert kind_of("measured on a processor, not on a GPU").startswith("the source had a GPU")
     assert kind_of("no GPU in this run").startswith("the source had a GPU")
 
 
 def test_the_file_has_all_of_them_the_decided_first(found):
-    (section,) = claims_document(found).sections
-    verdicts = [row[-1].partition(":")[0].partition(" (")[0] for row in section.tables[0].rows]
-    order = ["holds", "holds in part", "does not hold", "cannot tell"]
+    decided, undecided = claims_document(found).sections
+    counts, claims = decided.tables
+    verdicts = [row[-1].partition(":")[0].partition(" (")[0] for row in claims.rows]
     assert len(verdicts) == len(found)
-    assert verdicts == sorted(verdicts, key=order.index)
+    assert verdicts == sorted(verdicts, key=VERDICTS.index)
+    assert [int(row[-1]) for row in counts.rows] == [verdicts.count(verdict) for verdict in VERDICTS]
+    assert all(int(scores) + int(costs) == int(both) for _, scores, costs, both in counts.rows)
+    left = [row for row, verdict in zip(claims.rows, verdicts, strict=True) if verdict == "cannot tell"]
+    (groups,) = undecided.tables
+    assert sorted(", ".join(row[-1] for row in groups.rows).split(", ")) == sorted(row[0] for row in left)
+    assert sum(int(row[2]) for row in groups.rows) == len(left)
+    assert all(row[1] != "–" for row in groups.rows), "what would decide each of ours is said"

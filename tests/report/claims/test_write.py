@@ -47,7 +47,8 @@ def test_figures_are_those_of_the_runs(written):
     results = to_frame(read_run(COMMITTED / "algorithms"))
     maml = results.query("algorithm == 'maml' and shots == 1 and batch_norm == 'transductive'")
     assert len(maml) == 3
-    assert lines.loc["maml-5-way-1-shot", "measured_value"] == pytest.approx(maml["quality_value"].mean())
+    told = lines.loc["maml-5-way-1-shot"].query("run == 'algorithms' and not setting.str.contains('batch norm')")
+    assert told["measured_value"].item() == pytest.approx(maml["quality_value"].mean())
     memory = to_frame(read_run(COMMITTED / "memory")).query("algorithm == 'maml'")
     peaks = memory.set_index(["checkpoint", "inner_steps"])["tracked_bytes"]
     rises = [(peaks[flag, 50] - peaks[flag, 5]) / 45 for flag in (False, True)]

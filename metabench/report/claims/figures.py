@@ -1,0 +1,76 @@
+"""The figures that claims are held against: a score, a gain, a ratio, a growth, each with its interval."""
+
+import math
+from collections.abc import Sequence
+
+from metabench.report.bundles import Bundle, time_ratio_of
+from metabench.report.claims.claim import Claim
+from metabench.report.claims.rules import Measured, of_growth, of_ratio
+from metabench.report.claims.selection import value
+from metabench.report.compare.runs import LOWER_IS_BETTER
+from metabench.report.scores import Quality, gain, quality
+from metabench.report.sections.scaling import figures_by_round
+from metabench.statistics.ratios import Interval
+from metabench.statistics.scores import difference
+
+
+def _read(claim: Claim, found: Quality) -> Interval | None:
+    """The score after so many inner steps."""
+    return found.score if claim.after is None else found.by_step.get(claim.after)
+
+
+def score_of(claim: Claim, bundle: Bundle) -> Measured | None:
+    """The score over seeds; None where there is none of the claim's metric."""
+    found = quality(bundle)
+    score = _read(claim, found) if found and found.metric == claim.metric else None
+    return Measured(score, seeds=found.seeds) if found and score else None
+
+
+def gain_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
+    """The gain over what the claim compares with: over common seeds, or of the means after an inner step."""
+    mine, theirs = quality(bundle), quality(other)
+    if not mine or not theirs or mine.metric != claim.metric or theirs.metric != claim.metric:
+        return None
+    better = -1 if claim.metric in LOWER_IS_BETTER else 1
+    found: Interval | None = None
+    if claim.after is None:
+        if gained := gain(bundle, other):
+            found, seeds = gained.figure, gained.seeds
+    elif (a := _read(claim, mine)) and (b := _read(claim, theirs)):
+        found, seeds = difference(a, b), min(mine.seeds, theirs.seeds)
+    if found is None:
+        return None
+    ends = sorted((better * found.low, better * found.high))
+    return Measured(Interval(better * found.value, *ends), seeds=seeds)
+
+
+def ratio_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
+    """How many times the time or the peak memory of the other one takes."""
+    if claim.figure == "time":
+        ratio = time_ratio_of(bundle, other)
+        return of_ratio(ratio, noise_known=bundle.noise is not None) if ratio else None
+    mine, theirs = bundle.peak, other.peak
+    if mine is None or theirs is None or mine.method != theirs.method or not theirs.bytes:
+        return None
+    share = mine.bytes / theirs.bytes
+    return Measured(Interval(share, share, share), exact=True)
+
+
+def growth_of(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | None]) -> Measured | None:
+    """How a figure grows along a line of cells; for ratios, how many times as fast as that of the others, in bytes."""
+    if claim.rule == "ratio":
+        per, against = _per_unit(claim, line), _per_unit(claim, [other for other in others if other])
+        share = per / against if per and against else math.nan
+        return Measured(Interval(share, share, share), exact=True) if share > 0 else None
+    at = {float(value(bundle, claim.along)): bundle for bundle in line}
+    figures, exact = figures_by_round(at, claim.figure), claim.figure == "memory"
+    return of_growth(figures, exact, None if exact else line[0].noise)
+
+
+def _per_unit(claim: Claim, line: Sequence[Bundle]) -> float | None:
+    """How much the peak grows from the smallest to the largest, per unit of the axis."""
+    peaks = sorted((float(value(b, claim.along)), b.peak.bytes) for b in line if b.peak)
+    if len(peaks) < 2 or len({b.peak.method for b in line if b.peak}) > 1:
+        return None
+    (start, least), (end, most) = peaks[0], peaks[-1]
+    return (most - least) / (end - start) if end > start else None
