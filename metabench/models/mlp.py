@@ -53,5 +53,5 @@ def _build(input_shape: tuple[int, ...], outputs: int, *, width: int, layers: in
     return MLP(math.prod(input_shape), outputs, width, layers)
 
 
-for _width, _layers in ((40, 2), (80, 2), (160, 2), (320, 2), (640, 2), (128, 3), (256, 4)):
+for _width, _layers in ((40, 2), (80, 2), (160, 2), (320, 2), (640, 2), (128, 3), (640, 3), (256, 4)):
     MODELS.register(f"mlp-{_width}x{_layers}")(partial(_build, width=_width, layers=_layers))
