@@ -28,7 +28,7 @@ from metabench.report.render.tables import axis_word
 MOST_BYTES = 16 * MEBIBYTE
 LABELS = frozenset(
     {axis_word(axis) for axis in AXES if axis not in ("iterations", "seed")}
-    | {"technique", "peer", "id", "claim", "implementation"}
+    | {"technique", "peer", "id", "claim", "claims that", "implementation"}
     | {"processes", "devices", "tasks", "scaling", "what breaks", "quantity"}
 )
 """Columns whose text says which row it is."""

@@ -191,13 +191,13 @@ def report(
 
 
 def claims(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders: each claim takes the first that can decide it.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders: scores are held against all, other claims against the first that can decide them.")],
     file: Annotated[Path | None, typer.Option("--claims", help="A TOML file of claims of your own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for claims.md and claims.csv.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Print all claims, not the decided ones alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold published figures and folklore against runs: holds, does not hold, or cannot tell and why."""
+    """Hold published figures and folklore against runs: what holds, what is reached, what does not hold, and why."""
     from metabench.report.claims.judging import judge_claims
     from metabench.report.claims.reading import BUILTIN, read_claims
     from metabench.report.claims.tables import claims_json, write_claims
