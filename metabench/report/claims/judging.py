@@ -17,6 +17,7 @@ from metabench.report.claims.rules import (
     PARTLY,
     ClaimVerdict,
     Measured,
+    Reached,
     Said,
     judge,
     range_of,
@@ -135,7 +136,7 @@ def _reached_or_not(claim: Claim, answers: Sequence[Answer]) -> Judged:
         reasons.append(f"in {verdicts.count(verdict)} of {len(repeats)} settings")
     if verdict == FAILS and "yes" in reached:
         reasons.append(ELSEWHERE)
-    reaches = "yes" if "yes" in reached else "cannot tell" if "cannot tell" in reached else "no"
+    reaches: Reached = "yes" if "yes" in reached else "cannot tell" if "cannot tell" in reached else "no"
     return Judged(claim, tuple(answers), Said(verdict, ", ".join(filter(None, reasons)), reaches))
 
 

@@ -220,7 +220,7 @@ def _record(judged: Judged, answer: Answer | None) -> dict[str, Any]:
         "claimed_high": _end(claimed, "high"),
         "run": answer.run.name if answer else None,
         "setting": where_text(claim, answer) if answer else None,
-        **{f"measured_{name}": getattr(figure, name) if figure else None for name in ("value", "low", "high")},
+        **{f"measured_{name}": _end(figure, name) for name in ("value", "low", "high")},
         "exact": answer.measured.exact if answer and answer.measured else None,
         "setting_verdict": answer.said.verdict if answer else None,
         "setting_reason": answer.said.reason if answer else None,
@@ -234,8 +234,9 @@ def _record(judged: Judged, answer: Answer | None) -> dict[str, Any]:
     }
 
 
-def _end(claimed: Interval | None, name: str) -> float | None:
-    end = getattr(claimed, name) if claimed else None
+def _end(figure: Interval | None, name: str) -> float | None:
+    """A number of an interval; None where it is open on that side, which JSON has no number for."""
+    end = getattr(figure, name) if figure else None
     return end if end is not None and math.isfinite(end) else None
 
 

@@ -1,5 +1,6 @@
 """Verdicts on runs whose truth is known: conftest.py's times, peaks and scores."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -65,6 +66,19 @@ def test_an_interval_that_holds_the_noise_floor_may_be_too_wide(held, row, pairs
     loud = replace(runs.run(made), noise_rows=tuple(runs.records(pairs((1, 1.5), (1.5, 1), (1, 1.4)))))
     found = held([loud], **FASTER, claimed=0.8, allowance=0.1)
     assert (found.verdict, found.reason) == ("cannot tell", "interval too wide")
+
+
+def test_an_interval_without_an_end_is_written(held, row):
+    """Two samples of a single process bound nothing; JSON has no number for that."""
+    made = [row(0, algorithm=name) for name in ("maml", "fomaml")]
+    for one in made:
+        one["time"]["step"]["samples"] = one["time"]["step"]["samples"][:2]
+    found = held([runs.run(made)], **FASTER, claimed=0.8)
+    assert math.isinf(found.shown.measured.figure.high)
+    (told,) = claims_json([found])
+    (setting,) = told["settings"]
+    assert (setting["measured_high"], math.isfinite(setting["measured_value"])) == (None, True)
+    json.dumps(told, allow_nan=False)
 
 
 def test_a_single_round_says_nothing_of_processes(held, row):
