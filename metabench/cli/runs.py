@@ -191,7 +191,10 @@ def report(
 
 
 def claims(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders: scores are held against all, other claims against the first that can decide them.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders: scores are held against all, other claims against the first that decides."),
+    ],
     file: Annotated[Path | None, typer.Option("--claims", help="A TOML file of claims of your own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for claims.md and claims.csv.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Print all claims, not the decided ones alone.")] = False,
