@@ -8,7 +8,7 @@ from metabench.record.cell import DISTRIBUTION
 from metabench.report.answer.narrow import Found, best_first, narrow, place, with_difference
 from metabench.report.answer.phrases import difference, inverse, less_memory, listed, speed, times, told
 from metabench.report.axes import LINE_TECHNIQUES
-from metabench.report.bundles import BASELINE, grouped, time_ratio_of, values_of
+from metabench.report.bundles import BASELINE, axes_but, grouped, time_ratio_of, values_of
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.noise import ratio_mark
 from metabench.report.numbers import quality_text
@@ -18,6 +18,7 @@ from metabench.report.scores import Contrast, contrast, quality
 from metabench.report.sections.base import disturbed_mark
 from metabench.report.sections.columns import METRIC_WORDS, Line, metric_word, relative
 from metabench.report.sections.cost import ALIKE, Comparison, comparisons, cost_table
+from metabench.report.sections.query_sets import QUERIES, usual_first
 from metabench.statistics.ratios import Ratio
 from metabench.text import counted
 
@@ -54,8 +55,13 @@ def _chosen(run: Run, least: int) -> list[Comparison]:
 
 
 def _parts(one: Comparison) -> list[Comparison]:
-    """The lines of a comparison on one engine, at one precision, on as many processes."""
-    same = grouped(one.lines, lambda line: values_of(line.bundle.cell, ALIKE))
+    """The lines of a comparison on one engine, at one precision, on as many processes.
+
+    A training that was judged in several ways has the line of the most usual one: others are no rivals of it.
+    """
+    trainings = grouped(one.lines, lambda line: axes_but(line.bundle.cell, "seed", *QUERIES))
+    once = {id(min(lines, key=lambda line: usual_first(line.bundle.cell))) for lines in trainings.values()}
+    same = grouped([line for line in one.lines if id(line) in once], lambda line: values_of(line.bundle.cell, ALIKE))
     return [Comparison(one.scored, tuple(lines)) for lines in same.values()]
 
 
@@ -95,7 +101,7 @@ def _table(one: Comparison, run: Run) -> Table:
     if scores and not costs:
         table = best_first(table, scores[0], lower=not shares)
         says = "The best score comes first; 95 % intervals in brackets."
-    return narrow(table, place(full, run), says, [*costs, *scores, "training"])
+    return narrow(table, place(full, run), says, [*costs, *scores, "training", "evaluation"])
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
 from metabench.record.cell import BatchNorm, Cell, EvalQueries
-from metabench.report.axes import LINE_TECHNIQUES, MACHINE, OWN_AXES, TASK, in_title_order
-from metabench.report.bundles import Bundle, axes_but, by_axes, grouped, ids_of
+from metabench.report.axes import MACHINE, TASK, in_title_order
+from metabench.report.bundles import Bundle, axes_but, by_axes, grouped, ids_of, telling_apart
 from metabench.report.numbers import NOTHING, quality_text
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.scores import quality
-from metabench.report.sections.base import Column, labels, section, table_of
+from metabench.report.sections.base import Column, axis_columns, section, table_of
 
 QUERIES = ("eval_queries", "batch_norm", "eval_query")
 """The axes that say what the queries of a held-out task are, and what each is normalised by."""
-GROUP = in_title_order((*TASK, "model", *MACHINE))
+GROUP = in_title_order((*TASK, "model", "engine", "precision", *MACHINE))
 SAYS = (
     "Accuracy on test tasks of the same trainings, with another query set in each column; 95 % intervals in brackets."
 )
@@ -69,6 +69,11 @@ def in_words(one: QuerySet) -> str:
     return f"{queries} {'of one class' if classes == 'single' else classes}{how}"
 
 
+def usual_first(cell: Cell) -> tuple[int, int, int]:
+    """An order of query sets: balanced ones first, of them the transductive, and of them the smallest."""
+    return _order(query_set(cell))
+
+
 def _order(one: QuerySet) -> tuple[int, int, int]:
     classes, batch_norm, queries = one
     return get_args(EvalQueries).index(classes), get_args(BatchNorm).index(batch_norm), queries
@@ -76,8 +81,8 @@ def _order(one: QuerySet) -> tuple[int, int, int]:
 
 def _table(leaks: Sequence[Leak], run: Run) -> Table:
     cells = [leak.bundle.cell for leak in leaks]
-    own = [axis for axis in OWN_AXES if axis not in QUERIES]
-    named, fixed = labels(cells, GROUP, ("algorithm",), LINE_TECHNIQUES, own)
+    axes = [axis for axis in cells[0].axes if axis not in ("algorithm", "seed", *QUERIES, *GROUP)]
+    named = axis_columns("algorithm", *telling_apart(cells, ("algorithm",), axes))
     sets = sorted({one for leak in leaks for one in leak.bundles}, key=_order)
 
     def column(one: QuerySet) -> Column[Leak]:
@@ -91,7 +96,7 @@ def _table(leaks: Sequence[Leak], run: Run) -> Table:
         return Column(in_words(one), text, score=judged, told=(*QUERIES, "eval_steps", "iterations"))
 
     return table_of(
-        f"What the query set gives away: {setting(cells[0], (*GROUP, *fixed), run.data_names)}",
+        f"What the query set gives away: {setting(cells[0], GROUP, run.data_names)}",
         SAYS,
         [*named, *map(column, sets)],
         leaks,
