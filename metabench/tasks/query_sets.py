@@ -47,7 +47,7 @@ class QuerySets:
         return self.distribution.provenance
 
     def sample(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Task:
-        """An episode batch as by `TaskDistribution.sample`; y of the query set (tasks, queries) holds the drawn classes."""
+        """An episode batch as by `TaskDistribution.sample`, with the drawn classes as y of the query set."""
         own = torch.Generator().manual_seed(_seed_from(generator))
         support, (x, y), classes = sampled(self.distribution, split, tasks, generator, torch.zeros(()), share)
         ways = classes.shape[1]

@@ -129,6 +129,18 @@ def test_scores_that_were_not_compared_task_by_task_are_named_without_a_claim(ru
     assert found.sentences[0].endswith("50 % less memory, MSE 0.45 against 0.40 (1 seed).")
 
 
+def test_a_training_that_was_judged_in_several_ways_is_compared_in_the_usual_one(run_of, row):
+    others = [{"eval_queries": "single"}, {"batch_norm": "running"}, {"eval_query": 200}]
+    names = ("maml", "anil")
+    usual = [row(algorithm=name, measure=["quality"]) for name in names]
+    rest = [row(algorithm=name, measure=["quality"], **axes) for name in names for axes in others]
+    for each in rest:
+        each["quality"] |= {"value": 0.01, "low": 0.009, "high": 0.011}
+    found = answer(run_of, *rest, *usual)
+    assert [line[0] for line in found.tables[0].rows] == ["maml", "anil"]
+    assert found.sentences[0].startswith("maml has the lowest MSE: 0.40 ")
+
+
 def test_a_run_that_only_trains_says_which_is_best(run_of, row):
     rows = [row(algorithm=name, measure=["quality"]) for name in ("reptile", "maml", "fomaml")]
     found = answer(run_of, *rows)
