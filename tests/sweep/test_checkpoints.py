@@ -250,7 +250,7 @@ def test_a_checkpoint_holds_nothing_but_data(training):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda patch: patch.setattr(checkpoints, "_digest_of_code", lambda: "other"), "metabench's code"),
+        (lambda patch: patch.setattr(checkpoints, "digest_of_code", lambda: "other"), "metabench's code"),
         (lambda patch: patch.setattr(torch, "__version__", "0.0"), "torch"),
         (lambda patch: patch.setattr(checkpoints, "processor_model", lambda: "another"), "the machine"),
     ],
