@@ -21,10 +21,12 @@ from metabench.record.axes import (
     whole,
 )
 
-Measure: TypeAlias = Literal["time", "memory", "phases", "work", "energy", "quality"]
+Measure: TypeAlias = Literal["time", "memory", "phases", "work", "energy", "adaptation", "double_backward", "quality"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 USUAL_MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
 """What is measured where a sweep does not say."""
+REPEATED: tuple[Measure, ...] = ("time", "phases", "adaptation", "double_backward")
+"""What every repetition measures; all else the first one alone."""
 InnerOptimizer: TypeAlias = Literal["sgd", "momentum", "adam", "rmsprop"]
 OuterOptimizer: TypeAlias = Literal["adam", "sgd"]
 Decay: TypeAlias = Literal["none", "linear", "cosine", "halving"]

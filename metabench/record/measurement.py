@@ -9,7 +9,7 @@ from metabench.record.axes import LARGEST, LONGEST_NAME
 from metabench.record.cell import Amount, Cell, Name, Whole
 from metabench.record.earlier import phase_of, theory_of
 from metabench.record.quality import Quality
-from metabench.record.timing import Phases, Record, Text, Time
+from metabench.record.timing import Adaptation, DoubleBackward, Phases, Record, Text, Time
 
 SCHEMA = 1
 """The version of the lines of `measurements.jsonl`; newer ones are refused."""
@@ -20,7 +20,10 @@ Side: TypeAlias = Literal["a", "b"]
 SIDES: tuple[Side, ...] = ("a", "b")
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
-RARE = ("energy", "launches", "reference", "machine", "run", "implementation", "phase", "sources")
+RARE = (
+    *("energy", "adaptation", "double_backward", "launches"),
+    *("reference", "machine", "run", "implementation", "phase", "sources"),
+)
 """Fields that most rows lack, and then leave out."""
 
 
@@ -171,6 +174,8 @@ class Measurement(Record, frozen=True, kw_only=True):
     work: Work | None = None
     quality: Quality | None = None
     energy: Energy | None = None
+    adaptation: Adaptation | None = None
+    double_backward: DoubleBackward | None = None
     launches: Launches | None = None
     warnings: list[Text] = []
     traceback: Text = ""

@@ -121,6 +121,54 @@ class Time(Record, frozen=True):
     """What disturbed the timing, after it was measured again; None where nothing did."""
 
 
+class Timed(Record, frozen=True):
+    """How long a call takes that is no whole meta-iteration."""
+
+    seconds: Summary
+    noisy: bool = False
+    """Whether the interval, of this process alone, is wide."""
+    note: Text = ""
+    """One sentence where the figure is doubtful."""
+    disturbed: Disturbance | None = None
+    """What disturbed the timing, after it was measured again; None where nothing did."""
+
+
+class Adaptation(Record, frozen=True):
+    """What one held-out task takes, from its support set to the predictions on its query set.
+
+    The plain loop does it, as for a task that comes alone, whatever engine trains. No graph is kept of it.
+    """
+
+    whole: Timed
+    support: Timed
+    """The inner loop on the support set alone."""
+    query: Timed
+    """The predictions of adapted parameters on the query set alone."""
+    steps: Whole = 0
+    """Inner steps."""
+
+    @property
+    def disturbed(self) -> Disturbance | None:
+        """What disturbed the time of the whole."""
+        return self.whole.disturbed
+
+
+class DoubleBackward(Record, frozen=True):
+    """What the network takes of a cell to be differentiated once, and twice, on the examples of a meta-batch."""
+
+    once: Timed
+    """The gradient of a loss in parameters and inputs."""
+    twice: Timed
+    """The same, and the gradient in the parameters of a penalty on the gradient in the inputs."""
+    examples: Whole = 0
+    """Examples in the one batch that both are computed on."""
+
+    @property
+    def disturbed(self) -> Disturbance | None:
+        """What disturbed either."""
+        return self.once.disturbed or self.twice.disturbed
+
+
 class StepTime(Record, frozen=True):
     """A time of a meta-iteration with its 95 % interval."""
 

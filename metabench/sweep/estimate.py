@@ -60,10 +60,23 @@ GATE = 16
 """Directions of two tasks in float64 that the gate takes as long as, differences and proof included."""
 TIMING, FEWEST, MOST = 1.3, 8, 10
 """Budgets that a timing takes, warm-up included; iterations that it takes at the least, and budgets at the most."""
-MEASURES = {"time": 0.5, "memory": 0.4, "phases": 0.8, "work": 4.5, "energy": 2.0, "quality": 0.3}
+MEASURES = {
+    "time": 0.5,
+    "memory": 0.4,
+    "phases": 0.8,
+    "work": 4.5,
+    "energy": 2.0,
+    "adaptation": 0.2,
+    "double_backward": 0.1,
+    "quality": 0.3,
+}
 """Seconds that a measure takes beside its meta-iterations."""
 ITERATIONS = {"memory": 4, "phases": 8, "work": 2, "energy": 10}
 """Meta-iterations of a measure that takes a fixed number."""
+
+
+APART = {"adaptation": 1.5, "double_backward": 1.0}
+"""Budgets that a measure takes which times something else than a meta-iteration."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,7 @@ def expected(cell: Cell, settings: Settings) -> Expected:
         budget = settings.time_budget_s
         fixed += TIMING * budget
         work += max(0.0, min(FEWEST * step, MOST * budget + step) - TIMING * budget)
+    fixed += TIMING * settings.time_budget_s * sum(APART.get(measure, 0.0) for measure in cell.measure)
     if "quality" in cell.measure:
         tasks = cell.eval_tasks + (settings.curve_points + 1) * min(VALIDATION_TASKS, cell.eval_tasks)
         work += cell.iterations * step + tasks * evaluation_seconds(cell)

@@ -1,4 +1,4 @@
-"""What is measured in a cell, phase by phase: the gate, time, memory, phases, work, energy, quality, launches."""
+"""What is measured in a cell, phase by phase: the gate, then all that its `measure` names, and a GPU's launches."""
 
 import dataclasses
 import math
@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
 import torch
 from msgspec.structs import replace
 
@@ -20,16 +19,17 @@ from metabench.errors import Unsupported
 from metabench.machine.conditions import clock_mhz
 from metabench.machine.limits import limit_memory, parse_size
 from metabench.machine.nvml import gpu_state, unused_gpus
-from metabench.measure.clock import Budget, Timing, measure_time, time_once
+from metabench.measure.clock import Budget, measure_time, time_once
 from metabench.measure.energy import measure_energy
 from metabench.measure.launches import measure_launches
 from metabench.measure.memory import measure_memory
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
 from metabench.record.cell import Cell
 from metabench.record.measurement import Energy, Gate, Launches, Memory, Theory, Work
-from metabench.record.timing import Disturbance, GpuState, Phases, StepTime, Time
-from metabench.statistics.disturbance import disturbance
+from metabench.record.timing import GpuState, Phases, StepTime, Time
+from metabench.sweep.apart import measure_adaptation, measure_double_backward
 from metabench.sweep.checkpoints import Place
+from metabench.sweep.clocking import disturbance_of
 from metabench.sweep.scoring import measure_quality
 from metabench.sweep.workload import (
     Workload,
@@ -86,10 +86,10 @@ def measure_cell(
     proof = workload.proof(meta)
     proof.prepare()
 
-    timed = None
+    timed, budget = None, Budget(seconds=settings["time_budget_s"])
     if "time" in cell.measure:
         record({"phase": "timing"})
-        timed = _time(workload, meta, Budget(seconds=settings["time_budget_s"]), proof)
+        timed = _time(workload, meta, budget, proof)
         record({"time": timed})
     else:
         refuse(proof.before(workload.repeatable(meta).iteration))
@@ -106,6 +106,14 @@ def measure_cell(
     if "energy" in cell.measure:
         record({"phase": "energy"})
         record({"energy": _energy(workload, meta)})
+    if "adaptation" in cell.measure and workload.group is None:  # a task is adapted to in one process
+        record({"phase": "adaptation"})
+        held_out = held_out_tasks(cell, data_dir)
+        workload.check(held_out)
+        record({"adaptation": measure_adaptation(workload, meta, held_out, budget)})
+    if "double_backward" in cell.measure and workload.group is None:
+        record({"phase": "double backward"})
+        record({"double_backward": measure_double_backward(workload, meta, budget)})
     if "quality" in cell.measure:
         record({"phase": "quality"})
         held_out = held_out_tasks(cell, data_dir)
@@ -176,18 +184,8 @@ def _time(workload: Workload, meta: Params, budget: Budget, proof: TimedProof) -
         choices=dict(iteration.choices),
         processor_share=step_timing.processor_share,
         others_cores=step_timing.others,
-        disturbed=_disturbance(workload, step_timing),
+        disturbed=disturbance_of(workload, step_timing),
     )
-
-
-def _disturbance(workload: Workload, timing: Timing) -> Disturbance | None:
-    """What disturbed the timing; a process that waits for a GPU or for other processes may use little of its core."""
-    cell = workload.cell
-    cores = psutil.cpu_count() or cell.threads
-    if cell.device != "cpu":
-        return disturbance(timing.summary.samples, 1, cores)
-    share = timing.processor_share if workload.group is None else None
-    return disturbance(timing.summary.samples, cell.threads * cell.world_size, cores, timing.others, share)
 
 
 def _gpu(device: torch.device) -> GpuState | None:

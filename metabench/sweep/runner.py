@@ -13,7 +13,7 @@ from metabench import sources
 from metabench.errors import Unsupported, UserError
 from metabench.machine.conditions import warnings_now
 from metabench.machine.fingerprint import fingerprint, short_name
-from metabench.record.cell import AXES, Cell
+from metabench.record.cell import AXES, REPEATED, Cell
 from metabench.record.environment import Environment, SweepName
 from metabench.record.measurement import SIDES, Measurement, Noise
 from metabench.sweep import trainings
@@ -36,7 +36,7 @@ LOCAL = "local"
 
 
 def plan(sweep: Sweep) -> list[Job]:
-    """All jobs, in rounds, each round in an order of its own; only the first measures more than time.
+    """All jobs, in rounds, each round in an order of its own; only the first measures more than what a clock says.
 
     What will be compared (algorithms and engines in one setting) is measured together, in shuffled order, and the
     settings are shuffled: a machine that is slower for minutes then slows both sides of a ratio. Between them, at even
@@ -48,8 +48,8 @@ def plan(sweep: Sweep) -> list[Job]:
         for cell in sweep.cells:
             if number == 0:
                 settings.setdefault(cell.setting, []).append(cell)
-            elif "time" in cell.measure:
-                settings.setdefault(cell.setting, []).append(structs.replace(cell, measure=("time",)))
+            elif repeated := tuple(measure for measure in REPEATED if measure in cell.measure):
+                settings.setdefault(cell.setting, []).append(structs.replace(cell, measure=repeated))
         shuffled = list(settings.values())
         generator = random.Random(f"{sweep.settings.order_seed}/{number}")
         generator.shuffle(shuffled)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from metabench.record.cell import MEASURES
 from metabench.record.measurement import Measurement
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import grouped
@@ -20,7 +21,6 @@ SAYS = (
 )
 WORDS = {"oom": "out of memory"}
 """How a reader calls a status."""
-PARTS = ("time", "memory", "phases", "work", "energy", "quality")
 
 
 @section("Failures", place=1000)
@@ -55,7 +55,7 @@ def _status(row: Measurement) -> str:
 
 def _measured(row: Measurement) -> str:
     """What a row has figures of."""
-    return ", ".join(part for part in PARTS if getattr(row, part))
+    return ", ".join(part for part in MEASURES if getattr(row, part))
 
 
 def _reason(row: Measurement) -> str:
