@@ -7,6 +7,18 @@ from metabench.record.timing import PHASES
 
 SCORE = "a share of 1 where quality_metric is accuracy, else squared units of the output"
 PHASE = "Time of the phase '{}' in a meta-iteration."
+DISTURBED = "How it is known that other programs disturbed these times; missing where none did."
+
+
+def _timed(name: str, what: str) -> dict[str, tuple[str, str]]:
+    """The columns of a time of one process."""
+    return {
+        f"{name}_s": ("s", f"Median time of {what}."),
+        f"{name}_low_s": ("s", "Lower end of its 95 % interval."),
+        f"{name}_high_s": ("s", "Upper end of it."),
+    }
+
+
 OBSERVED: Mapping[str, tuple[str, str]] = {
     "id": ("", "Id of the configuration: 16 hexadecimal digits."),
     "round": ("", "Number of the repetition, from 0."),
@@ -53,6 +65,15 @@ OBSERVED: Mapping[str, tuple[str, str]] = {
     "nvml_method": ("", "How it was found, or why not."),
     "phases_step_s": ("s", "Median time of a meta-iteration while its phases were marked."),
     **{f"phase_{phase.replace(' ', '_').replace('-', '_')}_s": ("s", PHASE.format(phase)) for phase in PHASES},
+    **_timed("adaptation", "one held-out task, from its support set to the predictions on its queries"),
+    **_timed("adaptation_support", "its inner loop alone"),
+    **_timed("adaptation_query", "its predictions alone"),
+    **_timed("double_backward_once", "the gradient of a loss of the network, on all examples of a meta-batch"),
+    **_timed("double_backward_twice", "that gradient, and the one of a penalty on the loss's gradient in the inputs"),
+    "adaptation_steps": ("", "Inner steps on that task."),
+    "adaptation_disturbed": ("", DISTURBED),
+    "double_backward_examples": ("", "Examples of that meta-batch."),
+    "double_backward_disturbed": ("", DISTURBED),
     "work_flops": ("FLOP", "Floating-point operations of a meta-iteration."),
     "work_bytes": ("bytes", "Bytes that its operators read and write."),
     "work_calls": ("", "Operators that are called."),

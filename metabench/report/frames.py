@@ -1,12 +1,14 @@
 """Runs as flat data frames."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from metabench.record.cell import Cell
 from metabench.record.measurement import STATUSES, Measurement, Memory
-from metabench.record.timing import PHASES
+from metabench.record.timing import PHASES, Summary
+from metabench.report.apart import READ
 from metabench.report.bundles import Bundle, bundles, drift_of
 from metabench.report.results import Run
 from metabench.report.scores import score_of
@@ -15,6 +17,14 @@ from metabench.statistics.spread import Spread
 
 MEMORY_COLUMNS = Memory.__struct_fields__
 ENERGY_COLUMNS = ("joules", "watts", "method")
+APART_COLUMNS = {
+    "adaptation": "adaptation",
+    "support": "adaptation_support",
+    "query": "adaptation_query",
+    "once": "double_backward_once",
+    "twice": "double_backward_twice",
+}
+"""What is timed apart from the meta-iteration, with how its columns begin."""
 LAUNCH_COLUMNS = ("launches", "kernels", "busy_s", "busy_share", "note")
 GPU_COLUMNS = ("sm_mhz", "memory_mhz", "celsius", "watts")
 """State of the GPU right after the timing."""
@@ -24,6 +34,7 @@ SCORE_COLUMNS = ("value", "low", "high")
 QUALITY_COLUMNS = ("tasks", "steps", "batch_norm", "iterations", "train_s", "eval_s", "test_s")
 WHOLE = (
     *("parameters", "samples", "block", "quality_tasks", "quality_steps", "quality_iterations"),
+    *("adaptation_steps", "double_backward_examples"),
     *(name for name in MEMORY_COLUMNS if name.endswith("_bytes")),
     *("gpu_after_sm_mhz", "gpu_after_memory_mhz", "gpu_after_celsius"),
 )
@@ -83,6 +94,7 @@ def _record(row: Measurement, noise: Spread | None) -> dict[str, Any]:
         **{name: _of(row.memory, name) for name in MEMORY_COLUMNS},
         "phases_step_s": _of(phases and phases.step, "median"),
         **{f"{column}_s": _of(seconds.get(phase), "value") for phase, column in PHASE_COLUMNS.items()},
+        **_apart(row, noise),
         **{f"work_{name}": _of(work, name) for name in ("flops", "bytes", "calls")},
         **{f"peak_{name}": _of(work and work.peaks, name) for name in ("matmul", "convolution", "bandwidth")},
         **{f"energy_{name}": _of(row.energy, name) for name in ENERGY_COLUMNS},
@@ -96,6 +108,21 @@ def _record(row: Measurement, noise: Spread | None) -> dict[str, Any]:
         "seconds": row.seconds,
         "warnings": " ".join(row.warnings),
     }
+
+
+def _apart(row: Measurement, noise: Spread | None) -> dict[str, Any]:
+    """What one process took beside its meta-iterations, with the intervals, and what disturbed it."""
+    columns: dict[str, Any] = {}
+    for figure, name in APART_COLUMNS.items():
+        part = READ[figure](row)
+        seconds = step_interval(part, noise) if isinstance(part, Summary) else None
+        known = seconds if seconds and seconds.known else None
+        columns[f"{name}_s"] = _of(seconds, "value")
+        columns |= {f"{name}_{end}_s": _of(known, end) for end in ("low", "high")}
+    for part, count in (("adaptation", "steps"), ("double_backward", "examples")):
+        found = getattr(row, part)
+        columns |= {f"{part}_{count}": _of(found, count), f"{part}_disturbed": _of(_of(found, "disturbed"), "reason")}
+    return columns
 
 
 def configurations_frame(run: Run) -> pd.DataFrame:
@@ -136,15 +163,23 @@ def _of(part: object, name: str) -> Any:
 
 
 def samples_frame(run: Run) -> pd.DataFrame:
-    """Every raw sample of the clock: id, round, kind (`step` or `sampling`), index, seconds per iteration."""
+    """Every raw sample of the clock: id, round, kind, index, seconds.
+
+    Kinds are `step` and `sampling`, in seconds per meta-iteration, and the names of APART_COLUMNS."""
     records = [
         (row.id, row.round, kind, index, seconds)
         for row in run.measurements
-        for kind in ("step", "sampling")
-        if (summary := getattr(row.time, kind, None))
+        for kind, summary in _timings(row)
         for index, seconds in enumerate(summary.samples)
     ]
     return pd.DataFrame(records, columns=["id", "round", "kind", "index", "seconds"])
+
+
+def _timings(row: Measurement) -> Iterator[tuple[str, Summary]]:
+    """What the clock took samples of in a row."""
+    parts: dict[str, Any] = {kind: getattr(row.time, kind, None) for kind in ("step", "sampling")}
+    parts |= {name: READ[figure](row) for figure, name in APART_COLUMNS.items()}
+    yield from ((name, part) for name, part in parts.items() if isinstance(part, Summary))
 
 
 def curves_frame(run: Run) -> pd.DataFrame:
