@@ -10,7 +10,11 @@ from msgspec import Meta, Struct
 from metabench.record.axes import LARGEST, LARGEST_WHOLE
 
 Rule: TypeAlias = Literal["interval", "range", "one-sided", "ratio", "exponent", "order"]
-Figure: TypeAlias = Literal["quality", "time", "memory"]
+Figure: TypeAlias = Literal["quality", "time", "memory", "backward", "adaptation", "double_backward"]
+MEASURED_BY: Mapping[Figure, str] = {"backward": "phases"}
+"""What a cell must measure for a figure, where that has another name."""
+TESTED: tuple[Figure, ...] = ("quality", "adaptation")
+"""Figures of held-out tasks; all others are of training tasks."""
 Metric: TypeAlias = Literal["", "accuracy", "mse"]
 Along: TypeAlias = Literal["", "inner_steps", "meta_batch", "parameters"]
 """What a figure may grow with; `parameters` are those of the model."""
@@ -87,7 +91,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _check_cells(self) -> None:
         if not self.of:
             raise ValueError("it needs 'of': the cells that it is about")
-        if self.rule in ("ratio", "order") and not self.against:
+        if self.rule in ("ratio", "order") and not self.against and self.figure != "double_backward":
             raise ValueError(f"the rule '{self.rule}' needs 'against': what differs in the cells it compares with")
 
     def _check_range(self) -> None:

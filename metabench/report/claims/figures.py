@@ -3,15 +3,27 @@
 import math
 from collections.abc import Sequence
 
+from metabench.report.apart import adapting, differentiating, ratio_of_parts, twice_over_once
 from metabench.report.bundles import Bundle, time_ratio_of
-from metabench.report.claims.claim import Claim
+from metabench.report.claims.claim import MEASURED_BY, Claim, Figure
 from metabench.report.claims.rules import Measured, of_growth, of_ratio
 from metabench.report.claims.selection import value
 from metabench.report.compare.runs import LOWER_IS_BETTER
+from metabench.report.results import Run
 from metabench.report.scores import Quality, gain, quality
 from metabench.report.sections.scaling import figures_by_round
 from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import difference
+
+
+def measured_in(run: Run, figure: Figure) -> list[Bundle]:
+    """The cells that were to measure a figure; those together that have it alike."""
+    if figure == "adaptation":
+        return adapting(run)
+    if figure == "double_backward":
+        return differentiating(run)
+    found = run.trained if figure == "quality" else run.timed
+    return [bundle for bundle in found if bundle.asked_for(MEASURED_BY.get(figure, figure))]
 
 
 def _read(claim: Claim, found: Quality) -> Interval | None:
@@ -45,15 +57,22 @@ def gain_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
 
 
 def ratio_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
-    """How many times the time or the peak memory of the other one takes."""
-    if claim.figure == "time":
-        ratio = time_ratio_of(bundle, other)
+    """How many times the time or the peak memory of the other one it takes."""
+    if claim.figure != "memory":
+        timed = claim.figure == "time"
+        ratio = time_ratio_of(bundle, other) if timed else ratio_of_parts(bundle, other, claim.figure)
         return of_ratio(ratio, noise_known=bundle.noise is not None) if ratio else None
     mine, theirs = bundle.peak, other.peak
     if mine is None or theirs is None or mine.method != theirs.method or not theirs.bytes:
         return None
     share = mine.bytes / theirs.bytes
     return Measured(Interval(share, share, share), exact=True)
+
+
+def of_derivatives(bundle: Bundle) -> Measured | None:
+    """How many times as long it takes to differentiate the network twice as once."""
+    ratio = twice_over_once(bundle)
+    return of_ratio(ratio, noise_known=False) if ratio else None
 
 
 def growth_of(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | None]) -> Measured | None:

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from metabench.record.cell import DISTRIBUTION
+from metabench.report.apart import ALIKE_TESTED
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.bundles import Bundle, by_cost, grouped, status, status_and_reason
 from metabench.report.claims.claim import Claim, Values
-from metabench.report.claims.figures import gain_of, growth_of, ratio_of, score_of
+from metabench.report.claims.figures import gain_of, growth_of, measured_in, of_derivatives, ratio_of, score_of
 from metabench.report.claims.rules import (
     ALL_BUT,
     ELSEWHERE,
@@ -144,8 +145,7 @@ def _claim_on(claim: Claim, run: Run) -> Judged:
     if claim.unmeasured:
         return _open(claim, f"not measured: {claim.unmeasured}")
     wanted = with_defaults(claim.of, claim.figure)
-    found = run.trained if claim.figure == "quality" else run.timed
-    every = [bundle for bundle in found if bundle.asked_for(claim.figure)]
+    every = measured_in(run, claim.figure)
     mine = [bundle for bundle in every if fits(bundle, wanted)]
     if not mine:
         return _open(claim, why_none(every, wanted))
@@ -198,6 +198,8 @@ def _listed(names: Sequence[str]) -> str:
 def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], run: Run) -> Answer:
     if claim.rule not in ("ratio", "order"):
         return _judged(claim, run, (bundle,), score_of(claim, bundle))
+    if claim.figure == "double_backward":
+        return _judged(claim, run, (bundle,), of_derivatives(bundle))
     other = _partner(claim, bundle, every)
     if other is None:
         return _judged(claim, run, (bundle,), None, "nothing to compare with in the same setting")
@@ -209,7 +211,8 @@ def _answer(claim: Claim, bundle: Bundle, every: Sequence[Bundle], run: Run) -> 
 def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | None:
     """What a bundle is compared with: the same work, or the same training, but for what the claim says."""
     wanted = with_defaults({**claim.of, **claim.against}, claim.figure)
-    axes = ALIKE if claim.figure == "quality" else [axis for axis in bundle.cell.axes if axis not in _FREE]
+    free = ALIKE_TESTED if claim.figure == "adaptation" else _FREE
+    axes = ALIKE if claim.figure == "quality" else [axis for axis in bundle.cell.axes if axis not in free]
     return matched(bundle, every, wanted, [axis for axis in axes if axis not in claim.against])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from metabench.record.cell import AXES
 from metabench.report.bundles import Bundle
-from metabench.report.claims.claim import Claim, Figure, Scalar, Selection
+from metabench.report.claims.claim import TESTED, Claim, Figure, Scalar, Selection
 from metabench.report.render.tables import axis_word
 
 UNLESS_NAMED: Selection = {
@@ -43,7 +43,7 @@ def with_defaults(wanted: Selection, figure: Figure) -> Selection:
 
     A step is timed on training tasks, so the cost at 5 shots is that of tasks with 5 shots in training.
     """
-    trained = {f"train_{size}": wanted[size] for size in ("ways", "shots") if figure != "quality" and size in wanted}
+    trained = {f"train_{size}": wanted[size] for size in ("ways", "shots") if figure not in TESTED and size in wanted}
     return {**UNLESS_NAMED, **trained, **wanted}
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from metabench.files import replace_file
 from metabench.record.cell import DISTRIBUTION
+from metabench.report.apart import ALIKE_TESTED
 from metabench.report.claims.claim import Claim, Figure
 from metabench.report.claims.judging import Answer, Judged
 from metabench.report.claims.rules import ALL_BUT, ELSEWHERE, FAILS, HOLDS, OPEN, PARTLY, ClaimVerdict, repeated
@@ -95,7 +96,7 @@ def counts_table(found: Sequence[Judged]) -> Table:
     columns: list[Column[ClaimVerdict]] = [Column("claims that", lambda verdict: WORDS[verdict])]
     columns += [
         Column(name, partial(_count, found, kinds))
-        for name, kinds in (("scores", ("quality",)), ("costs", ("time", "memory")), ("all", get_args(Figure)))
+        for name, kinds in (("scores", ("quality",)), ("costs", get_args(Figure)[1:]), ("all", get_args(Figure)))
     ]
     return table_of("Claims by verdict", "How many claims have each verdict.", columns, VERDICTS, marks={})
 
@@ -187,6 +188,8 @@ def where_text(claim: Claim, answer: Answer) -> str:
     cell = answer.bundle.cell
     sizes = {"parameters": "model"}
     shown = (*SETTING_AXES, *JUDGED_AXES) if claim.figure == "quality" else SETTING_AXES
+    if claim.figure == "adaptation":
+        shown = [axis for axis in (*SETTING_AXES, "eval_steps", *JUDGED_AXES) if axis not in ALIKE_TESTED]
     axes = [axis for axis in shown if axis != sizes.get(claim.along, claim.along)]
     text = f"{cell.algorithm}, {setting(cell, axes, answer.run.data_names)}"
     if claim.figure == "quality" and answer.measured:

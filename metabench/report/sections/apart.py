@@ -22,7 +22,7 @@ from metabench.report.results import Run
 from metabench.report.sections.base import DISTURBED, Column, HasBundle, labels, section, table_of
 from metabench.report.sections.columns import relative
 from metabench.report.sections.growth import AxisValue, GrowthLine, first, growing_lines, growing_setting, title_axes
-from metabench.report.sections.scaling import exponent_text
+from metabench.report.sections.scaling import exponent_text, figures_by_round
 from metabench.statistics.laws import fit
 
 STEPS = "inner_steps"
@@ -83,12 +83,8 @@ def _backward_table(rows: Sequence[_Passes], where: str) -> Table:
 
 
 def _exponent(row: _Passes) -> str:
-    sizes = {int(steps): samples_by_round(bundle, "backward") for steps, bundle in row.line.items()}
-    rounds = {number for samples in sizes.values() for number in samples}
-    law = fit(
-        {n: {steps: samples[n][0] for steps, samples in sizes.items() if n in samples and steps} for n in rounds},
-        row.bundle.noise,
-    )
+    at = {float(steps): bundle for steps, bundle in row.line.items()}
+    law = fit(figures_by_round(at, "backward"), row.bundle.noise)
     return exponent_text(law.exponent) if law else NOTHING
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias
 
+from metabench.report.apart import samples_by_round
 from metabench.report.bundles import BASELINE, Bundle, ids_of
 from metabench.report.numbers import BYTE_UNITS, TIME_UNITS, in_unit, trim, with_interval
 from metabench.report.results import Run
@@ -67,7 +68,10 @@ def scaling_of(axis: str, line: GrowthLine, measure: Measure, sizes: Mapping[str
 
 
 def figures_by_round(line: Mapping[float, Bundle], measure: str) -> dict[int, dict[float, float]]:
-    """Seconds or bytes of a line, by round and size. Peaks of memory come from one round, and are of one method."""
+    """Seconds or bytes of a line, by round and size; `measure` is time, memory, or what is timed apart.
+
+    Peaks of memory come from one round, and are of one method.
+    """
     found: dict[int, dict[float, float]] = {}
     methods = {bundle.peak.method for bundle in line.values() if bundle.peak}
     for size, bundle in line.items():
@@ -85,6 +89,8 @@ def sizes_of(axis: str, value: AxisValue, sizes: Mapping[str, int]) -> float:
 def _figures(bundle: Bundle, measure: str, comparable: bool) -> Iterator[tuple[int, float]]:
     if measure == "time":
         yield from ((number, median(samples)) for number, samples in bundle.samples.items() if samples)
+    elif measure != "memory":
+        yield from ((number, median(samples)) for number, samples in samples_by_round(bundle, measure).items())
     elif bundle.peak and comparable:
         yield 0, float(bundle.peak.bytes)
 
