@@ -1,7 +1,7 @@
 """Runs made up for tests that look at more than one."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import to_builtins
@@ -10,7 +10,9 @@ from metabench.record.cell import Cell
 from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement
 from metabench.record.reading import measurement_of, typed
+from metabench.record.timing import Adaptation, Disturbance, DoubleBackward, Mean, Phases, StepTime, Timed
 from metabench.report.results import Run
+from metabench.statistics.intervals import summarise
 
 Row = dict[str, Any]
 
@@ -52,4 +54,28 @@ def faster(row: Row, factor: float) -> Row:
     """The same row with all times multiplied."""
     made = copy.deepcopy(row)
     made["time"]["step"]["samples"] = [factor * sample for sample in row["time"]["step"]["samples"]]
+    return made
+
+
+def timed_apart(
+    row: Row, backward: float = 0.0, task: Sequence[float] = (), derivatives: Sequence[float] = (), disturbed: str = ""
+) -> Row:
+    """The row with what is timed apart from its iterations, where that is given, in seconds.
+
+    `task` is what a held-out task takes, its adaptation and its predictions; `derivatives` those of a network, once and
+    twice. `disturbed` is the reason for which they are marked so.
+    """
+
+    def part(seconds: float) -> Timed:
+        why = Disturbance(disturbed) if disturbed else None
+        return Timed(summarise([seconds * factor for factor in (0.99, 1.0, 1.01) * 3]), disturbed=why)
+
+    made = copy.deepcopy(row)
+    if backward:
+        phases = {"query": Mean(1.0, 1.0, 1.0), "outer backward": Mean(backward, 0.9 * backward, 1.1 * backward)}
+        made["phases"] = to_builtins(Phases(StepTime(2.0, 1.9, 2.1), phases))
+    if task:
+        made["adaptation"] = to_builtins(Adaptation(*map(part, task), steps=row["cell"]["eval_steps"]))
+    if derivatives:
+        made["double_backward"] = to_builtins(DoubleBackward(*map(part, derivatives), examples=60))
     return made

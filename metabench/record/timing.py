@@ -154,12 +154,12 @@ class Adaptation(Record, frozen=True):
 
 
 class DoubleBackward(Record, frozen=True):
-    """What the network takes of a cell to be differentiated once, and twice, on the examples of a meta-batch."""
+    """What the network of a cell takes to be differentiated once, and twice, on the examples of a meta-batch."""
 
     once: Timed
     """The gradient of a loss in parameters and inputs."""
     twice: Timed
-    """The same, and the gradient in the parameters of a penalty on the gradient in the inputs."""
+    """The gradient of the loss, and then that of a penalty on the loss's gradient in the inputs."""
     examples: Whole = 0
     """Examples in the one batch that both are computed on."""
 

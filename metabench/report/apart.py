@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from metabench.record.cell import axes_of
+from metabench.record.cell import Measure, axes_of
 from metabench.record.measurement import Measurement
 from metabench.record.timing import Mean, Summary
 from metabench.report.bundles import Bundle, axes_but, bundles
@@ -35,14 +35,18 @@ ALIKE_NETWORK = (
 
 def adapting(run: Run) -> list[Bundle]:
     """The rows that were to measure `adaptation`, those together whose held-out tasks cost the same."""
-    rows = [row for row in run.measurements if "adaptation" in row.cell.measure]
-    return bundles(rows, lambda cell: axes_but(cell, *ALIKE_TESTED), run.noise)
+    return bundles(_asked_for("adaptation", run), lambda cell: axes_but(cell, *ALIKE_TESTED), run.noise)
 
 
 def differentiating(run: Run) -> list[Bundle]:
     """The rows that were to measure `double_backward`, those together that have the same network and examples."""
-    rows = [row for row in run.measurements if "double_backward" in row.cell.measure]
-    return bundles(rows, lambda cell: axes_but(cell, *ALIKE_NETWORK), run.noise)
+    return bundles(_asked_for("double_backward", run), lambda cell: axes_but(cell, *ALIKE_NETWORK), run.noise)
+
+
+def _asked_for(measure: Measure, run: Run) -> list[Measurement]:
+    """All rows of the cells that any row was to measure it of."""
+    cells = {row.id for row in run.measurements if measure in row.cell.measure}
+    return [row for row in run.measurements if row.id in cells]
 
 
 def parts_of(bundle: Bundle, figure: str) -> list[tuple[int, Part]]:

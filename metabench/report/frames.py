@@ -119,9 +119,10 @@ def _apart(row: Measurement, noise: Spread | None) -> dict[str, Any]:
         known = seconds if seconds and seconds.known else None
         columns[f"{name}_s"] = _of(seconds, "value")
         columns |= {f"{name}_{end}_s": _of(known, end) for end in ("low", "high")}
-    for part, count in (("adaptation", "steps"), ("double_backward", "examples")):
-        found = getattr(row, part)
-        columns |= {f"{part}_{count}": _of(found, count), f"{part}_disturbed": _of(_of(found, "disturbed"), "reason")}
+    for measure, count in (("adaptation", "steps"), ("double_backward", "examples")):
+        found = getattr(row, measure)
+        columns[f"{measure}_{count}"] = _of(found, count)
+        columns[f"{measure}_disturbed"] = _of(_of(found, "disturbed"), "reason")
     return columns
 
 

@@ -52,10 +52,13 @@ def measure_adaptation(workload: Workload, meta: Params, held_out: TaskDistribut
         return predict(adapt(task), task)
 
     part = replace(budget, seconds=budget.seconds / PART)
-    calls = (whole, budget), (lambda: adapt(next(with_support)), part), (lambda: predict(*next(with_query)), part)
     with torch.no_grad():
-        found = [timed(workload, in_precision(cell, call), given) for call, given in calls]
-    return Adaptation(*found, steps=algorithm.inner_steps)
+        return Adaptation(
+            timed(workload, in_precision(cell, whole), budget),
+            timed(workload, in_precision(cell, lambda: adapt(next(with_support))), part),
+            timed(workload, in_precision(cell, lambda: predict(*next(with_query))), part),
+            algorithm.inner_steps,
+        )
 
 
 def _population(workload: Workload, meta: Params) -> Params:
@@ -82,8 +85,8 @@ def measure_double_backward(workload: Workload, meta: Params, budget: Budget) ->
     batch = Batch(*(torch.cat(parts, 1).flatten(0, 1) for parts in zip(support, query, strict=True)))
     params = {name: p.to(like) for name, p in learner.model.init(_seeded(cell.seed_for("init"))).items()}
     half = replace(budget, seconds=budget.seconds / 2)
-    found = [
+    once, twice = (
         timed(workload, partial(in_precision(cell, gradient), learner, params, batch), half)
         for gradient in (differentiated_once, differentiated_twice)
-    ]
-    return DoubleBackward(*found, examples=len(batch.x))
+    )
+    return DoubleBackward(once, twice, len(batch.x))

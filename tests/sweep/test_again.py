@@ -10,10 +10,10 @@ from msgspec import structs
 from listening import Silent
 from metabench.record.environment import Machine
 from metabench.record.measurement import Noise
-from metabench.record.timing import Disturbance, Time
+from metabench.record.timing import Adaptation, Disturbance, Time, Timed
 from metabench.statistics.intervals import summarise
 from metabench.sweep import brief, jobs, runner
-from metabench.sweep.again import is_disturbed, settled
+from metabench.sweep.again import is_disturbed, settled, timed_alone
 from metabench.sweep.jobs import Job
 from metabench.sweep.runner import run_sweep
 from metabench.sweep.spec import parse_sweep
@@ -125,6 +125,25 @@ def test_a_second_measurement_that_failed_changes_nothing(run):
     assert settled(first, made(cell, 0, "crashed", "of itself", time=timed(1.0))) is first
     assert settled(first, made(cell, 0, "ok")) is first
     assert settled(first, structs.replace(made(cell, time=timed(1.0)), machine="another")) is first
+
+
+def test_each_part_that_was_disturbed_is_measured_again_by_itself(run):
+    """The second time, the iteration was disturbed again and is slower; the held-out task was not, and counts."""
+
+    def held_out(seconds, disturbed=None):
+        part = Timed(summarise([seconds] * 8))
+        return Adaptation(structs.replace(part, disturbed=disturbed), part, part)
+
+    cell = structs.replace(run({}).sweep.cells[0], measure=("time", "work", "adaptation", "memory"))
+    first = made(cell, time=timed(5.0, BUSY), adaptation=held_out(5.0, BUSY))
+    assert is_disturbed(Job(cell, 0), made(cell, adaptation=held_out(5.0, BUSY)))
+    assert timed_alone(cell).measure == ("time", "work", "adaptation")
+    found = settled(first, made(cell, time=timed(9.0, BUSY), adaptation=held_out(2.0)))
+    assert found.time == first.time and found.adaptation == held_out(2.0) and found.seconds == 2.0
+    # a cell without a time of the iteration is settled, too
+    alone = made(cell, adaptation=held_out(5.0, BUSY))
+    assert settled(alone, made(cell, adaptation=held_out(4.0, BUSY))).adaptation == held_out(4.0, BUSY)
+    assert settled(alone, made(cell, adaptation=held_out(6.0, BUSY))) is alone
 
 
 def test_advice_stands_on_what_was_measured_again(run):

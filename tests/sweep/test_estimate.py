@@ -75,6 +75,13 @@ def test_a_long_training_and_a_compiler_are_expected():
     assert expected(plain, patient).seconds > expected(plain, settings).seconds + 30
 
 
+def test_what_is_timed_apart_takes_its_budgets():
+    settings = Settings(time_budget_s=10)
+    plain = expected(cell(measure=["memory"]), settings).seconds
+    assert expected(cell(measure=["memory", "adaptation"]), settings).seconds > plain + 15
+    assert plain + 10 < expected(cell(measure=["memory", "double_backward"]), settings).seconds < plain + 15
+
+
 def test_a_network_is_sized_without_torchs_compiler():
     """Which takes seconds to import, and memory: a dry run would wait for it."""
     program = "import sys; from metabench.sweep.sizes import network_size; network_size('conv4-64', 'omniglot', 5)"

@@ -37,6 +37,14 @@ def test_every_cell_is_timed_in_every_round_and_nothing_else_is_measured_twice()
     assert [job.round for job in planned if "quality" in job.cell.measure] == [0]
 
 
+def test_what_a_clock_says_is_measured_in_every_round():
+    document = {"run": {"rounds": 2, "noise_pairs": 0}, "grid": [{"task": "sinusoid", "algorithm": "maml"}]}
+    document["grid"][0]["measure"] = ["memory", "phases", "work", "adaptation", "double_backward", "quality"]
+    first, second = plan(parse_sweep("test", document, "", 2))
+    assert first.cell.measure == ("memory", "phases", "work", "adaptation", "double_backward", "quality")
+    assert second.cell.measure == ("phases", "adaptation", "double_backward")
+
+
 def test_what_is_compared_is_measured_together():
     for number in range(3):
         settings = [job.cell.setting for job in jobs() if job.round == number]

@@ -189,7 +189,7 @@ def where_text(claim: Claim, answer: Answer) -> str:
     sizes = {"parameters": "model"}
     shown = (*SETTING_AXES, *JUDGED_AXES) if claim.figure == "quality" else SETTING_AXES
     if claim.figure == "adaptation":
-        shown = [axis for axis in (*SETTING_AXES, "eval_steps", *JUDGED_AXES) if axis not in ALIKE_TESTED]
+        shown = tuple(axis for axis in (*SETTING_AXES, "eval_steps", *JUDGED_AXES) if axis not in ALIKE_TESTED)
     axes = [axis for axis in shown if axis != sizes.get(claim.along, claim.along)]
     text = f"{cell.algorithm}, {setting(cell, axes, answer.run.data_names)}"
     if claim.figure == "quality" and answer.measured:

@@ -15,6 +15,7 @@ from metabench.report.claims.selection import UNSAID
 from metabench.report.claims.tables import claims_frame, claims_json, claims_table, verdict_text
 from metabench.report.claims.undecided import remedy
 from metabench.statistics.ratios import Interval
+from runs import timed_apart
 
 FASTER = {"rule": "ratio", "figure": "time", "of": {"algorithm": "fomaml"}, "against": {"algorithm": "maml"}}
 SMALLER = {**FASTER, "figure": "memory"}
@@ -466,3 +467,66 @@ def test_no_difference_is_no_order():
     for low, high, verdict in ((0.5, 1.0, "cannot tell"), (0.5, 0.9, "holds"), (1.1, 1.2, "does not hold")):
         measured = Measured(Interval((low + high) / 2, low, high))
         assert judge(claim, measured, range_of(claim), []).verdict == verdict
+
+
+# --- what is timed apart from a meta-iteration -----------------------------------------------------------------------
+BACKWARD = {"rule": "exponent", "figure": "backward", "along": "inner_steps", "of": {"algorithm": "maml"}}
+INFERENCE = {
+    "rule": "ratio",
+    "figure": "adaptation",
+    "of": {"algorithm": "maml", "shots": 10},
+    "against": {"algorithm": "anil"},
+    "setting": {"eval_steps": 10},
+}
+TWICE = {"rule": "ratio", "figure": "double_backward", "of": {"model": "mlp-40x2"}}
+SLOWER = (1.0, 2.0, 0.5)
+"""By how much each round is slower: it hits all cells alike."""
+
+
+def test_the_exponent_of_the_backward_pass_is_not_that_of_the_iteration(held, row):
+    """The backward pass grows with the square of the steps, and the synthetic iteration with 1 + K."""
+    made = [
+        timed_apart(row(number, inner_steps=steps, measure=["time", "phases"]), 1e-3 * slower * steps**2)
+        for number, slower in enumerate(SLOWER)
+        for steps in (1, 2, 4, 8)
+    ]
+    found = held([runs.run(made)], **BACKWARD, claimed=2, allowance=0.1)
+    assert found.verdict == "holds" and found.shown.measured.figure.value == pytest.approx(2)
+    assert held([runs.run(made)], **BACKWARD, claimed=1, allowance=0.1).verdict == "does not hold"
+    time = {**BACKWARD, "figure": "time"}
+    assert held([runs.run(made)], **time, claimed=2, allowance=0.1).verdict == "does not hold"
+    without = [made_one | {"phases": None} for made_one in made]
+    assert held([runs.run(without)], **BACKWARD, claimed=2).verdict == "cannot tell"
+
+
+def test_inference_is_compared_at_as_many_test_steps(held, row):
+    """MAML takes four times as long as ANIL at ten test steps, and twice as long at one; they train on other steps."""
+    made = [
+        timed_apart(
+            row(number, algorithm=name, eval_steps=steps, inner_steps=own, measure=["adaptation"]),
+            task=(slower * seconds, slower * seconds, slower),
+        )
+        for number, slower in enumerate(SLOWER)
+        for name, own, steps, seconds in (("maml", 1, 10, 8), ("anil", 3, 10, 2), ("maml", 1, 1, 4), ("anil", 3, 1, 2))
+    ]
+    found = held([runs.run(made)], **INFERENCE, claimed=4, allowance=0.1)
+    assert (found.verdict, found.reason) == ("holds", "in 1 of 2 settings")
+    assert [answer.measured.figure.value for answer in found.answers] == pytest.approx([2, 4])
+    assert "eval steps 1, not 10" in found.answers[0].said.reason
+    (line,) = claims_table([found]).rows
+    assert "eval steps 10" in line[6] and "inner steps" not in line[6]
+    assert held([runs.run(made)], **INFERENCE, claimed=3, allowance=0.1).verdict == "does not hold"
+
+
+def test_a_network_is_differentiated_twice_in_the_time_of_so_many_gradients(held, row):
+    made = [
+        timed_apart(row(number, measure=["double_backward"]), derivatives=(slower, 5 * slower))
+        for number, slower in enumerate(SLOWER)
+    ]
+    found = held([runs.run(made)], **TWICE, claimed=[5, 5.6], allowance=0.1)
+    assert found.verdict == "holds" and found.shown.measured.figure.value == pytest.approx(5)
+    assert held([runs.run(made)], **TWICE, claimed=[25, 30], allowance=0.1).verdict == "does not hold"
+    one = held([runs.run(made[:1])], **TWICE, claimed=5)
+    assert (one.verdict, one.reason) == ("cannot tell", "only 1 round, and no noise floor")
+    other = held([runs.run(made)], **{**TWICE, "of": {"model": "mlp-256x2"}}, claimed=5)
+    assert other.verdict == "cannot tell" and "another model" in other.reason

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from metabench.report.claims.claim import MEASURED_BY
 from metabench.report.claims.judging import ALIKE
 from metabench.report.claims.reading import BUILTIN, read_claims
 from metabench.report.claims.selection import as_usual, deviations, fits, with_defaults
@@ -41,7 +42,8 @@ def cells_of(sweep):
 def of_cells(claim, cells, wanted):
     """The cells that a claim is about; how many parameters they have, only a run knows."""
     wanted = {axis: values for axis, values in with_defaults(wanted, claim.figure).items() if axis != "parameters"}
-    return [cell for cell in cells if claim.figure in cell.measure and fits(SimpleNamespace(cell=cell), wanted)]
+    measure = MEASURED_BY.get(claim.figure, claim.figure)
+    return [cell for cell in cells if measure in cell.measure and fits(SimpleNamespace(cell=cell), wanted)]
 
 
 @pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.sweep == BY_PRESET], ids=lambda claim: claim.id)
@@ -55,7 +57,7 @@ def test_a_sweep_that_is_to_decide_a_claim_has_its_cells():
         mine = of_cells(claim, cells_of(claim.sweep), claim.of)
         repeating = [cell for cell in mine if not differences(claim, cell)]
         assert repeating, claim.id
-        if claim.rule in ("ratio", "order"):
+        if claim.against:
             others = of_cells(claim, cells_of(claim.sweep), {**claim.of, **claim.against})
             axes = [axis for axis in (*ALIKE, "engine", "inner_steps") if axis not in claim.against]
             pairs = [a for a in repeating for b in others if all(a[axis] == b[axis] for axis in axes)]
