@@ -387,10 +387,10 @@ def test_the_score_of_each_test_task_is_kept(monkeypatch):
 
 
 def test_accuracies_are_kept_as_numbers_of_right_answers():
-    kept = scoring._task_scores([float(np.float32(0.2)), 1.0, float(np.float32(0.6))], 5)
+    kept = scoring.task_scores([float(np.float32(0.2)), 1.0, float(np.float32(0.6))], 5)
     assert (kept.unit, kept.numbers, json.dumps(kept.numbers)) == (0.2, [1, 5, 3], "[1, 5, 3]")
     # another task distribution gave three answers, not five
-    assert scoring._task_scores([1 / 3, 1.0], 5) == TaskScores(1.0, [0.3333, 1.0])
+    assert scoring.task_scores([1 / 3, 1.0], 5) == TaskScores(1.0, [0.3333, 1.0])
 
 
 def test_energy_is_measured_where_it_is_asked_for_and_its_absence_has_a_reason(monkeypatch, tmp_path):
