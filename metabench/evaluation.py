@@ -65,7 +65,7 @@ def evaluate(
         found = []
         for adapted in points if every_step else iter([last(points)]):
             predict = partial(algorithm.predict, {**adapted, **(population or {})})
-            outputs = each(partial(_of_one_query, predict, support))(x) if one_query else predict(x)
+            outputs = each(partial(of_one_query, predict, support))(x) if one_query else predict(x)
             # autocast may give bfloat16, in which a share of right answers has two digits; x may be whole numbers
             found.append(algorithm.learner.score_of(outputs.double(), y))
         return {"scores": torch.stack(found)}
@@ -80,7 +80,7 @@ def evaluate(
     return torch.stack(rows).cpu()
 
 
-def _of_one_query(predict: Callable[[Tensor], Tensor], support: Tensor, query: Tensor) -> Tensor:
+def of_one_query(predict: Callable[[Tensor], Tensor], support: Tensor, query: Tensor) -> Tensor:
     """The outputs of one query example, in a batch with the support set."""
     return predict(torch.cat([support, query[None]]))[-1]
 

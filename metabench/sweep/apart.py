@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metabench.autodiff import TAPE
 from metabench.errors import Unsupported
-from metabench.evaluation import population_statistics
+from metabench.evaluation import of_one_query, population_statistics
 from metabench.measure.clock import Budget
 from metabench.measure.derivatives import differentiated_once, differentiated_twice
 from metabench.record.timing import Adaptation, DoubleBackward
@@ -41,7 +41,7 @@ def measure_adaptation(workload: Workload, meta: Params, held_out: TaskDistribut
         (support, _), (queries, _), _ = task
         if cell.batch_norm != "one-query":
             return algorithm.predict(adapted, queries)
-        return torch.cat([algorithm.predict(adapted, torch.cat([support, query[None]]))[-1:] for query in queries])
+        return torch.stack([of_one_query(partial(algorithm.predict, adapted), support, query) for query in queries])
 
     tasks = [task_at(episodes, i) for i in range(EPISODE_POOL)]
     coming, with_support = cycle(tasks), cycle(tasks)
