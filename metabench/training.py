@@ -37,7 +37,7 @@ class Midway:
     """Iterations so far."""
     outer: OuterState
     seconds: float
-    """Those spent training so far."""
+    """Seconds spent training so far."""
     curve: list[CurvePoint]
 
 

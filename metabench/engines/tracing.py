@@ -23,7 +23,7 @@ class Stage:
     """
 
     algorithm: Algorithm
-    """With 1 in the place of each of these numbers."""
+    """The algorithm with 1 in the place of each scheduled number."""
     scheduled: tuple[str, ...]
     """The fields that they stand in; one that is 0 is a constant, since an algorithm may leave work out there."""
 

@@ -59,7 +59,7 @@ class Pace(NamedTuple):
     first: int
     """Iterations that were done when its process began."""
     seconds: float
-    """Those since then."""
+    """Seconds since its process began to train."""
 
     @property
     def left(self) -> float:

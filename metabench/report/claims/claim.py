@@ -50,7 +50,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     setting: Selection = {}
     """The source's setting beside that. Where ours is another one, a claim is not refuted."""
     departs: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
-    """In what ours differs from the source, and no axis could change."""
+    """Differences of this package from the source that no axis can change."""
     claimed: Annotated[tuple[Number, ...], Meta(max_length=2)] = ()
     """The figure, or both ends of a range."""
     at_least: Number | None = None

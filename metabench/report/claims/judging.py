@@ -58,7 +58,7 @@ class Answer:
     said: Said
     cells: tuple[str, ...]
     differences: tuple[str, ...]
-    """From the source's setting."""
+    """In what the cells differ from the source's setting."""
 
     @property
     def lacks_gpu(self) -> bool:
