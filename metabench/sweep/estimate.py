@@ -51,7 +51,7 @@ SPEEDS = {
     "cuda": Speed(7.0, 30e-6, 100e-6, 1 / 5e12, 1e-11, 2e-11),
 }
 NATIVE = Speed(0.7, 5e-8, 0.0, 1 / 160e9, 0.0, 0.0)
-"""What the engine `native` does in how many seconds: its code calls nothing and goes through its memory once, and tasks are spread over threads."""
+"""What the engine `native` does in how many seconds: its code calls nothing, and goes through its memory once."""
 COMPILED_CALL = 1e-6
 """Seconds of an operator in compiled code."""
 COMPILE, COMPILE_A_CALL = 5.0, 0.025

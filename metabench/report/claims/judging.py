@@ -58,7 +58,7 @@ class Answer:
     said: Said
     cells: tuple[str, ...]
     differences: tuple[str, ...]
-    """In what the cells differ from the source's setting."""
+    """What the cells have otherwise than the source's setting, in words."""
 
     @property
     def lacks_gpu(self) -> bool:
