@@ -163,8 +163,9 @@ def preset_of(trial: Trial, search: Search) -> Preset:
     cell, source = trial.cell, f"searched on validation classes: searches/{search.name}, trial {trial.number}"
     values = {field.name: cell[field.name] for field in fields(Preset) if field.name != "source"}
     queries = 100 if cell.ways == 1 else cell.shots  # what a preset that says nothing of them means
-    for shape, usual in (("train_ways", cell.ways), ("train_shots", cell.shots), ("eval_query", queries)):
-        values[shape] = 0 if values[shape] == usual else values[shape]
+    tested = {"eval_query": queries, "eval_tasks": AXES["eval_tasks"].default}
+    for name, usual in {"train_ways": cell.ways, "train_shots": cell.shots, **tested}.items():
+        values[name] = 0 if values[name] == usual else values[name]
     return Preset(source=source, **values)
 
 
