@@ -58,7 +58,7 @@ BY_NAME = (
 and from no other."""
 
 
-_PAPER = "arXiv 1703.03400, §5.1"
+_PAPER = "arXiv 1703.03400, §5.1, and the network of the authors' code, which starts from small weights"
 _CODE = "arXiv 1703.03400, §5.2, and the authors' code, whose summed loss makes 0.4 and 0.1 both 2.0 of a mean"
 _MINI = (
     "arXiv 1703.03400, §5.2 and appendix A.1, and the authors' code, whose summed loss makes 0.01 a rate of 0.05 of a "
