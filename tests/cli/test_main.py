@@ -219,7 +219,7 @@ def test_verify_holds_models_and_tasks_to_their_contracts(metabench):
     assert "the model draws random numbers" in faults["model dropout: repeatable"]
     assert all(verdict.startswith("incorrect: ") for verdict in faults.values())
     assert re.search(rf"metabench: {len(faults)} of \d+ checks failed", result.stderr)
-    assert "did you mean 'mlp-40x2'" in refused(metabench("verify", "--model", "mlp-40x3"))
+    assert "did you mean 'mlp-40x2'" in refused(metabench("verify", "--model", "mlp40x2"))
     assert "did you mean 'sinusoid'" in refused(metabench("verify", "--task", "sinusoids"))
 
 
