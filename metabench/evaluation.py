@@ -128,7 +128,7 @@ class OfTasks:
         device = episodes.support.x.device
         with Largest() as seen:
             alone = self._alone(task_at(episodes, 0))
-        passes = AT_ONCE_NUMBERS[device.type] // seen.numbers
+        passes = AT_ONCE_NUMBERS.get(device.type, AT_ONCE_NUMBERS["cpu"]) // seen.numbers
         each: Each = partial(torch.func.vmap, chunk_size=max(1, passes))
         self._many = torch.func.vmap(partial(self._vmapped, each))
         if passes < FEWEST or torch.is_autocast_enabled(device.type):

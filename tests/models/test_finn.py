@@ -16,7 +16,7 @@ CONVOLUTIONS = Setting("glyphs", IMAGES, "conv2-8-finn", 2, 0.4)
 PERCEPTRON = Setting("sinusoid", POINTS, "mlp-256-128-64-64-finn", 2, 0.01)
 REFUSING = ("reptile", "imaml")
 """What learns from the inner loop alone."""
-OF_IMAGES = ("matching", "matching-fce", "prototypical", "prototypical-cosine", "relation")
+OF_IMAGES = ("matching", "matching-fce", "matching-scaled", "prototypical", "prototypical-cosine", "relation")
 
 
 def params_of(name, shape=(1, 28, 28), outputs=5):

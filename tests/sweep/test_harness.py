@@ -206,7 +206,7 @@ def comparable(folder: Path) -> list[dict]:
     """The rows without what a clock or the allocator's mood decides."""
     kept = []
     for row in rows(folder):
-        quality = {k: v for k, v in row["quality"].items() if k not in ("train_s", "curve")}
+        quality = {k: v for k, v in row["quality"].items() if k not in ("train_s", "eval_s", "test_s", "curve")}
         gate = {k: v for k, v in row["gate"].items() if not k.startswith(("timed", "rounding"))}
         kept.append(
             {k: row[k] for k in ("id", "round", "status", "reason", "cell", "data", "parameters")} | gate | quality

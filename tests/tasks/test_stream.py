@@ -120,7 +120,9 @@ def test_after_the_first_call_each_call_draws_one_batch(on_device, monkeypatch):
 
 def test_a_gpu_is_drawn_for_ahead_of_need_and_a_processor_is_not(on_device, monkeypatch):
     made = {}
-    monkeypatch.setattr(streams, "_Stream", lambda draw, make, device, ahead: made.setdefault(device.type, ahead))
+    monkeypatch.setattr(
+        streams, "_Drawn", lambda generator, draw, make, device, ahead: made.setdefault(device.type, ahead)
+    )
     stream(on_device, "train", 3, seeded(), LIKE)
     with FakeTensorMode():
         stream(on_device, "train", 3, seeded(), torch.zeros((), device="cuda"))
