@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
-from metabench.algorithms.presets import Preset, quick_colour
+from metabench.algorithms.presets import BY_ALPHABET, Preset, quick_colour
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
@@ -21,12 +21,7 @@ _PUBLISHED = Preset(
     "arXiv 1606.04080, §4.1.1: network, data, and tasks of equal ways and shots in training and testing; ours, as the "
     "paper gives no optimiser, are queries, rates, iterations and evaluation, those of prototypical networks",
     *("conv4-64-maxpool", 0.0, 0, 0, 1, 5, 20_000, "adam", 1e-3, "halving"),
-    eval_query=15,
-    eval_tasks=1000,
-    batch_norm="running",
-    split="vinyals-trainval",
-    rotation="classes",
-    eval_rotation="classes",
+    **BY_ALPHABET,
 )
 
 

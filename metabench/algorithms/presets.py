@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from metabench.record.cell import BatchNorm, Decay, InnerOptimizer, Rotation
 
@@ -46,6 +46,7 @@ class Preset:
     """Which classes are for training and testing; it holds for the task of the preset alone."""
     rotation: Rotation = "random"
     eval_rotation: Rotation = "random"
+    """How characters are turned in training and in testing."""
 
 
 ALIKE = ("meta_batch", "query", "iterations")
@@ -74,6 +75,18 @@ MAML_PUBLISHED: dict[str, Preset] = {
     "published/miniimagenet-5way-5shot": Preset(_MINI, "conv4-32-maxpool-finn", 0.05, 5, 10, 2, 15, 60_000),
 }
 """Finn et al. 2017, on the networks of their code (`models/finn.py`)."""
+
+
+BY_ALPHABET: Mapping[str, Any] = {
+    "eval_query": 15,
+    "eval_tasks": 1000,
+    "batch_norm": "running",
+    "split": "vinyals-trainval",
+    "rotation": "classes",
+    "eval_rotation": "classes",
+}
+"""How metric-based methods are tested on Omniglot by the code of Snell et al. 2017, on the alphabets of Vinyals et al.
+2016: fields of a preset."""
 
 
 def quick(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
-from metabench.algorithms.presets import Preset, quick_colour
+from metabench.algorithms.presets import BY_ALPHABET, Preset, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 SCALE = 10.0
@@ -22,12 +22,7 @@ _PUBLISHED = Preset(
     "query set apart",
     *("conv4-64-maxpool", 0.0, 0, 0, 1, 5, 20_000, "adam", 1e-3, "halving"),
     train_ways=60,
-    eval_query=15,
-    eval_tasks=1000,
-    batch_norm="running",
-    split="vinyals-trainval",
-    rotation="classes",
-    eval_rotation="classes",
+    **BY_ALPHABET,
 )
 
 

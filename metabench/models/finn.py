@@ -46,14 +46,11 @@ class FinnConv4(Conv4):
         return (f"norm{self.blocks - 1}.bias",)
 
     def init(self, generator: torch.Generator) -> Params:
-        params = {name: p for name, p in super().init(generator).items() if name not in self._scales}
+        started = super().init(generator).items()
+        params = {name: p for name, p in started if not (name.startswith("norm") and name.endswith(".weight"))}
         if not self.max_pool:
             params["head.weight"] = torch.randn(self.outputs, self.feature_count, generator=generator)
         return params
-
-    @property
-    def _scales(self) -> frozenset[str]:
-        return frozenset(f"norm{i}.weight" for i in range(1, self.blocks + 1))
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,6 @@ MEASURES = {
 """Seconds that a measure takes beside its meta-iterations."""
 ITERATIONS = {"memory": 4, "phases": 8, "work": 2, "energy": 10}
 """Meta-iterations of a measure that takes a fixed number."""
-
-
 APART = {"adaptation": 1.5, "double_backward": 1.0}
 """Budgets that a measure takes which times something else than a meta-iteration."""
 
