@@ -13,8 +13,9 @@ from tabulate import tabulate
 from metabench.machine.cores import default_threads
 from metabench.measure.clock import Budget, measure_time
 from metabench.statistics.intervals import summarise
+from metabench.sweep.cell_tasks import train_shape
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, initial_meta, train_shape
+from metabench.sweep.workload import Workload, initial_meta
 from metabench.tasks.base import TASKS
 from metabench.timing.measuring import Effort, measure_clock, prepared
 

@@ -5,9 +5,10 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from metabench.record.cell import Cell
+from metabench.sweep.cell_tasks import training_tasks
 from metabench.sweep.proving import configured
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, training_tasks
+from metabench.sweep.workload import Workload
 
 
 def cells() -> dict[str, Cell]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from metabench.algorithms.base import Algorithm, last
-from metabench.autodiff import FUNCTIONAL, TAPE
+from metabench.autodiff import FUNCTIONAL, TAPE, Autodiff
 from metabench.record.cell import BatchNorm
 from metabench.tasks.base import Split, TaskDistribution
 from metabench.tasks.stream import sampled
@@ -65,7 +65,7 @@ def evaluate(
         found = []
         for adapted in points if every_step else iter([last(points)]):
             predict = partial(algorithm.predict, {**adapted, **(population or {})})
-            outputs = each(partial(of_one_query, predict, support))(x) if one_query else predict(x)
+            outputs = answers(predict, support, x, one_query, each)
             # autocast may give bfloat16, in which a share of right answers has two digits; x may be whole numbers
             found.append(algorithm.learner.score_of(outputs.double(), y))
         return {"scores": torch.stack(found)}
@@ -80,9 +80,23 @@ def evaluate(
     return torch.stack(rows).cpu()
 
 
-def of_one_query(predict: Callable[[Tensor], Tensor], support: Tensor, query: Tensor) -> Tensor:
-    """The outputs of one query example, in a batch with the support set."""
-    return predict(torch.cat([support, query[None]]))[-1]
+def as_tested(algorithm: Algorithm, steps: int, autodiff: Autodiff = TAPE) -> Algorithm:
+    """The algorithm as it adapts to a held-out task: all of it, whatever technique trained it."""
+    return replace(algorithm, inner_steps=steps, autodiff=autodiff, first_order=False, checkpoint=False)
+
+
+def in_turn(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What `torch.func.vmap` makes of a function, by a loop."""
+    return lambda stacked: torch.stack([function(one) for one in stacked])
+
+
+def answers(
+    predict: Callable[[Tensor], Tensor], support: Tensor, queries: Tensor, one_query: bool, each: Each = in_turn
+) -> Tensor:
+    """The outputs of all queries: of the whole query set at once, or with the support set and one of them at a time."""
+    if one_query:
+        return each(lambda query: predict(torch.cat([support, query[None]]))[-1])(queries)
+    return predict(queries)
 
 
 def _size(distribution: TaskDistribution, split: Split) -> tuple[int, int]:
@@ -100,9 +114,8 @@ class OfTasks:
 
     def __init__(self, function: OfTask, algorithm: Algorithm, passes: int = 1) -> None:
         """`passes` is in how many passes the function goes through the queries of a task."""
-        algorithm = replace(algorithm, first_order=False, checkpoint=False)
-        self._alone = partial(function, replace(algorithm, autodiff=TAPE), in_turn)
-        self._vmapped = partial(function, replace(algorithm, autodiff=FUNCTIONAL))
+        alone, vmapped = (as_tested(algorithm, algorithm.inner_steps, autodiff) for autodiff in (TAPE, FUNCTIONAL))
+        self._alone, self._vmapped = partial(function, alone, in_turn), partial(function, vmapped)
         self._passes = passes
         self._many: Callable[[Task], Params] | None = None
         self._at_once = 1
@@ -165,18 +178,13 @@ class Largest(TorchFunctionMode):
         return found
 
 
-def in_turn(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """What `torch.func.vmap` makes of a function, by a loop."""
-    return lambda stacked: torch.stack([function(one) for one in stacked])
-
-
 def _close(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=CLOSE, atol=CLOSE, equal_nan=True)
 
 
 def fitted_curves(algorithm: Algorithm, meta: Params, support: Batch, x: Tensor, steps: int) -> list[Tensor]:
     """Predictions at x (points, inputs) after 0, 1, … `steps` inner steps on a support set: (points, outputs) each."""
-    algorithm = replace(algorithm, inner_steps=steps, autodiff=TAPE, first_order=False, checkpoint=False)
+    algorithm = as_tested(algorithm, steps)
     with torch.no_grad():
         return [algorithm.predict(adapted, x) for adapted in algorithm.trajectory(meta, support)]
 

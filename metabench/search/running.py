@@ -25,9 +25,9 @@ from metabench.search.sampling import past_of
 from metabench.search.settings import Settings
 from metabench.search.worker import WORKER
 from metabench.statistics.intervals import Interval
+from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.process import run_job, worker_environment
 from metabench.sweep.servers import Servers
-from metabench.sweep.workload import held_out_tasks, training_tasks
 
 PATIENCE, LONGEST_START_S = 10, 1800
 """How many times its time a trial's process may take, and how many seconds more: gate, compilation and evaluation."""

@@ -17,6 +17,7 @@ from metabench.record.searching import Asked, Value, read_asked
 from metabench.search.sampling import Sampler
 from metabench.search.space import Parameter, Space, read_space, split, usual_space
 from metabench.sweep.filling import fill
+from metabench.sweep.judging import metric_of
 from metabench.sweep.spec import check, check_takers
 from metabench.tasks.base import TASKS
 
@@ -91,7 +92,7 @@ class Settings:
 
     @property
     def metric(self) -> str:
-        return "accuracy" if TASKS.get(self.start.task).kind == "classification" else "mse"
+        return metric_of(TASKS.get(self.start.task).kind)
 
     @property
     def sampler(self) -> Sampler:

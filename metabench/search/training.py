@@ -8,20 +8,19 @@ import torch
 from msgspec.structs import replace
 
 from metabench.correctness.problem import check_problem
-from metabench.errors import Diverged, Unsupported
-from metabench.evaluation import evaluate, population_statistics
-from metabench.record.axes import LARGEST
+from metabench.errors import Unsupported
 from metabench.record.cell import Cell
-from metabench.record.quality import CurvePoint, Score
+from metabench.record.quality import CurvePoint
 from metabench.record.searching import Asked
 from metabench.search.readiness import ready
 from metabench.search.sampling import Pruning
 from metabench.search.space import rounded_down
-from metabench.statistics.intervals import mean_interval
+from metabench.sweep.cell_tasks import held_out_shape, held_out_tasks
 from metabench.sweep.child import Record
-from metabench.sweep.scoring import POPULATION_TASKS, task_scores
-from metabench.sweep.workload import Workload, build_algorithm, held_out_shape, held_out_tasks, in_precision
-from metabench.tasks.base import Split, TaskDistribution
+from metabench.sweep.judging import Judge, by_step
+from metabench.sweep.scoring import task_scores
+from metabench.sweep.workload import Workload
+from metabench.tasks.base import Split
 from metabench.tensors import Params
 from metabench.training import train
 
@@ -54,7 +53,11 @@ def run_trial(cell: Cell, asked: Asked, pruning: Pruning, data_dir: Path | None,
     timed = {"iteration_s": found.pace.seconds, "processor_share": found.pace.processor_share}
     record({"cell": cell.to_json(), "gate": found.gate, **timed})
     workload = Workload(cell, distribution)
-    judge = Judge(workload, held_out)
+    judge = Judge(cell, distribution, held_out)
+    check_problem(
+        *(judge.algorithm.learner, held_out, held_out_shape(cell), torch.device(cell.device)),
+        *((VALIDATION,), cell.batch_norm),
+    )
     record({"ready_s": time.perf_counter() - began})
 
     record({"phase": "training"})
@@ -65,20 +68,10 @@ def run_trial(cell: Cell, asked: Asked, pruning: Pruning, data_dir: Path | None,
     record({"train_s": trained.seconds})
 
     record({"phase": "validation"})
-    scores = judge.scores(trained.meta, asked.validation_tasks, APART)
-    if not bool(torch.isfinite(scores).all()):
-        raise Diverged("the score of a validation task is not finite")
-    by_step = [mean_interval(column.numpy(), judge.metric) for column in scores.T]
-    if not all(max(abs(mean.low), abs(mean.high)) <= LARGEST for mean in by_step):
-        raise Diverged("the scores of validation tasks are too large for an interval")
-    answers = cell.ways * cell.eval_query if judge.metric == "accuracy" else 0
-    record(
-        {
-            "score": by_step[-1],
-            "by_step": [Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
-            "task_scores": task_scores(scores[:, -1].tolist(), answers),
-        }
-    )
+    scores = judge.scores(trained.meta, VALIDATION, asked.validation_tasks, cell.seed_for(VALIDATION) + APART)
+    means = judge.means(scores)
+    kept = task_scores(scores[:, -1].tolist(), judge.answers)
+    record({"score": means[-1], "by_step": by_step(means), "task_scores": kept})
 
 
 def iterations_for(cell: Cell, asked: Asked, iteration_s: float) -> int:
@@ -91,31 +84,6 @@ def iterations_for(cell: Cell, asked: Asked, iteration_s: float) -> int:
     if not (fits := rounded_down(LARGEST_SHARE * asked.seconds / iteration_s)):
         raise Unsupported(f"a meta-iteration takes {iteration_s:.2g} s: a training of {asked.seconds:g} s has none")
     return fits
-
-
-class Judge:
-    """Scores on validation tasks, which are the same for all trials."""
-
-    def __init__(self, workload: Workload, held_out: TaskDistribution) -> None:
-        self.cell = workload.cell
-        self.training_tasks, self.held_out = workload.distribution, held_out
-        self.learned, self.judged = (build_algorithm(self.cell, tasks) for tasks in (workload.distribution, held_out))
-        self.metric = "accuracy" if held_out.kind == "classification" else "mse"
-        device, shape = torch.device(self.cell.device), held_out_shape(self.cell)
-        check_problem(self.judged.learner, held_out, shape, device, (VALIDATION,), self.cell.batch_norm)
-
-    def scores(self, meta: Params, tasks: int, apart: int = 0, every_step: bool = True) -> torch.Tensor:
-        """Scores after each inner step, or after the last alone: (tasks, points). Other tasks for another `apart`."""
-        return in_precision(self.cell, self._scores)(meta, tasks, apart, every_step)
-
-    def _scores(self, meta: Params, tasks: int, apart: int, every_step: bool) -> torch.Tensor:
-        cell, population = self.cell, Params()
-        if cell.batch_norm == "running":
-            draw = torch.Generator().manual_seed(cell.seed_for("train"))
-            population = population_statistics(self.learned, meta, self.training_tasks, POPULATION_TASKS, draw)
-        generator = torch.Generator().manual_seed(cell.seed_for("validation") + apart)
-        judging = cell.eval_steps, generator, cell.batch_norm, population, every_step
-        return evaluate(self.judged, meta, self.held_out, VALIDATION, tasks, *judging)
 
 
 class Curve:
@@ -131,8 +99,9 @@ class Curve:
         """The mean score now. Raises `Pruned`."""
         self.seconds += time.perf_counter() - self.since if self.curve else 0.0
         number = len(self.curve)
-        value = float(self.judge.scores(meta, CURVE_TASKS, every_step=False).mean())
-        iteration = round(number * self.judge.cell.iterations / self.points) if self.points else 0
+        cell = self.judge.cell
+        value = float(self.judge.scores(meta, VALIDATION, CURVE_TASKS, cell.seed_for(VALIDATION), False).mean())
+        iteration = round(number * cell.iterations / self.points) if self.points else 0
         self.curve.append(CurvePoint(iteration, self.seconds, None, value if isfinite(value) else None))
         self.record({"curve": self.curve})
         if 0 < number < self.points and self.pruning.ends(number, value):

@@ -7,12 +7,12 @@ from itertools import cycle
 import torch
 from torch import Tensor
 
-from metabench.autodiff import TAPE
 from metabench.errors import Unsupported
-from metabench.evaluation import of_one_query, population_statistics
+from metabench.evaluation import answers, as_tested, population_statistics
 from metabench.measure.clock import Budget
 from metabench.measure.derivatives import differentiated_once, differentiated_twice
 from metabench.record.timing import Adaptation, DoubleBackward
+from metabench.sweep.cell_tasks import judged_tasks
 from metabench.sweep.clocking import timed
 from metabench.sweep.workload import EPISODE_POOL, Workload, build_algorithm, in_precision
 from metabench.tasks.base import TaskDistribution
@@ -29,9 +29,10 @@ def measure_adaptation(workload: Workload, meta: Params, held_out: TaskDistribut
     The meta-parameters are those that a training begins with: what they are changes the time of no step.
     """
     cell = workload.cell
-    judged = build_algorithm(cell, held_out)
-    algorithm = replace(judged, inner_steps=cell.eval_steps, autodiff=TAPE, first_order=False, checkpoint=False)
-    episodes = sampled(held_out, "test", EPISODE_POOL, _seeded(cell.seed_for("test")), next(iter(meta.values())))
+    algorithm = as_tested(build_algorithm(cell, held_out), cell.eval_steps)
+    episodes = sampled(
+        judged_tasks(cell, held_out), "test", EPISODE_POOL, _seeded(cell.seed_for("test")), next(iter(meta.values()))
+    )
     population = _population(workload, meta) if cell.batch_norm == "running" else {}
 
     def adapt(task: Task) -> Params:
@@ -39,9 +40,7 @@ def measure_adaptation(workload: Workload, meta: Params, held_out: TaskDistribut
 
     def predict(adapted: Params, task: Task) -> Tensor:
         (support, _), (queries, _), _ = task
-        if cell.batch_norm != "one-query":
-            return algorithm.predict(adapted, queries)
-        return torch.stack([of_one_query(partial(algorithm.predict, adapted), support, query) for query in queries])
+        return answers(partial(algorithm.predict, adapted), support, queries, cell.batch_norm == "one-query")
 
     tasks = [task_at(episodes, i) for i in range(EPISODE_POOL)]
     coming, with_support = cycle(tasks), cycle(tasks)

@@ -10,12 +10,12 @@ from metabench.errors import Unsupported
 from metabench.machine.conditions import warnings_now
 from metabench.record.measurement import Measurement
 from metabench.sweep.again import is_disturbed, job_again, settled, why
+from metabench.sweep.cell_tasks import training_tasks
 from metabench.sweep.jobs import Job, Progress
 from metabench.sweep.process import run_cell
 from metabench.sweep.runner import plan
 from metabench.sweep.servers import Servers
 from metabench.sweep.spec import Sweep, parse_sweep
-from metabench.sweep.workload import training_tasks
 
 
 def sweep_of(

@@ -151,9 +151,7 @@ class Checkpoint:
         """What the training depends on beside its configuration."""
         like = next(iter(self.meta.values()))
         return {
-            "code": digest_of_code(),
-            "sources": json.dumps(sources.digests()),
-            "torch": str(torch.__version__),
+            **code_facts(),
             "threads": str(torch.get_num_threads()),
             "device": _name_of(like.device),
             **self._facts,
@@ -264,6 +262,15 @@ class Checkpoint:
 
 def _shapes(params: Params) -> list[tuple[str, torch.Size, torch.dtype]]:
     return [(name, p.shape, p.dtype) for name, p in params.items()]
+
+
+def code_facts() -> dict[str, str]:
+    """What code a training depends on, by the names of `WORDS`."""
+    return {
+        "code": digest_of_code(),
+        "sources": json.dumps(sources.digests()),
+        "torch": str(torch.__version__),
+    }
 
 
 def digest_of_code() -> str:

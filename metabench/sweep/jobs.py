@@ -16,11 +16,11 @@ from metabench.machine.conditions import disturbances, observe
 from metabench.models.base import MODELS
 from metabench.record.cell import AXES, SIZE_AXES, Cell, axes_of
 from metabench.record.measurement import Measurement, Noise, Status
+from metabench.sweep.cell_tasks import training_tasks
 from metabench.sweep.checkpoints import Pace
 from metabench.sweep.process import run_cell
 from metabench.sweep.servers import Lend
 from metabench.sweep.spec import Settings
-from metabench.sweep.workload import training_tasks
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,18 +29,12 @@ from metabench.record.cell import Cell
 from metabench.record.measurement import Energy, Gate, Launches, Memory, Theory, Work
 from metabench.record.timing import GpuState, Phases, StepTime, Time
 from metabench.sweep.apart import measure_adaptation, measure_double_backward
+from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.checkpoints import Place
 from metabench.sweep.clocking import disturbance_of
 from metabench.sweep.scoring import measure_quality
-from metabench.sweep.workload import (
-    Workload,
-    held_out_tasks,
-    in_precision,
-    initial_meta,
-    library_of,
-    measured_phases,
-    training_tasks,
-)
+from metabench.sweep.workload import Workload, in_precision, initial_meta, library_of, measured_phases
+from metabench.tasks.base import TaskDistribution
 from metabench.tensors import Params
 
 SAMPLING_BUDGET = Budget(seconds=0.1)
@@ -77,6 +72,12 @@ def measure_cell(
     meta = initial_meta(cell, workload.algorithm)
     record({"parameters": parameter_count(meta)})
 
+    @cache
+    def held_out() -> TaskDistribution:
+        found = held_out_tasks(cell, data_dir)
+        workload.check(found)
+        return found
+
     record({"phase": "correctness gate"})
     workload.check()
     for stage in workload.ends:
@@ -108,16 +109,12 @@ def measure_cell(
         record({"energy": _energy(workload, meta)})
     if "adaptation" in cell.measure and workload.group is None:  # a task is adapted to in one process
         record({"phase": "adaptation"})
-        held_out = held_out_tasks(cell, data_dir)
-        workload.check(held_out)
-        record({"adaptation": measure_adaptation(workload, meta, held_out, budget)})
+        record({"adaptation": measure_adaptation(workload, meta, held_out(), budget)})
     if "double_backward" in cell.measure and workload.group is None:
         record({"phase": "double backward"})
         record({"double_backward": measure_double_backward(workload, meta, budget)})
     if "quality" in cell.measure:
         record({"phase": "quality"})
-        held_out = held_out_tasks(cell, data_dir)
-        workload.check(held_out)
         said: list[str] = []
 
         def say(sentence: str) -> None:
@@ -128,7 +125,7 @@ def measure_cell(
         place = Place(checkpoints, cell.id, every_s) if checkpoints and every_s else None
         shared = checkpoints / cell.training_id if checkpoints and workload.group is None else None
         judging = settings["curve_points"], place, say, shared
-        record({"quality": measure_quality(workload, meta, held_out, *judging)})
+        record({"quality": measure_quality(workload, meta, held_out(), *judging)})
     # Last, since the profiler slows down what comes after it.
     if timed and device.type == "cuda" and workload.group is None:
         record({"phase": "launches"})

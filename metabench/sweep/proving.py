@@ -12,7 +12,8 @@ from metabench.correctness.gate import Correctness, gate
 from metabench.errors import Unsupported
 from metabench.measure.threads import torch_threads
 from metabench.record.cell import Cell
-from metabench.sweep.workload import Workload, initial_meta, training_tasks
+from metabench.sweep.cell_tasks import training_tasks
+from metabench.sweep.workload import Workload, initial_meta
 from metabench.tensors import Params
 
 

@@ -19,6 +19,7 @@ from metabench.record.measurement import SIDES, Measurement, Noise
 from metabench.sweep import trainings
 from metabench.sweep.again import is_disturbed, job_again, settled, why
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
+from metabench.sweep.cell_tasks import training_tasks
 from metabench.sweep.checkpoints import FOLDER as CHECKPOINTS
 from metabench.sweep.checkpoints import forget_paces, is_kept, pace_of, tidy
 from metabench.sweep.estimate import beyond_limit
@@ -28,7 +29,6 @@ from metabench.sweep.noise import noise_cell, pairs_for, spread
 from metabench.sweep.same_code import SameCode
 from metabench.sweep.same_data import SameData
 from metabench.sweep.spec import Sweep
-from metabench.sweep.workload import training_tasks
 from metabench.tasks.base import TASKS
 from metabench.tasks.download import DataMissing
 

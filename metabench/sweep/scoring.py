@@ -1,6 +1,5 @@
 """The quality of a cell: it is trained, and scored on held-out tasks."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -8,24 +7,18 @@ from pathlib import Path
 
 import torch
 
-from metabench.errors import Diverged
-from metabench.evaluation import evaluate, population_statistics
-from metabench.record.axes import LARGEST
-from metabench.record.quality import Quality, Score, TaskScores
-from metabench.sources import digests
-from metabench.statistics.intervals import mean_interval
-from metabench.sweep.checkpoints import Checkpoint, Place, digest_of_code
+from metabench.record.quality import Quality, TaskScores
+from metabench.sweep.checkpoints import Checkpoint, Place, code_facts
 from metabench.sweep.fits import recorded_fits
+from metabench.sweep.judging import Judge, by_step
 from metabench.sweep.trainings import Training
-from metabench.sweep.workload import Workload, build_algorithm, in_precision, judged_tasks, library_of
+from metabench.sweep.workload import Workload, library_of
 from metabench.tasks.base import Split, TaskDistribution, splits_of
 from metabench.tensors import Params
 from metabench.training import Nothing, Trained, train
 
 VALIDATION_TASKS = 100
 """Most tasks of a point of the curve; no more than there are test tasks."""
-POPULATION_TASKS = 100
-"""Training tasks whose statistics stand for the population's."""
 
 
 def measure_quality(
@@ -43,32 +36,22 @@ def measure_quality(
     was kept, `say` is told why. `shared` is the folder of a training that other cells may share.
     """
     cell, distribution = workload.cell, workload.distribution
-    judged_on = judged_tasks(cell, held_out)
+    judge = Judge(cell, distribution, held_out)
     eval_s = 0.0
 
-    def score(point: Params, split: Split, tasks: int, seed: int, every_step: bool = True) -> torch.Tensor:
+    def score(point: Params, split: Split, tasks: int, every_step: bool = True) -> torch.Tensor:
         nonlocal eval_s
         begin = time.perf_counter()
-        population: Params = {}
-        if cell.batch_norm == "running":
-            draw = torch.Generator().manual_seed(cell.seed_for("train"))
-            population = population_statistics(learned, point, distribution, POPULATION_TASKS, draw)
-        generator = torch.Generator().manual_seed(seed)
-        judging = cell.eval_steps, generator, cell.batch_norm, population, every_step
-        scores = evaluate(judged, point, judged_on, split, tasks, *judging)
+        scores = judge.scores(point, split, tasks, cell.seed_for(split), every_step)
         eval_s += time.perf_counter() - begin
         return scores
-
-    learned, judged = build_algorithm(cell, distribution), build_algorithm(cell, held_out)
-    score = in_precision(cell, score)
 
     validated = "validation" in splits_of(held_out)
 
     def validation_score(point: Params) -> float:
         if not (workload.leads and validated):
             return 0.0
-        tasks = min(VALIDATION_TASKS, cell.eval_tasks)
-        return float(score(point, "validation", tasks, cell.seed_for("validation"), every_step=False).mean())
+        return float(score(point, "validation", min(VALIDATION_TASKS, cell.eval_tasks), every_step=False).mean())
 
     checkpoint: Checkpoint | None = None
 
@@ -87,32 +70,27 @@ def measure_quality(
     if not workload.leads:
         return None
     before = eval_s
-    scores = score(trained.meta, "test", cell.eval_tasks, cell.seed_for("test"))
-    if not bool(torch.isfinite(scores).all()):
-        raise Diverged("the score of a held-out task is not finite")
-    metric = "accuracy" if distribution.kind == "classification" else "mse"
-    by_step = [mean_interval(column.numpy(), metric) for column in scores.T]
-    final = by_step[-1]
-    if not all(max(abs(m.low), abs(m.high)) <= LARGEST for m in by_step):
-        raise Diverged("the scores of held-out tasks are too large for an interval")
-    fits = recorded_fits(cell, judged, trained.meta, held_out) if cell.seed == 0 else None
+    scores = score(trained.meta, "test", cell.eval_tasks)
+    means = judge.means(scores)
+    final = means[-1]
+    fits = recorded_fits(cell, judge.algorithm, trained.meta, held_out) if cell.seed == 0 else None
     return Quality(
         value=final.value,
         low=final.low,
         high=final.high,
-        metric=metric,
+        metric=judge.metric,
         tasks=final.n or 0,
         iterations=cell.iterations,
         train_s=trained.seconds,
         eval_s=eval_s,
         test_s=eval_s - before,
-        batch_norm=cell.batch_norm if judged.learner.model.batch_statistics else "none",
-        by_step=[Score(step=i, value=m.value, low=m.low, high=m.high) for i, m in enumerate(by_step)],
+        batch_norm=cell.batch_norm if judge.algorithm.learner.model.batch_statistics else "none",
+        by_step=by_step(means),
         curve=trained.curve if validated else [],
         trained_by=trained_by,
         resumed_at=checkpoint.resumed_at if checkpoint else [],
         fits=fits,
-        task_scores=task_scores(scores[:, -1].tolist(), cell.ways * cell.eval_query if metric == "accuracy" else 0),
+        task_scores=task_scores(scores[:, -1].tolist(), judge.answers),
     )
 
 
@@ -123,12 +101,11 @@ def _found_or_trained(
     if shared is None or not shared.is_dir():
         return train_now(), None
     data, library = workload.distribution.provenance.content_hash, library_of(workload.engine)
-    facts = {"code": digest_of_code(), "sources": json.dumps(digests()), "torch": str(torch.__version__)}
-    return Training(shared, workload.cell, {**facts, "data": data, "library": library}).found_or(train_now, meta)
+    return Training(shared, workload.cell, {**code_facts(), "data": data, "library": library}).found_or(train_now, meta)
 
 
 def task_scores(scores: Sequence[float], answers: int) -> TaskScores:
-    """The score of each test task, for a file: as its number of right answers, or else with four digits.
+    """The score of each held-out task, for a file: as its number of right answers, or else with four digits.
 
     `answers` is how many a task has, 0 where the score is no share of them. A task distribution of other packages may
     have another number of them than it is asked for.

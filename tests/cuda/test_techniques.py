@@ -10,7 +10,8 @@ from metabench.correctness.gate import relative_error
 from metabench.engines.base import ENGINES
 from metabench.engines.outer import DESCENT, Outer
 from metabench.models.base import MODELS
-from metabench.sweep.workload import Workload, build_algorithm, initial_meta, train_shape
+from metabench.sweep.cell_tasks import train_shape
+from metabench.sweep.workload import Workload, build_algorithm, initial_meta
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast
 

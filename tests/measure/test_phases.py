@@ -11,8 +11,9 @@ from metabench.engines.base import ENGINES
 from metabench.measure.marks import Clock, Marks, clock_for, divisible, with_marks
 from metabench.measure.phases import PhaseBudget, measure_phases, phase_figures, without_marks
 from metabench.record.timing import PHASES
+from metabench.sweep.cell_tasks import train_shape
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, initial_meta, measured_phases, train_shape
+from metabench.sweep.workload import Workload, initial_meta, measured_phases
 from metabench.tasks.base import TASKS
 
 OURS = [name for name, kind in ALGORITHMS if kind.__module__.startswith("metabench.algorithms.")]

@@ -13,6 +13,7 @@ from metabench.record.timing import Timed
 from metabench.statistics.intervals import summarise
 from metabench.sweep import apart
 from metabench.sweep.apart import PART, measure_adaptation, measure_double_backward
+from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 from metabench.sweep.workload import EPISODE_POOL, Workload, build_algorithm, initial_meta
@@ -119,3 +120,13 @@ def test_a_process_records_both_by_the_clock_and_once_a_phase():
     parts = (adaptation.whole, adaptation.support, adaptation.query, derivatives.once, derivatives.twice)
     assert all(0 < part.seconds.low <= part.seconds.median <= part.seconds.high for part in parts)
     assert derivatives.examples == 2 * (10 + 5)
+
+
+@pytest.mark.parametrize("eval_queries", ["balanced", "single"])
+def test_a_task_has_as_many_queries_as_it_is_judged_on(calls, eval_queries):
+    axes = {"task": "glyphs", "ways": 5, "shots": 1, "eval_query": 1, "eval_queries": eval_queries}
+    cell = workload_of(None, **axes).cell
+    workload = Workload(cell, training_tasks(cell, None))
+    measure_adaptation(workload, initial_meta(cell, workload.algorithm), held_out_tasks(cell, None), BUDGET)
+    (_, whole), *_ = calls
+    assert whole().shape == (5, 5)

@@ -7,9 +7,10 @@ from msgspec import to_builtins
 
 from metabench.record.quality import Fits
 from metabench.record.reading import typed
+from metabench.sweep.cell_tasks import held_out_shape
 from metabench.sweep.fits import FITTED_POINTS, FITTED_TASKS, recorded_fits
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import build_algorithm, held_out_shape, initial_meta
+from metabench.sweep.workload import build_algorithm, initial_meta
 from metabench.tasks.base import TASKS, Drawable, EpisodeShape
 
 

@@ -22,7 +22,7 @@ from metabench.record.measurement import Energy, Launches, Memory, Peaks
 from metabench.record.quality import TaskScores
 from metabench.record.timing import GpuState
 from metabench.statistics.intervals import mean_interval
-from metabench.sweep import measuring, scoring
+from metabench.sweep import judging, measuring, scoring
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
 from metabench.sweep.workload import Workload, build_algorithm, in_precision, initial_meta, outer_of
@@ -311,7 +311,7 @@ def test_a_validation_score_that_is_not_finite_is_a_gap_in_the_curve(monkeypatch
     def scores(algorithm, meta, distribution, split, tasks, steps, *rest):
         return torch.full((tasks, 2), torch.inf if split == "validation" else 0.5, dtype=torch.float64)
 
-    monkeypatch.setattr(scoring, "evaluate", scores)
+    monkeypatch.setattr(judging, "evaluate", scores)
     parts = {}
     cell = cell_of(measure=["quality"], iterations=2, eval_tasks=3)
     measure_cell(cell, SETTINGS | {"curve_points": 1}, None, parts.update)

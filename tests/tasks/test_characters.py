@@ -9,9 +9,10 @@ import torch
 from metabench.correctness.case import TaskCase
 from metabench.correctness.contract import check_tasks
 from metabench.record.quality import Quality
+from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.scoring import measure_quality
 from metabench.sweep.spec import parse_sweep
-from metabench.sweep.workload import Workload, held_out_tasks, initial_meta, training_tasks
+from metabench.sweep.workload import Workload, initial_meta
 from metabench.tasks import omniglot
 from metabench.tasks.base import SPLITS, EpisodeShape, splits_of
 from metabench.tasks.characters import RULES, split_by
