@@ -17,6 +17,7 @@ from metabench.sweep.cell_tasks import judged_tasks
 from metabench.sweep.workload import build_algorithm, in_precision
 from metabench.tasks.base import Kind, Split, TaskDistribution
 from metabench.tensors import Params
+from metabench.text import counted
 
 POPULATION_TASKS = 100
 """Training tasks whose statistics stand for the population's."""
@@ -60,8 +61,11 @@ class Judge:
 
     def means(self, scores: torch.Tensor) -> list[Mean]:
         """The mean over tasks at each point, with its interval. Raises `Diverged` for what is no finite score."""
-        if not bool(torch.isfinite(scores).all()):
-            raise Diverged("the score of a held-out task is not finite")
+        finite = torch.isfinite(scores)
+        if not bool(finite.all()):
+            lost, step = int((~finite.all(1)).sum()), int(finite.all(0).logical_not().nonzero()[0])
+            after = counted(step, "inner step")
+            raise Diverged(f"{lost} of {len(scores)} held-out tasks have no finite score, the first after {after}")
         found = [mean_interval(column.numpy(), self.metric) for column in scores.T]
         if not all(max(abs(mean.low), abs(mean.high)) <= LARGEST for mean in found):
             raise Diverged("the scores of held-out tasks are too large for an interval")

@@ -1,7 +1,9 @@
 """Whoever judges meta-parameters judges them on the query sets that the cell asks for."""
 
+import pytest
 import torch
 
+from metabench.errors import Diverged
 from metabench.sweep import judging
 from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.judging import Judge
@@ -34,3 +36,10 @@ def test_means_are_those_of_each_step():
     judge = Judge(cell_with(), None, held_out_tasks(cell_with(), None))
     means = judge.means(torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64))
     assert [(each.step, each.value) for each in judging.by_step(means)] == [(0, 0.5), (1, 1.0)]
+
+
+def test_tasks_without_a_finite_score_are_counted():
+    judge = Judge(cell_with(), None, held_out_tasks(cell_with(), None))
+    scores = torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, torch.inf], [1.0, torch.nan, torch.inf]], dtype=torch.float64)
+    with pytest.raises(Diverged, match="^2 of 3 held-out tasks have no finite score, the first after 1 inner step$"):
+        judge.means(scores)

@@ -35,7 +35,10 @@ def score_of(claim: Claim, bundle: Bundle) -> Measured | None:
     """The score over seeds; None where there is none of the claim's metric."""
     found = quality(bundle)
     score = _read(claim, found) if found and found.metric == claim.metric else None
-    return Measured(score, seeds=found.seeds) if found and score else None
+    if not found or not score:
+        return None
+    diverged = {row.cell.seed for row in bundle.rows if row.status == "diverged"}
+    return Measured(score, seeds=found.seeds, diverged=len(diverged))
 
 
 def gain_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:

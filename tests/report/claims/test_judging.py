@@ -324,6 +324,16 @@ def test_one_seed_refutes_nothing(held, row):
 
 
 @pytest.mark.parametrize(
+    ("lost", "verdict"), [(1, "cannot tell"), (2, "cannot tell"), (3, "does not hold"), (4, "does not hold")]
+)
+def test_seeds_that_diverge_count_against_a_score(held, row, lost, verdict):
+    rows = [row(seed=seed) for seed in range(5 - lost)]
+    rows += [row(0, "diverged", "2 tasks have no score", seed=9 - i) for i in range(lost)]
+    found = held([runs.run(rows)], **MSE, claimed=0.46)
+    assert (found.verdict, found.reason) == (verdict, f"{lost} of 5 seeds diverged")
+
+
+@pytest.mark.parametrize(
     ("names", "remedy_of"),
     [
         ({}, "–"),
