@@ -6,7 +6,7 @@ plain loop over tasks it is more than twice as fast, so `loop` uses it and is a 
 so each also checks the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
@@ -32,6 +32,8 @@ class Autodiff(NamedTuple):
     """`gradient_and_value(f)(params, *args) -> (gradient in params, value)`, differentiable itself when nested.
 
     `constant_gradient_and_value` gives the same numbers as constants: nothing is differentiated through them.
+    `tangent_gradient_and_value` keeps no graph, and is differentiated by forward mode over reverse mode. What it is
+    differentiated in must be among its arguments.
     `recomputed(f)` is `f` whose graph is not kept: the backward pass has its arguments alone, and computes the rest
     again. What `f` is differentiated in must be among its arguments: `FUNCTIONAL` sees no other tensor.
     """
@@ -39,6 +41,7 @@ class Autodiff(NamedTuple):
     name: str
     gradient_and_value: GradientAndValue
     constant_gradient_and_value: GradientAndValue
+    tangent_gradient_and_value: GradientAndValue
     recomputed: Callable[[Callable[P, R]], Callable[P, R]]
 
 
@@ -49,22 +52,23 @@ def _functional(function: Scalar) -> Callable[..., tuple[Params, Tensor]]:
     a small cell's process longer than all that it measures.
     """
 
-    def gradient_and_value(params: Params, *args: Any) -> tuple[Params, Tensor]:
-        level = layers._grad_increment_nesting()
-        try:
-            with torch.enable_grad():
-                leaves = {name: _leaf(p, level) for name, p in params.items()}
-                value = function(leaves, *args)
-                inputs = list(leaves.values())
-                # with a graph in any case: a layer outside of this one may differentiate what it gives
-                gradients = torch.autograd.grad(value, inputs, create_graph=True, allow_unused=True)
-                found = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(inputs, gradients, strict=True)]
-            gradient = {name: layers._unwrap_for_grad(g, level) for name, g in zip(leaves, found, strict=True)}
-            return gradient, layers._unwrap_for_grad(value, level)
-        finally:
-            layers._grad_decrement_nesting()
+    # with a graph in any case: a layer outside of this one may differentiate what it gives
+    return partial(_in_layer, function, True)
 
-    return gradient_and_value
+
+def _in_layer(function: Scalar, recording: bool, params: Params, *args: Any) -> tuple[Params, Tensor]:
+    level = layers._grad_increment_nesting()
+    try:
+        with torch.enable_grad():
+            leaves = {name: _leaf(p, level) for name, p in params.items()}
+            value = function(leaves, *args)
+            inputs = list(leaves.values())
+            gradients = torch.autograd.grad(value, inputs, create_graph=recording, allow_unused=True)
+            found = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(inputs, gradients, strict=True)]
+        gradient = {name: layers._unwrap_for_grad(g, level) for name, g in zip(leaves, found, strict=True)}
+        return gradient, layers._unwrap_for_grad(value, level)
+    finally:
+        layers._grad_decrement_nesting()
 
 
 def _leaf(p: Tensor, level: int) -> Tensor:
@@ -107,6 +111,76 @@ def _on_tape(function: Scalar, params: Params, args: tuple[Any, ...], recording:
             value, list(params.values()), create_graph=recording, allow_unused=True, materialize_grads=True
         )
     return dict(zip(params, gradients, strict=True)), value if recording else value.detach()
+
+
+def derivative_along(function: Callable[[Params], Tensor], at: Params, along: Params) -> tuple[Params, Params]:
+    """The gradient of a scalar function in all of `at`, and its derivative along a tangent, without a graph of either.
+
+    By forward mode over reverse mode. What `along` does not name does not move.
+    """
+    names = list(at)
+
+    def gradients(recording: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+        found, _ = _in_layer(function, recording, dict(zip(names, tensors, strict=True)))
+        return tuple(found.values())
+
+    tangents = tuple(along[name] if name in along else torch.zeros_like(p) for name, p in at.items())
+    found: Any
+    try:
+        found = torch.func.jvp(partial(gradients, False), tuple(at.values()), tangents)
+    except NotImplementedError:  # torch has a backward pass of group normalisation without tangents, and one with them
+        found = torch.func.jvp(partial(gradients, True), tuple(at.values()), tangents)
+    first, second = found
+    return dict(zip(names, first, strict=True)), dict(zip(names, second, strict=True))
+
+
+def _by_tangents(function: Scalar) -> Callable[..., tuple[Params, Tensor]]:
+    """A gradient whose graph is one node: its derivative is that of the gradient along a tangent.
+
+    The derivative of ⟨∇f, u⟩ in all arguments is the derivative of all gradients of f along u, as second derivatives
+    do not depend on the order. Forward mode takes it beside one more backward pass, and keeps no graph of that.
+    """
+    gradient_of = partial(_in_layer, function, False)
+
+    def gradient_and_value(params: Params, *args: Any) -> tuple[Params, Tensor]:
+        leaves, structure = tree_flatten((params, args))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        names, own = list(params), len(params)
+
+        def arguments(tensors: Params) -> list[Any]:
+            given = {place: tensors[str(i)] for i, place in enumerate(places)}
+            params, args = tree_unflatten([given.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
+            return [params, *args]
+
+        def numbered(tensors: Iterable[Tensor]) -> Params:
+            return {str(i): tensor for i, tensor in enumerate(tensors)}
+
+        class Gradient(torch.autograd.Function):
+            generate_vmap_rule = True
+
+            @staticmethod
+            def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
+                gradient, value = gradient_of(*arguments(numbered(tensors)))
+                return (*(gradient[name].detach() for name in names), value.detach())
+
+            @staticmethod
+            def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+                ctx.save_for_backward(*inputs)
+
+            @staticmethod
+            def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+                inputs = numbered(ctx.saved_tensors)
+                wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed or i < own]
+                at = {str(i): inputs[str(i)] for i in wanted}
+                along = numbered(cotangents[:own])
+                first, second = derivative_along(lambda some: function(*arguments(inputs | some)), at, along)
+                found = {i: second[str(i)] + cotangents[own] * first[str(i)] for i in wanted}
+                return tuple(found[i] if needed else None for i, needed in enumerate(ctx.needs_input_grad))
+
+        *gradient, value = Gradient.apply(*(leaves[i] for i in places))
+        return dict(zip(names, gradient, strict=True)), value
+
+    return gradient_and_value
 
 
 def _tape_recomputed(function: Callable[P, R]) -> Callable[P, R]:
@@ -167,8 +241,8 @@ def _function_modes() -> list[TorchFunctionMode]:
     return modes
 
 
-FUNCTIONAL = Autodiff("functional", _functional, _functional_constant, _functional_recomputed)
-TAPE = Autodiff("tape", _tape, _tape_constant, _tape_recomputed)
+FUNCTIONAL = Autodiff("functional", _functional, _functional_constant, _by_tangents, _functional_recomputed)
+TAPE = Autodiff("tape", _tape, _tape_constant, _by_tangents, _tape_recomputed)
 
 
 def recording_into(record: list[tuple[Params, Tensor]]) -> Autodiff:
@@ -181,7 +255,7 @@ def recording_into(record: list[tuple[Params, Tensor]]) -> Autodiff:
 
         return gradient_and_value
 
-    return Autodiff("recording", _tape, constant, _tape_recomputed)
+    return TAPE._replace(name="recording", constant_gradient_and_value=constant)
 
 
 def replaying(record: list[tuple[Params, Tensor]]) -> Autodiff:
@@ -191,4 +265,4 @@ def replaying(record: list[tuple[Params, Tensor]]) -> Autodiff:
     change when the meta-parameters do.
     """
     recorded = iter(record)
-    return Autodiff("replaying", _tape, lambda _: lambda *_: next(recorded), _tape_recomputed)
+    return TAPE._replace(name="replaying", constant_gradient_and_value=lambda _: lambda *_: next(recorded))

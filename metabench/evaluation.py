@@ -82,7 +82,8 @@ def evaluate(
 
 def as_tested(algorithm: Algorithm, steps: int, autodiff: Autodiff = TAPE) -> Algorithm:
     """The algorithm as it adapts to a held-out task: all of it, whatever technique trained it."""
-    return replace(algorithm, inner_steps=steps, autodiff=autodiff, first_order=False, checkpoint=False)
+    plain = replace(algorithm, first_order=False, checkpoint=False, second_order="reverse", kept_steps=0)
+    return replace(plain, inner_steps=steps, autodiff=autodiff)
 
 
 def in_turn(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -15,7 +15,7 @@ from metabench.algorithms.presets import Preset
 from metabench.autodiff import FUNCTIONAL, Autodiff, Scalar
 from metabench.errors import Unsupported, UserError
 from metabench.models.base import Model
-from metabench.record.cell import InnerOptimizer
+from metabench.record.cell import InnerOptimizer, SecondOrder
 from metabench.registry import Registry, described
 from metabench.tasks.base import Kind
 from metabench.tensors import Batch, Params, Task
@@ -45,7 +45,9 @@ class Learner:
 
     def loss_of(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The loss of outputs that are already there."""
-        return F.cross_entropy(outputs, y) if self.kind == "classification" else F.mse_loss(outputs, y)
+        if self.kind == "classification":
+            return F.cross_entropy(outputs, y)
+        return F.mse_loss(outputs, y, reduction="sum") / y.numel()  # forward mode fails at a mean: pytorch issue 123996
 
     def score_of(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Accuracy in [0, 1], or mean squared error, of outputs: a scalar."""
@@ -84,6 +86,11 @@ class Algorithm(ABC):
     """Take the inner gradients as constants (`order` = second only)."""
     checkpoint: bool = False
     """Keep the adapted parameters of each inner step alone, and compute the rest again (`order` = second only)."""
+    second_order: SecondOrder = "reverse"
+    """How inner gradients are differentiated (`order` = second only): `reverse` keeps their graphs;
+    `forward-over-reverse` keeps the adapted parameters of each inner step, and differentiates along a tangent."""
+    kept_steps: int = 0
+    """Most inner steps whose adapted parameters `forward-over-reverse` keeps at once; 0: all."""
 
     family: ClassVar[Family] = "gradient-based"
     order: ClassVar[Order] = "second"
@@ -118,6 +125,12 @@ class Algorithm(ABC):
             raise Unsupported(f"{name} does not differentiate through its inner loop: first_order has nothing to drop")
         if self.checkpoint and self.order != "second":
             raise Unsupported(f"{name} keeps no graph of its inner loop: checkpoint has nothing to save")
+        if self.second_order != "reverse" and self.order != "second":
+            raise Unsupported(f"{name} does not differentiate inner gradients: second_order has no say")
+        if self.second_order != "reverse" and self.checkpoint:
+            raise Unsupported("forward-over-reverse keeps no graph of an inner step: checkpoint has nothing to save")
+        if self.second_order == "reverse" and self.kept_steps:
+            raise Unsupported("kept_steps is for second_order = forward-over-reverse, which keeps parameters alone")
         if self.inner_optimizer != "sgd" and self.order == "none":
             raise Unsupported(f"{name} has no inner loop for the inner optimiser {self.inner_optimizer}")
 
@@ -151,8 +164,11 @@ class Algorithm(ABC):
 
     def inner_gradient(self, loss: Scalar) -> Callable[..., tuple[Params, Tensor]]:
         """`gradient_and_value` of a loss as the inner loop takes it: constant where the algorithm is first-order."""
-        kind = self.autodiff.constant_gradient_and_value if self.first_order else self.autodiff.gradient_and_value
-        return kind(loss)
+        if self.first_order:
+            return self.autodiff.constant_gradient_and_value(loss)
+        if self.second_order == "forward-over-reverse":
+            return self.autodiff.tangent_gradient_and_value(loss)
+        return self.autodiff.gradient_and_value(loss)
 
     @abstractmethod
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:

@@ -1,18 +1,22 @@
 """The inner loop, which gradient-based algorithms share: steps of an optimiser on a sequence of batches."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from metabench.autodiff import Autodiff, Scalar
+from metabench.algorithms.reversal import Leaves, Tree, end_of
+from metabench.autodiff import Autodiff, GradientAndValue, Scalar, derivative_along
 from metabench.record.cell import InnerOptimizer
 from metabench.tensors import Params
 
 B = TypeVar("B")
+T = TypeVar("T")
 State: TypeAlias = dict[str, Params]
 
 MOMENTUM = 0.9
@@ -37,7 +41,11 @@ class Descending(Protocol):
     @property
     def inner_optimizer(self) -> InnerOptimizer: ...
     @property
+    def first_order(self) -> bool: ...
+    @property
     def checkpoint(self) -> bool: ...
+    @property
+    def kept_steps(self) -> int: ...
     @property
     def autodiff(self) -> Autodiff: ...
     def inner_gradient(self, loss: Scalar) -> Callable[..., tuple[Params, Tensor]]: ...
@@ -56,26 +64,130 @@ def descend(
     U is the algorithm's inner optimiser, started anew here; T is `transform`, which sees the batch too; rates are
     numbers or tensors by parameter, one a step (`inner_lr` if left out). Parameters that the learner holds stay as they
     are: of them there is no gradient, and no rate is looked for. The algorithm says whether the steps are
-    first-order, and whether they are checkpointed. Hand everything that the direction is differentiated in to L and T
-    as arguments: a checkpointed step does not see their closures.
+    first-order, how they are differentiated, and what is kept of them. Hand everything that the direction is
+    differentiated in to L and T as arguments: a step that is computed again does not see their closures. Where few
+    steps are kept and something is differentiated, φ₀ and the end are all that is yielded.
     """
-    update = _UPDATES[algorithm.inner_optimizer]
-    moved = [name for name in params if name not in algorithm.learner.held]
-
-    def advance(params: Params, state: State, batch: B, rate: float | Params, step: int) -> tuple[Params, State]:
-        gradient_of = algorithm.inner_gradient(lambda own, batch: loss({**params, **own}, batch))
-        gradient, _ = gradient_of({name: params[name] for name in moved}, batch)
-        direction, state = update(transform(gradient, batch) if transform else gradient, state, step)
-        rates = rate if isinstance(rate, dict) else dict.fromkeys(moved, rate)
-        return {**params, **{name: params[name] - rates[name] * direction[name] for name in moved}}, state
-
+    own = {name: p for name, p in params.items() if name not in algorithm.learner.held}
+    held = {name: p for name, p in params.items() if name not in own}
+    linear = transform is None and algorithm.inner_optimizer in LINEAR
+    one = Step(loss, transform, _UPDATES[algorithm.inner_optimizer], tuple(own), tuple(params), linear)
+    inputs = zip(batches, rates or repeat(algorithm.inner_lr), strict=False)
+    yield params
+    if algorithm.kept_steps and not algorithm.first_order and torch.is_grad_enabled():
+        yield {**params, **_few_kept(one, own, held, list(inputs), algorithm)}
+        return
+    advance = one.advance
     if algorithm.checkpoint and torch.is_grad_enabled():
         advance = algorithm.autodiff.recomputed(advance)
     state: State = {}
-    yield params
-    for step, (batch, rate) in enumerate(zip(batches, rates or repeat(algorithm.inner_lr), strict=False)):
-        params, state = advance(params, state, batch, rate, step)
-        yield params
+    for step, (batch, rate) in enumerate(inputs):
+        own, state = advance(algorithm.inner_gradient, own, state, held, batch, rate, step)
+        yield {**params, **own}
+
+
+@dataclass(frozen=True)
+class Step(Generic[B]):
+    """One step of an inner loop: a gradient, and where it takes the parameters and the inner optimiser's state."""
+
+    loss: Callable[[Params, B], Tensor]
+    transform: Callable[[Params, B], Params] | None
+    update: Callable[[Params, State, int], tuple[Params, State]]
+    moved: tuple[str, ...]
+    names: tuple[str, ...]
+    """Names of all parameters, in their order."""
+    linear: bool
+    """Whether the step is a linear function of the gradient."""
+
+    def loss_of(self, own: Params, held: Params, batch: B) -> Tensor:
+        """The loss, as a function of what is moved and of what is not."""
+        return self.loss({name: own[name] if name in own else held[name] for name in self.names}, batch)
+
+    def advance(
+        self,
+        gradient_and_value: GradientAndValue,
+        own: Params,
+        state: State,
+        held: Params,
+        batch: B,
+        rate: float | Params,
+        step: int,
+    ) -> tuple[Params, State]:
+        """What is moved, and the state, after the step."""
+        gradient, _ = gradient_and_value(self.loss_of)(own, held, batch)
+        return self.after(gradient, own, state, batch, rate, step)
+
+    def after(
+        self, gradient: Params, own: Params, state: State, batch: B, rate: float | Params, step: int
+    ) -> tuple[Params, State]:
+        """What is moved, and the state, after the step, of the gradient."""
+        direction, state = self.update(self.transform(gradient, batch) if self.transform else gradient, state, step)
+        rates = rate if isinstance(rate, dict) else dict.fromkeys(own, rate)
+        return {name: p - rates[name] * direction[name] for name, p in own.items()}, state
+
+
+def _few_kept(
+    one: Step[B], own: Params, held: Params, inputs: list[tuple[B, float | Params]], algorithm: Descending
+) -> Params:
+    """What is moved, after all steps, which are gone back through with `kept_steps` of them kept at once."""
+    batches, batch_of = _each_once([batch for batch, _ in inputs])
+    rates, rate_of = _each_once([rate for _, rate in inputs])
+    constant = algorithm.autodiff.constant_gradient_and_value
+
+    def at_step(given: Tree, step: int) -> tuple[B, float | Params]:
+        return given[1][batch_of[step]], given[2][rate_of[step]]
+
+    def advance(state: Tree, given: Tree, step: int) -> Tree:
+        own, moments = state
+        return one.advance(constant, own, moments, given[0], *at_step(given, step), step)
+
+    def pull_back(
+        state: Tree, given: Tree, step: int, cotangent: Leaves, wanted: Sequence[bool]
+    ) -> tuple[Leaves, Leaves]:
+        before, of_state = tree_flatten(state)
+        numbers, of_given = tree_flatten(given)
+        chosen = {str(i): number for i, number in enumerate(numbers) if wanted[i]}
+
+        def filled(chosen: Params) -> Tree:
+            return tree_unflatten([chosen.get(str(i), number) for i, number in enumerate(numbers)], of_given)
+
+        def after(gradient: Params, before: list[Tensor], chosen: Params) -> tuple[Tensor, ...]:
+            own, moments = tree_unflatten(before, of_state)
+            found, _ = tree_flatten(one.after(gradient, own, moments, *at_step(filled(chosen), step), step))
+            return tuple(found)
+
+        def loss(some: Params) -> Tensor:
+            given = filled(some)
+            return one.loss_of({name: some[name] for name in one.moved}, given[0], at_step(given, step)[0])
+
+        def back(gradient: Params) -> Any:
+            after_and_pull: Any = torch.func.vjp(after, gradient, before, chosen)
+            return after_and_pull[1](tuple(cotangent))
+
+        if one.linear:  # what the gradient is does not matter to its own cotangent, and is known after that
+            along, _, _ = back({name: torch.zeros_like(p) for name, p in state[0].items()})
+            gradient, second = derivative_along(loss, state[0] | chosen, along)
+            _, of_before, of_chosen = back({name: gradient[name] for name in one.moved})
+        else:
+            gradient, _ = constant(one.loss_of)(state[0], given[0], at_step(given, step)[0])
+            along, of_before, of_chosen = back(gradient)
+            _, second = derivative_along(loss, state[0] | chosen, along)
+        for i, name in enumerate(one.moved):  # they come first in the state
+            of_before[i] = of_before[i] + second[name]
+        return [*of_before], [of_chosen[str(i)] + second[str(i)] if asked else None for i, asked in enumerate(wanted)]
+
+    start: tuple[Params, State] = own, {}
+    end: tuple[Params, State] = end_of(
+        advance, pull_back, start, (held, batches, rates), len(inputs), algorithm.kept_steps
+    )
+    return end[0]
+
+
+def _each_once(values: Sequence[T]) -> tuple[list[T], list[int]]:
+    """The values without those that are the same object as an earlier one, and the place of each among them."""
+    once = {id(value): value for value in values}
+    places = {name: i for i, name in enumerate(once)}
+    return list(once.values()), [places[id(value)] for value in values]
 
 
 def _sgd(gradient: Params, state: State, step: int) -> tuple[Params, State]:
@@ -106,4 +218,6 @@ _UPDATES: dict[InnerOptimizer, Callable[[Params, State, int], tuple[Params, Stat
     "adam": _adam,
     "rmsprop": partial(_adam, beta1=0.0),
 }
+LINEAR: tuple[InnerOptimizer, ...] = ("sgd", "momentum")
+"""Inner optimisers whose steps are linear in the gradient."""
 INNER_OPTIMIZERS = tuple(_UPDATES)

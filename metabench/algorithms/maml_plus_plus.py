@@ -11,6 +11,7 @@ from torch import Tensor
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.presets import Preset, quick, quick_colour
+from metabench.errors import Unsupported
 from metabench.tensors import Batch, Params, Task
 
 T = TypeVar("T")
@@ -59,6 +60,13 @@ class MAMLPlusPlus(Algorithm):
         "quick/omniglot": replace(quick(0.4, 2, 2, 2_200), outer_decay="cosine"),
         "quick/miniimagenet": replace(quick_colour(0.4, 2, 2), outer_decay="cosine"),
     }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kept_steps:
+            raise Unsupported(
+                "MAML++ has weights of its own after each inner step, and needs all of them: no kept_steps"
+            )
 
     def init(self, generator: torch.Generator) -> Params:
         theta = self.learner.model.init(generator)

@@ -12,6 +12,7 @@ ALGORITHM_CLAUSES: Mapping[str, Callable[[Case], Outcome]] = named(
     (
         algorithms.gradient,
         algorithms.checkpoint,
+        algorithms.second_order,
         algorithms.first_order,
         algorithms.inner_optimizer,
         algorithms.adapts,

@@ -21,6 +21,7 @@ from metabench.engines.inductor import compiled, kept_libraries, need_compiler
 from metabench.engines.iterations import Iterations, Signature, signature_of
 from metabench.engines.outer import Outer
 from metabench.engines.tracing import direction_of_tensors, stage_of
+from metabench.errors import Unsupported
 from metabench.tensors import Params, Task, tensors_of
 
 
@@ -28,6 +29,8 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     """Whole iterations; the first one of each shape of episodes is compiled."""
     device = next(iter(meta.values())).device
     need_compiler(device)
+    if algorithm.second_order != "reverse":
+        raise Unsupported(f"torch cannot trace {algorithm.second_order} under vmap: use compile-tasks, vmap or native")
     return Iterations(algorithm, meta, outer, _made, forms_for(device))
 
 

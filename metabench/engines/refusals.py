@@ -103,6 +103,11 @@ REFUSALS = (
         f"write it with setup_context and generate_vmap_rule, or {LOOP}",
     ),
     Refusal(
+        r"forward AD with (?P<op>aten::\w+) that does not support it|ZeroTensors are immutable",
+        "{engine} cannot differentiate a gradient of the network along a tangent: torch has no rule for it",
+        "set second_order = reverse",
+    ),
+    Refusal(
         r"appears to not have been used in the graph",
         "{engine} takes inner gradients in all parameters, and one of them has no part in the inner loss",
         f"leave it out, or {LOOP}",

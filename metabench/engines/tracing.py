@@ -75,6 +75,10 @@ def traced(
         # On tensors without numbers: tracing runs the function, and real ones would be computed, and described anew.
         trace = partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
         differentiated = trace(lambda *tensors: function(list(tensors)))(*inputs)
+        for node in differentiated.graph.nodes:
+            if node.target is torch.ops.aten._efficientzerotensor.default:  # forward mode's zeros, which few know
+                node.target = torch.ops.aten.zeros.default
+        differentiated.recompile()
         table = {name: rule for name, rule in select_decomp_table().items() if name not in set(kept)}
         graph = trace(torch.func.functionalize(differentiated), decomposition_table=table)(*inputs)
     graph.graph.eliminate_dead_code()

@@ -17,7 +17,7 @@ HINTS = get_type_hints(Hardware, include_extras=True)
 
 SETTING_AXES = (
     *(*DISTRIBUTION, "ways", "shots", "model", "query", "train_ways", "train_shots", "inner_steps", "precision"),
-    *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
+    *("first_order", "checkpoint", "second_order", "kept_steps", "inner_optimizer", "outer_clip"),
 )
 MEASURED_AXES = (*SETTING_AXES, "device", "threads", "machine")
 

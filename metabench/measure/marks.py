@@ -218,7 +218,8 @@ def _autodiff(autodiff: Autodiff, marks: Marks, first: str, implicit: bool) -> A
 
             def seen(params: Params, *args: Any) -> Tensor:
                 value = function(params, *args)
-                marks.turn(after)
+                if not marks.closed:
+                    marks.turn(after)
                 return value
 
             def gradient(params: Params, *args: Any) -> tuple[Params, Tensor]:
@@ -239,6 +240,7 @@ def _autodiff(autodiff: Autodiff, marks: Marks, first: str, implicit: bool) -> A
         _WATCHED + autodiff.name,
         marking(autodiff.gradient_and_value),
         marking(autodiff.constant_gradient_and_value),
+        marking(autodiff.tangent_gradient_and_value),
         autodiff.recomputed,
     )
 

@@ -27,6 +27,7 @@ USUAL_MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
 """What is measured where a sweep does not say."""
 REPEATED: tuple[Measure, ...] = ("time", "phases", "adaptation", "double_backward")
 """What every repetition measures; all else the first one alone."""
+SecondOrder: TypeAlias = Literal["reverse", "forward-over-reverse"]
 InnerOptimizer: TypeAlias = Literal["sgd", "momentum", "adam", "rmsprop"]
 OuterOptimizer: TypeAlias = Literal["adam", "sgd"]
 Decay: TypeAlias = Literal["none", "linear", "cosine", "halving"]
@@ -93,6 +94,27 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Annotated[
         bool, axis("technique", "Whether inner steps are computed again.", phrase="checkpointed inner loop")
     ] = False
+    second_order: Annotated[
+        SecondOrder,
+        axis(
+            "technique",
+            "How inner gradients are differentiated: with their graphs kept, or along tangents.",
+            phrase="{}",
+            tacit=True,
+            later=True,
+        ),
+    ] = "reverse"
+    kept_steps: Annotated[
+        int,
+        whole(
+            "technique",
+            "Most inner steps whose parameters are kept at once; 0: all.",
+            phrase="{} steps kept",
+            ge=0,
+            tacit=True,
+            later=True,
+        ),
+    ] = 0
     inner_optimizer: Annotated[
         InnerOptimizer, axis("technique", "The optimiser of the inner loop.", phrase="inner {}")
     ] = "sgd"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from metabench.algorithms.base import ALGORITHMS
+from metabench.algorithms.reversal import most_computations
 from metabench.engines.base import ENGINES
 from metabench.record.cell import Cell
 from metabench.sweep.scoring import VALIDATION_TASKS
@@ -177,7 +178,9 @@ def passes(cell: Cell) -> tuple[float, float]:
         return GRADIENT * steps + SOLVE, GRADIENT
     if kind.order == "first" or cell.first_order == 1:
         return GRADIENT * steps, GRADIENT
-    again = 1 if cell.checkpoint else 0
+    again = 1 if cell.checkpoint or cell.second_order != "reverse" else 0
+    if 0 < cell.kept_steps < steps:
+        again += most_computations(steps, cell.kept_steps) - 1
     return (GRADIENT_OF_GRADIENT + GRADIENT * again) * steps, GRADIENT
 
 
@@ -231,8 +234,9 @@ def memory_bytes(cell: Cell) -> float | None:
         numbers = 2 * one_pass + 5 * size.parameters
     elif kind.order == "first" or cell.first_order == 1:
         numbers = one_pass + 2.5 * size.parameters
-    elif cell.checkpoint:
-        numbers = cell.inner_steps * size.parameters + 2 * (support + size.parameters) + query
+    elif cell.checkpoint or cell.second_order != "reverse":
+        kept = min(cell.inner_steps, cell.kept_steps or cell.inner_steps)
+        numbers = kept * size.parameters + 2 * (support + size.parameters) + query
     else:
         numbers = cell.inner_steps * (1.4 * support + 1.5 * size.parameters) + query
     return (8 if cell.precision == "float64" else 4) * (tasks * numbers + shared)

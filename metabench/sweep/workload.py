@@ -269,6 +269,8 @@ def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
         inner_optimizer=cell.inner_optimizer,
         first_order=cell.first_order > 0,
         checkpoint=cell.checkpoint,
+        second_order=cell.second_order,
+        kept_steps=cell.kept_steps,
         **own,
     )
 

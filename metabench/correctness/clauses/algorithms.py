@@ -5,6 +5,7 @@ raises `Unsupported`, with the reason, where the promise is not made.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,25 @@ def checkpoint(case: Case) -> Outcome:
         within(distance(step(case.meta, case.episodes), case.found[engine]), SAME, f"checkpoint on {engine} {why}")
         for engine, step in steps_of(case.algorithm(checkpoint=True))
     )
+
+
+def second_order(case: Case) -> Outcome:
+    """`second_order` and `kept_steps` change how the direction is found and what is kept, and not the direction."""
+    tangents: dict[str, Any] = {"second_order": "forward-over-reverse"}
+    case.algorithm(**tangents)
+    figures = []
+    for options in (tangents, {**tangents, "kept_steps": 1}):
+        words = " and ".join(f"{name} = {value}" for name, value in options.items())
+        why = "changes the direction: hand what the inner loss closes over to `descend` in its batches"
+        try:
+            algorithm = case.algorithm(**options)
+        except Unsupported:  # what needs every inner step keeps them all
+            continue
+        figures += [
+            within(distance(step(case.meta, case.episodes), case.found[engine]), SAME, f"{words} on {engine} {why}")
+            for engine, step in steps_of(algorithm)
+        ]
+    return worst(figures)
 
 
 def first_order(case: Case) -> Outcome:

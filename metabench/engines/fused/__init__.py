@@ -38,6 +38,8 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
         raise Unsupported(f"fused computes in float32 and float64, not in {like.dtype}: use loop or compile")
     if algorithm.checkpoint:
         raise Unsupported("fused keeps what an inner step needs: checkpoint has no say; use loop, vmap or compile")
+    if algorithm.second_order != "reverse":
+        raise Unsupported(f"fused keeps what a step needs: {algorithm.second_order} is for loop, vmap and native")
     return Iterations(replace(algorithm, autodiff=FUNCTIONAL), meta, outer)
 
 

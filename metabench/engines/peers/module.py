@@ -154,6 +154,8 @@ def refuse_others(
         raise Unsupported(f"{library} has no primitive for {type(algorithm).__name__}")
     if algorithm.checkpoint:
         raise Unsupported(f"{library} cannot recompute inner steps: use the engine loop")
+    if algorithm.second_order != "reverse":
+        raise Unsupported(f"{library} differentiates inner gradients by their graphs: use the engine loop")
     if algorithm.inner_optimizer not in inner_optimizers:
         raise Unsupported(f"{library} has no inner optimiser that computes what {algorithm.inner_optimizer} does here")
 

@@ -28,7 +28,7 @@ SETTING_AXES = (
     *DISTRIBUTION,
     *("ways", "shots", "model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots"),
     *("device", "threads", "world_size", "machine", "batch_norm", "eval_queries", "preset"),
-    *("first_order", "checkpoint", "inner_optimizer", "outer_clip"),
+    *("first_order", "checkpoint", "second_order", "kept_steps", "inner_optimizer", "outer_clip"),
 )
 JUDGED_AXES = ("eval_query", *(axis for axis in UNSAID if axis not in SETTING_AXES))
 """Axes of the setting of a score alone."""

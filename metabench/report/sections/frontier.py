@@ -14,7 +14,7 @@ from metabench.report.sections.columns import DEVICE, STATUS, STEP, Line, memory
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
 """Axes of which each combination of values has a table of its own."""
-EXACT = ("checkpoint",)
+EXACT = ("checkpoint", "second_order", "kept_steps")
 """Techniques that leave the direction as it is."""
 PROCESS, KEPT = " †", " §"
 MARKS = {
@@ -25,8 +25,8 @@ MARKS = {
 ON_ALL, ON_OWN, OFF = "●", "○", ""
 SAYS = f"{ON_ALL} Pareto-optimal: nothing that does the same work is both faster and smaller, as measured"
 SAYS_OWN = (
-    f"; {ON_OWN} Pareto-optimal among those that compute the same meta-gradient (of the techniques, checkpointing "
-    "alone leaves it unchanged)."
+    f"; {ON_OWN} Pareto-optimal among those that compute the same meta-gradient (checkpointing and forward over "
+    "reverse leave it unchanged)."
 )
 
 

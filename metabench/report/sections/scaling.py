@@ -108,7 +108,9 @@ def theory(bundle: Bundle, axis: str, measure: Measure, sizes: Mapping[str, int]
         return None if known.concurrent_tasks is None else _power(axis, int(known.concurrent_tasks))
     if known.order != "second" or cell.first_order:
         return _power(axis, 0)
-    if not cell.checkpoint:
+    if cell.kept_steps:
+        return _power(axis, 0)
+    if not cell.checkpoint and cell.second_order == "reverse":
         return _power(axis, 1)
     size, width = sizes.get(cell.model), FLOAT_BYTES.get(cell.precision)
     if bundle.algorithm != BASELINE or cell.inner_optimizer != "sgd" or not (size and width):

@@ -43,6 +43,8 @@ def start(algorithm: Algorithm, meta: Params, outer: Outer, images: str) -> "Ite
         raise Unsupported(f"the inner optimiser {algorithm.inner_optimizer} is not written in JAX here: sgd is")
     if algorithm.checkpoint:
         raise Unsupported("with jax.checkpoint, XLA takes no less memory on a processor: use loop, vmap or compile")
+    if algorithm.second_order != "reverse":
+        raise Unsupported(f"{algorithm.second_order} is not written in JAX here: use loop, vmap or native")
     installed("jax")
     from metabench.engines.peers.jax.functions import IMAGES, Functions
     from metabench.engines.peers.jax.iterations import Iterations
