@@ -140,7 +140,7 @@ def test_every_command_of_a_workflow_is_one_that_there_is(words):
 
 
 def test_there_are_commands_of_each_kind():
-    assert len(list(console())) > 40 and len(list(inline())) > 20 and len(list(in_workflows())) >= 2
+    assert len(list(console())) > 40 and len(list(inline())) > 20 and list(in_workflows())
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks("toml")])

@@ -16,6 +16,7 @@ from places import RESULTS
 
 COMMITTED = RESULTS / "epyc-2core"
 RUNS = (
+    *(f"epyc-2core/{name}" for name in ("papers-omniglot", "papers-sinusoid", "parts")),
     *(f"epyc-2core/{name}" for name in ("algorithms", "sinusoid", "memory", "default", "engines")),
     *(f"epyc-2core/{name}" for name in ("engines-images", "large")),
     *(f"h100-16core/{name}" for name in ("gpu-images", "gpu-large")),
@@ -59,4 +60,5 @@ def test_figures_are_those_of_the_runs(written):
         for row in curve
         if row["cell"]["algorithm"] == "maml" and row["cell"]["preset"] == "published"
     ]
-    assert lines.loc["maml-sinusoid-step-1", "measured_value"] == pytest.approx(geometric_mean(steps))
+    short = lines.loc["maml-sinusoid-step-1"].query("run == 'sinusoid'")
+    assert short["measured_value"].item() == pytest.approx(geometric_mean(steps))
