@@ -155,6 +155,11 @@ def test_forward_over_reverse_changes_no_number(engine, name, inner_optimizer, k
         assert relative_error(found, ENGINES.get("loop").build(made)(meta, episodes)[0]) < 1e-11
 
 
+def test_no_inner_step_is_the_start_also_where_few_are_kept():
+    made = algorithm(steps=0, second_order="forward-over-reverse", kept_steps=2)
+    assert relative_error(direction(made), direction(algorithm(steps=0))) == 0
+
+
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance"])
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
 def test_forward_over_reverse_goes_through_every_normalisation(engine, norm):

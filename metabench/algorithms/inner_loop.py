@@ -75,7 +75,8 @@ def descend(
     inputs = zip(batches, rates or repeat(algorithm.inner_lr), strict=False)
     yield params
     if algorithm.kept_steps and not algorithm.first_order and torch.is_grad_enabled():
-        yield {**params, **_few_kept(one, own, held, list(inputs), algorithm)}
+        if steps := list(inputs):
+            yield {**params, **_few_kept(one, own, held, steps, algorithm)}
         return
     advance = one.advance
     if algorithm.checkpoint and torch.is_grad_enabled():
@@ -146,10 +147,10 @@ def _few_kept(
     ) -> tuple[Leaves, Leaves]:
         before, of_state = tree_flatten(state)
         numbers, of_given = tree_flatten(given)
-        chosen = {str(i): number for i, number in enumerate(numbers) if wanted[i]}
+        chosen = {f"given {i}": number for i, number in enumerate(numbers) if wanted[i]}
 
         def filled(chosen: Params) -> Tree:
-            return tree_unflatten([chosen.get(str(i), number) for i, number in enumerate(numbers)], of_given)
+            return tree_unflatten([chosen.get(f"given {i}", number) for i, number in enumerate(numbers)], of_given)
 
         def after(gradient: Params, before: list[Tensor], chosen: Params) -> tuple[Tensor, ...]:
             own, moments = tree_unflatten(before, of_state)
@@ -174,7 +175,8 @@ def _few_kept(
             _, second = derivative_along(loss, state[0] | chosen, along)
         for i, name in enumerate(one.moved):  # they come first in the state
             of_before[i] = of_before[i] + second[name]
-        return [*of_before], [of_chosen[str(i)] + second[str(i)] if asked else None for i, asked in enumerate(wanted)]
+        of_numbers = {name: of_chosen[name] + second[name] for name in chosen}
+        return [*of_before], [of_numbers.get(f"given {i}") for i in range(len(numbers))]
 
     start: tuple[Params, State] = own, {}
     end: tuple[Params, State] = end_of(
