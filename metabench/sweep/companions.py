@@ -64,7 +64,6 @@ def python(code: str) -> list[str]:
     """What runs some code of ours in a process of its own.
 
     The current folder does not come first on its path, as it would by itself: a user's file there may have the name of
-    a module that torch needs. Its metabench is this one, also where another is installed.
+    a module that torch needs.
     """
-    ours = f"import sys; sys.path.insert(0, {str(HOME)!r}); import metabench; sys.path.append(sys.path.pop(0))"
-    return [sys.executable, "-P", "-c", f"{ours}; {code}"]
+    return [sys.executable, "-P", "-c", f"import sys; sys.path.append({str(HOME)!r}); {code}"]

@@ -1,12 +1,8 @@
 """Cells of several processes: what they come to, and what happens when one of them fails."""
 
 import json
-import subprocess
 
 import pytest
-
-from metabench.sweep import companions
-from metabench.sweep.companions import python
 
 SWEEP = """
 [run]
@@ -57,13 +53,3 @@ def test_several_processes_learn_what_one_learns_and_a_failure_of_any_is_the_cel
     idle = found["maml", "vmap", 4]
     assert idle["status"] == "unsupported"
     assert idle["reason"] == "4 processes have no use for a meta-batch of 3: some would have no task"
-
-
-def test_a_process_has_this_metabench_also_where_another_comes_first_on_its_path(tmp_path, monkeypatch):
-    (tmp_path / "metabench").mkdir()
-    (tmp_path / "metabench" / "__init__.py").write_text("raise SystemExit('the other one')", encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    code = "import metabench.sweep.companions as companions; print(companions.__file__, sys.path[0])"
-    found = subprocess.run(python(code), capture_output=True, text=True, check=True).stdout
-    assert found.startswith(f"{companions.__file__} ")
-    assert not found.strip().endswith(str(companions.HOME))  # nothing of its folder hides what torch needs
