@@ -87,7 +87,7 @@ def test_compliance_counts_its_clauses(registered):
     (compliance,) = comply([name], CONTRACT_SETTINGS[:1])
     assert (compliance.kind, compliance.name, compliance.setting) == ("algorithm", name, "sinusoid, mlp-40x2")
     assert compliance.word == "incorrect"
-    assert compliance.summary == "ok: 13, incorrect: 1, unsupported: 1 clauses"
+    assert compliance.summary == "ok: 14, incorrect: 1, unsupported: 1 clauses"
     assert Compliance("model", "x", "y", (), "why").summary == "unsupported: why"
 
 

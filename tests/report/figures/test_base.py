@@ -30,6 +30,10 @@ def figure(panels: int = 1, name: str = "made", text: str = "") -> Figure:
     return Figure(name, f"Heading {text}", "How to read it.", f"a machine {text}", [Group(text, made)])
 
 
+def panels_of(found: Figure) -> list[Panel]:
+    return [panel for group in found.groups for panel in group.panels]
+
+
 def as_text(value):
     """As a CSV has it."""
     return "" if value is None else str(value)
@@ -42,7 +46,9 @@ def test_the_data_of_a_picture_are_the_rows_of_its_csv(folder):
     for found in figures(run):
         drawn = [row for rows in found.spec["datasets"].values() for row in rows]
         written = pd.read_csv(io.StringIO(found.csv()), dtype=str, keep_default_na=False)
-        assert len(drawn) == len(found.frame) > 0
+        assert 0 < len(drawn) <= len(found.frame)
+        assert len(drawn) == len(found.frame) or len(panels_of(found)) > MOST_PANELS
+        written = written[: len(drawn)]
         for column in written:
             assert [as_text(row[column]) for row in drawn] == [text.replace("inf", "") for text in written[column]]
         assert all(cells and set(cells.split()) <= ids for cells in found.frame["cells"] if found.name != "engines")
@@ -55,11 +61,11 @@ def test_pictures_can_be_read(folder):
         texts = check_texts(found)
         said = " ".join(texts)
         assert found.title in said and found.machine.split(",")[0] in said
-        for group in found.groups:
-            for panel in group.panels:
-                assert all(line in said for line in wrapped(panel.title, 150)[:1]), panel.title
-        for name in set(found.frame.get("name", [])):
-            assert any(name in text for text in texts)
+        for panel in panels_of(found)[:MOST_PANELS]:
+            assert all(line in said for line in wrapped(panel.title, 150)[:1]), panel.title
+        for name in {row.get("name", "") for rows in found.spec["datasets"].values() for row in rows}:
+            # a long one is cut, or broken into lines
+            assert any(name in text or (len(text) > 10 and name.startswith(text.rstrip("…"))) for text in texts)
 
 
 def test_the_same_figure_is_the_same_file_in_every_process():
