@@ -6,8 +6,8 @@ plain loop over tasks it is more than twice as fast, so `loop` uses it and is a 
 so each also checks the other.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
@@ -23,6 +23,7 @@ from metabench.tensors import Params
 P = ParamSpec("P")
 R = TypeVar("R")
 
+Tensors: TypeAlias = tuple[Tensor, ...]
 Scalar: TypeAlias = Callable[..., Tensor]
 """A function whose first argument is a `Params` and whose value is a scalar tensor."""
 GradientAndValue: TypeAlias = Callable[[Scalar], Callable[..., tuple[Params, Tensor]]]
@@ -155,29 +156,20 @@ def _by_tangents(function: Scalar) -> Callable[..., tuple[Params, Tensor]]:
         def numbered(tensors: Iterable[Tensor]) -> Params:
             return {str(i): tensor for i, tensor in enumerate(tensors)}
 
-        class Gradient(torch.autograd.Function):
-            generate_vmap_rule = True
+        def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
+            gradient, value = gradient_of(*arguments(numbered(tensors)))
+            return (*(gradient[name].detach() for name in names), value.detach())
 
-            @staticmethod
-            def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
-                gradient, value = gradient_of(*arguments(numbered(tensors)))
-                return (*(gradient[name].detach() for name in names), value.detach())
+        def backward(tensors: Tensors, needed: Sequence[bool], cotangents: Tensors) -> tuple[Tensor | None, ...]:
+            inputs = numbered(tensors)
+            wanted = [i for i, each in enumerate(needed) if each or i < own]
+            at = {str(i): inputs[str(i)] for i in wanted}
+            along = numbered(cotangents[:own])
+            first, second = derivative_along(lambda some: function(*arguments(inputs | some)), at, along)
+            found = {i: second[str(i)] + cotangents[own] * first[str(i)] for i in wanted}
+            return tuple(found[i] if each else None for i, each in enumerate(needed))
 
-            @staticmethod
-            def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-                ctx.save_for_backward(*inputs)
-
-            @staticmethod
-            def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-                inputs = numbered(ctx.saved_tensors)
-                wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed or i < own]
-                at = {str(i): inputs[str(i)] for i in wanted}
-                along = numbered(cotangents[:own])
-                first, second = derivative_along(lambda some: function(*arguments(inputs | some)), at, along)
-                found = {i: second[str(i)] + cotangents[own] * first[str(i)] for i in wanted}
-                return tuple(found[i] if needed else None for i, needed in enumerate(ctx.needs_input_grad))
-
-        *gradient, value = Gradient.apply(*(leaves[i] for i in places))
+        *gradient, value = as_one_node(forward, backward, [leaves[i] for i in places])
         return dict(zip(names, gradient, strict=True)), value
 
     return gradient_and_value
@@ -193,47 +185,68 @@ def _functional_recomputed(function: Callable[P, R]) -> Callable[P, R]:
         leaves, structure = tree_flatten((args, kwargs))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         shape_of_result: Any = None
-        modes = _function_modes()  # torch leaves them while it calls what is below
 
         def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
             nonlocal shape_of_result
             given = dict(zip(places, tensors, strict=True))
             call, named = tree_unflatten([given.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
-            with ExitStack() as stack:
-                for mode in modes[len(_function_modes()) :]:
-                    stack.enter_context(mode)
-                outputs, shape_of_result = tree_flatten(function(*call, **named))
+            outputs, shape_of_result = tree_flatten(function(*call, **named))
             return tuple(outputs)
 
-        class Recomputed(torch.autograd.Function):
-            generate_vmap_rule = True
+        def backward(inputs: Tensors, needed: Sequence[bool], cotangents: Tensors) -> tuple[Tensor | None, ...]:
+            wanted = [i for i, each in enumerate(needed) if each]
 
-            @staticmethod
-            def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
-                return of_tensors(*tensors)
+            def of_wanted(*some: Tensor) -> tuple[Tensor, ...]:
+                chosen = dict(zip(wanted, some, strict=True))
+                return of_tensors(*(chosen.get(i, tensor) for i, tensor in enumerate(inputs)))
 
-            @staticmethod
-            def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-                ctx.save_for_backward(*inputs)
+            value_and_pull_back: Any = torch.func.vjp(of_wanted, *(inputs[i] for i in wanted))
+            found = dict(zip(wanted, value_and_pull_back[1](cotangents), strict=True))
+            return tuple(found.get(i) for i in range(len(inputs)))
 
-            @staticmethod
-            def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-                inputs = list(ctx.saved_tensors)
-                wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
-
-                def of_wanted(*some: Tensor) -> tuple[Tensor, ...]:
-                    chosen = dict(zip(wanted, some, strict=True))
-                    return of_tensors(*(chosen.get(i, tensor) for i, tensor in enumerate(inputs)))
-
-                value_and_pull_back: Any = torch.func.vjp(of_wanted, *(inputs[i] for i in wanted))
-                found = dict(zip(wanted, value_and_pull_back[1](gradients), strict=True))
-                return tuple(found.get(i) for i in range(len(inputs)))
-
-        outputs = Recomputed.apply(*(leaves[i] for i in places))
+        outputs = as_one_node(of_tensors, backward, [leaves[i] for i in places])
         result: R = tree_unflatten(outputs, shape_of_result)
         return result
 
     return recomputed
+
+
+def as_one_node(
+    forward: Callable[..., tuple[Tensor, ...]],
+    backward: Callable[[Tensors, Sequence[bool], Tensors], tuple[Tensor | None, ...]],
+    inputs: Iterable[Tensor],
+) -> list[Tensor]:
+    """`forward(*inputs)`, whose graph is one node that keeps its inputs alone.
+
+    `backward` has the inputs, which of them need a cotangent, and those of what `forward` gave; it gives the inputs'.
+    """
+    modes = _function_modes()  # torch leaves them while it calls what is below
+
+    @contextmanager
+    def among_modes() -> Iterator[None]:
+        with ExitStack() as stack:
+            for mode in modes[len(_function_modes()) :]:
+                stack.enter_context(mode)
+            yield
+
+    class Node(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
+            with among_modes():
+                return forward(*tensors)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+            with among_modes():
+                return backward(ctx.saved_tensors, ctx.needs_input_grad, cotangents)
+
+    return list(Node.apply(*inputs))
 
 
 def _function_modes() -> list[TorchFunctionMode]:

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from metabench.algorithms.base import ALGORITHMS, Learner, parameter_count
 from metabench.algorithms.reversal import end_of, most_computations
@@ -153,6 +154,30 @@ def test_forward_over_reverse_changes_no_number(engine, name, inner_optimizer, k
     for made in (plain, replace(plain, first_order=True)):
         found, _ = ENGINES.get(engine).build(replace(made, **options))(meta, episodes)
         assert relative_error(found, ENGINES.get("loop").build(made)(meta, episodes)[0]) < 1e-11
+
+
+def test_a_mode_of_torch_sees_both_ways_of_forward_over_reverse():
+    """What casts or replaces operations reaches those of each node, on the way there and back."""
+
+    class Seen(TorchFunctionMode):
+        def __init__(self):
+            super().__init__()
+            self.names = Counter()
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            self.names[getattr(function, "__name__", "")] += 1
+            return function(*args, **(kwargs or {}))
+
+    calls = []
+    for kept_steps in (None, 0, 3):
+        options = {} if kept_steps is None else {"second_order": "forward-over-reverse", "kept_steps": kept_steps}
+        with Seen() as seen:
+            direction(algorithm(**options))
+        calls.append(seen.names["linear"])
+    reverse, all_kept, few_kept = calls
+    assert reverse > 0 and reverse % 4 == 0  # three inner steps, and the queries
+    assert all_kept == reverse // 4 * 7  # each step there, and back
+    assert few_kept == reverse // 4 * 9  # two of them on the way back once more
 
 
 def test_no_inner_step_is_the_start_also_where_few_are_kept():

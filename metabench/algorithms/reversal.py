@@ -5,9 +5,10 @@ from itertools import count
 from math import comb
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from metabench.autodiff import Tensors, as_one_node
 
 Tree: TypeAlias = Any
 """Tensors and numbers in dictionaries, tuples and lists."""
@@ -38,52 +39,43 @@ def end_of(advance: Advance, pull_back: PullBack, start: Tree, given: Tree, step
         own = len(start_leaves)
         return tree_unflatten(found[:own], of_start), tree_unflatten(found[own:], of_given)
 
-    class Steps(torch.autograd.Function):
-        generate_vmap_rule = True
+    def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
+        nonlocal of_end
+        state, given = arguments(tensors)
+        for step in range(steps):
+            state = advance(state, given, step)
+        found, of_end = tree_flatten(state)
+        return tuple(found)
 
-        @staticmethod
-        def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
-            nonlocal of_end
-            state, given = arguments(tensors)
-            for step in range(steps):
-                state = advance(state, given, step)
-            found, of_end = tree_flatten(state)
-            return tuple(found)
+    def backward(tensors: Tensors, needed: Sequence[bool], cotangents: Tensors) -> tuple[Tensor | None, ...]:
+        start, given = arguments(tensors)
+        asked = dict(zip(places, needed, strict=True))
+        wanted = [asked.get(i, False) for i in range(len(start_leaves), len(leaves))]
+        total: Leaves = [None] * len(given_leaves)
+        cotangent: Leaves = list(cotangents)
 
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-            ctx.save_for_backward(*inputs)
+        def back(state: Tree, steps: range, kept: int) -> None:
+            nonlocal total, cotangent  # no call keeps one of its own
+            while len(steps) > max(kept, 1):
+                again = computed_again(len(steps), kept)
+                middle = state
+                for step in steps[:again]:
+                    middle = advance(middle, given, step)
+                back(middle, steps[again:], kept - 1)
+                steps = steps[:again]
+                del middle
+            states = [state]
+            for step in steps[:-1]:
+                states.append(advance(states[-1], given, step))
+            for step in reversed(steps):
+                cotangent, more = pull_back(states.pop(), given, step, cotangent, wanted)
+                total = [_sum(a, b) for a, b in zip(total, more, strict=True)]
 
-        @staticmethod
-        def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-            start, given = arguments(ctx.saved_tensors)
-            asked = dict(zip(places, ctx.needs_input_grad, strict=True))
-            wanted = [asked.get(i, False) for i in range(len(start_leaves), len(leaves))]
-            total: Leaves = [None] * len(given_leaves)
-            cotangent: Leaves = list(cotangents)
+        back(start, range(steps), kept)
+        found = [*cotangent, *total]
+        return tuple(found[i] if asked[i] else None for i in places)
 
-            def back(state: Tree, steps: range, kept: int) -> None:
-                nonlocal total, cotangent  # no call keeps one of its own
-                while len(steps) > max(kept, 1):
-                    again = computed_again(len(steps), kept)
-                    middle = state
-                    for step in steps[:again]:
-                        middle = advance(middle, given, step)
-                    back(middle, steps[again:], kept - 1)
-                    steps = steps[:again]
-                    del middle
-                states = [state]
-                for step in steps[:-1]:
-                    states.append(advance(states[-1], given, step))
-                for step in reversed(steps):
-                    cotangent, more = pull_back(states.pop(), given, step, cotangent, wanted)
-                    total = [_sum(a, b) for a, b in zip(total, more, strict=True)]
-
-            back(start, range(steps), kept)
-            found = [*cotangent, *total]
-            return tuple(found[i] if asked[i] else None for i in places)
-
-    end: Tree = tree_unflatten(list(Steps.apply(*(leaves[i] for i in places))), of_end)
+    end: Tree = tree_unflatten(as_one_node(forward, backward, [leaves[i] for i in places]), of_end)
     return end
 
 
