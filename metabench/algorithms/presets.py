@@ -47,8 +47,12 @@ class Preset:
     rotation: Rotation = "random"
     eval_rotation: Rotation = "random"
     """How characters are turned in training and in testing."""
+    alike_iterations: int = 0
+    """Iterations of a sweep that names no preset, on whatever engine, where this is MAML's; 0: `iterations`."""
 
 
+NO_AXES = ("source", "alike_iterations")
+"""What says something of a preset itself: all other fields are axes of a configuration."""
 ALIKE = ("meta_batch", "query", "iterations")
 """How much work a training is: alike for all algorithms of a sweep, unless it asks for a preset by name."""
 BY_NAME = (

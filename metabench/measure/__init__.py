@@ -1,1 +1,1 @@
-"""Measuring: time, memory, phases, work, energy and launches of a meta-iteration."""
+"""Measuring: time, memory, phases, work, energy, instructions and launches of a meta-iteration."""

@@ -21,7 +21,9 @@ from metabench.record.axes import (
     whole,
 )
 
-Measure: TypeAlias = Literal["time", "memory", "phases", "work", "energy", "adaptation", "double_backward", "quality"]
+Measure: TypeAlias = Literal[
+    "time", "memory", "phases", "work", "energy", "instructions", "adaptation", "double_backward", "quality"
+]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 USUAL_MEASURES: tuple[Measure, ...] = ("time", "memory", "quality")
 """What is measured where a sweep does not say."""
@@ -230,8 +232,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def training_id(self) -> str:
-        """16 hexadecimal digits that are equal for cells that differ in how they are judged alone."""
-        judging = axes_of("evaluation")
+        """16 hexadecimal digits that are equal for cells that differ in how they are judged alone.
+
+        The shots of training tasks are an axis of their own.
+        """
+        judging = {*axes_of("evaluation"), "shots"}
         return identity({name: value for name, value in self.to_json().items() if name not in judging})
 
     @property

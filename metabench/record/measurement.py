@@ -21,7 +21,7 @@ SIDES: tuple[Side, ...] = ("a", "b")
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 RARE = (
-    *("energy", "adaptation", "double_backward", "launches"),
+    *("energy", "instructions", "adaptation", "double_backward", "launches"),
     *("reference", "machine", "run", "implementation", "phase", "sources"),
 )
 """Fields that most rows lack, and then leave out."""
@@ -102,6 +102,18 @@ class Energy(Record, frozen=True):
     method: Text
 
 
+class Instructions(Record, frozen=True):
+    """What one meta-iteration asks of a processor. What cannot be counted is None, and the method says why."""
+
+    instructions: Amount | None
+    """Instructions outside of the kernel."""
+    cycles: Amount | None
+    """Cycles of the processor's clock in which they were carried out."""
+    iterations: Whole | None
+    """How many meta-iterations were counted at once."""
+    method: Text
+
+
 class Launches(Record, frozen=True):
     """What one meta-iteration asks of a GPU. The note says why something could not be found out."""
 
@@ -174,6 +186,7 @@ class Measurement(Record, frozen=True, kw_only=True):
     work: Work | None = None
     quality: Quality | None = None
     energy: Energy | None = None
+    instructions: Instructions | None = None
     adaptation: Adaptation | None = None
     double_backward: DoubleBackward | None = None
     launches: Launches | None = None

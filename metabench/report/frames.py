@@ -98,6 +98,8 @@ def _record(row: Measurement, noise: Spread | None) -> dict[str, Any]:
         **{f"work_{name}": _of(work, name) for name in ("flops", "bytes", "calls")},
         **{f"peak_{name}": _of(work and work.peaks, name) for name in ("matmul", "convolution", "bandwidth")},
         **{f"energy_{name}": _of(row.energy, name) for name in ENERGY_COLUMNS},
+        **{name: _of(row.instructions, name) for name in ("instructions", "cycles")},
+        "instructions_method": _of(row.instructions, "method"),
         **{f"gpu_{name}": _of(row.launches, name) for name in LAUNCH_COLUMNS},
         **{f"gpu_after_{name}": _of(gpu, name) for name in GPU_COLUMNS},
         "gpu_after_reasons": ", ".join(gpu.reasons) if gpu and gpu.reasons else None,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import NO_AXES, Preset
 from metabench.files import toml_lines
 from metabench.record.cell import AXES, Cell, shape_text
 from metabench.record.searching import CONFIRM, STATES, Search, Trial
@@ -159,13 +159,16 @@ def _importance(importance: Mapping[str, float]) -> Table:
 
 
 def preset_of(trial: Trial, search: Search) -> Preset:
-    """The settings of a trial as a preset, which names the search and the trial."""
+    """The settings of a trial as a preset, which names the search and the trial.
+
+    What has its usual value is left open, unless the search was asked for it.
+    """
     cell, source = trial.cell, f"searched on validation classes: searches/{search.name}, trial {trial.number}"
-    values = {field.name: cell[field.name] for field in fields(Preset) if field.name != "source"}
+    values = {field.name: cell[field.name] for field in fields(Preset) if field.name not in NO_AXES}
     queries = 100 if cell.ways == 1 else cell.shots  # what a preset that says nothing of them means
     tested = {"eval_query": queries, "eval_tasks": AXES["eval_tasks"].default}
     for name, usual in {"train_ways": cell.ways, "train_shots": cell.shots, **tested}.items():
-        values[name] = 0 if values[name] == usual else values[name]
+        values[name] = 0 if values[name] == usual and name not in search.asked.axes else values[name]
     return Preset(source=source, **values)
 
 

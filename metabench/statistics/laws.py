@@ -17,6 +17,8 @@ POINTS_TO_JUDGE = 3  # any law goes through two
 CLOSE = 0.05
 """A straight line passes a point if it misses it by no more than this share of the whole growth, and a power law if it
 misses it by no more than this share of the point."""
+LEFT = 0.1
+"""A size has left the law of the smaller ones if that misses it by more than this share, and than its interval."""
 LEAST_EXPLAINED = 0.98
 """R² below which a power law visibly does not fit."""
 LEAST_DRAWN = 0.1
@@ -208,6 +210,27 @@ def fit(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = None
         power,
         line,
     )
+
+
+def left_at(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = None) -> float | None:
+    """The first size at which the law of all smaller sizes ends, for figures by round and size.
+
+    Three sizes are needed for a law: where none passes the three smallest, it ends at the third. None where the law
+    holds up to the largest size, and where there are fewer than four.
+    """
+    whole = fit(rounds, noise)
+    if whole is None:
+        return None
+    for size, value in list(zip(whole.sizes, whole.values, strict=True))[POINTS_TO_JUDGE:]:
+        smaller = {number: {s: points[s] for s in points if s < size} for number, points in rounds.items()}
+        law = fit(smaller, noise)
+        if law is None or law.form == "none":
+            return law.sizes[-1] if law else None
+        said = law.at(size)
+        inside = said.interval is not None and said.interval.low <= value <= said.interval.high
+        if not inside and abs(value / said.value - 1) > LEFT:
+            return size
+    return None
 
 
 def _fitted(x: Array, y: Array, weights: Array, noise: Spread | None) -> Fit:

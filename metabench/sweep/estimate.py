@@ -5,7 +5,7 @@ within a factor of two; a run learns by how much they are off (`remaining.py`).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from metabench.record.cell import Cell
 from metabench.sweep.scoring import VALIDATION_TASKS
 from metabench.sweep.sizes import NetworkSize, adapts_head_alone, network_size
 from metabench.sweep.spec import Settings
+from metabench.sweep.trainings import taken_over
 from metabench.text import counted, span
 
 UNKNOWN = NetworkSize(100_000, 50_000, 2e6, 30)
@@ -67,12 +68,13 @@ MEASURES = {
     "phases": 0.8,
     "work": 4.5,
     "energy": 2.0,
+    "instructions": 30.0,
     "adaptation": 0.2,
     "double_backward": 0.1,
     "quality": 0.3,
 }
 """Seconds that a measure takes beside its meta-iterations."""
-ITERATIONS = {"memory": 4, "phases": 8, "work": 2, "energy": 10}
+ITERATIONS = {"instructions": 60, "memory": 4, "phases": 8, "work": 2, "energy": 10}
 """Meta-iterations of a measure that takes a fixed number."""
 APART = {"adaptation": 1.5, "double_backward": 1.0}
 """Budgets that a measure takes which times something else than a meta-iteration."""
@@ -92,8 +94,8 @@ class Expected:
         return self.fixed + self.work
 
 
-def expected(cell: Cell, settings: Settings) -> Expected:
-    """What a measurement of the cell takes."""
+def expected(cell: Cell, settings: Settings, trains: bool = True) -> Expected:
+    """What a measurement of the cell takes; it `trains` unless another configuration of the run does so for it."""
     size, speed = _size(cell), _speed(cell)
     step = step_seconds(cell)
     fixed = speed.start + sum(MEASURES.get(measure, 0.0) for measure in cell.measure)
@@ -107,14 +109,16 @@ def expected(cell: Cell, settings: Settings) -> Expected:
         work += max(0.0, min(FEWEST * step, MOST * budget + step) - TIMING * budget)
     fixed += TIMING * settings.time_budget_s * sum(APART.get(measure, 0.0) for measure in cell.measure)
     if "quality" in cell.measure:
-        tasks = cell.eval_tasks + (settings.curve_points + 1) * min(VALIDATION_TASKS, cell.eval_tasks)
-        work += cell.iterations * step + tasks * evaluation_seconds(cell)
+        watched = (settings.curve_points + 1) * min(VALIDATION_TASKS, cell.eval_tasks)
+        work += cell.iterations * step if trains else 0.0
+        work += (cell.eval_tasks + (watched if trains else 0)) * evaluation_seconds(cell)
     return Expected(fixed, work)
 
 
-def beyond_limit(cells: Iterable[Cell], settings: Settings) -> str:
+def beyond_limit(cells: Sequence[Cell], settings: Settings) -> str:
     """A sentence on what is expected to take longer than the time limit lets it; empty where nothing is."""
-    trained = {cell.id: cell for cell in cells if "quality" in cell.measure}
+    others_train = taken_over(cells)
+    trained = {cell.id: cell for cell in cells if "quality" in cell.measure and cell.id not in others_train}
     guesses = {name: expected(cell, settings).seconds for name, cell in trained.items()}
     limit = settings.time_limit_s
     late = sorted((name for name, seconds in guesses.items() if seconds > limit), key=lambda name: -guesses[name])

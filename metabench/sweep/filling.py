@@ -7,7 +7,7 @@ from typing import Any
 
 from metabench import sources
 from metabench.algorithms.base import ALGORITHMS
-from metabench.algorithms.presets import ALIKE, BY_NAME, Preset, most_specific
+from metabench.algorithms.presets import ALIKE, BY_NAME, NO_AXES, Preset, most_specific
 from metabench.record.cell import AXES, PARTICULAR, Cell, data_of
 from metabench.tasks.base import TASKS
 
@@ -65,8 +65,10 @@ def fill(
     if not named:
         _, of_task, reference = _preset(REFERENCE, chosen)
         like[REFERENCE] = of_task
+        work = {name: getattr(reference, name) for name in ALIKE}
+        work["iterations"] = reference.alike_iterations or work["iterations"]
         # a method that learns nothing would only wait for its training
-        taken |= {name: getattr(reference, name) for name in ALIKE if own.iterations or name != "iterations"}
+        taken |= {name: value for name, value in work.items() if own.iterations or name != "iterations"}
     values = defaults | taken | given
     for shape in ("ways", "shots"):
         values[f"train_{shape}"] = values[f"train_{shape}"] or values[shape]
@@ -106,7 +108,7 @@ def _relative(task: str, data: tuple[tuple[str, Any], ...], base: str) -> str:
 
 def _fields(preset: Preset, but: Iterable[str]) -> dict[str, Any]:
     """The values of a preset by axis; a shape of 0 says nothing."""
-    left_out = {"source", *but, *(name for name in BY_NAME if name != "eval_steps" and not getattr(preset, name))}
+    left_out = {*NO_AXES, *but, *(name for name in BY_NAME if name != "eval_steps" and not getattr(preset, name))}
     return {name: value for name, value in asdict(preset).items() if name not in left_out}
 
 

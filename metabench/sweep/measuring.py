@@ -22,18 +22,20 @@ from metabench.machine.limits import limit_memory, parse_size
 from metabench.machine.nvml import gpu_state, unused_gpus
 from metabench.measure.clock import Budget, measure_time, time_once
 from metabench.measure.energy import measure_energy
+from metabench.measure.instructions import measure_instructions
 from metabench.measure.launches import measure_launches
 from metabench.measure.memory import measure_memory
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
 from metabench.record.cell import Cell
-from metabench.record.measurement import Energy, Gate, Launches, Memory, Theory, Work
+from metabench.record.measurement import Energy, Gate, Instructions, Launches, Memory, Theory, Work
 from metabench.record.timing import GpuState, Phases, StepTime, Time
 from metabench.sweep.apart import measure_adaptation, measure_double_backward
 from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.checkpoints import Place
 from metabench.sweep.clocking import disturbance_of
+from metabench.sweep.emulated import instructions_emulated
 from metabench.sweep.scoring import measure_quality
-from metabench.sweep.workload import Workload, in_precision, initial_meta, library_of, measured_phases
+from metabench.sweep.workload import EPISODE_POOL, Workload, in_precision, initial_meta, library_of, measured_phases
 from metabench.tasks.base import TaskDistribution
 from metabench.tensors import Params
 
@@ -107,6 +109,9 @@ def measure_cell(
     if "energy" in cell.measure:
         record({"phase": "energy"})
         record({"energy": _energy(workload, meta)})
+    if "instructions" in cell.measure:
+        record({"phase": "instructions"})
+        record({"instructions": _instructions(workload, meta, data_dir)})
     if "adaptation" in cell.measure and workload.group is None:  # a task is adapted to in one process
         record({"phase": "adaptation"})
         record({"adaptation": measure_adaptation(workload, meta, held_out(), budget)})
@@ -210,6 +215,13 @@ def _energy(workload: Workload, meta: Params) -> Energy | None:
         return Energy(None, None, None, None, "unavailable (processes on several GPUs)")
     run = workload.repeatable(meta)
     return workload.led(run, lambda: measure_energy(run, run.iteration.wait, device))
+
+
+def _instructions(workload: Workload, meta: Params, data_dir: Path | None) -> Instructions:
+    if workload.group:
+        return Instructions(None, None, None, "unavailable (several processes share the work)")
+    run = workload.repeatable(meta).waited
+    return measure_instructions(run, EPISODE_POOL, lambda: instructions_emulated(workload.cell, data_dir))
 
 
 def _memory(workload: Workload, meta: Params, unused: Mapping[str, int]) -> Memory | None:

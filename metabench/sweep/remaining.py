@@ -10,6 +10,7 @@ from metabench.sweep.again import timed_alone
 from metabench.sweep.estimate import Expected, evaluation_seconds, expected, step_seconds
 from metabench.sweep.jobs import Job, PaceOf, unknown
 from metabench.sweep.spec import Settings
+from metabench.sweep.trainings import taken_over
 
 TRUST = 1.0
 """Measurements of a kind after which their own ratio counts as much as that of all kinds."""
@@ -56,8 +57,11 @@ class Remaining:
         """What is being measured, by the configuration's id, with the time at which it began."""
         self.again: set[tuple[str, int]] = set()
         """Configuration and repetition of what is to be measured again."""
-        for job in left:
-            self._count(job.cell, 1)
+        cells = [job.cell for job in left]
+        self.others_train = taken_over(cells)
+        """Ids of the configurations that take a training over from another."""
+        for cell in cells:
+            self._count(cell, 1)
 
     def began(self, cell: Cell) -> None:
         """A measurement begins."""
@@ -91,7 +95,7 @@ class Remaining:
             return
         if step := _step(found):
             self.steps.add([*kinds, own], step / step_seconds(cell), 1.0)
-        self.wholes.add([*kinds, own], found.seconds, self._paced(expected(cell, self.settings), cell))
+        self.wholes.add([*kinds, own], found.seconds, self._paced(self._expected(cell), cell))
 
     @property
     def seconds(self) -> float:
@@ -123,7 +127,10 @@ class Remaining:
         return max(0.0, self.settings.time_limit_s - elapsed)
 
     def _seconds(self, cell: Cell) -> float:
-        return self.wholes.of(_kinds(cell)) * self._paced(expected(cell, self.settings), cell)
+        return self.wholes.of(_kinds(cell)) * self._paced(self._expected(cell), cell)
+
+    def _expected(self, cell: Cell) -> Expected:
+        return expected(cell, self.settings, cell.id not in self.others_train)
 
     def _paced(self, guess: Expected, cell: Cell) -> float:
         return guess.fixed + self.steps.of(_kinds(cell)) * guess.work
@@ -133,7 +140,7 @@ class Remaining:
         self.ahead = None
 
     def _count(self, cell: Cell, times: int) -> None:
-        guess = expected(cell, self.settings)
+        guess = self._expected(cell)
         sums = self.left.setdefault((_kind(cell), cell.measure == ("quality",)), [0.0, 0.0])
         sums[0] += times * guess.fixed
         sums[1] += times * guess.work

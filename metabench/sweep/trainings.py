@@ -31,6 +31,13 @@ def begin(checkpoints: Path, cells: Iterable[Cell], left: Iterable[Cell]) -> Non
             (checkpoints / cell.training_id).mkdir(parents=True, exist_ok=True)
 
 
+def taken_over(cells: Iterable[Cell]) -> frozenset[str]:
+    """Ids of those whose training another of the cells makes."""
+    sharing = [cell for cell in cells if _may_share(cell)]
+    trainers = {cell.training_id: cell.id for cell in reversed(sharing)}
+    return frozenset(cell.id for cell in sharing if trainers[cell.training_id] != cell.id)
+
+
 def end(checkpoints: Path) -> None:
     """Remove what `begin` made: all cells are done."""
     for folder in checkpoints.glob("*/"):

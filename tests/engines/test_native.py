@@ -185,7 +185,7 @@ def test_what_was_compiled_once_is_kept(monkeypatch, tmp_path):
         with pytest.raises(AssertionError):
             other()
     library.compiled.cache_clear()
-    monkeypatch.setattr(library, "_target", lambda compiler: "another processor")
+    monkeypatch.setattr(library, "_target", lambda compiler, march: "another processor")
     with pytest.raises(AssertionError):
         library.compiled(source, native.FLAGS)
     assert [file.suffix for file in (tmp_path / "native").iterdir()] == [".so"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import NO_AXES, Preset
 from metabench.errors import UserError
 from metabench.record.searching import ASKED, CONFIRM, SUMMARY, Search, read_search, trial_of
 from metabench.report.searching import (
@@ -65,7 +65,9 @@ def fault(preset: Preset, searches: list[Path]) -> str:
     if not trials:
         return f"the search {named[1]} has no complete trial {named[2]}"
     its = preset_of(trials[0], found)
-    others = [f.name for f in fields(Preset) if f.name != "source" and getattr(preset, f.name) != getattr(its, f.name)]
+    others = [
+        f.name for f in fields(Preset) if f.name not in NO_AXES and getattr(preset, f.name) != getattr(its, f.name)
+    ]
     return f"it differs from its trial in {', '.join(others)}" if others else ""
 
 

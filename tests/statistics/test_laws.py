@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metabench.statistics.intervals import Interval
-from metabench.statistics.laws import fit
+from metabench.statistics.laws import fit, left_at
 from metabench.statistics.spread import Spread, spread_of_pairs
 
 SIZES = (1.0, 2.0, 5.0, 10.0)
@@ -39,6 +39,26 @@ def test_a_machine_that_drifts_between_rounds_leaves_the_exponent_alone():
     assert law.rounds == 3
     ends = law.at(5).interval
     assert ends.low < 5**1.2 * (1.5 * 0.8) ** (1 / 3) < ends.high
+
+
+def test_the_size_at_which_a_law_ends_is_told():
+    cheap = {0: {s: 3.0 * s for s in (1.0, 10.0, 100.0)}}
+    assert left_at({0: cheap[0] | {1e3: 3000.0, 1e4: 30_000.0}}) is None
+    assert left_at({0: cheap[0] | {1e3: 3000.0, 1e4: 60_000.0}}) == 1e4  # twice as dear
+    assert left_at({0: cheap[0] | {1e3: 3600.0, 1e4: 30_000.0}}) == 1e3
+    assert left_at({0: cheap[0] | {1e3: 3150.0}}) is None  # 5 % are nothing
+    assert left_at(cheap) is None  # no size beyond the law
+    assert left_at({0: {1.0: 5.0, 10.0: 1.0, 100.0: 9.0, 1000.0: 2.0}}) == 100  # no law passes the first three
+    fixed = {0: {s: 2.0 + 0.5 * s for s in (1.0, 10.0, 100.0, 1000.0)}}
+    assert left_at(fixed) is None
+
+
+def test_a_law_that_is_not_known_well_ends_nowhere():
+    """Three rounds that differ so much that twice the figure lies in the interval of what the law says."""
+    rounds = {n: {s: s * f for s, f in zip((1.0, 10.0, 100.0), fs, strict=True)}
+              for n, fs in enumerate([(1.0, 1.6, 0.7), (1.5, 0.7, 1.2), (0.7, 1.1, 1.6)])}  # fmt: skip
+    assert left_at({n: points | {1e3: 2e3} for n, points in rounds.items()}) is None
+    assert left_at({n: points | {1e3: 1e5} for n, points in rounds.items()}) == 1e3
 
 
 def test_two_exact_figures_that_do_not_change_are_constant():

@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from metabench.record.cell import Cell
 from metabench.report.results import read_run
-from metabench.sweep.estimate import expected, memory_bytes, step_seconds
+from metabench.sweep.estimate import beyond_limit, expected, memory_bytes, step_seconds
+from metabench.sweep.jobs import Job
+from metabench.sweep.remaining import Remaining
 from metabench.sweep.sizes import adapts_head_alone, network_size
 from metabench.sweep.spec import Settings, parse_sweep
 
@@ -73,6 +75,17 @@ def test_a_long_training_and_a_compiler_are_expected():
     assert expected(compiled, settings).fixed > expected(plain, settings).fixed + 5
     patient = Settings(time_budget_s=30)
     assert expected(plain, patient).seconds > expected(plain, settings).seconds + 30
+
+
+def test_a_training_that_another_makes_is_not_expected_twice():
+    settings = Settings(time_limit_s=100)
+    axes = {"measure": ["quality"], "iterations": 70_000, "engine": "vmap"}
+    long, other = cell(**axes), cell(**axes, eval_query=7)
+    alone = expected(long, settings).seconds
+    assert expected(other, settings, trains=False).seconds < alone / 10
+    assert "and 1 other" not in beyond_limit([long, other], settings) and beyond_limit([other], settings)
+    both = Remaining([Job(long, 0), Job(other, 0)], settings, lambda: 0.0)
+    assert alone < both.seconds < 1.1 * alone
 
 
 def test_what_is_timed_apart_takes_its_budgets():

@@ -49,6 +49,17 @@ def test_cells_that_differ_in_evaluation_alone_have_one_training():
     )
 
 
+def test_held_out_tasks_of_other_shots_share_a_training_whose_own_shots_are_the_same():
+    grid = {"task": "glyphs", "algorithm": ["maml", "prototypical"], "shots": [1, 5], "measure": ["quality"]}
+    own = parse_sweep("own", {"grid": [grid]}, "", 1).cells
+    assert len({cell.training_id for cell in own}) == 4 and trainings.taken_over(own) == frozenset()
+    alike = parse_sweep("alike", {"grid": [grid | {"train_shots": 1, "query": 1}]}, "", 1).cells
+    assert len({cell.training_id for cell in alike}) == 2
+    assert trainings.taken_over(alike) == {cell.id for cell in alike if cell.shots == 5}
+    timed = parse_sweep("timed", {"grid": [grid | {"train_shots": 1, "query": 1, "measure": ["time"]}]}, "", 1).cells
+    assert trainings.taken_over(timed) == frozenset()
+
+
 def test_folders_are_made_of_trainings_that_several_cells_share_and_one_needs(tmp_path):
     folder = tmp_path / "checkpoints"
     trainings.begin(folder, CELLS, [cell for cell in CELLS if cell.algorithm != "fomaml"])

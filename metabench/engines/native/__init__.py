@@ -35,7 +35,7 @@ from metabench.errors import Unsupported
 from metabench.tensors import Params
 
 KERNELS = [Path(__file__).with_name(f"{name}.cpp") for name in ("elements", "products", "convolutions", "winograd")]
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
 DIRECTION = (

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import os
 import subprocess
 import tempfile
 from functools import lru_cache
@@ -15,6 +16,8 @@ KEPT_LIBRARIES = "native"
 """Folder within the cache folder: it has a library for each source, compiler and processor."""
 DIGEST = 16
 """Digits of the hash of a library that stand in its name: one that was exchanged, or cut off, is compiled anew."""
+TARGET = "METABENCH_TARGET"
+"""Variable with the processor that is compiled for, in the compiler's words; left out, the one at hand."""
 ASSOCIATIVE = ("-fassociative-math", "-fno-signed-zeros")
 """Options that let sums be taken in another order, as all libraries of linear algebra do."""
 
@@ -23,8 +26,8 @@ ASSOCIATIVE = ("-fassociative-math", "-fno-signed-zeros")
 def compiled(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
     """The library of a source, from the cache folder where it was compiled before by the same compiler for the same
     processor; raises `Unsupported` with the compiler's first complaint."""
-    command = [compiler("native"), *flags, *ASSOCIATIVE]
-    name = hashlib.sha256("\0".join([source, *command, _target(command[0])]).encode()).hexdigest()
+    command = [compiler("native"), *flags, *ASSOCIATIVE, _march()]
+    name = hashlib.sha256("\0".join([source, *command, _target(command[0], _march())]).encode()).hexdigest()
     folder = make_cache_dir() / KEPT_LIBRARIES
     kept = next((library for library in folder.glob(f"{name}-*.so") if _is_whole(library)), None)
     if kept is None:
@@ -49,10 +52,15 @@ def _digest(library: Path) -> str:
     return hashlib.sha256(library.read_bytes()).hexdigest()[:DIGEST]
 
 
+def _march() -> str:
+    """The option that says which processor is compiled for."""
+    return f"-march={os.environ.get(TARGET) or 'native'}"
+
+
 @lru_cache
-def _target(compiler: str) -> str:
+def _target(compiler: str, march: str) -> str:
     """What tells compilers and processors apart: the macros that are defined for this one."""
-    command = [compiler, "-march=native", "-E", "-dM", "-x", "c++", "-"]
+    command = [compiler, march, "-E", "-dM", "-x", "c++", "-"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
 
 

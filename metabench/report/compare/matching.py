@@ -24,7 +24,7 @@ from metabench.report.scores import scores_of
 
 Side: TypeAlias = Literal["base", "new"]
 Matched: TypeAlias = Mapping[Key, Bundle]
-COSTS = frozenset({"time", "memory"})
+COSTS = frozenset({"time", "memory", "instructions"})
 SCORES = frozenset({"quality"})
 NOTHING_IN_COMMON = "the runs have no cell in common"
 MOST_LOOKED_AT = 300
@@ -37,7 +37,7 @@ class Work:
     """What a run has to compare, by what makes it the same in another run."""
 
     costs: Matched
-    """Cells that measured time or memory, by all axes that these depend on."""
+    """Cells that measured time, memory or instructions, by all axes that these depend on."""
     trainings: Matched
     """Cells that measured a score, by all axes but the seed."""
 
@@ -60,7 +60,7 @@ class Alone:
     side: Side
     """Run that has them."""
     figures: tuple[str, ...]
-    """Some of `time`, `peak memory` and `score`; empty where the run has no figure of that cell either."""
+    """Some of `time`, `peak memory`, `instructions`, `score`; empty where the run has no figure of that cell either."""
     why: str
     """What the other run has instead."""
 
@@ -153,7 +153,7 @@ def _alone(side: Side, own: Bundle, other: Bundle | None, figures: Sequence[str]
         why = f"{run} {lacks}"
     elif status(other) != "ok":
         why = f"{run}: {status_and_reason(other)}"
-    elif "peak memory" in figures and other.peak:
+    elif ("peak memory" in figures and other.peak) or ("instructions" in figures and _counted_by(other)):
         why = f"{run} measured it by another method"
     else:
         why = f"{run} did not measure it"
@@ -164,7 +164,15 @@ def _costs(own: Bundle, other: Bundle | None) -> list[str]:
     found = ["time"] if own.samples and not (other and other.samples) else []
     if own.peak and not (other and other.peak and other.peak.method == own.peak.method):
         found.append("peak memory")
+    if (counted := _counted_by(own)) and _counted_by(other) != counted:
+        found.append("instructions")
     return found
+
+
+def _counted_by(bundle: Bundle | None) -> set[str]:
+    """The methods by which instructions were counted; empty where none were."""
+    rows = bundle.sound if bundle else ()
+    return {row.instructions.method for row in rows if row.instructions and row.instructions.instructions is not None}
 
 
 def _scores(own: Bundle, other: Bundle | None) -> list[str]:

@@ -24,12 +24,16 @@ from metabench.report.noise import NoiseFloor
 from metabench.report.provenance import differing_conditions
 from metabench.report.results import Run
 from metabench.report.scores import gain, scores_of
+from metabench.report.sections.device import instructions_of
 from metabench.statistics.intervals import CONFIDENCE, Interval
 from metabench.statistics.ranks import LEVEL, adjusted
 
+CountVerdict: TypeAlias = Literal["more", "less", "the same"]
 MemoryVerdict: TypeAlias = Literal["more", "less", "the same"]
 QualityVerdict: TypeAlias = Literal["worse", "better", "the same", "cannot tell"]
 LOWER_IS_BETTER = ("mse",)
+SAME_COUNT = 0.005
+"""Share by which counts of instructions of two processes may differ, and still be called the same."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,16 @@ class MemoryChange:
 
 
 @dataclass(frozen=True)
+class CountChange:
+    """The instructions of a cell's meta-iteration in both runs: they do not move with load or clock."""
+
+    base: float
+    new: float
+    method: str
+    verdict: CountVerdict
+
+
+@dataclass(frozen=True)
 class CellChange:
     """What a meta-iteration costs in both runs, whatever is trained and evaluated around it."""
 
@@ -52,6 +66,7 @@ class CellChange:
     statuses: tuple[str, str]
     time: TimeChange | None
     memory: MemoryChange | None
+    instructions: CountChange | None
     disturbed: tuple[bool, bool] = (False, False)
     """Whether other programs disturbed a time of the base, and of the new run."""
 
@@ -126,7 +141,8 @@ def compare(base: Run, new: Run) -> Comparison:
 def _cell_change(base: Bundle, new: Bundle, time: TimeChange | None) -> CellChange:
     statuses = (status(base), status(new))
     disturbed = (base.disturbed, new.disturbed)
-    return CellChange(ids_of((base, new)), new.cell, statuses, time, _memory(base.peak, new.peak), disturbed)
+    counted, memory = _counted(base, new), _memory(base.peak, new.peak)
+    return CellChange(ids_of((base, new)), new.cell, statuses, time, memory, counted, disturbed)
 
 
 def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:
@@ -134,6 +150,15 @@ def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:
         return None
     verdict: MemoryVerdict = "more" if new.bytes > base.bytes else "less" if new.bytes < base.bytes else "the same"
     return MemoryChange(base.bytes, new.bytes, new.method, verdict)
+
+
+def _counted(base: Bundle, new: Bundle) -> CountChange | None:
+    before, after = (instructions_of(bundle.sound) for bundle in (base, new))
+    methods = {row.instructions.method for bundle in (base, new) for row in bundle.sound if row.instructions}
+    if before is None or after is None or len(methods) > 1:
+        return None
+    alike = abs(after - before) <= SAME_COUNT * before
+    return CountChange(before, after, methods.pop(), "the same" if alike else "more" if after > before else "less")
 
 
 def quality_changes(base: Iterable[Measurement], new: Iterable[Measurement]) -> tuple[QualityChange, ...]:

@@ -10,7 +10,7 @@ from metabench.record.cell import AXES, Cell, axes_of, varying
 from metabench.report.axes import MACHINE, OWN_AXES, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import telling_apart
 from metabench.report.compare.matching import Alone, StatusChange
-from metabench.report.compare.runs import Comparison, QualityChange
+from metabench.report.compare.runs import SAME_COUNT, Comparison, QualityChange
 from metabench.report.compare.thresholds import Failure
 from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange, too_few_rounds
 from metabench.report.document import Document
@@ -26,6 +26,7 @@ from metabench.report.numbers import (
 from metabench.report.provenance import revision_name
 from metabench.report.render.tables import Section, Table, setting
 from metabench.report.sections.base import DISTURBED, MARKS
+from metabench.report.sections.device import instructions_text
 from metabench.statistics.means import FEWEST
 from metabench.statistics.ranks import LEVEL
 
@@ -35,7 +36,7 @@ HOW_TO_READ = (
     "base's. 95 % intervals stand in square brackets, and none is narrower than the noise floor. *slower* and *faster*",
     "need a difference that is significant over rounds after correction for the number of cells, and an interval",
     f"without 1; *the same* needs an interval within {100 * (SAME - 1):.0f} % either way; all else is *cannot tell*.",
-    "Tracked memory is exact: any change is one.",
+    f"Tracked memory is exact: any change is one. Instructions are the same within {100 * SAME_COUNT:g} %.",
 )
 SHOWN_AXES = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE))
 OWN_COST_AXES = tuple(axis for axis in OWN_AXES if AXES[axis].cost)
@@ -61,6 +62,7 @@ def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Do
         _section("Time", _times(found, f"Time, geometric mean over rounds: {common}", axes, data)),
         _section("Geometric means", _groups(found)),
         _section("Memory", _memory(found, axes, data)),
+        _section("Instructions", _instructions(found, axes, data)),
         _section("Quality", _quality(found.quality, data)),
         _section("Statuses that differ", _statuses(found.statuses, data)),
         _section("Figures of one run alone", _alone(found.alone, data)),
@@ -90,6 +92,7 @@ def _facts(found: Comparison) -> tuple[tuple[str, str], ...]:
         "noise floor": floor,
         "times": counts or "none",
         "peak memory": _memory_text(found),
+        **({"instructions": counted} if (counted := _counted_text(found)) else {}),
     }
     return tuple(facts.items())
 
@@ -98,6 +101,12 @@ def _memory_text(found: Comparison) -> str:
     weighed = [change.memory for change in found.cells if change.memory]
     changed = sum(memory.verdict != "the same" for memory in weighed)
     return f"{changed} of {len(weighed)} cells changed, the others by not a byte" if weighed else "not measured in both"
+
+
+def _counted_text(found: Comparison) -> str:
+    counted = [change.instructions for change in found.cells if change.instructions]
+    changed = sum(one.verdict != "the same" for one in counted)
+    return f"{changed} of {len(counted)} cells changed by more than {100 * SAME_COUNT:g} %" if counted else ""
 
 
 def _failures(failed: Sequence[Failure], data: Mapping[str, str]) -> Table:
@@ -191,6 +200,25 @@ def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> 
     says = f"Peak memory of a meta-iteration: {_memory_text(found)}."
     columns = ("implementation", "setting", "base", "new", "change", "ratio", "verdict")
     return Table("Memory", says, columns, body, cells=tuple(ids for *_, ids in changed))
+
+
+def _instructions(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:
+    counted = [(change.cell, change.instructions, change.ids) for change in found.cells if change.instructions]
+    changed = [line for line in counted if line[1].verdict != "the same"]
+    body = tuple(
+        (
+            *_labels(cell, axes, data),
+            instructions_text(one.base),
+            instructions_text(one.new),
+            Valued(f"{one.new / one.base:.4g}", one.new / one.base),
+            one.verdict,
+        )
+        for cell, one, _ in changed
+    )
+    methods = "; ".join(dict.fromkeys(one.method for _, one, _ in counted))
+    says = f"Instructions of a meta-iteration, {methods}: {_counted_text(found)}."
+    columns = ("implementation", "setting", "base", "new", "ratio", "verdict")
+    return Table("Instructions", says, columns, body, cells=tuple(ids for *_, ids in changed))
 
 
 def _quality(changes: Sequence[QualityChange], data: Mapping[str, str]) -> Table:

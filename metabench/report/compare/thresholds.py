@@ -29,7 +29,7 @@ def parse_share(text: str) -> float:
 
 
 def failures(found: Comparison, fail_above: float) -> list[Failure]:
-    """What is slower or larger by more than the share `fail_above`, and scores that are worse.
+    """What is slower, larger or longer in instructions by more than the share `fail_above`, and scores that are worse.
 
     Times of different machines say nothing of what was changed, and are left out.
     """
@@ -41,6 +41,8 @@ def failures(found: Comparison, fail_above: float) -> list[Failure]:
             failed.append(Failure(change.cell, f"its time is {figures} times the base's"))
         if memory and memory.new > memory.base * (1 + fail_above):
             failed.append(Failure(change.cell, f"its peak memory rose from {memory.base} to {memory.new} bytes"))
+        if (counted := change.instructions) and counted.new > counted.base * (1 + fail_above):
+            failed.append(Failure(change.cell, f"its instructions rose from {counted.base:,.0f} to {counted.new:,.0f}"))
     worse = [change.cell for change in found.quality if change.verdict == "worse"]
     return [*failed, *(Failure(cell, "its score is worse") for cell in worse)]
 
@@ -53,7 +55,7 @@ def missing(found: Comparison) -> list[Failure]:
 
 def blind(found: Comparison) -> str:
     """Why no figure of this comparison could exceed any threshold; empty where one could."""
-    if found.quality or any(change.memory for change in found.cells):
+    if found.quality or any(change.memory or change.instructions for change in found.cells):
         return ""
     timed = [change.time for change in found.cells if change.time]
     if not timed:

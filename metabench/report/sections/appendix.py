@@ -10,7 +10,15 @@ from metabench.report.render.tables import Table, axis_word
 from metabench.report.results import Run
 from metabench.report.scores import score_of
 from metabench.report.sections.base import Column, table_of
-from metabench.report.sections.device import busy_text, device_work, energy_text, joules, launches_text
+from metabench.report.sections.device import (
+    busy_text,
+    device_work,
+    energy_text,
+    instructions_of,
+    instructions_text,
+    joules,
+    launches_text,
+)
 from metabench.statistics.ratios import step_interval
 from metabench.statistics.spread import Spread
 
@@ -32,6 +40,7 @@ def rows_table(run: Run) -> Table:
         Column("launches", lambda row: launches_text(device_work([row])), droppable=True),
         Column("busy", lambda row: busy_text(device_work([row])), droppable=True),
         Column("energy", lambda row: energy_text(joules([row])), droppable=True),
+        Column("instructions", lambda row: instructions_text(instructions_of([row])), droppable=True),
         Column("tracked peak", _peak, droppable=True),
         Column("quality", _quality, droppable=True),
         Column("reason", lambda row: row.reason or "", droppable=True),

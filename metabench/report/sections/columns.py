@@ -16,6 +16,9 @@ from metabench.report.sections.device import (
     device_work,
     energy_notes,
     energy_text,
+    instructions_notes,
+    instructions_of,
+    instructions_text,
     joules,
     launches_notes,
     launches_text,
@@ -107,6 +110,12 @@ PEAK = Column[Line](
     notes=lambda lines: memory_notes(line.cost for line in lines),
     cost=lambda line: line.cost.cell,
 )
+COUNTED = Column[Line](
+    "instructions",
+    lambda line: instructions_text(instructions_of(line.cost.sound)),
+    droppable=True,
+    notes=lambda lines: instructions_notes(_rows(lines)),
+)
 DEVICE = (
     Column[Line](
         "launches",
@@ -139,7 +148,7 @@ def compared_columns(name: str) -> list[Column[Line]]:
 
         return Column(relative(what, name), text, droppable=True)
 
-    return [STATUS, STEP, over("time", time_ratio), *DEVICE, PEAK, over("memory", memory_ratio)]
+    return [STATUS, STEP, over("time", time_ratio), COUNTED, *DEVICE, PEAK, over("memory", memory_ratio)]
 
 
 def metric_word(lines: Iterable[Line]) -> str:

@@ -14,6 +14,7 @@ KERNELS_A_LAUNCH = 2.0
 """Kernels in a launch, above which the host launches graphs, and is not what the GPU waits for."""
 BY_LAUNCHES = "bound by launches"
 BY_GAPS = "bound by gaps between kernels"
+COUNT_UNITS = ((1e9, " G"), (1e6, " M"))
 ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 NOTES = {
     "busy": "Launches: how often the host puts work on the GPU in one meta-iteration. Busy: the share of the step in "
@@ -55,6 +56,11 @@ def joules(rows: Iterable[Measurement]) -> float | None:
     return _median([row.energy for row in rows if row.energy], "joules")
 
 
+def instructions_of(rows: Iterable[Measurement]) -> float | None:
+    """The median count of a meta-iteration over rows of one cell; None where no row has any."""
+    return _median([row.instructions for row in rows if row.instructions], "instructions")
+
+
 def _median(parts: Sequence[Any], name: str) -> float | None:
     values = [value for part in parts if (value := getattr(part, name)) is not None]
     return median(values) if values else None
@@ -81,6 +87,20 @@ def energy_text(energy: float | None) -> str:
         return NOTHING
     scale, unit = in_unit(energy, ENERGY_UNITS)
     return Valued(f"{trim(energy / scale, 0, 0)} {unit}", energy)
+
+
+def instructions_text(count: float | None) -> str:
+    """A count with four digits, in millions or billions where it is that large."""
+    if count is None:
+        return NOTHING
+    scale, unit = next(((s, u) for s, u in COUNT_UNITS if count >= s), (1.0, ""))
+    return Valued(f"{count / scale:.4g}{unit}", count)
+
+
+def instructions_notes(rows: Iterable[Measurement]) -> list[str]:
+    """How instructions were counted."""
+    methods = dict.fromkeys(row.instructions.method for row in rows if row.instructions)
+    return [f"Instructions of one meta-iteration: {'; '.join(methods)}."] if methods else []
 
 
 def launches_notes(rows: Sequence[Measurement]) -> list[str]:

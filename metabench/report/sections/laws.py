@@ -32,7 +32,7 @@ from metabench.report.sections.scaling import (
     exponent_text,
     scaling_of,
 )
-from metabench.statistics.laws import CLOSE, LEAST_EXPLAINED, POINTS_TO_JUDGE
+from metabench.statistics.laws import CLOSE, LEAST_EXPLAINED, LEFT, POINTS_TO_JUDGE
 from metabench.statistics.theory import ALIKE, ANOTHER, rises_straight
 
 CONSTANT = "constant"
@@ -46,6 +46,8 @@ NOTES = (
     f"{CONSTANT}: the same to the byte at all sizes. {NO_LAW}: a line and a power law both miss a size by more than "
     f"noise; of memory, by more than {100 * CLOSE:.0f} % of the growth or of the value. Last exponent: that between "
     "the two largest sizes.",
+    f"leaves its law at: the first size at which the law of all smaller ones, three at least, misses the figure by "
+    f"more than its interval and {100 * LEFT:.0f} %; {NOTHING}: at none.",
     "theory: what is expected of large sizes. Intercept in per cent: of the value at the smallest size.",
     f"agrees: the exponent's interval holds the expected one and none {ANOTHER} away, or lies within {ALIKE} of it; or "
     f"linear growth is expected, and a line that rises passes all sizes, three at least, within {100 * CLOSE:.0f} % of "
@@ -112,6 +114,7 @@ def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Ru
         Column("growth", lambda row: _growth(row, axis, run)),
         Column("law", lambda row: law_text(row.scaling) if row.scaling else NOTHING),
         Column("theory", lambda row: verdict_text(row.scaling) if row.scaling else NOTHING),
+        *([Column("leaves its law at", _left)] if any(_may_leave(row) for row in rows) else []),
         *(_at(value, run, changing) for value in values),  # last: there may be more than a page is wide
     ]
     return table_of(
@@ -192,6 +195,16 @@ def _entry(bundle: Bundle, measure: Measure) -> str:
     if text == NOTHING:
         return status_or_nothing(bundle)
     return text + PARTIAL if is_partial(bundle) else text
+
+
+def _may_leave(row: Growing) -> bool:
+    """Whether there are sizes enough to tell: some for the law, and one beyond them."""
+    return row.scaling is not None and len(row.scaling.law.sizes) > POINTS_TO_JUDGE
+
+
+def _left(row: Growing) -> str:
+    """The first size that the law of all smaller ones misses; `NOTHING` where it holds to the end, or none can tell."""
+    return f"{row.scaling.left:,.0f}" if row.scaling and row.scaling.left else NOTHING
 
 
 def _growth(row: Growing, axis: str, run: Run) -> str:

@@ -10,7 +10,7 @@ from metabench.report.bundles import BASELINE, Bundle, ids_of
 from metabench.report.numbers import BYTE_UNITS, TIME_UNITS, in_unit, trim, with_interval
 from metabench.report.results import Run
 from metabench.report.sections.growth import AxisValue, GrowthLine, first, growing_lines, growing_setting
-from metabench.statistics.laws import Estimate, Law, fit
+from metabench.statistics.laws import Estimate, Law, fit, left_at
 from metabench.statistics.theory import Theory, TheoryVerdict, verdict
 
 Measure: TypeAlias = Literal["time", "memory"]
@@ -31,6 +31,8 @@ class Scaling:
     axis: str
     law: Law
     theory: Theory | None
+    left: float | None
+    """The first size that the law of all smaller ones misses."""
 
     @property
     def bundle(self) -> Bundle:
@@ -63,8 +65,10 @@ def scalings(axis: str, lines: Sequence[GrowthLine], measure: Measure, sizes: Ma
 def scaling_of(axis: str, line: GrowthLine, measure: Measure, sizes: Mapping[str, int]) -> Scaling | None:
     """A line with its laws; None where fewer than two sizes have figures."""
     at = {sizes_of(axis, value, sizes): bundle for value, bundle in line.items()}
-    law = fit(figures_by_round(at, measure), first(line).noise if measure == "time" else None)
-    return Scaling(line, measure, axis, law, theory(first(line), axis, measure, sizes)) if law else None
+    figures, noise = figures_by_round(at, measure), first(line).noise if measure == "time" else None
+    if (law := fit(figures, noise)) is None:
+        return None
+    return Scaling(line, measure, axis, law, theory(first(line), axis, measure, sizes), left_at(figures, noise))
 
 
 def figures_by_round(line: Mapping[float, Bundle], measure: str) -> dict[int, dict[float, float]]:

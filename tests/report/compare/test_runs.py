@@ -64,6 +64,20 @@ def test_any_byte_of_tracked_memory_is_a_change(row):
     assert compare(run([base]), run([base | {"memory": None}])).cells[0].memory is None
 
 
+def test_instructions_are_the_same_within_half_a_per_cent(row):
+    def counted(count, method="counted"):
+        return run(
+            [row() | {"instructions": {"instructions": count, "cycles": None, "iterations": 4, "method": method}}]
+        )
+
+    for count, verdict in ((1004.0, "the same"), (1006.0, "more"), (990.0, "less")):
+        (change,) = compare(counted(1000.0), counted(count)).cells
+        assert (change.instructions.verdict, change.instructions.new) == (verdict, count)
+    assert compare(counted(1000.0), counted(1000.0, "another way")).cells[0].instructions is None
+    assert compare(counted(1000.0), run([row()])).cells[0].instructions is None
+    assert compare(counted(1000.0), counted(None)).cells[0].instructions is None
+
+
 def scored(row, *values: float, metric: str = "mse", half: float = 0.01) -> list[dict]:
     made = []
     for seed, value in enumerate(values):

@@ -54,6 +54,20 @@ def test_memory_quality_and_statuses(row):
     assert reasons([row(0, "crashed")], [row()], 0.05) == []
 
 
+def test_instructions_fail_above_the_share_on_any_machine(row):
+    def counted(count):
+        made = row(0, measure=["instructions"]) | {"time": None, "memory": None, "quality": None}
+        return [made | {"instructions": {"instructions": count, "cycles": None, "iterations": 4, "method": "counted"}}]
+
+    elsewhere = {"processor": {"name": "Other CPU", "usable_cores": 8}}
+    assert reasons(counted(1e6), counted(1.03e6), 0.02, **elsewhere) == [
+        "its instructions rose from 1,000,000 to 1,030,000"
+    ]
+    assert reasons(counted(1e6), counted(1.01e6), 0.02) == []
+    assert blind(compare(run(counted(1e6)), run(counted(1e6)))) == ""
+    assert lost(counted(1e6), counted(None)) == ["the base has its instructions, and the new run did not measure it"]
+
+
 def lost(base, new) -> list[str]:
     return [failure.reason for failure in missing(compare(run(base), run(new)))]
 

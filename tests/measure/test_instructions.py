@@ -1,0 +1,73 @@
+"""Instructions of an iteration, by counters that are made up, and by the processor's own where it has some."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from metabench.measure import instructions
+from metabench.measure.energy import NoCounter
+from metabench.measure.instructions import CYCLES, INSTRUCTIONS, measure_instructions, processor_counter
+from metabench.record.measurement import Instructions
+
+EMULATED = Instructions(7.0, None, 4, "emulated")
+
+
+def refuses(why):
+    @contextmanager
+    def refused(event):
+        raise NoCounter(why)
+        yield
+
+    return refused
+
+
+def test_an_iteration_is_the_median_of_windows(monkeypatch):
+    """Whose third is a thousand times as long: something else ran in this process."""
+    done = {INSTRUCTIONS: 0, CYCLES: 0}
+    calls = 0
+
+    def run():
+        nonlocal calls
+        calls += 1
+        done[INSTRUCTIONS] += 100_000 if calls == 10 else 100
+        done[CYCLES] += 250
+
+    @contextmanager
+    def counter(event):
+        yield lambda: done[event]
+
+    monkeypatch.setattr(instructions, "processor_counter", counter)
+    found = measure_instructions(run, 4, lambda: EMULATED)
+    assert (found.instructions, found.cycles, found.iterations) == (100, 250, 4)
+    assert calls == 1 + 4 * instructions.WINDOWS
+
+
+def test_without_counters_an_emulator_counts(monkeypatch):
+    monkeypatch.setattr(instructions, "processor_counter", refuses("not allowed"))
+    assert measure_instructions(lambda: None, 4, lambda: EMULATED) == EMULATED
+
+    def none():
+        raise NoCounter("no emulator")
+
+    found = measure_instructions(lambda: None, 4, none)
+    assert found == Instructions(None, None, None, "unavailable (not allowed; no emulator)")
+
+
+def test_the_processor_counts_what_is_done_or_the_system_says_why_not():
+    try:
+        with processor_counter(INSTRUCTIONS) as read:
+            counts = []
+            for size in (20_000, 200_000):
+                before = read()
+                sum(range(size))
+                counts.append(read() - before)
+    except NoCounter as error:
+        assert "counters" in str(error) and len(str(error)) > len("the processor's counters: ")
+    else:
+        assert 5 < counts[1] / counts[0] < 20
+
+
+def test_a_system_without_such_counters_says_so(monkeypatch):
+    monkeypatch.setattr(instructions.platform, "system", lambda: "Darwin")
+    with pytest.raises(NoCounter, match="on Linux alone"), processor_counter(INSTRUCTIONS):
+        pass

@@ -1,0 +1,90 @@
+"""What the emulator is asked for, and what it says: by a program in its place, and by itself where it is at hand."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from metabench.engines.native.library import TARGET
+from metabench.errors import Unsupported
+from metabench.measure.energy import NoCounter
+from metabench.sweep import emulated
+from metabench.sweep.emulated import instructions_emulated
+from metabench.sweep.spec import parse_sweep
+
+ARGUMENTS = 'for a; do case "$a" in --log-file=*) log="${a#*=}";; esac; last="$a"; done'
+HEADER = Path("/usr/include/valgrind/callgrind.h")
+
+
+def cell(**axes):
+    grid = {"task": "sinusoid", "algorithm": "maml", "measure": ["instructions"], "meta_batch": 2, **axes}
+    (made,) = parse_sweep("one", {"grid": [grid]}, "", 1).cells
+    return made
+
+
+@pytest.fixture
+def emulator(tmp_path, monkeypatch):
+    """Puts a shell script in the emulator's place, which has its log in `$log`."""
+    monkeypatch.setattr(emulated, "compiled", lambda source, flags: None)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    def scripted(body):
+        script = tmp_path / "valgrind"
+        script.write_text(f"#!/bin/sh\n{ARGUMENTS}\n{body}\n")
+        script.chmod(0o755)
+
+    return scripted
+
+
+def test_the_count_is_that_of_an_iteration(emulator, tmp_path):
+    emulator(f'cp "$last" {tmp_path}/job; env > {tmp_path}/variables; echo "==7== Collected : 4000" > "$log"')
+    found = instructions_emulated(cell(), None)
+    assert (found.instructions, found.cycles, found.iterations) == (1000, None, 4)
+    assert "emulated" in found.method
+    assert json.loads((tmp_path / "job").read_text())["cell"]["algorithm"] == "maml"
+    assert "PYTHONHASHSEED=0" in (tmp_path / "variables").read_text()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("echo first >&2; echo a reason >&2; exit 3", "exit code 3: a reason"),
+        ("exit 1", "exit code 1: it said nothing"),
+        ('echo "nothing counted" > "$log"', "exit code 0: it said nothing"),
+    ],
+)
+def test_an_emulator_that_fails_says_why(emulator, body, said):
+    emulator(body)
+    with pytest.raises(NoCounter, match=said):
+        instructions_emulated(cell(), None)
+
+
+def test_without_an_emulator_there_is_no_count(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(NoCounter, match="there is no valgrind"):
+        instructions_emulated(cell(), None)
+    with pytest.raises(NoCounter, match="no GPU"):
+        instructions_emulated(cell(device="cuda"), None)
+
+
+def test_a_switch_that_cannot_be_compiled_is_said(emulator, monkeypatch):
+    emulator("exit 0")
+
+    def refuse(source, flags):
+        raise Unsupported("no header")
+
+    monkeypatch.setattr(emulated, "compiled", refuse)
+    with pytest.raises(NoCounter, match="no header"):
+        instructions_emulated(cell(), None)
+
+
+@pytest.mark.skipif(not (shutil.which("valgrind") and HEADER.exists()), reason="valgrind is not installed")
+def test_more_inner_steps_are_more_instructions(monkeypatch):
+    """In the emulator itself, which runs the compiled code of another processor than the one at hand."""
+    one, three = (
+        instructions_emulated(cell(engine="native", inner_steps=steps, model="mlp-20x1"), None) for steps in (1, 3)
+    )
+    assert 1.2 * one.instructions < three.instructions < 4 * one.instructions
+    assert TARGET in emulated.OLDER
