@@ -1,5 +1,6 @@
 """Convolutions and pooling of `native`."""
 
+import re
 import shutil
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -14,9 +15,10 @@ from metabench.correctness.gate import nudge, relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES
 from metabench.engines.native import code
+from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
 from metabench.models.conv4 import Conv4
-from metabench.tensors import Batch, Task
+from metabench.tensors import Batch, Task, tensors_of
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 WAYS = 3
@@ -74,6 +76,23 @@ def task(channels, size, tasks=2, dtype=torch.float64):
         return Batch(x, torch.arange(examples).remainder(WAYS).expand(tasks, examples))
 
     return Task(batch(WAYS), batch(2 * WAYS), torch.zeros(tasks, WAYS, dtype=torch.int64))
+
+
+def functions(net, steps):
+    """How many functions the source of MAML's direction has, and how often they are called."""
+    made = ALGORITHMS.get("maml")(Learner(net, "classification"), 0.1, steps)
+    meta, episodes = made.init(torch.Generator().manual_seed(1)), task(net.channels, (9, 8))
+    shapes = tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors_of(episodes))
+    text, _ = native.body_for(stage_of(made)[0], tuple((name, p.shape) for name, p in meta.items()), shapes)
+    return text.count("ALONE static void"), len(re.findall(r"^ +loop\d+\(", text, re.MULTILINE))
+
+
+def test_inner_steps_share_their_functions(monkeypatch):
+    """So that more of them take hardly longer to compile: of a step in the middle only sums over all steps are new."""
+    monkeypatch.setattr(code, "LARGE", 64)
+    monkeypatch.setattr(code.Program, "large", 64)
+    (three, calls), (five, more) = functions(Net(16), 3), functions(Net(16), 5)
+    assert five - three < (more - calls) / 4
 
 
 def error(net, size=(9, 8), algorithm="maml", episodes=None):

@@ -48,6 +48,8 @@ class Program:
         self.written: dict[str, int] = {}  # last line that writes it
         self.touched: list[dict[str, None]] = []  # by line: what it reads and writes
         self.copies: dict[tuple[Value, tuple[int, ...]], Value] = {}
+        self.computed: dict[Value, Value] = {}
+        """Formulas that lie in a buffer by now: what comes after them reads that, and does not compute them again."""
         self.counts: dict[int, Value] = {}
 
     def kept(self, value: Any, readers: int) -> Any:
@@ -119,6 +121,7 @@ class Program:
         """`expression` of every element; operands are broadcast to `shape`. If that is large, nothing is done yet."""
         shape = tuple(shape)
         if math.prod(shape) >= self.large:
+            operands = [self.computed.get(operand, operand) for operand in operands]
             formula = formula_of(expression, shape, operands)
             if len(formula.formula) <= LONGEST_FORMULA and len(formula.operands) <= MOST_OPERANDS:
                 return formula
@@ -192,6 +195,8 @@ class Program:
             copy = self.buffer(value.shape, strides_in(value.shape, dims))
             self.copies[value, dims] = copy
             self.loop(copy, [value])
+            if value.formula:
+                self.computed.setdefault(value, copy)
         return self.copies[value, dims]
 
     def copy_of(self, value: Value) -> Value:
