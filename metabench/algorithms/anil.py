@@ -26,7 +26,7 @@ class ANIL(Algorithm):
     source = "Raghu et al. 2020, arXiv 1909.09157, §4"
     presets: ClassVar = MAML_PUBLISHED | {
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 1, 10, 25, 10, 6_000),
-        "quick/omniglot": quick(2.0, 3, 5, 2_000),
+        "quick/omniglot": quick("anil, trial 0", 2.0, 3, 5, 8, 1, 11_000),
         "quick/miniimagenet": quick_colour(2.0, 3, 5),
     }
 

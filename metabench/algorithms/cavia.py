@@ -45,7 +45,7 @@ class CAVIA(Algorithm):
     presets: ClassVar = {
         "published/sinusoid": Preset(_SINUSOID, "mlp-40x2", 1.0, 1, 1, 25, 10, 50_000),
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 1.0, 1, 1, 25, 10, 6_000),
-        "quick/omniglot": quick(1.0, 2, 3, 1_200),
+        "quick/omniglot": quick("cavia, trial 0", 1.0, 2, 4, 8, 2, 5_700),
         "quick/miniimagenet": quick_colour(1.0, 2, 3),
     }
 

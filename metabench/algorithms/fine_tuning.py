@@ -47,7 +47,7 @@ class FineTuning(Algorithm):
         "published/sinusoid": Preset(_PRETRAINED, "mlp-40x2", 0.01, 10, 10, 25, 10, 70_000),
         "quick/sinusoid": Preset("the published one, shortened", "mlp-40x2", 0.01, 10, 10, 25, 10, 6_000),
         "quick/omniglot": Preset(
-            "ours, for a laptop", "conv4-32", 0.5, 20, 20, 16, 1, 1_000, "adam", 2e-3, "linear", train_shots=1
+            "ours, for a laptop", "conv4-64", 0.5, 20, 20, 16, 1, 1_000, "adam", 2e-3, "linear", train_shots=1
         ),
         "quick/miniimagenet": quick_colour(0.5, 20, 20, outer_lr=2e-3),
     }

@@ -32,7 +32,7 @@ class FromScratch(Algorithm):
     source = "no paper: supervised training on the support set"
     presets: ClassVar = {
         "quick/sinusoid": Preset("ours", "mlp-40x2", 0.03, 50, 50, 25, 10, 0, inner_optimizer="adam"),
-        "quick/omniglot": Preset("ours", "conv4-32", 0.01, 30, 30, 4, 5, 0, inner_optimizer="adam"),
+        "quick/omniglot": Preset("ours", "conv4-64", 0.01, 30, 30, 4, 5, 0, inner_optimizer="adam"),
         "quick/miniimagenet": quick_colour(0.01, 30, 30, inner_optimizer="adam", iterations=0),
     }
 

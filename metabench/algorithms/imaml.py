@@ -65,7 +65,7 @@ class IMAML(Algorithm):
         "published/omniglot-20way": _omniglot(25, 1),
         "published/omniglot-20way-5shot": _omniglot(25, 5),
         "quick/sinusoid": Preset(_SMALL, "mlp-40x2", 0.003, 20, 20, 25, 10, 1_500, outer_clip=1.0),
-        "quick/omniglot": quick(0.2, 5, 5, 600, outer_clip=1.0),
+        "quick/omniglot": quick("imaml, trial 0", 0.2, 5, 5, 4, 1, 2_000, outer_clip=1.0),
         "quick/miniimagenet": quick_colour(0.2, 5, 5, outer_clip=1.0),
     }
 

@@ -1,7 +1,7 @@
 """Matching networks: as published, with a learned scale, and with full-context embeddings."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -9,14 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
-from metabench.algorithms.presets import BY_ALPHABET, Preset, quick_colour
+from metabench.algorithms.presets import BY_ALPHABET, Preset, quick, quick_colour
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
 SCALE = 10.0
 """Initial factor of the cosines, which is learned: that of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
 
-_QUICK = Preset("ours, for a laptop", "conv4-32", 0.0, 0, 0, 1, 5, 1_000, "adam", 3e-3, "linear", train_ways=20)
+_QUICK = quick("matching, trial 1", 0.0, 0, 0, 1, 5, 7_400, outer_lr=1e-3, train_ways=20)
+_SCALED = replace(_QUICK, source="ours: that of prototypical networks", outer_lr=2e-3, iterations=8_300)
+_FCE = replace(_SCALED, source="ours: that of prototypical networks, shortened", iterations=1_500)
 _PUBLISHED = Preset(
     "arXiv 1606.04080, §4.1.1: network, data, and tasks of equal ways and shots in training and testing; ours, as the "
     "paper gives no optimiser, are queries, rates, iterations and evaluation, those of prototypical networks",
@@ -74,7 +76,7 @@ class ScaledMatching(Matching):
     """
 
     source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1; scale of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2"
-    presets: ClassVar = {"quick/omniglot": _QUICK, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
+    presets: ClassVar = {"quick/omniglot": _SCALED, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
         return super().init(generator) | {"scale": torch.tensor(SCALE)}
@@ -94,6 +96,7 @@ class FullContextMatching(ScaledMatching):
     """K, how often a query attends to the support set; the paper gives no number."""
 
     source = "Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and appendix A"
+    presets: ClassVar = {"quick/omniglot": _FCE, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
     symmetric = False
 
     def init(self, generator: torch.Generator) -> Params:

@@ -55,7 +55,7 @@ class MetaCurvature(Algorithm):
         "published/omniglot-20way": _omniglot(20, 1),
         "published/omniglot-20way-5shot": _omniglot(20, 5),
         "quick/sinusoid": Preset("ours: MAML's, shortened", "mlp-40x2", 0.01, 1, 5, 25, 10, 6_000),
-        "quick/omniglot": quick(0.4, 1, 3, 1_500),
+        "quick/omniglot": quick("meta-curvature, trial 0", 0.4, 1, 3, 8, 1, 3_700),
         "quick/miniimagenet": quick_colour(0.4, 1, 3),
     }
 

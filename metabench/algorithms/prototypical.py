@@ -1,7 +1,7 @@
 """Prototypical networks, with Euclidean and with cosine similarity."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
-from metabench.algorithms.presets import BY_ALPHABET, Preset, quick_colour
+from metabench.algorithms.presets import BY_ALPHABET, Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 SCALE = 10.0
 """Initial factor of the cosines, which is learned: that of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
 
-_QUICK = Preset("ours, for a laptop", "conv4-32", 0.0, 0, 0, 1, 5, 1_000, "adam", 3e-3, "linear", train_ways=20)
+_QUICK = quick("prototypical, trial 0", 0.0, 0, 0, 1, 5, 8_300, train_ways=20)
+_LIKE = "ours: that of prototypical networks"
 _PUBLISHED = Preset(
     "arXiv 1703.05175, §3.1, and the authors' code, with the shots of the test in training; ours are the 20 000 "
     "iterations, where theirs are as many as the validation loss asked for before, and batch statistics of support and "
@@ -92,7 +93,7 @@ class CosinePrototypical(Algorithm):
     source = "Snell et al. 2017, arXiv 1703.05175, §2.7; scale of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2"
     kinds = ("classification",)
     any_ways = True
-    presets: ClassVar = {"quick/omniglot": _QUICK, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
+    presets: ClassVar = {"quick/omniglot": replace(_QUICK, source=_LIKE), "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
         return self.learner.body(self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, cast, runtime_checkable
 
 import torch
@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
-from metabench.algorithms.presets import Preset, quick_colour
+from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.errors import Unsupported
 from metabench.models.conv4 import batch_norm
 from metabench.tensors import Batch, Params, Task
 
+_QUICK = quick("relation, trial 0", 0.0, 0, 0, 1, 5, 2_600, train_ways=20)
+_FIVE = "ours: that of one shot, with fewer ways"
 HIDDEN = 8
 """Units of the fully connected layer (§3.4)."""
 LINEAR_SD = 0.01
@@ -43,14 +45,6 @@ def _published(query: int) -> Preset:
         split="classes-trainval",
         rotation="episode",
         eval_rotation="episode",
-    )
-
-
-def _quick(train_ways: int) -> Preset:
-    return Preset(
-        "ours, for a laptop",
-        *("conv4-32", 0.0, 0, 0, 1, 5, 2_000, "adam", 2e-3, "linear"),
-        train_ways=train_ways,
     )
 
 
@@ -93,8 +87,8 @@ class Relation(Algorithm):
         "published/miniimagenet-5way": _mini(15),
         "published/miniimagenet-5way-5shot": _mini(10),
         "quick/miniimagenet": quick_colour(0.0, 0, 0, outer_lr=2e-3),
-        "quick/omniglot": _quick(20),
-        "quick/omniglot-5way-5shot": _quick(10),
+        "quick/omniglot": _QUICK,
+        "quick/omniglot-5way-5shot": replace(_QUICK, source=_FIVE, train_ways=10, train_shots=5),
     }
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, last
 from metabench.algorithms.inner_loop import descend
-from metabench.algorithms.presets import Preset, quick_colour
+from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 _ALIKE = (
@@ -89,9 +89,7 @@ class Reptile(Algorithm):
             _MINI, "conv4-32-maxpool", 1e-3, 8, 13, 100_000, train_shots=2, eval_batch=15
         ),
         "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 6_000, "sgd", 1.0, "linear"),
-        "quick/omniglot": Preset(
-            "ours: inner descent", "conv4-32", 0.3, 8, 10, 4, 9, 1_200, "sgd", 1.0, "linear", train_shots=1
-        ),
+        "quick/omniglot": quick("reptile, trial 0", 0.3, 8, 10, 4, 9, 3_400, outer="sgd", outer_lr=1.0),
         "quick/miniimagenet": quick_colour(0.3, 8, 10, "sgd", 1.0),
     }
 

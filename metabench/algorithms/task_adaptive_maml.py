@@ -40,7 +40,7 @@ class TaskAdaptiveMAML(Algorithm):
     source = "ours, after Baik et al. 2020, arXiv 2011.00209"
     presets: ClassVar = {
         "quick/sinusoid": Preset(_SAME, "mlp-40x2", 0.01, 1, 1, 25, 10, 6_000),
-        "quick/omniglot": quick(0.4, 1, 1, 1_500),
+        "quick/omniglot": quick("task-adaptive-maml, trial 0", 0.4, 1, 1, 8, 1, 4_400),
         "quick/miniimagenet": quick_colour(0.4, 1, 1),
     }
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner, parameter_count
+from metabench.algorithms.presets import NO_AXES
 from metabench.models.base import MODELS
 from metabench.record.cell import AXES, PARTICULAR
 from metabench.sweep.spec import parse_sweep
@@ -38,7 +39,7 @@ def test_a_sweep_takes_the_preset_as_it_stands(name, key):
     cell, preset = resolved(name, key), ALGORITHMS.get(name).presets[key]
     for field in fields(preset):
         wanted = getattr(preset, field.name)
-        if field.name == "source" or (field.name in USUAL and not wanted):
+        if field.name in NO_AXES or (field.name in USUAL and not wanted):
             continue
         assert getattr(cell, field.name) == wanted, field.name
     assert preset.source
@@ -47,7 +48,7 @@ def test_a_sweep_takes_the_preset_as_it_stands(name, key):
 @pytest.mark.parametrize(("name", "key"), PRESETS)
 def test_the_numbers_of_a_preset_are_valid_axes(name, key):
     algorithm, preset = ALGORITHMS.get(name), ALGORITHMS.get(name).presets[key]
-    axes = {f.name: getattr(preset, f.name) for f in fields(preset) if f.name != "source"}
+    axes = {f.name: getattr(preset, f.name) for f in fields(preset) if f.name not in NO_AXES}
     for usual in ("eval_query", "eval_tasks"):
         if not axes[usual]:
             del axes[usual]

@@ -3,8 +3,9 @@
 import pytest
 
 from metabench.algorithms.base import ALGORITHMS
+from metabench.algorithms.fomaml import FOMAML
 from metabench.algorithms.maml import MAML
-from metabench.algorithms.presets import Preset
+from metabench.algorithms.presets import Preset, most_specific
 from metabench.errors import UserError
 from metabench.profile.measuring import cell_of
 from metabench.record.cell import AXES, axes_of
@@ -70,11 +71,20 @@ def test_what_is_asked_for_by_its_own_name_holds():
 
 def test_a_preset_by_name_is_taken_whole():
     cell = only(task="omniglot", algorithm="maml", preset="quick", shots=5)
-    assert (cell.shots, cell.train_shots, cell.query, cell.eval_steps, cell.eval_query) == (5, 1, 2, 3, 5)
+    assert (cell.shots, cell.train_shots, cell.query, cell.eval_steps, cell.eval_query) == (5, 1, 1, 3, 5)
     cell = only(task="omniglot", algorithm="reptile", preset="published")
     assert (cell.train_shots, cell.query, cell.eval_steps, cell.eval_query, cell.meta_batch) == (2, 8, 50, 1, 5)
     assert cell.eval_batch == 5 and only(task="omniglot", algorithm="reptile").eval_batch == 0
     assert only(task="omniglot", algorithm="prototypical", preset="published", shots=5).eval_query == 15
+
+
+def test_without_a_name_a_training_is_one_that_any_engine_can_afford():
+    named, unnamed = (only(task="omniglot", algorithm="fomaml", **asked) for asked in ({"preset": "quick"}, {}))
+    reference = most_specific(MAML.presets, "quick", "omniglot", 5, 1)
+    assert named.iterations == FOMAML.presets["quick/omniglot"].iterations > unnamed.iterations
+    assert unnamed.iterations == reference.alike_iterations == 2_500
+    sine = most_specific(MAML.presets, "quick", "sinusoid", 1, 10)
+    assert only(task="sinusoid", algorithm="fomaml").iterations == sine.iterations
 
 
 def test_a_preset_by_name_says_how_it_is_judged():
@@ -142,12 +152,12 @@ def test_a_plug_in_without_a_preset_is_matched_with_maml_on_every_axis(plugged, 
 
 
 def test_presets_of_its_own_task_come_before_those_of_the_kind(plugged, monkeypatch):
-    own = Preset("mine", "conv4-16", 0.25, 2, 2, 8, 3, 10)
+    own = Preset("mine", "conv4-16", 0.25, 2, 2, 16, 3, 10)
     monkeypatch.setattr(Plugged, "presets", {"quick/glyphs": own, "mine/glyphs": own})
     assert only(task="glyphs", algorithm=plugged).inner_lr == 0.25
     assert only(task="omniglot", algorithm=plugged).inner_lr == 0.4
     maml, mine = sweep(task="glyphs", algorithm=["maml", plugged], preset="mine").cells
-    assert (mine.meta_batch, maml.meta_batch, maml.inner_lr) == (8, 4, 0.4)  # maml has none of that name
+    assert (mine.meta_batch, maml.meta_batch, maml.inner_lr) == (16, 8, 0.4)  # maml has none of that name
 
 
 def test_the_sweep_says_what_was_filled_in_and_from_where(plugged):

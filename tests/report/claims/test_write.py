@@ -17,7 +17,7 @@ from places import RESULTS
 COMMITTED = RESULTS / "epyc-2core"
 RUNS = (
     *(f"epyc-2core/{name}" for name in ("papers-omniglot", "papers-sinusoid", "parts")),
-    *(f"epyc-2core/{name}" for name in ("algorithms", "sinusoid", "memory", "default", "engines")),
+    *(f"epyc-2core/{name}" for name in ("algorithms", "sinusoid", "memory", "papers-costs", "default", "engines")),
     *(f"epyc-2core/{name}" for name in ("engines-images", "large")),
     *(f"h100-16core/{name}" for name in ("gpu-images", "gpu-large")),
 )
