@@ -229,7 +229,8 @@ def memory_bytes(cell: Cell) -> float | None:
     query = cell.train_ways * cell.query * size.activations
     one_pass = max(support, query)
     tasks = max(1.0, cell.meta_batch / cell.world_size) if at_once else 1.0
-    shared = 3.0 * size.parameters
+    # A baseline's one gradient of all tasks at once is all that there is of the size of the parameters.
+    shared = (1.0 if kind.family == "baseline" and at_once else 3.0) * size.parameters
     if _head_alone(cell):
         numbers = one_pass
     elif kind.order == "none" or kind.family == "baseline":

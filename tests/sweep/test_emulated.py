@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from metabench.engines.native.library import TARGET
 from metabench.errors import Unsupported
 from metabench.measure.energy import NoCounter
 from metabench.sweep import emulated
@@ -81,10 +80,7 @@ def test_a_switch_that_cannot_be_compiled_is_said(emulator, monkeypatch):
 
 
 @pytest.mark.skipif(not (shutil.which("valgrind") and HEADER.exists()), reason="valgrind is not installed")
-def test_more_inner_steps_are_more_instructions(monkeypatch):
-    """In the emulator itself, which runs the compiled code of another processor than the one at hand."""
-    one, three = (
-        instructions_emulated(cell(engine="native", inner_steps=steps, model="mlp-20x1"), None) for steps in (1, 3)
-    )
-    assert 1.2 * one.instructions < three.instructions < 4 * one.instructions
-    assert TARGET in emulated.OLDER
+def test_the_emulator_itself_counts():
+    """An iteration of `loop` on two tasks is some hundreds of operators, of some thousands of instructions each."""
+    found = instructions_emulated(cell(inner_steps=1, model="mlp-40x2"), None)
+    assert 1e6 < found.instructions < 1e8 and found.method == emulated.METHOD

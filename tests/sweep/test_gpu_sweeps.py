@@ -1,10 +1,11 @@
 """The sweeps `gpu` and `gpu-large`: which cells they have. No GPU is needed to know that."""
 
-import json
 from collections import Counter
 
 import pytest
 
+from metabench.report.bundles import time_key
+from metabench.report.results import read_run
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.runner import plan
 from metabench.sweep.spec import load_sweep
@@ -75,11 +76,11 @@ def test_few_processes_are_spent_on_the_noise_floor():
 
 @pytest.mark.parametrize(("name", "folder"), [("gpu-large", "gpu-large"), ("gpu", "gpu-images")])
 def test_cells_of_committed_runs_can_be_compared(name, folder):
-    """`metabench compare` goes by the id of a cell."""
-    rows = [json.loads(line) for line in (RESULTS / folder / "measurements.jsonl").open(encoding="utf-8")]
-    mine = {cell.id for cell in load_sweep(find_sweep(name), {}, 16).cells}
-    theirs = {row["id"] for row in rows}
+    """`metabench compare` goes by what a cost depends on."""
+    rows = read_run(RESULTS / folder).measurements
+    mine = {time_key(cell) for cell in load_sweep(find_sweep(name), {}, 16).cells}
+    theirs = {time_key(row.cell) for row in rows}
     # the run on images had cells at five shots that were trained on one
-    asked = {row["id"] for row in rows if row["cell"]["shots"] == row["cell"]["train_shots"]}
+    asked = {time_key(row.cell) for row in rows if row.cell.shots == row.cell.train_shots}
     assert asked <= mine
     assert name == "gpu" or theirs == mine

@@ -143,7 +143,7 @@ def test_tables_name_what_they_fit(synthetic):
     first = section.tables[0]
     assert first.title.endswith(": sinusoid, 10 points, mlp-40x2, query 10, meta-batch 25, cpu, float32, threads 2")
     (row,) = [row for row in first.rows if row[:2] == ("fomaml", "loop")]
-    assert first.columns == ("algorithm", "engine", "growth", "law", "theory", "1", "2", "5", "10")
-    assert row[3].startswith("intercept") and row[4].startswith("O(K): agrees")
+    assert first.columns == ("algorithm", "engine", "growth", "law", "theory", "leaves its law at", "1", "2", "5", "10")
+    assert row[3].startswith("intercept") and row[4].startswith("O(K): agrees") and row[5] == "–"
     assert sum(any(note.startswith("law: ") for note in table.notes) for table in section.tables) == 1
     assert growth_tables(run([])).tables == ()
