@@ -202,7 +202,7 @@ def test_every_figure_of_the_growth_tables_follows_from_the_csv_files(synthetic)
         for what, figure in (("Time", csv.time), ("Memory", csv.peak)):
             table = only(tables_of(synthetic, f"{what} with {word}"))
             assert table.columns[2:5] == ("growth", "law", "theory")
-            heads = table.columns[5:]
+            heads = [head for head in table.columns[5:] if head != "leaves its law at"]
             assert [head.split(" (")[0] for head in heads] == [str(value) for value in values]
             for record in records(table):
                 cell = {**base, "algorithm": record["algorithm"], "engine": record["engine"]}
