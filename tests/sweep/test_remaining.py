@@ -2,6 +2,8 @@
 
 import tomllib
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,21 @@ from runs import made
 
 RESULTS = Path(__file__).parents[2] / "results"
 RUNS = sorted(path.parent for path in RESULTS.glob("*/*/measurements.jsonl"))
-ALONE = [run for run in RUNS if "other processes use" not in (run / "environment.json").read_text(encoding="utf-8")]
-"""Runs that no other program slowed down for part of their time: nobody could foresee that."""
+PAUSE_S = 120
+"""Seconds in which a run that goes on begins or measures something."""
+
+
+def foreseeable(run: Path) -> bool:
+    """Whether no other program slowed a run down for part of its time, and it was measured at one sitting."""
+    if "other processes use" in (run / "environment.json").read_text(encoding="utf-8"):
+        return False
+    rows = [row for row in read_run(run).measurements if row.started]
+    spans = sorted((datetime.fromisoformat(row.started).timestamp(), row.seconds or 0.0) for row in rows)
+    ends = accumulate((begin + seconds for begin, seconds in spans), max)
+    return all(begin - end < PAUSE_S for (begin, _), end in zip(spans[1:], ends, strict=False))
+
+
+ALONE = [run for run in RUNS if foreseeable(run)]
 BOUNDS = {0.25: 0.35, 0.5: 0.2, 0.75: 0.15}
 """Largest error of the estimate, as a share of the run's time, when that share of it has passed."""
 

@@ -17,7 +17,7 @@ QUALITY = ("training", "adaptation", "pareto")
 
 @pytest.fixture(scope="module")
 def runs():
-    return {name: read_run(EPYC / name) for name in ("default", "algorithms", "sinusoid")}
+    return {name: read_run(EPYC / name) for name in ("default", "algorithms-conv4-32", "sinusoid")}
 
 
 def test_training_is_the_mean_over_seeds_with_the_lowest_and_the_highest(runs, figure_of):
@@ -102,7 +102,7 @@ def test_costs_are_those_of_the_table(runs, figure_of):
 
 
 def test_what_has_no_cost_is_named(runs, figure_of):
-    frame = figure_of(runs["algorithms"], "pareto").frame
+    frame = figure_of(runs["algorithms-conv4-32"], "pareto").frame
     assert frame.setting.str.contains("from-scratch: no training").all() and "from-scratch" not in set(frame.name)
 
 
@@ -110,7 +110,7 @@ def test_every_training_has_a_name_of_its_own(runs, figure_of):
     for run in runs.values():
         frame = figure_of(run, "adaptation").frame
         assert not frame.duplicated(["setting", "name", "step", "seed"]).any()
-    names = set(figure_of(runs["algorithms"], "adaptation").frame.name)
+    names = set(figure_of(runs["algorithms-conv4-32"], "adaptation").frame.name)
     assert "maml, batch norm running" in names and "maml" in names
 
 
