@@ -109,7 +109,7 @@ def quick(
     then costs less than half. The preset has the Adam, the falling rate and the network of all searches, unless `rest`
     says otherwise.
     """
-    usual = {"outer_lr": 2e-3, "outer_decay": "linear", "train_shots": 1}
+    usual: dict[str, Any] = {"outer_lr": 2e-3, "outer_decay": "linear", "train_shots": 1}
     work = (inner_lr, inner_steps, eval_steps, meta_batch, query, iterations)
     return Preset(f"searched on validation classes: searches/{trial}", "conv4-64", *work, **(usual | rest))
 
