@@ -62,7 +62,7 @@ def instructions_emulated(cell: Cell, data_dir: Path | None) -> Instructions:
         with messages.open("wb") as said:  # its standard input closes when this process ends, and so ends the other
             code = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=said, stderr=said).wait()
         found = COLLECTED.search(log.read_text(errors="replace")) if log.exists() else None
-        last = [*messages.read_text(errors="replace").splitlines(), "it said nothing"][-2:][0]
+        last = (messages.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
     if code or not found:
         raise NoCounter(f"{EMULATOR} ended with exit code {code}: {last}")
     return Instructions(int(found[1]) / EPISODE_POOL, None, EPISODE_POOL, METHOD)

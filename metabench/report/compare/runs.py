@@ -28,8 +28,7 @@ from metabench.report.sections.device import instructions_of
 from metabench.statistics.intervals import CONFIDENCE, Interval
 from metabench.statistics.ranks import LEVEL, adjusted
 
-CountVerdict: TypeAlias = Literal["more", "less", "the same"]
-MemoryVerdict: TypeAlias = Literal["more", "less", "the same"]
+AmountVerdict: TypeAlias = Literal["more", "less", "the same"]
 QualityVerdict: TypeAlias = Literal["worse", "better", "the same", "cannot tell"]
 LOWER_IS_BETTER = ("mse",)
 SAME_COUNT = 0.005
@@ -43,7 +42,7 @@ class MemoryChange:
     base: int
     new: int
     method: str
-    verdict: MemoryVerdict
+    verdict: AmountVerdict
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class CountChange:
     base: float
     new: float
     method: str
-    verdict: CountVerdict
+    verdict: AmountVerdict
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _cell_change(base: Bundle, new: Bundle, time: TimeChange | None) -> CellChan
 def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:
     if base is None or new is None or base.method != new.method:
         return None
-    verdict: MemoryVerdict = "more" if new.bytes > base.bytes else "less" if new.bytes < base.bytes else "the same"
+    verdict: AmountVerdict = "more" if new.bytes > base.bytes else "less" if new.bytes < base.bytes else "the same"
     return MemoryChange(base.bytes, new.bytes, new.method, verdict)
 
 
