@@ -80,7 +80,7 @@ class Registry(Generic[T]):
         return self._by_path[name][1]
 
     def names(self) -> list[str]:
-        """All names, those of the tree first, in the order in which they were registered."""
+        """All names: those of the tree by module, then the others in the order in which they were registered."""
         self._load()
         return list(self._entries)
 
@@ -106,10 +106,19 @@ class Registry(Generic[T]):
             return
         self._loaded = True
         package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        modules = [f"{self.package}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+        for module in modules:
+            importlib.import_module(module)
+        in_order = sorted(self._entries.items(), key=lambda entry: self._place(entry[0], modules))
+        self._entries.clear()
+        self._entries.update(in_order)
         for point in entry_points(group=self.group):
             self._load_plugin(point)
+
+    def _place(self, name: str, modules: list[str]) -> int:
+        """Where the module of an entry stands in the tree, not when it was imported; entries from elsewhere last."""
+        home = self._homes[name]["__name__"]
+        return next((n for n, module in enumerate(modules) if f"{home}.".startswith(f"{module}.")), len(modules))
 
     def _load_plugin(self, point: EntryPoint) -> None:
         # Whatever a plug-in raises must not take the rest of the suite down with it.

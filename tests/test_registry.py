@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -109,3 +111,17 @@ def test_a_plug_in_that_calls_sys_exit_leaves_the_other_names_and_is_named(metab
     done = metabench("list", "algorithms", PYTHONPATH=path)
     assert done.returncode == 0 and "reptile" in done.stdout
     assert "algorithm 'mine' could not be loaded: it ended the interpreter: SystemExit: 1" in done.stderr
+
+
+def test_the_order_of_names_does_not_depend_on_which_module_was_imported_first():
+    say = "print(*[name for name, _ in base.ENGINES])"
+    orders = [
+        subprocess.run(
+            [sys.executable, "-c", f"import {first}; from metabench.engines import base; {say}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for first in ("metabench.engines.base", "metabench.engines.native")
+    ]
+    assert orders[0] == orders[1] and "native" in orders[0]

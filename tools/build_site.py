@@ -175,6 +175,7 @@ def prepare(results: Path, pages: Path, source: str = "") -> None:
         name = file.relative_to(results).as_posix()
         if file.name != "tables.md":
             target = pages / ("claims.md" if name == "claims.md" else f"{RESULTS}/{name}")
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(read_text(file, MOST_BYTES), encoding="utf-8")
     (pages / "measured.md").write_text(measured_page(runs), encoding="utf-8")
 
