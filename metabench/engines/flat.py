@@ -1,7 +1,7 @@
 """Meta-parameters in one line of numbers, as engines hold them that write their own machine code."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,14 @@ from metabench.engines.outer import Outer
 from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
 from metabench.tensors import Params, Task, tensors_of
+
+WEIGHTS = (2, 3, 1, 0)
+"""How weights of convolutions (outputs, inputs, height, width) lie: outputs in line, as convolutions read them best."""
+
+
+def order_held(shape: Sequence[int]) -> tuple[int, ...]:
+    """The dimensions of a meta-parameter from the outermost in memory to the innermost."""
+    return WEIGHTS if len(shape) == 4 else tuple(range(len(shape)))
 
 
 class Episodes:
@@ -35,7 +43,7 @@ class Flat:
         self.stage, scheduled = stage_of(algorithm)
         self.shapes = {name: p.shape for name, p in meta.items()}
         like = next(iter(meta.values()))
-        line = torch.cat([*(p.reshape(-1) for p in meta.values()), like.new_tensor(scheduled)])
+        line = torch.cat([*_in_line(meta.values()), like.new_tensor(scheduled)])
         self.theta = line[: len(line) - len(scheduled)]
         self.moments = [torch.zeros_like(self.theta) for _ in range(2)] if outer.optimizer == "adam" else []
         self.pointers = [self.theta.data_ptr(), *(moment.data_ptr() for moment in self.moments)] + [None] * 2
@@ -60,7 +68,7 @@ class Flat:
 
     @meta.setter
     def meta(self, meta: Params) -> None:
-        torch.cat([meta[name].reshape(-1) for name in self.shapes], out=self.theta)
+        torch.cat(_in_line(meta[name] for name in self.shapes), out=self.theta)
 
     @property
     def outer_state(self) -> OuterState:
@@ -70,7 +78,7 @@ class Flat:
     def restore(self, state: OuterState) -> None:
         self.meta = state.meta
         for line, moments in zip(self.moments, (state.means, state.squares), strict=False):
-            torch.cat([moments[name].reshape(-1) for name in self.shapes], out=line)
+            torch.cat(_in_line(moments[name] for name in self.shapes), out=line)
         self.count = state.updates
 
     def set_rate(self, rate: float) -> None:
@@ -79,4 +87,15 @@ class Flat:
     def _named(self, line: Tensor) -> Params:
         """The parts of a line of numbers, as views."""
         parts = torch.split(line, [shape.numel() for shape in self.shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        return {name: _part(part, shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+
+def _in_line(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The numbers of each tensor, in the order in which they are held."""
+    return [tensor.permute(order_held(tensor.shape)).reshape(-1) for tensor in tensors]
+
+
+def _part(numbers: Tensor, shape: torch.Size) -> Tensor:
+    """A meta-parameter of that shape, as a view of its numbers."""
+    order = order_held(shape)
+    return numbers.view([shape[d] for d in order]).permute([order.index(d) for d in range(len(shape))])

@@ -17,7 +17,9 @@ from metabench.engines.base import ENGINES
 from metabench.engines.native import code
 from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
+from metabench.models.base import MODELS
 from metabench.models.conv4 import Conv4
+from metabench.models.resnet import ResNet12, ResNet18
 from metabench.tensors import Batch, Task, tensors_of
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
@@ -139,6 +141,26 @@ def test_the_networks_of_the_field_are_exact(pool):
     assert error(Conv4((1, 28, 28), WAYS, 16, pool, True), episodes=task(1, (28, 28))) < 1e-11
 
 
+class Narrow18(ResNet18):
+    widths = (4, 16, 6, 8)
+    blocks = 1
+
+
+class Narrow12(ResNet12):
+    widths = (4, 16, 6, 8)
+
+
+@pytest.mark.parametrize("network", [Narrow18, Narrow12])
+def test_residual_networks_are_exact(network, monkeypatch):
+    monkeypatch.setattr(code, "LARGE", 64)
+    assert error(network((1, 36, 36), WAYS), episodes=task(1, (36, 36))) < 1e-11
+
+
+@pytest.mark.parametrize("algorithm", ["relation", "matching-fce"])
+def test_algorithms_with_networks_of_their_own_are_exact(algorithm):
+    assert error(MODELS.get("conv2-8-maxpool")((1, 8, 8), WAYS), algorithm=algorithm, episodes=task(1, (8, 8))) < 1e-10
+
+
 @pytest.mark.parametrize(
     ("net", "size"),
     [
@@ -184,7 +206,7 @@ def replace_images(episodes, function):
     [
         (lambda x, w: F.conv2d(x, w[:, :1], groups=2), "no grouped convolutions"),
         (lambda x, w: F.conv2d(x, w, stride=(1, 2)), "differ between height and width"),
-        (lambda x, w: F.max_pool2d(x, 3, 2), "overlap"),
+        (lambda x, w: F.max_pool2d(x, 3, 2, dilation=2), "no dilated pooling"),
     ],
 )
 def test_what_it_cannot_carry_is_said(change, words):

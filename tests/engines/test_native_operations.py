@@ -52,6 +52,8 @@ CUBE, IMAGE, SMALL = numbers(2, 3, 4), numbers(2, 3, 8, 6), numbers(2, 3, 7, 5)
 KERNEL, POSITIVE = numbers(5, 3, 3, 3), numbers(3, 4).abs() + 0.1
 WHOLE, PLACES = torch.tensor([[2, 0, 1, 1]]), torch.tensor([0, 2, 1])
 ODD = torch.tensor([[0.0, -0.0, float("inf"), -float("inf")], [float("nan"), 1e300, -1e-300, 2.0]], dtype=torch.float64)
+ODD_IMAGE = ODD.new_full((1, 1, 5, 5), -float("inf"))
+ODD_IMAGE[0, 0, 3, 3] = float("nan")
 
 FORMS: dict[str, Form] = {
     # elements
@@ -122,7 +124,10 @@ FORMS: dict[str, Form] = {
     "squeeze of a number": Form(lambda a: a.squeeze() + a.squeeze(0), (ONE,)),
     "select": Form(lambda a: a[:, -1] + a.select(-1, 0), (A,)),
     "slice": Form(lambda a: [a[1:, ::2], a[:-1, -3:], a[..., 1:100]], (A,)),
-    "flip": Form(lambda a: a.flip(0), (A,), "rev|flip|index"),
+    "flip": Form(lambda a: a.flip(0), (A,)),
+    "flip of several": Form(lambda a: a.flip(0, -1) * a, (CUBE,)),
+    "slice scatter": Form(lambda a, b: torch.slice_scatter(a, b[:, :2], 1, 1, 4, 2), (A, B)),
+    "fma": Form(lambda a, b: torch.ops.prims.fma(a, b, a), (A, B)),
     "split": Form(lambda a: list(a.split(3, -1)), (A,)),
     "split in sizes": Form(lambda a: list(a.split([1, 3], 1)), (A,), "split|"),
     "chunk and unbind": Form(lambda a: [*a.chunk(2, 1), *a.unbind(-1)], (A,)),
@@ -173,7 +178,11 @@ FORMS: dict[str, Form] = {
     "mm turned": Form(lambda a, b: a.t() @ b, (A, B)),
     "mv and dot": Form(lambda a, r: [a @ r, r @ r], (A, ROW), "mv|dot|"),
     "addmm": Form(lambda a, b, r: torch.addmm(r[:3], a, b.t(), beta=0.5, alpha=2), (A, B, ROW)),
-    "bmm": Form(lambda a: a @ a.transpose(1, 2), (CUBE,), "bmm|"),
+    "bmm": Form(lambda a: a @ a.transpose(1, 2), (CUBE,)),
+    "bmm transposed": Form(lambda a: a.transpose(1, 2) @ a, (CUBE,)),
+    "bmm of columns": Form(lambda a: a @ a[:, :1].transpose(1, 2), (CUBE,)),
+    "bmm of a part": Form(lambda a: a[:, 1:] @ a.transpose(1, 2)[:, :, ::2], (CUBE,)),
+    "bmm of what is shared": Form(lambda a, b: torch.bmm(a, b.mT.expand(2, 4, 3)), (CUBE, A)),
     "linear": Form(lambda a, b: F.linear(a, b), (CUBE, B)),
     "outer": Form(lambda r: torch.outer(r, r), (ROW,)),
     # images
@@ -205,23 +214,25 @@ FORMS: dict[str, Form] = {
     "padded": Form(lambda x: F.pad(x, (1, 1, 1, 1)), (IMAGE,), "pad"),
     "pool": Form(slope(lambda x: F.max_pool2d(x, 2)), (IMAGE,)),
     "pool with an odd rest": Form(slope(lambda x: F.max_pool2d(x, 2)), (SMALL,)),
-    "pool rounded up": Form(lambda x: F.max_pool2d(x, 2, ceil_mode=True), (SMALL,), "beyond the image"),
-    "pool rounded up, its slope": Form(
-        slope(lambda x: F.max_pool2d(x, 2, ceil_mode=True)), (SMALL,), "beyond the image"
-    ),
+    "pool rounded up": Form(slope(lambda x: F.max_pool2d(x, 2, ceil_mode=True)), (SMALL,)),
     "pool rounded up without a rest": Form(lambda x: F.max_pool2d(x, 2, ceil_mode=True), (IMAGE,)),
-    "pool padded": Form(lambda x: F.max_pool2d(x, 2, padding=1), (IMAGE,), "padded"),
-    "pool dilated": Form(lambda x: F.max_pool2d(x, 2, dilation=2), (IMAGE,), "overlap"),
-    "pool overlapping": Form(lambda x: F.max_pool2d(x, 3, 2), (IMAGE,), "overlap"),
-    "pool 1x2": Form(lambda x: F.max_pool2d(x, (1, 2)), (IMAGE,), "overlap"),
+    "pool padded": Form(slope(lambda x: F.max_pool2d(x, 2, padding=1)), (IMAGE,)),
+    "pool dilated": Form(lambda x: F.max_pool2d(x, 2, dilation=2), (IMAGE,), "dilated"),
+    "pool overlapping": Form(slope(lambda x: F.max_pool2d(x, 3, 2)), (IMAGE,)),
+    "pool overlapping and padded": Form(slope(lambda x: F.max_pool2d(x, 3, 2, 1)), (SMALL,)),
+    "pool of every place": Form(slope(lambda x: F.max_pool2d(x, 3, 1, 1, ceil_mode=True)), (SMALL,)),
+    "pool with gaps": Form(slope(lambda x: F.max_pool2d(x, 2, 3)), (SMALL,)),
+    "pool of vectors, overlapping": Form(slope(lambda x: F.max_pool2d(x, 3, 2, 1)), (numbers(2, 16, 7, 5),)),
+    "pool of what is no number": Form(lambda x: list(F.max_pool2d(x, 3, 2, 1, return_indices=True)), (ODD_IMAGE,)),
+    "pool 1x2": Form(lambda x: F.max_pool2d(x, (1, 2)), (IMAGE,), "height and width"),
     "pool of one image": Form(lambda x: F.max_pool2d(x[0], 2), (IMAGE,), "of images alone"),
-    "pool1d": Form(lambda x: F.max_pool1d(x, 2), (CUBE,), "overlap|of images alone"),
+    "pool1d": Form(lambda x: F.max_pool1d(x, 2), (CUBE,), "height and width|of images alone"),
     "pool3d": Form(lambda x: F.max_pool3d(x[:, None], 2), (IMAGE[:, :2],), "max_pool"),
     "pool with places": Form(lambda x: list(F.max_pool2d(x, 2, return_indices=True)), (IMAGE,)),
     "mean pool": Form(lambda x: F.avg_pool2d(x, 2), (IMAGE,), "avg_pool2d"),
     "adaptive mean pool to one": Form(lambda x: F.adaptive_avg_pool2d(x, 1), (IMAGE,)),
     "adaptive mean pool": Form(lambda x: F.adaptive_avg_pool2d(x, 3), (IMAGE,), "avg_pool|"),
-    "adaptive max pool": Form(lambda x: F.adaptive_max_pool2d(x, 2), (IMAGE,), "max_pool|overlap"),
+    "adaptive max pool": Form(lambda x: F.adaptive_max_pool2d(x, 2), (IMAGE,), "max_pool|height and width"),
     "upsampled": Form(lambda x: F.interpolate(x, scale_factor=2), (IMAGE,), "upsample|index|rows|float32"),
     "batch norm": Form(slope(lambda x: F.batch_norm(x, None, None, training=True)), (IMAGE,)),
     "batch norm, affine": Form(lambda x, w: F.batch_norm(x, None, None, w[:3], w[1:4], training=True), (IMAGE, ROW)),

@@ -112,7 +112,9 @@ def test_weights_are_glorot_uniform(name, parameter, fans):
     assert float(weight.var()) == pytest.approx(2 / fans, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["conv4-16", "conv4-16-maxpool", "conv4-64-halfpool", "conv2-8-maxpool", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["conv4-16", "conv4-16-maxpool", "conv4-64-halfpool", "conv2-8-maxpool", "resnet18", "resnet12"]
+)
 @pytest.mark.parametrize("size", [(0, 9), (1, 1), (3, 4), (4, 3), (4, 4), (15, 16), (16, 16)], ids=str)
 def test_images_are_large_enough_or_refused_with_both_sizes(name, size):
     least = {"conv4-16-maxpool": 16, "conv4-64-halfpool": 4, "conv2-8-maxpool": 4}.get(name, 1)

@@ -1,4 +1,6 @@
-"""The residual network is torchvision's, but for the batch statistics that stay with the batch."""
+"""Residual networks are those of others, but for the batch statistics that stay with the batch."""
+
+import re
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ import torchvision
 
 from metabench.errors import Unsupported
 from metabench.models.base import MODELS
+from nets import ResNet12
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +57,30 @@ def test_it_is_large_and_for_images(params):
     assert sum(p.numel() for p in params.values()) == 11_172_805
     with pytest.raises(Unsupported, match="needs images"):
         MODELS.get("resnet18")((1,), 1)
+
+
+def test_that_of_few_shot_learning_computes_what_another_implementation_does():
+    model = MODELS.get("resnet12")((3, 20, 16), 5)
+    params = {name: p.double() for name, p in model.init(torch.Generator().manual_seed(0)).items()}
+    assert sum(p.numel() for p in params.values()) == 12_427_525
+    theirs = ResNet12((3, 20, 16), 5, widths=(64, 160, 320, 640)).double()
+    named = dict(theirs.named_parameters())
+    with torch.no_grad():
+        for name, p in params.items():
+            named.pop(in_their_words(name)).copy_(p)
+    assert not named
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.Dropout2d):
+            module.p = 0.0
+    x = torch.rand(6, 3, 20, 16, generator=torch.Generator().manual_seed(1)).double()
+    torch.testing.assert_close(model.head(params, model.features(params, x)), theirs.train()(x), rtol=1e-9, atol=1e-9)
+
+
+def in_their_words(name):
+    found = re.fullmatch(r"block(\d)\.(conv|norm|shortcut)(\d?)\.(weight|bias)", name)
+    if found is None:
+        return name.replace("fc", "classifier")
+    block, kind, number, what = found.groups()
+    if number:
+        return f"blocks.{int(block) - 1}.{kind}s.{int(number) - 1}.{what}"
+    return f"blocks.{int(block) - 1}.shortcut.{int(kind == 'norm')}.{what}"

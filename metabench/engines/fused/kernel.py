@@ -133,7 +133,11 @@ class Kernel(Program):
         return with_dimensions_kept(out, set(gone), value) if keep else out
 
     def product(self, a: Value, b: Value) -> Value:
-        (m, k), n = a.shape, b.shape[1]
+        (*many, m, k), n = a.shape, b.shape[-1]
+        if many:
+            pair = [of_dimensions(a, (0, 1, None, 2)), of_dimensions(b, (0, None, 2, 1))]
+            terms = self.pointwise((*many, m, n, k), pair, "{0} * {1}".format)
+            return self.total(terms, (3,), False)
         if k == 1:
             return self.pointwise((m, n), [a, b], "{0} * {1}".format)
         if n == 1:

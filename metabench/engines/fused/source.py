@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 from metabench.engines.fused.kernel import Kernel
 from metabench.engines.fused.memory import Lifetime, Plan, planned
 from metabench.engines.fused.statements import Pieces
-from metabench.engines.native import filled
+from metabench.engines.native import filled, strides_held
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON
 
@@ -97,7 +97,8 @@ def source_of(
     shared = params + scheduled
     meta, task = _parameters(inputs[:shared]), _parts_of_a_task(inputs[shared:], shared)
     kernel = Kernel(threads)
-    filled(graph, kernel, [Value(each.name, each.shape, row_major(each.shape)) for each in [*meta, *task]])
+    held = [Value(each.name, each.shape, strides_held(each.shape)) for each in meta]
+    filled(graph, kernel, [*held, *(Value(each.name, each.shape, row_major(each.shape)) for each in task)], params)
     plan = plan_of(kernel, meta, task, capacity)
     pieces = Pieces(plan.places)
     levels = _levels(kernel, pieces, threads)

@@ -22,13 +22,13 @@ from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
 from metabench.engines.compiler import compiler
-from metabench.engines.flat import Episodes, Flat
+from metabench.engines.flat import Episodes, Flat, order_held
 from metabench.engines.native.code import Program
 from metabench.engines.native.forms import keywords_of, operation_of
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.library import compiled, kept_libraries
 from metabench.engines.native.loops import WHOLE_NUMBERS
-from metabench.engines.native.value import Value, row_major
+from metabench.engines.native.value import Value, row_major, strides_in
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.tracing import Stage, direction_of_tensors, traced
 from metabench.errors import Unsupported
@@ -172,7 +172,7 @@ def body_for(
 ) -> tuple[str, int]:
     """The C++ of a task's direction, and how many numbers of scratch it takes: the same whatever the precision."""
     graph, inputs = direction_of(stage, params, task)
-    return written(graph, inputs, len(params) + len(stage.scheduled))
+    return written(graph, inputs, len(params) + len(stage.scheduled), len(params))
 
 
 def direction_of(
@@ -185,31 +185,32 @@ def direction_of(
     return traced(direction_of_tensors(stage, [name for name, _ in params]), inputs, KEPT), inputs
 
 
-def written(graph: GraphModule, inputs: list[Tensor], shared: int) -> tuple[str, int]:
+def written(graph: GraphModule, inputs: list[Tensor], shared: int, held: int = 0) -> tuple[str, int]:
     """The C++ of a task's direction, and how many numbers of scratch it takes; all tasks share the first inputs.
 
-    Its outputs are added to `out`, one after the other; raises `Unsupported` for an operation that has no C++ here.
+    Its outputs are added to `out`, one after the other. So many of the first inputs and outputs lie as meta-parameters
+    are held. Raises `Unsupported` for an operation that has no C++ here.
     """
     program, loads, values = Program(), [], []
     for i, tensor in enumerate(inputs):
         shape = tuple(tensor.shape)
         whole = tensor.dtype == torch.int64
         name, kind = (f"{WHOLE_NUMBERS}{i}", "int64_t") if whole else (f"in{i}", "T")
-        values.append(Value(name, shape, row_major(shape)))
+        values.append(Value(name, shape, strides_held(shape) if i < held else row_major(shape)))
         loads.append(
             f"const {kind}* const {name} = (const {kind}*){f'meta[{i}]' if i < shared else f'task[{i - shared}]'};"
         )
-    filled(graph, program, values)
+    filled(graph, program, values, held)
     buffers, scratch = program.allocate()
     functions = program.functions()
     lines = [f"    {line}" for line in [*loads, *buffers, *program.lines]]
     return "\n".join([*functions, f"{DIRECTION} {{", *lines, "}"]), scratch
 
 
-def filled(graph: GraphModule, program: Program, inputs: Sequence[Value]) -> None:
+def filled(graph: GraphModule, program: Program, inputs: Sequence[Value], held: int = 0) -> None:
     """Write a graph's operations into a program: its outputs are added to `out`, one after the other.
 
-    Raises `Unsupported` for an operation that the program's engine does not have.
+    So many of them lie as meta-parameters are held. Raises `Unsupported` for an operation that is not carried.
     """
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     values: dict[Node, Any] = dict(zip(placeholders, inputs, strict=True))
@@ -224,10 +225,16 @@ def filled(graph: GraphModule, program: Program, inputs: Sequence[Value]) -> Non
             values[node] = program.kept(found, len(node.users))
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     at = 0
-    for value in _of(output.args[0], values):
+    for number, value in enumerate(_of(output.args[0], values)):
         shape = value.shape
-        program.loop(Value("out", shape, row_major(shape), at), [value], sign="+=")
+        strides = strides_held(shape) if number < held else row_major(shape)
+        program.loop(Value("out", shape, strides, at), [value], sign="+=")
         at += int(torch.Size(shape).numel())
+
+
+def strides_held(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a meta-parameter as it is held."""
+    return strides_in(shape, order_held(shape))
 
 
 def _of(arguments: Any, values: dict[Node, Any]) -> Any:

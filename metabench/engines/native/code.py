@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
-from metabench.engines.native.loops import Sums, assigned, elements, innermost, merged, nest
+from metabench.engines.native.loops import Sums, assigned, elements, innermost, merged, nest, turned_dimension
 from metabench.engines.native.value import (
     Value,
     broadcast,
@@ -145,7 +145,8 @@ class Program:
         inner = innermost([target, *turned]) if out.size >= LARGE else None
         loads, items = elements(turned, indices, inner)
         body = f"{loads} {assigned(target.at(indices), expression(*items), inner, sign)}"
-        self.emit(nest(shape, indices, body, inner is not None), out, *values)
+        across = turned_dimension([target, *turned]) if out.size >= LARGE and inner is None else None
+        self.emit(nest(shape, indices, body, inner is not None, across), out, *values)
 
     def total(self, value: Value, dims: Sequence[int], keep: bool) -> Value:
         """The sum over `dims`, which become the outermost loops.
@@ -219,18 +220,21 @@ class Program:
         return self.counts[length]
 
     def product(self, a: Value, b: Value) -> Value:
-        """(M, K) times (K, N)."""
+        """(…, M, K) times (…, K, N): matrices, or as many of both."""
         a, b = self.real(a), self.real(b)
-        (m, k), n = a.shape, b.shape[1]
+        (*many, m, k), n = a.shape, b.shape[-1]
         if a.constant is not None:
             a = self.copy(a)
-        if b.constant is not None or (n > 1 and b.strides[1] != 1):
-            if a.strides[0] == 1 and m > 1 and b.constant is None:  # then the transposed product has its rows in line
+        if b.constant is not None or (n > 1 and b.strides[-1] != 1):
+            if a.strides[-2] == 1 and m > 1 and b.constant is None:  # then the transposed product has its rows in line
                 return transposed(self.product(transposed(b), transposed(a)))
             b = self.copy(b)
-        out = self.buffer((m, n))
-        sizes = f"{m}, {n}, {k}, {a.strides[0]}, {a.strides[1]}, {b.strides[0]}"
-        self.emit(f"product<{sizes}>({a.base} + {a.offset}, {b.base} + {b.offset}, {out.base});", out, a, b)
+        out = self.buffer((*many, m, n))
+        sizes = f"{m}, {n}, {k}, {a.strides[-2]}, {a.strides[-1]}, {b.strides[-2]}"
+        at = [[f"i*{value.strides[0]}"] if many else [] for value in (a, b, out)]
+        of_a, of_b, to = (f"{v.base} + {'+'.join([*i, str(v.offset)])}" for v, i in zip((a, b, out), at, strict=True))
+        call = f"product<{sizes}>({of_a}, {of_b}, {to});"
+        self.emit(f"for (int i = 0; i < {many[0]}; ++i) {call}" if many else call, out, a, b)
         return out
 
 
@@ -253,5 +257,6 @@ def with_dimensions_kept(out: Value, gone: set[int], value: Value) -> Value:
 
 
 def transposed(value: Value) -> Value:
-    """The view with its two dimensions exchanged."""
-    return of_dimensions(value, (1, 0))
+    """The view with its last two dimensions exchanged."""
+    *many, m, n = range(len(value.shape))
+    return of_dimensions(value, (*many, n, m))

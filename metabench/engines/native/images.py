@@ -1,27 +1,21 @@
-"""Convolution and pooling of images, which lie with their channels in line: (N, H, W, C).
+"""Convolutions of images, which lie with their channels in line: (N, H, W, C).
 
 Shapes are torch's, (N, C, H, W); strides say how the elements lie. Weights (CO, CI, KH, KW) lie as (KH, KW, CI, CO).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 
+from metabench.engines.flat import WEIGHTS
 from metabench.engines.native.code import Program
-from metabench.engines.native.loops import assigned, elements, innermost, nest
-from metabench.engines.native.value import UNDIVIDED, Value, broadcast, mapped, of_dimensions, strides_in
+from metabench.engines.native.pooling import IMAGES, POOLING, Operation, Pair, check_images
+from metabench.engines.native.value import Value, of_dimensions, strides_in
 from metabench.errors import Unsupported
-
-Operation: TypeAlias = Callable[..., Any]
-"""`(program, *arguments of the torch operation) -> Value`, or a list of them."""
-Pair: TypeAlias = Sequence[int]
 
 KEPT = (torch.ops.aten.max_pool2d_with_indices.default, torch.ops.aten.max_pool2d_with_indices_backward.default)
 """What tracing leaves whole."""
-IMAGES = (0, 2, 3, 1)
-WEIGHTS = (2, 3, 1, 0)
 TURNED_WEIGHTS = (2, 3, 0, 1)
 PLACES = 16
 """Numbers of a tile of winograd.cpp: 4 x 4 inputs, from which come 2 x 2 outputs."""
@@ -44,7 +38,7 @@ def _convolution(
     output_padding: Pair,
     groups: int,
 ) -> Value:
-    _check_images("convolutions", x)
+    check_images("convolutions", x)
     if groups != 1:
         raise Unsupported("native has no grouped convolutions: use loop or compile-tasks")
     sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
@@ -83,7 +77,7 @@ def _convolution_backward(
     groups: int,
     wanted: Sequence[bool],
 ) -> list[Value | None]:
-    _check_images("convolutions", x)
+    check_images("convolutions", x)
     if transposed or groups != 1:
         raise Unsupported("native has no gradient of grouped or transposed convolutions: use loop or compile-tasks")
     sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
@@ -93,12 +87,6 @@ def _convolution_backward(
         _weights(program, x, gradient, weight.shape[2:], sizes) if of_weight else None,
         program.total(gradient, (0, 2, 3), False) if of_bias else None,
     ]
-
-
-def _check_images(what: str, x: Value) -> None:
-    """Raise `Unsupported` for anything but (N, C, H, W)."""
-    if len(x.shape) != 4:
-        raise Unsupported(f"native has {what} of images alone, and here are {len(x.shape)} dimensions: use loop")
 
 
 class _Sizes(NamedTuple):
@@ -174,80 +162,8 @@ def _in_tiles(x: Sequence[int], y: Sequence[int], kernel: Sequence[int], sizes: 
     return direct >= FEWER * PLACES * tiles
 
 
-def _max_pool(
-    program: Program,
-    x: Value,
-    kernel: Pair,
-    stride: Pair = (),
-    padding: Pair = (0,),
-    dilation: Pair = (1,),
-    ceil: bool = False,
-) -> list[Value]:
-    """Values, and the place of each in its image of H * W."""
-    size = _window(x, kernel, stride, padding, dilation, ceil)
-    n, c, h, w = x.shape
-    shape = (n, c, h // size, w // size)
-    values, places = (program.buffer(shape, strides_in(shape, IMAGES)) for _ in range(2))
-    here = ["i0", "i1", "i2", "i3"]
-    inner = 1 if innermost([of_dimensions(each, IMAGES) for each in (x, values)]) is not None else None
-    body = ""
-    for i in range(size):
-        for j in range(size):
-            loads, (element,) = elements([x], ["i0", "i1", f"({size}*i2+{i})", f"({size}*i3+{j})"], inner)
-            number = f"T(({size}*i2+{i})*{w}+{size}*i3+{j})"
-            take = "const auto better = either(gt(item, best), ne(item, item)); "
-            take += f"best = where(better, item, best); place = where(better, {number}, place);"
-            body += f"{{ {loads} const T item = {element}; {take if body else f'best = item; place = {number};'} }} "
-    ends = [assigned(each.at(here), item, inner) for each, item in ((values, "best"), (places, "place"))]
-    loop = nest(
-        [shape[d] for d in IMAGES],
-        [here[d] for d in IMAGES],
-        f"T best, place; {body}{' '.join(ends)}",
-        inner is not None,
-    )
-    program.emit(loop, [values, places], x)
-    return [values, places]
-
-
-def _max_pool_backward(
-    program: Program,
-    gradient: Value,
-    x: Value,
-    kernel: Pair,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    ceil: bool,
-    places: Value,
-) -> Value:
-    """The gradient of the input: each element has the gradient of its window if it was the largest there, else 0."""
-    size = _window(x, kernel, stride, padding, dilation, ceil)
-    _, _, h, w = x.shape
-    spread = [_spread(program.real(value), x.shape, size) for value in (gradient, places)]
-    numbers = program.count(h * w)
-    here = broadcast(replace(numbers, shape=(1, 1, h, w), strides=(0, 0, w, 1)), x.shape)
-    return program.pointwise(x.shape, [*spread, here], "where(eq({1}, {2}), {0}, T(0))".format)
-
-
-def _spread(value: Value, shape: tuple[int, ...], size: int) -> Value:
-    """Each element of (N, C, H / size, W / size) wherever its window reaches, the last ones beyond it, too."""
-    _, _, h, w = value.shape
-    divided = (UNDIVIDED, UNDIVIDED, (size, h - 1), (size, w - 1))
-    return mapped(value, lambda each: replace(each, shape=shape, divided=divided))
-
-
-def _window(x: Value, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil: bool) -> int:
-    _check_images("pooling", x)
-    if len({*kernel, *stride}) > 1 or set(padding) != {0} or set(dilation) != {1}:
-        raise Unsupported("native has no pooling whose windows overlap or are padded: use loop or compile-tasks")
-    if ceil and any(n % kernel[0] for n in x.shape[2:]):
-        raise Unsupported("native has no pooling whose windows reach beyond the image: use loop or compile-tasks")
-    return kernel[0]
-
-
 IMAGE_OPERATIONS: dict[str, Operation] = {
     "convolution": _convolution,
     "convolution_backward": _convolution_backward,
-    "max_pool2d_with_indices": _max_pool,
-    "max_pool2d_with_indices_backward": _max_pool_backward,
+    **POOLING,
 }

@@ -8,6 +8,8 @@ from metabench.engines.native.value import UNDIVIDED, Value, mapped, of_dimensio
 
 VECTOR = 16
 """Numbers of 4 bytes in the longest vector; of 8 bytes, two of them."""
+BLOCK = 16
+"""Numbers of 4 bytes in a line of the cache."""
 WHOLE_NUMBERS = "in_"
 """What the names of inputs of whole numbers begin with."""
 
@@ -51,6 +53,16 @@ def innermost(values: Sequence[Value]) -> int | None:
     return -1 if in_line and undivided else None
 
 
+def turned_dimension(values: Sequence[Value]) -> int | None:
+    """A dimension other than the last one along which some of these lie in line, if both are long; else None."""
+    shape = values[0].shape
+    for part in (part for value in values for part in value.parts if part.constant is None):
+        for d, (n, stride) in enumerate(zip(shape[:-1], part.strides, strict=False)):
+            if stride == 1 and min(n, shape[-1]) >= BLOCK and part.strides[-1] > 1:
+                return d
+    return None
+
+
 def elements(values: Sequence[Value], indices: Sequence[str], inner: int | None = None) -> tuple[str, list[str]]:
     """Declarations of what is read for an element of each value, and the C++ of those elements.
 
@@ -78,9 +90,22 @@ def assigned(target: str, expression: str, inner: int | None, sign: str = "=") -
     return f"T({f'T::from(&{target}) + ' if sign == '+=' else ''}{expression}).to(&{target});"
 
 
-def nest(shape: Sequence[int], indices: Sequence[str], body: str, vectors: bool = False) -> str:
-    """Loops around a statement, the innermost of them over vectors of numbers if it is so."""
-    loops = [f"for (int {i} = 0; {i} < {n}; ++{i})" for i, n in zip(indices, shape, strict=True) if n > 1]
+def nest(
+    shape: Sequence[int], indices: Sequence[str], body: str, vectors: bool = False, across: int | None = None
+) -> str:
+    """Loops around a statement, the innermost of them over vectors of numbers if it is so.
+
+    Some of what is read may lie in line along dimension `across`, and not along the last one. Blocks of the last one
+    are then taken along `across`: lines of the cache that were read are used whole before they are gone.
+    """
+    order = list(range(len(shape)))
+    if across is not None:
+        order = [*(d for d in order[:-1] if d != across), across]
+    loops = [f"for (int {indices[d]} = 0; {indices[d]} < {shape[d]}; ++{indices[d]})" for d in order if shape[d] > 1]
+    if across is not None:
+        i, n = indices[-1], shape[-1]
+        loops.insert(-1, f"for (int begin = 0; begin < {n}; begin += {BLOCK})")
+        loops.append(f"for (int {i} = begin; {i} < std::min({n}, begin + {BLOCK}); ++{i})")
     if vectors:
         loops[-1] = loops[-1].replace(f"++{indices[-1]}", f"{indices[-1]} += LANES")
         body = f"typedef Lanes T; {body}"

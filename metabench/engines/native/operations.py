@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from metabench.engines.native.code import Program
-from metabench.engines.native.images import IMAGE_OPERATIONS, Operation
+from metabench.engines.native.images import IMAGE_OPERATIONS
+from metabench.engines.native.pooling import Operation
 from metabench.engines.native.value import (
     Value,
     broadcast,
@@ -37,6 +38,7 @@ POINTWISE: dict[str, str] = {
     "sign": "T(gt({0}, T(0))) - T(lt({0}, T(0)))",
     **{name: f"T({name}({{0}}, {{1}}))" for name in ("le", "lt", "ge", "gt", "eq", "ne")},
     "where": "where({0}, {1}, {2})",
+    "fma": "{0} * {1} + {2}",
     "clamp_min": "where(lt({0}, {1}), {1}, {0})",
 }
 """C++ of each operation on elements. Truth is 1, and all indices that occur are small enough to be exact."""
@@ -199,6 +201,29 @@ def _select_scatter(program: Program, value: Value, source: Value, dim: int, ind
     return out
 
 
+def _slice_scatter(
+    program: Program,
+    value: Value,
+    source: Value,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Value:
+    out = program.copy_of(value)
+    program.loop(_narrow(program, out, dim, start, end, step), [source])
+    return out
+
+
+def _reversed(program: Program, value: Value, dims: Sequence[int]) -> Value:
+    value, turned = program.real(value), _within(value, dims)
+    out = program.buffer(value.shape)
+    here = [f"i{d}" for d in range(len(value.shape))]
+    there = [f"({n - 1}-{i})" if d in turned else i for d, (i, n) in enumerate(zip(here, value.shape, strict=True))]
+    program.emit_nest(out, f"{out.at(here)} = {value.at(there)};", value)
+    return out
+
+
 def _index(program: Program, value: Value, indices: Sequence[Value | None]) -> Value:
     if len(indices) != 1 or indices[0] is None:
         raise Unsupported(f"{program.engine} takes rows of a tensor by their numbers, and no other indices: use loop")
@@ -240,9 +265,12 @@ OPERATIONS: dict[str, Operation] = {
     "gather": _gather,
     "scatter": _scatter,
     "select_scatter": _select_scatter,
+    "slice_scatter": _slice_scatter,
+    "rev": _reversed,
     "index": _index,
     "iota": _iota,
     "mm": lambda program, a, b: program.product(a, b),
+    "bmm": lambda program, a, b: program.product(a, b),
     "addmm": _biased_product,
     "full": lambda program, shape, number: constant(number, shape),
     "scalar_tensor": lambda program, number: constant(number),
