@@ -177,6 +177,14 @@ def test_convolutions_in_tiles_are_exact(net, size, monkeypatch):
     assert all(f"winograd<{role}, " in source for source in sources for role in ("OUTPUT", "INPUT", "WEIGHT"))
 
 
+@pytest.mark.parametrize("net", [Net(64, channels=64), Net(64, channels=64, stride=2, kernel=2)], ids=str)
+def test_few_pixels_under_many_weights_are_exact(net, monkeypatch):
+    sources, compiled = [], native.compiled
+    monkeypatch.setattr(native, "compiled", lambda source, flags: sources.append(source) or compiled(source, flags))
+    assert error(net, (3, 4)) < 1e-12
+    assert all("convolution<INPUT_OF_FEW, " in source for source in sources)
+
+
 @pytest.mark.parametrize("algorithm", ["fomaml", "reptile", "anil", "meta-sgd", "imaml", "prototypical"])
 def test_other_algorithms_on_images(algorithm, monkeypatch):
     monkeypatch.setattr(code, "LARGE", 64)

@@ -89,19 +89,75 @@ static INLINE void weights_of_one(const T* image, const T* y, T* w) {
     tile.template to<CO>(w);
 }
 
-enum Role { OUTPUT, INPUT, WEIGHT };
+static INLINE T total(Lanes lanes) {
+    T parts[LANES], sum = 0;
+    lanes.to(parts);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) parts[i] += parts[i + width];
+    return sum + parts[0];
+}
+
+// R pixels: inputs += weights times outputs, the weights (CI, CO) read once for all of them.
+template <int R, int CI, int CO> static INLINE void dots(const T* const* y, const T* w, T* const* x) {
+    constexpr int COLUMNS = 4;
+    for (int ci = 0; ci < CI; ci += COLUMNS) {
+        Lanes sums[R][COLUMNS];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+            for (int c = 0; c < COLUMNS; ++c) sums[r][c] = Lanes(T(0));
+        for (int co = 0; co < CO; co += LANES) {
+            Lanes row[COLUMNS];
+#pragma GCC unroll 8
+            for (int c = 0; c < COLUMNS; ++c) row[c] = Lanes::from(w + (ci + c) * CO + co);
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) {
+                const Lanes out = Lanes::from(y[r] + co);
+#pragma GCC unroll 8
+                for (int c = 0; c < COLUMNS; ++c) sums[r][c] = sums[r][c] + out * row[c];
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+            for (int c = 0; c < COLUMNS; ++c) x[r][ci + c] += total(sums[r][c]);
+    }
+}
+
+// The inputs of a convolution where there are few pixels and many weights, which then are read as they lie: turning them
+// would take longer. Each place of the kernel gathers the pixels that it reaches.
+template <int N, int H, int W, int CI, int OH, int OW, int CO, int KH, int KW, int S, int D, int P>
+static inline void few_pixels(const T* y, const T* weights, T* x) {
+    for (int place = 0; place < KH * KW; ++place) {
+        const T *from[N * OH * OW], *w = weights + int64_t(place) * CI * CO;
+        T* to[N * OH * OW];
+        int count = 0;
+        for (int i = 0; i < N * OH * OW; ++i) {
+            const int h = i / OW % OH * S + place / KW * D - P, column = i % OW * S + place % KW * D - P;
+            if (h < 0 || h >= H || column < 0 || column >= W) continue;
+            from[count] = y + int64_t(i) * CO, to[count++] = x + (int64_t(i / (OH * OW) * H + h) * W + column) * CI;
+        }
+        int i = 0;
+        for (; i + 5 <= count; i += 5) dots<5, CI, CO>(from + i, w, to + i);
+        for (; i + 2 <= count; i += 2) dots<2, CI, CO>(from + i, w, to + i);
+        for (; i < count; ++i) dots<1, CI, CO>(from + i, w, to + i);
+    }
+}
+
+enum Role { OUTPUT, INPUT, WEIGHT, INPUT_OF_FEW };
 
 // One of the three of a convolution from the other two: y (N, OH, OW, CO), x (N, H, W, CI) or w (KH, KW, CI, CO).
-// For x the weights are (KH, KW, CO, CI).
+// For x the weights are (KH, KW, CO, CI), but for few pixels (KH, KW, CI, CO).
 template <Role role, int N, int H, int W, int CI, int OH, int OW, int CO, int KH, int KW, int S, int D, int P>
 ALONE static void convolution(const T* first, const T* second, T* __restrict result) {
     typedef Reach<H, OH, S, D, P> Rows;
     typedef Reach<W, OW, S, D, P> Columns;
     constexpr int STEP = std::max(1, CHUNK / OW), LINES = N * OH;
-    constexpr int SIZE = role == OUTPUT ? N * OH * OW * CO : role == INPUT ? N * H * W * CI : KH * KW * CI * CO;
+    constexpr int SIZE = role == OUTPUT ? N * OH * OW * CO : role == WEIGHT ? KH * KW * CI * CO : N * H * W * CI;
     std::memset(result, 0, sizeof(T) * SIZE);
+    if constexpr (role == INPUT_OF_FEW) return few_pixels<N, H, W, CI, OH, OW, CO, KH, KW, S, D, P>(first, second, result);
     constexpr int VECTOR = width_for(CO), WIDE = std::min(4, CO / VECTOR), SIDE = std::min(2, CO / VECTOR);
-    if constexpr (role != INPUT && CI == 1 && KH * KW <= 9 && CO % (VECTOR * WIDE) == 0) {
+    if constexpr ((role == OUTPUT || role == WEIGHT) && CI == 1 && KH * KW <= 9 && CO % (VECTOR * WIDE) == 0) {
         constexpr int LINE = std::max((OW - 1) * S + (KW - 1) * D + 1, W + P), COLUMN = (OH - 1) * S + (KH - 1) * D + 1;
         T image[std::max(COLUMN, H + P) * LINE] = {};  // with borders
         for (int n = 0; n < N; ++n) {

@@ -22,6 +22,10 @@ PLACES = 16
 TILES = 48
 """Most tiles in work at once: with 64 channels they and the weights take 650 KiB of the second cache."""
 VECTOR = 16  # channels
+COLUMNS = 4
+"""Channels of inputs that `few_pixels` computes at once."""
+FEW_PIXELS = 64
+"""Pixels of all images, up to which turning the weights takes longer than what it saves."""
 FEWER = 1.3
 """Factor by which tiles must save products to make up for what they cost."""
 
@@ -113,8 +117,11 @@ def _outputs(program: Program, x: Value, weight: Value, shape: Sequence[int], si
 
 
 def _inputs(program: Program, y: Value, weight: Value, shape: Sequence[int], sizes: _Sizes) -> Value:
-    y, weight = program.arranged(y, IMAGES), program.arranged(weight, TURNED_WEIGHTS)
-    return _call(program, "INPUT", y, weight, shape, y.shape, weight.shape[2:], sizes, shape, IMAGES)
+    in_vectors = weight.shape[1] % COLUMNS == 0 and y.shape[1] % VECTOR == 0
+    few = y.size // y.shape[1] <= FEW_PIXELS and weight.shape[0] * weight.shape[1] >= program.large and in_vectors
+    y, weight = program.arranged(y, IMAGES), program.arranged(weight, WEIGHTS if few else TURNED_WEIGHTS)
+    role = "INPUT_OF_FEW" if few else "INPUT"
+    return _call(program, role, y, weight, shape, y.shape, weight.shape[2:], sizes, shape, IMAGES)
 
 
 def _weights(program: Program, x: Value, y: Value, kernel: Sequence[int], sizes: _Sizes) -> Value:
@@ -140,7 +147,7 @@ def _call(
     operands = ", ".join(f"{value.base} + {value.offset}" for value in (first, second))
     rows, columns = x[2:] if role == "INPUT" else y[2:]
     tiles = -(-rows // 2) * -(-columns // 2)
-    if _in_tiles(x, y, kernel, sizes, tiles):
+    if role != "INPUT_OF_FEW" and _in_tiles(x, y, kernel, sizes, tiles):
         most = min(TILES, x[0] * tiles)
         work = program.buffer([PLACES * (x[1] * y[1] + most * (x[1] + y[1]) + 3 * VECTOR)])
         numbers = [*numbers[:7], sizes.padding, most, work.size]
