@@ -1,17 +1,17 @@
-"""Convolution and pooling of images, which lie with their channels in line: (N, H, W, C).
+"""Convolution and pooling of images, which lie with their channels in line (N, H, W, C), in a program of any engine.
 
 Shapes are torch's, (N, C, H, W); strides say how the elements lie. Weights (CO, CI, KH, KW) lie as (KH, KW, CI, CO).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
 from metabench.engines.native.code import Program
-from metabench.engines.native.loops import assigned, elements, innermost, nest
-from metabench.engines.native.value import UNDIVIDED, Value, broadcast, mapped, of_dimensions, strides_in
+from metabench.engines.native.convolutions import IMAGES, TURNED_WEIGHTS, WEIGHTS, Convolution, Sizes
+from metabench.engines.native.value import UNDIVIDED, Value, broadcast, mapped, of_dimensions
 from metabench.errors import Unsupported
 
 Operation: TypeAlias = Callable[..., Any]
@@ -20,16 +20,6 @@ Pair: TypeAlias = Sequence[int]
 
 KEPT = (torch.ops.aten.max_pool2d_with_indices.default, torch.ops.aten.max_pool2d_with_indices_backward.default)
 """What tracing leaves whole."""
-IMAGES = (0, 2, 3, 1)
-WEIGHTS = (2, 3, 1, 0)
-TURNED_WEIGHTS = (2, 3, 0, 1)
-PLACES = 16
-"""Numbers of a tile of winograd.cpp: 4 x 4 inputs, from which come 2 x 2 outputs."""
-TILES = 48
-"""Most tiles in work at once: with 64 channels they and the weights take 650 KiB of the second cache."""
-VECTOR = 16  # channels
-FEWER = 1.3
-"""Factor by which tiles must save products to make up for what they cost."""
 
 
 def _convolution(
@@ -44,10 +34,10 @@ def _convolution(
     output_padding: Pair,
     groups: int,
 ) -> Value:
-    _check_images("convolutions", x)
+    _check_images(program, "convolutions", x)
     if groups != 1:
-        raise Unsupported("native has no grouped convolutions: use loop or compile-tasks")
-    sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
+        raise _without(program, "grouped convolutions")
+    sizes = Sizes(*(_same(program, pair) for pair in (stride, padding, dilation)))
     out_channels = weight.shape[1] if transposed else weight.shape[0]
     extents = [
         (n - 1) * s - 2 * p + d * (k - 1) + 1 + extra if transposed else (n + 2 * p - d * (k - 1) - 1) // s + 1
@@ -59,7 +49,7 @@ def _convolution(
     if transposed:
         out = _inputs(program, x, weight, shape, sizes)
     elif _in_line(x, 0) and _in_line(weight, 0):  # a gradient of weights: batch and channels have changed places
-        swapped = _Sizes(sizes.dilation, sizes.padding, sizes.stride)
+        swapped = Sizes(sizes.dilation, sizes.padding, sizes.stride)
         out = _weights(program, of_dimensions(x, (1, 0, 2, 3)), of_dimensions(weight, (1, 0, 2, 3)), shape[2:], swapped)
         out = of_dimensions(out, (1, 0, 2, 3))
     else:
@@ -83,10 +73,10 @@ def _convolution_backward(
     groups: int,
     wanted: Sequence[bool],
 ) -> list[Value | None]:
-    _check_images("convolutions", x)
+    _check_images(program, "convolutions", x)
     if transposed or groups != 1:
-        raise Unsupported("native has no gradient of grouped or transposed convolutions: use loop or compile-tasks")
-    sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
+        raise _without(program, "gradient of grouped or transposed convolutions")
+    sizes = Sizes(*(_same(program, pair) for pair in (stride, padding, dilation)))
     of_x, of_weight, of_bias = wanted
     return [
         _inputs(program, gradient, weight, x.shape, sizes) if of_x else None,
@@ -95,23 +85,20 @@ def _convolution_backward(
     ]
 
 
-def _check_images(what: str, x: Value) -> None:
+def _without(program: Program, what: str) -> Unsupported:
+    return Unsupported(f"{program.engine} has no {what}: use loop or compile-tasks")
+
+
+def _check_images(program: Program, what: str, x: Value) -> None:
     """Raise `Unsupported` for anything but (N, C, H, W)."""
     if len(x.shape) != 4:
-        raise Unsupported(f"native has {what} of images alone, and here are {len(x.shape)} dimensions: use loop")
+        here = f"here are {len(x.shape)} dimensions"
+        raise Unsupported(f"{program.engine} has {what} of images alone, and {here}: use loop")
 
 
-class _Sizes(NamedTuple):
-    """Stride, padding and dilation, each the same for height and width."""
-
-    stride: int
-    padding: int
-    dilation: int
-
-
-def _same(pair: Pair) -> int:
+def _same(program: Program, pair: Pair) -> int:
     if len(set(pair)) > 1:
-        raise Unsupported("native has no convolutions that differ between height and width: use loop or compile-tasks")
+        raise _without(program, "convolutions that differ between height and width")
     return pair[0]
 
 
@@ -119,59 +106,19 @@ def _in_line(value: Value, dim: int) -> bool:
     return value.shape[dim] > 1 and value.strides[dim] == 1
 
 
-def _outputs(program: Program, x: Value, weight: Value, shape: Sequence[int], sizes: _Sizes) -> Value:
-    x, weight = program.arranged(x, IMAGES), program.arranged(weight, WEIGHTS)
-    return _call(program, "OUTPUT", x, weight, x.shape, shape, weight.shape[2:], sizes, shape, IMAGES)
+def _outputs(program: Program, x: Value, weight: Value, shape: Sequence[int], sizes: Sizes) -> Value:
+    what = Convolution("OUTPUT", x.shape, tuple(shape), weight.shape[2:], sizes)
+    return program.convolution(what, program.arranged(x, IMAGES), program.arranged(weight, WEIGHTS))
 
 
-def _inputs(program: Program, y: Value, weight: Value, shape: Sequence[int], sizes: _Sizes) -> Value:
-    y, weight = program.arranged(y, IMAGES), program.arranged(weight, TURNED_WEIGHTS)
-    return _call(program, "INPUT", y, weight, shape, y.shape, weight.shape[2:], sizes, shape, IMAGES)
+def _inputs(program: Program, y: Value, weight: Value, shape: Sequence[int], sizes: Sizes) -> Value:
+    what = Convolution("INPUT", tuple(shape), y.shape, weight.shape[2:], sizes)
+    return program.convolution(what, program.arranged(y, IMAGES), program.arranged(weight, TURNED_WEIGHTS))
 
 
-def _weights(program: Program, x: Value, y: Value, kernel: Sequence[int], sizes: _Sizes) -> Value:
-    x, y = program.arranged(x, IMAGES), program.arranged(y, IMAGES)
-    shape = (y.shape[1], x.shape[1], *kernel)
-    return _call(program, "WEIGHT", x, y, x.shape, y.shape, kernel, sizes, shape, WEIGHTS)
-
-
-def _call(
-    program: Program,
-    role: str,
-    first: Value,
-    second: Value,
-    x: Sequence[int],
-    y: Sequence[int],
-    kernel: Sequence[int],
-    sizes: _Sizes,
-    shape: Sequence[int],
-    dims: Sequence[int],
-) -> Value:
-    out = program.buffer(shape, strides_in(shape, dims))
-    numbers = [x[0], *x[2:], x[1], *y[2:], y[1], *kernel, sizes.stride, sizes.dilation, sizes.padding]
-    operands = ", ".join(f"{value.base} + {value.offset}" for value in (first, second))
-    rows, columns = x[2:] if role == "INPUT" else y[2:]
-    tiles = -(-rows // 2) * -(-columns // 2)
-    if _in_tiles(x, y, kernel, sizes, tiles):
-        most = min(TILES, x[0] * tiles)
-        work = program.buffer([PLACES * (x[1] * y[1] + most * (x[1] + y[1]) + 3 * VECTOR)])
-        numbers = [*numbers[:7], sizes.padding, most, work.size]
-        line = f"winograd<{', '.join([role, *map(str, numbers)])}>({operands}, {out.base}, {work.base});"
-        program.emit(line, [out, work], first, second)
-    else:
-        line = f"convolution<{', '.join([role, *map(str, numbers)])}>({operands}, {out.base});"
-        program.emit(line, out, first, second)
-    return out
-
-
-def _in_tiles(x: Sequence[int], y: Sequence[int], kernel: Sequence[int], sizes: _Sizes, tiles: int) -> bool:
-    """Whether winograd.cpp has the convolution, and multiplies clearly less often than a direct sum inside borders."""
-    if (*kernel, sizes.stride, sizes.dilation) != (3, 3, 1, 1) or sizes.padding > 2 or x[1] % VECTOR or y[1] % VECTOR:
-        return False
-    direct = 1
-    for inputs, outputs in zip(x[2:], y[2:], strict=True):
-        direct *= sum(0 <= out + k - sizes.padding < inputs for out in range(outputs) for k in range(3))
-    return direct >= FEWER * PLACES * tiles
+def _weights(program: Program, x: Value, y: Value, kernel: Sequence[int], sizes: Sizes) -> Value:
+    what = Convolution("WEIGHT", x.shape, y.shape, tuple(kernel), sizes)
+    return program.convolution(what, program.arranged(x, IMAGES), program.arranged(y, IMAGES))
 
 
 def _max_pool(
@@ -184,29 +131,7 @@ def _max_pool(
     ceil: bool = False,
 ) -> list[Value]:
     """Values, and the place of each in its image of H * W."""
-    size = _window(x, kernel, stride, padding, dilation, ceil)
-    n, c, h, w = x.shape
-    shape = (n, c, h // size, w // size)
-    values, places = (program.buffer(shape, strides_in(shape, IMAGES)) for _ in range(2))
-    here = ["i0", "i1", "i2", "i3"]
-    inner = 1 if innermost([of_dimensions(each, IMAGES) for each in (x, values)]) is not None else None
-    body = ""
-    for i in range(size):
-        for j in range(size):
-            loads, (element,) = elements([x], ["i0", "i1", f"({size}*i2+{i})", f"({size}*i3+{j})"], inner)
-            number = f"T(({size}*i2+{i})*{w}+{size}*i3+{j})"
-            take = "const auto better = either(gt(item, best), ne(item, item)); "
-            take += f"best = where(better, item, best); place = where(better, {number}, place);"
-            body += f"{{ {loads} const T item = {element}; {take if body else f'best = item; place = {number};'} }} "
-    ends = [assigned(each.at(here), item, inner) for each, item in ((values, "best"), (places, "place"))]
-    loop = nest(
-        [shape[d] for d in IMAGES],
-        [here[d] for d in IMAGES],
-        f"T best, place; {body}{' '.join(ends)}",
-        inner is not None,
-    )
-    program.emit(loop, [values, places], x)
-    return [values, places]
+    return program.pooled(x, _window(program, x, kernel, stride, padding, dilation, ceil))
 
 
 def _max_pool_backward(
@@ -221,7 +146,7 @@ def _max_pool_backward(
     places: Value,
 ) -> Value:
     """The gradient of the input: each element has the gradient of its window if it was the largest there, else 0."""
-    size = _window(x, kernel, stride, padding, dilation, ceil)
+    size = _window(program, x, kernel, stride, padding, dilation, ceil)
     _, _, h, w = x.shape
     spread = [_spread(program.real(value), x.shape, size) for value in (gradient, places)]
     numbers = program.count(h * w)
@@ -236,12 +161,12 @@ def _spread(value: Value, shape: tuple[int, ...], size: int) -> Value:
     return mapped(value, lambda each: replace(each, shape=shape, divided=divided))
 
 
-def _window(x: Value, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil: bool) -> int:
-    _check_images("pooling", x)
+def _window(program: Program, x: Value, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil: bool) -> int:
+    _check_images(program, "pooling", x)
     if len({*kernel, *stride}) > 1 or set(padding) != {0} or set(dilation) != {1}:
-        raise Unsupported("native has no pooling whose windows overlap or are padded: use loop or compile-tasks")
+        raise _without(program, "pooling whose windows overlap or are padded")
     if ceil and any(n % kernel[0] for n in x.shape[2:]):
-        raise Unsupported("native has no pooling whose windows reach beyond the image: use loop or compile-tasks")
+        raise _without(program, "pooling whose windows reach beyond the image")
     return kernel[0]
 
 

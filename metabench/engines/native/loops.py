@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from metabench.engines.native.convolutions import IMAGES
 from metabench.engines.native.value import UNDIVIDED, Value, mapped, of_dimensions, row_major
 
 VECTOR = 16
@@ -88,6 +89,23 @@ def nest(shape: Sequence[int], indices: Sequence[str], body: str, vectors: bool 
         if n == 1:
             body = f"constexpr int {i} = 0; {body}" if i in body else body
     return f"{' '.join(loops)} {{ {body} }}"
+
+
+def pooling(x: Value, values: Value, places: Value, size: int) -> str:
+    """Loops over windows of an image: the largest element of each, and its place in the image."""
+    here = ["i0", "i1", "i2", "i3"]
+    inner = 1 if innermost([of_dimensions(each, IMAGES) for each in (x, values)]) is not None else None
+    body = ""
+    for i in range(size):
+        for j in range(size):
+            loads, (element,) = elements([x], ["i0", "i1", f"({size}*i2+{i})", f"({size}*i3+{j})"], inner)
+            number = f"T(({size}*i2+{i})*{x.shape[3]}+{size}*i3+{j})"
+            take = "const auto better = either(gt(item, best), ne(item, item)); "
+            take += f"best = where(better, item, best); place = where(better, {number}, place);"
+            body += f"{{ {loads} const T item = {element}; {take if body else f'best = item; place = {number};'} }} "
+    ends = [assigned(each.at(here), item, inner) for each, item in ((values, "best"), (places, "place"))]
+    shape, indices = [values.shape[d] for d in IMAGES], [here[d] for d in IMAGES]
+    return nest(shape, indices, f"T best, place; {body}{' '.join(ends)}", inner is not None)
 
 
 def merged(values: Sequence[Value]) -> tuple[tuple[int, ...], list[Value]]:
