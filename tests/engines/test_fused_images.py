@@ -13,6 +13,7 @@ from metabench.correctness.gate import relative_error
 from metabench.engines import loop
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
+from metabench.models.base import MODELS
 from metabench.models.conv4 import Conv4
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
@@ -51,6 +52,13 @@ def test_the_networks_of_the_field_are_exact(monkeypatch, pool, steps, capacity)
     processor.in_its_place(monkeypatch, 4, 2, capacity)
     net = Conv4((1, 8, 8), WAYS, 4, pool, True, blocks=2)
     assert error(*problem(net, (1, 8, 8), steps=steps)) < 1e-12
+
+
+def test_the_network_of_the_paper_is_exact(monkeypatch):
+    processor.in_its_place(monkeypatch, 4, 1, 227 << 10)
+    monkeypatch.setattr(processor, "FLAGS", ("-O1", *processor.FLAGS[1:]))  # it computes for longer than it compiles
+    made, meta, episodes = problem(MODELS.get("conv4-32")((1, 28, 28), WAYS), (1, 28, 28))
+    assert error(made, meta, episodes) < 1e-12
 
 
 def test_the_gradients_are_products_of_images(monkeypatch):
