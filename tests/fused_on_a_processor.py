@@ -5,9 +5,12 @@ import ctypes
 import pytest
 import torch
 
+from metabench.algorithms.base import Algorithm
 from metabench.engines import fused
 from metabench.engines.fused import source
 from metabench.engines.native.library import compiled
+from metabench.engines.tracing import stage_of
+from metabench.tensors import Params, Task, tensors_of
 
 FLAGS = ("-O0", "-std=c++17", "-shared", "-fPIC", "-pthread", "-fno-strict-aliasing")
 MACHINE = """
@@ -98,3 +101,12 @@ def in_its_place(monkeypatch: pytest.MonkeyPatch, threads: int, blocks: int, cap
     monkeypatch.setattr(fused, "most_shared", lambda device: capacity)
     monkeypatch.setattr(source, "GPU", MACHINE)
     fused._source_for.cache_clear()
+
+
+def source_for(made: Algorithm, meta: Params, episodes: Task) -> source.Source:
+    """What `fused` makes of an algorithm on the device at hand."""
+    like = next(iter(meta.values()))
+    task = tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors_of(episodes))
+    params = tuple((name, p.shape) for name, p in meta.items())
+    capacity = fused.most_shared(like.device) // like.element_size()
+    return fused._source_for(stage_of(made)[0], params, task, like.dtype, fused.THREADS, capacity)

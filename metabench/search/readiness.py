@@ -19,10 +19,9 @@ from metabench.sweep.proving import proved
 from metabench.sweep.workload import Workload
 from metabench.tensors import Params
 
-FIRST = {"cpu": ("native",), "cuda": ("fused", "cudagraph")}
-"""Engines by device that are taken without a look at others, where they carry the algorithm."""
 OTHERS = ("vmap", "loop")
-"""Engines of which the fastest is taken otherwise."""
+CHOICES = {"cpu": (("native",), OTHERS), "cuda": (("fused", "cudagraph"), OTHERS)}
+"""Engines by device: the fastest is taken of the first group in which one carries the algorithm."""
 TIMING_S = 1.0
 
 
@@ -55,15 +54,12 @@ def ready(cell: Cell, engine: str, data_dir: Path | None) -> Ready:
     """
     if engine:
         return _ready_on(engine, cell, data_dir)
-    for name in FIRST.get(cell.device, ()):
-        found = _tried(name, cell, data_dir)
-        if isinstance(found, Ready):
-            return found
-    tried = [_tried(name, cell, data_dir) for name in OTHERS]
-    carried = [found for found in tried if isinstance(found, Ready)]
-    if not carried:
-        raise next(found for found in reversed(tried) if isinstance(found, Unsupported))
-    return min(carried, key=lambda found: found.pace.seconds)
+    for names in CHOICES.get(cell.device, (OTHERS,)):
+        tried = [_tried(name, cell, data_dir) for name in names]
+        carried = [found for found in tried if isinstance(found, Ready)]
+        if carried:
+            return min(carried, key=lambda found: found.pace.seconds)
+    raise next(found for found in reversed(tried) if isinstance(found, Unsupported))
 
 
 def _tried(engine: str, cell: Cell, data_dir: Path | None) -> Ready | Unsupported:

@@ -29,9 +29,7 @@ def cell_of(engine, problem, **axes):
     return cell
 
 
-@pytest.fixture(
-    scope="module", params=[*((e, p) for e in OURS + PEERS for p in PROBLEMS), ("fused", "sinusoid")], ids=", ".join
-)
+@pytest.fixture(scope="module", params=[(e, p) for e in (*OURS, "fused", *PEERS) for p in PROBLEMS], ids=", ".join)
 def row(request):
     """What is measured in a cell, and the exception that ended it, if one did. Each cell once, in this process."""
     engine, problem = request.param

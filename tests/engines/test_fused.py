@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import fused_on_a_processor as processor
+from convolutional import Net
+from convolutional import problem as problem_of
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import nudge, relative_error
 from metabench.engines import fused, loop
@@ -18,7 +20,7 @@ from metabench.engines.native.value import Value, row_major
 from metabench.engines.outer import Outer
 from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
-from metabench.models.base import MODELS
+from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast, tensors_of
@@ -72,7 +74,7 @@ def test_numbers_that_a_training_changes_are_data(monkeypatch):
         made, meta, episodes = problem("maml++", steps=2, multi_step=share)
         direction, _ = ENGINES.get("fused").build(made)(meta, episodes)
         assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
-        sources.append(fused_source(made, meta, episodes).text)
+        sources.append(processor.source_for(made, meta, episodes).text)
     assert sources[0] == sources[1]
 
 
@@ -81,7 +83,7 @@ def test_long_sums_and_products_that_threads_share(monkeypatch):
     """Layers wide enough that a product goes to four threads a tile, and a sum to several."""
     processor.in_its_place(monkeypatch, 8, 1)
     made, meta, episodes = problem(width=20)
-    text = fused_source(made, meta, episodes).text
+    text = processor.source_for(made, meta, episodes).text
     assert re.search(r"product<5, 20, 20, .*, 4, 4, true, true>", text) and "over_lanes<4>" in text
     direction, _ = ENGINES.get("fused").build(made)(meta, episodes)
     assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
@@ -91,19 +93,11 @@ def test_long_sums_and_products_that_threads_share(monkeypatch):
 def test_what_does_not_fit_into_shared_memory_lies_elsewhere(monkeypatch):
     processor.in_its_place(monkeypatch, 4, 2, capacity=2000 * 8 // 8)
     made, meta, episodes = problem(width=20)
-    found = fused_source(made, meta, episodes)
+    found = processor.source_for(made, meta, episodes)
     assert found.spilled > 0
     assert found.shared <= 250
     direction, _ = ENGINES.get("fused").build(made)(meta, episodes)
     assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
-
-
-def fused_source(made, meta, episodes):
-    like = next(iter(meta.values()))
-    task = tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors_of(episodes))
-    params = tuple((name, p.shape) for name, p in meta.items())
-    capacity = fused.most_shared(like.device) // like.element_size()
-    return fused._source_for(stage_of(made)[0], params, task, like.dtype, fused.THREADS, capacity)
 
 
 @needs_compiler
@@ -141,17 +135,28 @@ def test_float32_is_float32_and_equal_calls_give_equal_numbers(monkeypatch):
     assert all(torch.equal(direction[name], again[name]) for name in meta)
 
 
-@pytest.mark.parametrize("capacity", [1 << 20, 300], ids=["all shared", "some elsewhere"])
-def test_statements_between_two_barriers_do_not_touch_each_others_numbers(capacity):
-    kernel, inputs = kernel_of(*problem(steps=2, width=20))
-    plan = source.plan_of(kernel, inputs[:6], inputs[6:], capacity)
-    assert bool(plan.spilled) == (capacity == 300)
+@pytest.mark.parametrize(
+    ("given", "capacity", "levels"),
+    [
+        (problem(steps=2, width=20), 1 << 20, 20),
+        (problem(steps=2, width=20), 300, 20),
+        (problem_of(Conv4((1, 8, 8), 3, 4, True, True, blocks=2), (1, 8, 8)), 1 << 20, 60),
+        (problem_of(Conv4((1, 8, 8), 3, 4, True, True, blocks=2), (1, 8, 8)), 2000, 60),
+    ],
+    ids=["all shared", "some elsewhere", "images", "images, some elsewhere"],
+)
+def test_statements_between_two_barriers_do_not_touch_each_others_numbers(given, capacity, levels):
+    kernel, inputs = kernel_of(*given)
+    meta = len(given[1])
+    plan = source.plan_of(kernel, inputs[:meta], inputs[meta:], capacity)
+    assert bool(plan.spilled) == (capacity < 1 << 20)
+    assert kernel.levels >= levels
     extents = kernel.sizes | {each.name: each.size for each in inputs}
 
     def cells(statement):
         """Places that it reads and writes: buffers by name in its text."""
         text = statement.text(kernel.fetched)
-        written = set(re.findall(r"\b(b\d+)\[[^\]]*\] = ", text))
+        written = set(re.findall(r"\b(b\d+)\[(?:[^\[\]]|\[[^\]]*\])*\] = ", text))
         names = set(re.findall(r"\b(b\d+|in\d+)\[", text))
 
         def ranges(names):
@@ -214,16 +219,6 @@ def test_what_it_cannot_carry_is_said():
         ENGINES.get("fused").start(made, {n: p.bfloat16() for n, p in meta.items()}, Outer("sgd", 1.0, "none", 1))
 
 
-def test_a_convolution_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr(fused, "most_shared", lambda device: 1 << 16)
-    distribution = TASKS.get("glyphs").build(EpisodeShape(2, 1, 1), None)
-    learner = Learner(MODELS.get("conv2-8")(distribution.input_shape, 2), "classification")
-    made = ALGORITHMS.get("maml")(learner, 0.1, 1)
-    episodes = distribution.sample("train", 2, torch.Generator())
-    with pytest.raises(Unsupported, match="fused has no C\\+\\+ for the operation convolution"):
-        ENGINES.get("fused").build(made)(made.init(torch.Generator()), episodes)
-
-
 def nvrtc_is_here():
     try:
         return bool(device._compiler())
@@ -232,9 +227,14 @@ def nvrtc_is_here():
 
 
 @pytest.mark.skipif(not nvrtc_is_here(), reason="NVIDIA's compiler is not installed")
-def test_nvidias_compiler_takes_the_source(monkeypatch):
+@pytest.mark.parametrize(
+    "given",
+    [problem(dtype=torch.float32, width=20), problem_of(Net(8, stride=2, pool=2), algorithm="fomaml")],
+    ids=["dense", "images"],
+)
+def test_nvidias_compiler_takes_the_source(monkeypatch, given):
     monkeypatch.setattr(fused, "most_shared", lambda device: 227 * 1024)
-    text = fused_source(*problem(dtype=torch.float32, width=20)).text
+    text = processor.source_for(*given).text
     assert device.machine_code(text, "sm_90").startswith(b"\x7fELF")
     with pytest.raises(Unsupported, match=r"does not take fused's code: .*error"):
         device.machine_code(text + "nonsense", "sm_90")

@@ -3,15 +3,15 @@
 import re
 import shutil
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from convolutional import WAYS, Net, problem, replace_images, task
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.maml import MAML
-from metabench.correctness.gate import nudge, relative_error
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES
 from metabench.engines.native import code
@@ -20,64 +20,15 @@ from metabench.errors import Unsupported
 from metabench.models.base import MODELS
 from metabench.models.conv4 import Conv4
 from metabench.models.resnet import ResNet12, ResNet18
-from metabench.tensors import Batch, Task, tensors_of
+from metabench.tensors import tensors_of
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
-WAYS = 3
 
 
 @pytest.fixture(autouse=True)
 def compiled_in_a_hurry(monkeypatch):
     """What comes out is the same."""
     monkeypatch.setattr(native, "FLAGS", ("-O1", *native.FLAGS[1:]))
-
-
-@dataclass(frozen=True)
-class Net:
-    """Two convolutions whose sizes can be chosen, with what may stand between them."""
-
-    width: int
-    stride: int = 1
-    padding: int = 1
-    dilation: int = 1
-    kernel: int = 3
-    channels: int = 1
-    pool: int = 0
-    bias: bool = False
-    outputs: int = WAYS
-    batch_statistics: ClassVar[bool] = False
-    head_names: ClassVar[frozenset[str]] = frozenset({"head.weight", "head.bias"})
-
-    def init(self, generator):
-        shapes = {
-            "conv1.weight": (self.width, self.channels, self.kernel, self.kernel),
-            "conv2.weight": (self.width, self.width, self.kernel, self.kernel),
-            "head.weight": (self.outputs, self.width),
-            "head.bias": (self.outputs,),
-        }
-        if self.bias:
-            shapes |= {"conv1.bias": (self.width,)}
-        return {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-
-    def features(self, params, x):
-        for i in (1, 2):
-            weight, bias = params[f"conv{i}.weight"], params.get(f"conv{i}.bias")
-            x = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation)
-            x = F.max_pool2d(x, self.pool) if self.pool and i == 1 else torch.tanh(x)
-        return x.mean((2, 3))
-
-    def head(self, params, features):
-        return F.linear(features, params["head.weight"], params["head.bias"])
-
-
-def task(channels, size, tasks=2, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(3)
-
-    def batch(examples):
-        x = torch.randn(tasks, examples, channels, *size, generator=generator, dtype=dtype)
-        return Batch(x, torch.arange(examples).remainder(WAYS).expand(tasks, examples))
-
-    return Task(batch(WAYS), batch(2 * WAYS), torch.zeros(tasks, WAYS, dtype=torch.int64))
 
 
 def functions(net, steps):
@@ -98,10 +49,8 @@ def test_inner_steps_share_their_functions(monkeypatch):
 
 
 def error(net, size=(9, 8), algorithm="maml", episodes=None):
-    made = ALGORITHMS.get(algorithm)(Learner(net, "classification"), 0.1, 1)
-    meta = nudge(made.init(torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2))
-    meta = {name: p.double() for name, p in meta.items()}
-    episodes = episodes or task(net.channels, size)
+    made, meta, noise = problem(net, (getattr(net, "channels", 1), *size), algorithm)
+    episodes = episodes or noise
     direction, metrics = ENGINES.get("native").build(made)(meta, episodes)
     truth, true_metrics = loop.build(made)(meta, episodes)
     assert float(metrics["loss"]) == pytest.approx(float(true_metrics["loss"]), rel=1e-12)
@@ -202,11 +151,6 @@ def test_not_a_number_is_taken():
     meta = {name: p.double() for name, p in made.init(torch.Generator().manual_seed(1)).items()}
     broken = replace_images(task(1, (8, 8)), lambda x: torch.where(x > 2, torch.nan, x))
     assert ENGINES.get("native").build(made)(meta, broken)[1]["loss"].isnan()
-
-
-def replace_images(episodes, function):
-    (sx, sy), (qx, qy), classes = episodes
-    return Task(Batch(function(sx), sy), Batch(function(qx), qy), classes)
 
 
 @pytest.mark.parametrize(

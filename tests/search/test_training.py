@@ -126,8 +126,8 @@ def test_a_timed_trial_trains_for_about_its_time(quick):
     assert record["curve"][-1].iteration == iterations
 
 
-def test_the_engine_is_the_first_that_carries_it_or_the_fastest_of_the_others(quick, monkeypatch):
-    monkeypatch.setattr(readiness, "FIRST", {"cpu": ("no-such", "vmap")})
+def test_the_engine_is_the_fastest_of_the_first_group_that_carries_it(quick, monkeypatch):
+    monkeypatch.setattr(readiness, "CHOICES", {"cpu": (("no-such", "vmap"), ("loop",))})
     tried = []
     on = readiness._ready_on
 
@@ -141,10 +141,10 @@ def test_the_engine_is_the_first_that_carries_it_or_the_fastest_of_the_others(qu
     cell = asked().start
     with configured(cell):
         assert ready(cell, "", None).engine == "vmap" and tried == ["no-such", "vmap"]
-        monkeypatch.setattr(readiness, "FIRST", {"cpu": ("no-such",)})
+        monkeypatch.setattr(readiness, "CHOICES", {"cpu": (("no-such",), ("vmap", "loop"))})
         found = {name: on(name, cell, None) for name in ("vmap", "loop")}
         monkeypatch.setattr(readiness, "_ready_on", lambda engine, *_: found.get(engine) or watched(engine, *_))
         assert ready(cell, "", None) is min(found.values(), key=lambda one: one.pace.seconds)
-        monkeypatch.setattr(readiness, "OTHERS", ("no-such",))
+        monkeypatch.setattr(readiness, "CHOICES", {"cpu": (("no-such",),)})
         with pytest.raises(Unsupported, match="it is not there"):
             ready(cell, "", None)

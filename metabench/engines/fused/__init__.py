@@ -87,12 +87,15 @@ class Function:
         self.ticket = torch.zeros((), dtype=torch.int64, device=like.device)
         self.arguments = Arguments(ticket=self.ticket.data_ptr())
         self.given = (ctypes.c_void_p * 1)(ctypes.addressof(self.arguments))
-        self.work = like.new_empty(self.source.work(self.kernel.most_blocks))
-        self.arguments.work = self.work.data_ptr()
+        self.work = like.new_empty(0)
 
     def launch(self) -> None:
-        """Begin an iteration."""
-        self.kernel.launch(self.given, min(self.arguments.tasks, self.kernel.most_blocks))
+        """Begin an iteration, on as many blocks as there are tasks, or as run at once."""
+        blocks = min(self.arguments.tasks, self.kernel.most_blocks)
+        if self.work.numel() < self.source.work(blocks):
+            self.work = self.work.new_empty(self.source.work(blocks))
+            self.arguments.work = self.work.data_ptr()
+        self.kernel.launch(self.given, blocks)
 
 
 @lru_cache(maxsize=8)

@@ -30,15 +30,23 @@ struct alignas(16) Four {
     T numbers[4];
 };
 
-// Numbers of R rows and C columns; four at once where they lie in line (LINED: the first of them begins a group of 4).
-template <int R, int C, int ROW, int COLUMN, bool LINED> DEVICE void fetch(T (&to)[R][C], const T* from) {
-    if constexpr (C == 4 && COLUMN == 1 && ROW % 4 == 0 && LINED) {
+// C numbers in line; four at once where they lie in a group of 4 (LINED: the first of them begins one).
+template <int C, bool LINED> DEVICE void fetch_line(T (&to)[C], const T* from) {
+    if constexpr (C == 4 && LINED) {
+        const Four four = *(const Four*)from;
         UNROLL
-        for (int r = 0; r < R; ++r) {
-            const Four four = *(const Four*)(from + r * ROW);
-            UNROLL
-            for (int c = 0; c < C; ++c) to[r][c] = four.numbers[c];
-        }
+        for (int c = 0; c < C; ++c) to[c] = four.numbers[c];
+    } else {
+        UNROLL
+        for (int c = 0; c < C; ++c) to[c] = from[c];
+    }
+}
+
+// Numbers of R rows and C columns.
+template <int R, int C, int ROW, int COLUMN, bool LINED> DEVICE void fetch(T (&to)[R][C], const T* from) {
+    if constexpr (COLUMN == 1) {
+        UNROLL
+        for (int r = 0; r < R; ++r) fetch_line<C, LINED && ROW % 4 == 0>(to[r], from + r * ROW);
     } else if constexpr (R == 4 && ROW == 1 && COLUMN % 4 == 0 && LINED) {
         UNROLL
         for (int c = 0; c < C; ++c) {
@@ -56,11 +64,7 @@ template <int R, int C, int ROW, int COLUMN, bool LINED> DEVICE void fetch(T (&t
 }
 
 // Adds C products to each sum of a tile of TM rows and TN columns.
-template <int TM, int TN, int C, int A0, int A1, int B0, int B1, bool LINED_A, bool LINED_B>
-DEVICE void add(T (&sums)[TM][TN], const T* a, const T* b) {
-    T left[TM][C], right[TN][C];
-    fetch<TM, C, A0, A1, LINED_A>(left, a);
-    fetch<TN, C, B1, B0, LINED_B>(right, b);
+template <int TM, int TN, int C> DEVICE void multiply(T (&sums)[TM][TN], const T (&left)[TM][C], const T (&right)[TN][C]) {
     UNROLL
     for (int c = 0; c < C; ++c) {
         UNROLL
@@ -69,6 +73,14 @@ DEVICE void add(T (&sums)[TM][TN], const T* a, const T* b) {
             for (int n = 0; n < TN; ++n) sums[m][n] += left[m][c] * right[n][c];
         }
     }
+}
+
+template <int TM, int TN, int C, int A0, int A1, int B0, int B1, bool LINED_A, bool LINED_B>
+DEVICE void add(T (&sums)[TM][TN], const T* a, const T* b) {
+    T left[TM][C], right[TN][C];
+    fetch<TM, C, A0, A1, LINED_A>(left, a);
+    fetch<TN, C, B1, B0, LINED_B>(right, b);
+    multiply(sums, left, right);
 }
 
 // The sums of four lanes: each lane is left with the sums of its own column, in the first place.
@@ -87,41 +99,52 @@ template <int TM, int TN> DEVICE void share_columns(T (&sums)[TM][TN], int lane)
     }
 }
 
-// a (M, K) times b (K, N), handed to `use` number by number. A thread holds the sums of a tile of TM by TN in
-// registers, or four threads hold a tile, and each has every fourth part of K. Rows and columns of a tile are spread, so
-// that threads side by side read and write side by side. Warps stay together, since their threads exchange numbers: one
-// that has no tile goes along with the first.
-template <int M, int N, int K, int A0, int A1, int B0, int B1, int TM, int TN, int LANES, bool LINED_A, bool LINED_B,
-          class Use>
-DEVICE void product(int me, const T* a, const T* b, Use use) {
-    constexpr int DOWN = M / TM, ACROSS = N / TN, COLUMN = LANES > 1 ? 1 : ACROSS;
-    constexpr bool A = LINED_A && A0 % 4 == 0, B = LINED_B && ((B1 == 1 && COLUMN == 1) || B1 % 4 == 0);
-    constexpr int STEP = A1 == 1 || B0 == 1 ? 4 : 1, STEPS = K / STEP;
+// A matrix of M rows and N columns, handed to `use` number by number. A thread holds the sums of a tile of TM by TN in
+// registers, or four threads hold a tile; `sum` adds its lane's part to them. Rows of a tile are ROW apart, and columns
+// COLUMN. Warps stay together, since their threads exchange numbers: one that has no tile goes along with the first.
+template <int M, int N, int TM, int TN, int ROW, int COLUMN, int LANES, class Sum, class Use>
+DEVICE void tiles(int me, Sum sum, Use use) {
+    constexpr int ACROSS = N / TN, COUNT = M / TM * ACROSS;
     const int lane = me % LANES;
-    for (int at = me / WARP * WARP; at < DOWN * ACROSS * LANES; at += THREADS) {
-        const int wanted = (at + me % WARP) / LANES, tile = wanted < DOWN * ACROSS ? wanted : 0;
-        const int m = tile / ACROSS, n = tile % ACROSS * (LANES > 1 ? TN : 1);
-        const T *left = a + m * A0, *right = b + n * B1;
+    for (int at = me / WARP * WARP; at < COUNT * LANES; at += THREADS) {
+        const int wanted = (at + me % WARP) / LANES, tile = wanted < COUNT ? wanted : 0;
+        const int down = tile / ACROSS, across = tile % ACROSS;
+        const int m = down / ROW * ROW * TM + down % ROW, n = across / COLUMN * COLUMN * TN + across % COLUMN;
         T sums[TM][TN] = {};
-        UNROLL_BY(16)
-        for (int i = 0; i < STEPS; i += LANES) {
-            const int k = (i + lane) * STEP;
-            if (i + LANES <= STEPS || i + lane < STEPS)
-                add<TM, TN, STEP, A0 * DOWN, A1, B0, B1 * COLUMN, A, B>(sums, left + k * A1, right + k * B0);
-        }
-        if constexpr (K % STEP != 0) {
-            constexpr int k = STEPS * STEP;
-            if (lane == STEPS % LANES)
-                add<TM, TN, K % STEP, A0 * DOWN, A1, B0, B1 * COLUMN, A, B>(sums, left + k * A1, right + k * B0);
-        }
+        sum(sums, m, n, lane);
         if constexpr (LANES > 1) share_columns(sums, lane);
         if (wanted != tile) continue;
         UNROLL
         for (int i = 0; i < TM; ++i) {
             UNROLL
-            for (int j = 0; j < TN / LANES; ++j) use(m + i * DOWN, n + lane + j * COLUMN, sums[i][j]);
+            for (int j = 0; j < TN / LANES; ++j) use(m + i * ROW, n + lane + j * COLUMN, sums[i][j]);
         }
     }
+}
+
+// a (M, K) times b (K, N). Rows and columns of a tile are spread, so that threads side by side read and write side by
+// side. Where four threads hold a tile, each has every fourth part of K.
+template <int M, int N, int K, int A0, int A1, int B0, int B1, int TM, int TN, int LANES, bool LINED_A, bool LINED_B,
+          class Use>
+DEVICE void product(int me, const T* a, const T* b, Use use) {
+    constexpr int ROW = M / TM, COLUMN = LANES > 1 ? 1 : N / TN;
+    constexpr bool A = LINED_A && A0 % 4 == 0, B = LINED_B && ((B1 == 1 && COLUMN == 1) || B1 % 4 == 0);
+    constexpr int STEP = A1 == 1 || B0 == 1 ? 4 : 1, STEPS = K / STEP;
+    const auto sum = [=](T (&sums)[TM][TN], int m, int n, int lane) {
+        const T *left = a + m * A0, *right = b + n * B1;
+        UNROLL_BY(16)
+        for (int i = 0; i < STEPS; i += LANES) {
+            const int k = (i + lane) * STEP;
+            if (i + LANES <= STEPS || i + lane < STEPS)
+                add<TM, TN, STEP, A0 * ROW, A1, B0, B1 * COLUMN, A, B>(sums, left + k * A1, right + k * B0);
+        }
+        if constexpr (K % STEP != 0) {
+            constexpr int k = STEPS * STEP;
+            if (lane == STEPS % LANES)
+                add<TM, TN, K % STEP, A0 * ROW, A1, B0, B1 * COLUMN, A, B>(sums, left + k * A1, right + k * B0);
+        }
+    };
+    tiles<M, N, TM, TN, ROW, COLUMN, LANES>(me, sum, use);
 }
 
 // The sum over lanes, which all of them get.

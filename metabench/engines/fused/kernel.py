@@ -11,16 +11,30 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from metabench.engines.fused.statements import OUT, Assignment, Statement, loaded, spread, without_ones
-from metabench.engines.native.code import Program, transposed, with_dimensions_kept
-from metabench.engines.native.images import IMAGE_OPERATIONS
+from metabench.engines.fused.images import convolved, factors_of, search
+from metabench.engines.fused.statements import (
+    OUT,
+    Assignment,
+    Statement,
+    lined,
+    loaded,
+    places_of,
+    spread,
+    without_ones,
+)
+from metabench.engines.native.code import Program
+from metabench.engines.native.convolutions import IMAGES, Convolution
 from metabench.engines.native.value import (
     Value,
     broadcast,
     constant,
     of_dimensions,
     order,
+    strides_in,
+    transposed,
+    with_dimensions_kept,
 )
+from metabench.engines.native.windows import Windows
 
 LONGEST_SUM = 16
 """Numbers that one thread adds up; of more, threads take parts."""
@@ -28,6 +42,8 @@ TILES = 64
 """Threads that a product should have work for: its tiles are as large as leaves so much."""
 ROWS, COLUMNS = (5, 4, 3, 2, 1), (4, 2, 1)
 """Sizes of a tile, the sums that a thread holds in registers."""
+UNROLLED = 16
+"""Numbers of a sum that a thread asks for at once: all loops together are unrolled so often."""
 MANY = 4096
 """Numbers of a product for which tiles are enough: threads need not share them."""
 LANES, FEWEST = (1, 2, 4, 8, 16, 32), 4
@@ -38,8 +54,8 @@ class Kernel(Program):
     """Statements by level, and the buffers that they read and write."""
 
     engine = "fused"
-    lacks = frozenset(IMAGE_OPERATIONS)
     large = 0  # all that is computed by element is a formula first
+    few_pixels = 0
 
     def __init__(self, threads: int) -> None:
         super().__init__()
@@ -101,11 +117,12 @@ class Kernel(Program):
         statement = Statement(made.shape, 0, made=made, work=made.size * lanes)
         inner = [f"j{d}" for d in range(len(over))]
         loads, (item,) = loaded([turned], [*statement.indices, *inner], {})
-        loops = [f"UNROLL_BY(16) for (int {j} = 0; {j} < {n}; ++{j})" for j, n in zip(inner, over, strict=True)]
-        if lanes > 1:
-            j = inner[-1]
-            loops[-1] = f"UNROLL_BY(16) for (int {j} = ME % {lanes}; {j} < {over[-1]}; {j} += {lanes})"
-        adding = f"T sum = 0; {' '.join(loops)} {{ {loads}sum += {item}; }} const T r = over_lanes<{lanes}>(sum);"
+        loops, together = "", UNROLLED
+        for j, n in reversed(list(zip(inner, over, strict=True))):
+            first, step = (f"ME % {lanes}", lanes) if j == inner[-1] and lanes > 1 else ("0", 1)
+            loops = f"UNROLL_BY({together}) for (int {j} = {first}; {j} < {n}; {j} += {step}) {loops}"
+            together = max(1, together * step // n)
+        adding = f"T sum = 0; {loops}{{ {loads}sum += {item}; }} const T r = over_lanes<{lanes}>(sum);"
         statement.head = partial(spread, made.shape, statement.indices, adding, lanes=lanes)
         self._begin(statement, out, [turned])
         return out
@@ -147,23 +164,45 @@ class Kernel(Program):
             return transposed(self.product(transposed(b), transposed(a)))
         a, b = (self.copy(value) if value.constant is not None else self.real(value) for value in (a, b))
         out = self.buffer((m, n))
-        rows, columns, lanes = self._tile(m, n, k)
-        lined = [str(value.offset % 4 == 0).lower() for value in (a, b)]
+        rows, columns, lanes = self._tile(m, n, k, m)
         strides = f"{a.strides[0]}, {a.strides[1]}, {b.strides[0]}, {b.strides[1]}"
-        call = f"product<{m}, {n}, {k}, {strides}, {rows}, {columns}, {lanes}, {', '.join(lined)}>"
-        places = f"&{a.base}[{a.offset}], &{b.base}[{b.offset}]"
+        call = f"product<{m}, {n}, {k}, {strides}, {rows}, {columns}, {lanes}, {lined(a, b)}>"
 
         def head(inside: str) -> str:
-            return f"{call}(ME, {places}, [&](int i0, int i1, T r) {{ {inside} }});"
+            return f"{call}(ME, {places_of(a, b)}, [&](int i0, int i1, T r) {{ {inside} }});"
 
         work = m // rows * (n // columns) * lanes
         self._begin(Statement((m, n), 0, head, out, work), out, [a, b])
         return out
 
-    def _tile(self, m: int, n: int, k: int) -> tuple[int, int, int]:
-        """Rows and columns of a tile, and the threads that share it: as large as leaves work for enough threads."""
-        shared = [(r, 4, 4) for r in ROWS if m % r == 0 and n % 4 == 0 and k >= LONGEST_SUM and self.threads >= 4]
-        alone = [(r, c, 1) for r in ROWS for c in COLUMNS if m % r == 0 and n % c == 0]
+    def convolution(self, what: Convolution, first: Value, second: Value) -> Value:
+        out = self.buffer(what.shape, strides_in(what.shape, what.dims))
+        m, n, k, run = factors_of(what)
+        tile = self._tile(m, n, k, run)
+        head = partial(convolved, what, first, second, tile)
+        work = m // tile[0] * (n // tile[1]) * tile[2]
+        made = without_ones(of_dimensions(out, what.dims))
+        self._begin(Statement(made.shape, 0, head, made, work), out, [first, second])
+        return out
+
+    def pooled(self, x: Value, windows: Windows) -> list[Value]:
+        shape = (*x.shape[:2], *windows.pooled)
+        values, places = (self.buffer(shape, strides_in(shape, IMAGES)) for _ in range(2))
+        made, beside = (without_ones(of_dimensions(each, IMAGES)) for each in (values, places))
+        statement = Statement(made.shape, 0, made=made, assignments=[Assignment(beside, (), lambda: "place")])
+        statement.head = partial(spread, made.shape, statement.indices, search(x, values, statement.indices, windows))
+        self._begin(statement, values, [x])
+        self._note(statement, places, [])
+        return [values, places]
+
+    def _tile(self, m: int, n: int, k: int, run: int) -> tuple[int, int, int]:
+        """Rows and columns of a tile, and the threads that share it: as large as leaves work for enough threads.
+
+        A tile lies within a run of rows.
+        """
+        heights = [r for r in ROWS if run % r == 0]
+        shared = [(r, 4, 4) for r in heights if n % 4 == 0 and k >= LONGEST_SUM and self.threads >= 4]
+        alone = [(r, c, 1) for r in heights for c in COLUMNS if n % c == 0]
         for tiles in (alone, shared) if m * n >= MANY else (shared, alone):
             enough = [tile for tile in tiles if m // tile[0] * (n // tile[1]) * tile[2] >= TILES]
             if enough:

@@ -25,31 +25,29 @@ class Plan(NamedTuple):
 
 def planned(buffers: Mapping[str, Lifetime], capacity: int) -> Plan:
     """All buffers in shared memory, if they fit into its numbers; else large ones with long lives lie elsewhere."""
-    spilled: list[str] = []
-    by_area = sorted(buffers, key=lambda name: _area(buffers[name]))
+    by_area, spilled = sorted(buffers, key=lambda name: _area(buffers[name])), set[str]()
+    crowds = {
+        level: sum(life.size for life in buffers.values() if life.first <= level <= life.last)
+        for level in {life.first for life in buffers.values()}
+    }  # numbers that live at once
     while True:
-        inside = {name: life for name, life in buffers.items() if name not in set(spilled)}
-        places, shared = _placed(inside)
+        places, shared = _placed({name: life for name, life in buffers.items() if name not in spilled})
         if shared <= capacity or not by_area:
             break
-        excess = max(_peak(inside) - capacity, 1)
-        while excess > 0 and by_area:
-            spilled.append(by_area.pop())
-            excess -= buffers[spilled[-1]].size
-    others, outside = _placed({name: buffers[name] for name in spilled})
+        excess = shared - capacity
+        while by_area and (excess > 0 or max(crowds.values()) > capacity):
+            name = by_area.pop()
+            size, first, last = buffers[name]
+            spilled.add(name)
+            excess -= size
+            crowds = {level: crowd - size * (first <= level <= last) for level, crowd in crowds.items()}
+    others, outside = _placed({name: life for name, life in buffers.items() if name in spilled})
     where = {name: ("shared", begin) for name, begin in places.items()}
     return Plan(where | {name: ("spill", begin) for name, begin in others.items()}, shared, outside)
 
 
 def _area(life: Lifetime) -> int:
     return life.size * (life.last - life.first + 1)
-
-
-def _peak(buffers: Mapping[str, Lifetime]) -> int:
-    """The most numbers that live at once."""
-    return max(
-        (sum(b.size for b in buffers.values() if b.first <= a.first <= b.last) for a in buffers.values()), default=0
-    )
 
 
 def _placed(buffers: Mapping[str, Lifetime]) -> tuple[dict[str, int], int]:

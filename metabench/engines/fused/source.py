@@ -20,7 +20,7 @@ from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON
 
 FOLDER = Path(__file__).parent
 GPU = (FOLDER / "machine.cu").read_text(encoding="utf-8")
-COMMON = (FOLDER / "kernel.cu").read_text(encoding="utf-8")
+COMMON = [(FOLDER / name).read_text(encoding="utf-8") for name in ("kernel.cu", "convolutions.cu")]
 WARP = 32
 """Threads that run together; numbers in a line of the cache, too."""
 MOST_THREADS = 1024
@@ -121,7 +121,7 @@ def source_of(
         levels="\n".join(levels),
     )
     defined = [f"#define {name} {value!r}" for name, value in constants.items()]
-    text = "\n".join([f"typedef {number} T;", *defined, GPU, COMMON, *pieces.functions(), iterate])
+    text = "\n".join([f"typedef {number} T;", *defined, GPU, *COMMON, *pieces.functions(), iterate])
     return Source(text, shared, width, plan.spilled)
 
 

@@ -5,10 +5,13 @@ import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from metabench.engines.fused.memory import ALIGNED
 from metabench.engines.native.value import Value, of_dimensions
 
 OUT = "out"
 """The base of what a direction is added to."""
+MOST_COPIED = 96
+"""Functions of a program up to which those that are called once are copied: with more, compilers take twice as long."""
 NAMES = re.compile(r"\b(b\d+|in_?\d+)\[")
 
 
@@ -98,16 +101,32 @@ def spread(shape: Sequence[int], indices: Sequence[str], begin: str, inside: str
 
     Threads that share one exchange numbers, and so their whole warp stays together.
     """
-    places, step, size = [], math.prod(shape), math.prod(shape)
-    for d, (index, n) in enumerate(zip(indices, shape, strict=True)):
-        step //= n
-        places.append(f"const int {index} = e{f' / {step}' if step > 1 else ''}{f' % {n}' if d else ''};")
+    places, size = split("e", shape, indices), math.prod(shape)
     if lanes == 1:
-        return f"for (int e = ME; e < {size}; e += THREADS) {{ {' '.join(places)} {begin} {inside} }}"
+        return f"for (int e = ME; e < {size}; e += THREADS) {{ {places} {begin} {inside} }}"
     own = f"const int own = (at + ME % WARP) / {lanes}, e = own < {size} ? own : 0;"
     ends = f"if (own == e && ME % {lanes} == 0) {{ {inside} }}"
     loop = f"for (int at = ME / WARP * WARP; at < {size * lanes}; at += THREADS)"
-    return f"{loop} {{ {own} {' '.join(places)} {begin} {ends} }}"
+    return f"{loop} {{ {own} {places} {begin} {ends} }}"
+
+
+def split(number: str, shape: Sequence[int], indices: Sequence[str]) -> str:
+    """Declarations of the indices of an element of a shape, from its number."""
+    declared, step = [], math.prod(shape)
+    for d, (index, n) in enumerate(zip(indices, shape, strict=True)):
+        step //= n
+        declared.append(f"const int {index} = {number}{f' / {step}' if step > 1 else ''}{f' % {n}' if d else ''};")
+    return " ".join(declared)
+
+
+def lined(*values: Value) -> str:
+    """Whether each begins where four numbers can be read at once, for a template."""
+    return ", ".join("true" if value.offset % ALIGNED == 0 else "false" for value in values)
+
+
+def places_of(*values: Value) -> str:
+    """Where each begins."""
+    return ", ".join(f"&{value.base}[{value.offset}]" for value in values)
 
 
 def without_ones(value: Value) -> Value:
@@ -139,11 +158,11 @@ class Pieces:
         return f"s{number}({start}, {offsets}{OUT}, first, spill);"
 
     def functions(self) -> list[str]:
-        """All functions: those that are called more than once are not copied into their callers."""
+        """All functions: those that are called more than once, and those of a long program, are not copied."""
         found = []
         for general, number in self.numbers.items():
             count = len(set(re.findall(r"\bp\d+\b", general)))
-            kind = "APART" if self.calls[general] > 1 else "DEVICE"
+            kind = "APART" if self.calls[general] > 1 or len(self.numbers) > MOST_COPIED else "DEVICE"
             offsets = "".join(f"int p{i}, " for i in range(count))
             found.append(f"{kind} void s{number}(int start, {offsets}T* {OUT}, bool first, T* spill) {{ {general} }}")
         return found

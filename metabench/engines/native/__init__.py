@@ -220,7 +220,7 @@ def filled(graph: GraphModule, program: Program, inputs: Sequence[Value], held: 
                 f"{program.engine} has no tensors that a network keeps for itself (buffers, constants): use loop"
             )
         if node.op == "call_function":
-            operation = operation_of(node, program.engine, program.lacks)
+            operation = operation_of(node, program.engine)
             found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
             values[node] = program.kept(found, len(node.users))
     (output,) = (node for node in graph.graph.nodes if node.op == "output")

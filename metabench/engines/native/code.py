@@ -8,9 +8,10 @@ share a loop.
 
 import math
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from metabench.engines.native.convolutions import IMAGES, Convolution, function_of
 from metabench.engines.native.loops import Sums, assigned, elements, innermost, merged, nest, turned_dimension
 from metabench.engines.native.value import (
     Value,
@@ -23,7 +24,10 @@ from metabench.engines.native.value import (
     order,
     row_major,
     strides_in,
+    transposed,
+    with_dimensions_kept,
 )
+from metabench.engines.native.windows import Windows, largest_in_windows
 
 LARGE = 4096
 """Elements of a tensor that is better computed again than read again: 16 KiB of float32."""
@@ -37,9 +41,9 @@ class Program:
     """Statements, and the buffers that they write; buffers whose values are not needed any more are used again."""
 
     engine = "native"
-    lacks: Container[str] = ()
-    """Operations that the engine does not have."""
     large = LARGE
+    few_pixels = 64
+    """Pixels of all images, up to which turning a convolution's weights takes longer than what it saves."""
 
     def __init__(self) -> None:
         self.lines: list[str | Sums] = []
@@ -237,6 +241,23 @@ class Program:
         self.emit(f"for (int i = 0; i < {many[0]}; ++i) {call}" if many else call, out, a, b)
         return out
 
+    def convolution(self, what: Convolution, first: Value, second: Value) -> Value:
+        """One of the three of a convolution from the other two, which lie as its role has them."""
+        function, work = function_of(what)
+        targets = [self.buffer(what.shape, strides_in(what.shape, what.dims))]
+        if work:
+            targets.append(self.buffer([work]))
+        operands = [*(f"{value.base} + {value.offset}" for value in (first, second)), *(each.base for each in targets)]
+        self.emit(f"{function}({', '.join(operands)});", targets, first, second)
+        return targets[0]
+
+    def pooled(self, x: Value, windows: Windows) -> list[Value]:
+        """The largest element of each window of an image, and its place there, a number below H * W."""
+        shape = (*x.shape[:2], *windows.pooled)
+        values, places = (self.buffer(shape, strides_in(shape, IMAGES)) for _ in range(2))
+        self.emit(largest_in_windows(x, values, places, windows), [values, places], x)
+        return [values, places]
+
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
     """The text with other words in place of some."""
@@ -248,15 +269,3 @@ def _function(name: str, body: str, buffers: int) -> str:
     types = ", ".join(f"typename A{i}" for i in range(buffers))
     parameters = ", ".join(f"A{i}* __restrict at{i}" for i in range(buffers))
     return f"template <{types}> ALONE static void {name}({parameters}) {{ {body} }}"
-
-
-def with_dimensions_kept(out: Value, gone: set[int], value: Value) -> Value:
-    """`out`, which is `value` without some dimensions, with those again, of size 1."""
-    left = iter(range(len(out.shape)))
-    return of_dimensions(out, [None if d in gone else next(left) for d in range(len(value.shape))])
-
-
-def transposed(value: Value) -> Value:
-    """The view with its last two dimensions exchanged."""
-    *many, m, n = range(len(value.shape))
-    return of_dimensions(value, (*many, n, m))

@@ -2,7 +2,7 @@
 
 import inspect
 import operator
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -42,12 +42,12 @@ COMPUTED = (
 """Operations whose results depend on how a type rounds or wraps."""
 
 
-def operation_of(node: Node, engine: str, lacks: Container[str] = ()) -> Callable[..., Any]:
+def operation_of(node: Node, engine: str) -> Callable[..., Any]:
     """The operation of a node. Raises `Unsupported`, by name, for one that has no C++, or not in that form."""
     if node.target is operator.getitem:
         return OPERATIONS["getitem"]
     _, name, overload = f"{node.target}..".split(".")[:3]
-    if name not in OPERATIONS or name in lacks:
+    if name not in OPERATIONS:
         raise Unsupported(f"{engine} has no C++ for the operation {name}: {INSTEAD}")
     if overload not in OVERLOADS.get(name, ("default",)):
         raise Unsupported(f"{engine} has no C++ for this form of the operation {name} ({overload}): {INSTEAD}")

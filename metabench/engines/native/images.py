@@ -1,33 +1,35 @@
-"""Convolutions of images, which lie with their channels in line: (N, H, W, C).
+"""Convolution and pooling of images, which lie with their channels in line (N, H, W, C), in a program of any engine.
 
 Shapes are torch's, (N, C, H, W); strides say how the elements lie. Weights (CO, CI, KH, KW) lie as (KH, KW, CI, CO).
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 
 from metabench.engines.flat import WEIGHTS
 from metabench.engines.native.code import Program
-from metabench.engines.native.pooling import IMAGES, POOLING, Operation, Pair, check_images
-from metabench.engines.native.value import Value, of_dimensions, strides_in
+from metabench.engines.native.convolutions import (
+    COLUMNS,
+    IMAGES,
+    TURNED_WEIGHTS,
+    VECTOR,
+    Convolution,
+    Sizes,
+)
+from metabench.engines.native.value import UNDIVIDED, Value, broadcast, mapped, of_dimensions, strides_in
+from metabench.engines.native.windows import HERE, Windows, gathered_from_windows
 from metabench.errors import Unsupported
+
+Operation: TypeAlias = Callable[..., Any]
+"""`(program, *arguments of the torch operation) -> Value`, or a list of them."""
+Pair: TypeAlias = Sequence[int]
 
 KEPT = (torch.ops.aten.max_pool2d_with_indices.default, torch.ops.aten.max_pool2d_with_indices_backward.default)
 """What tracing leaves whole."""
-TURNED_WEIGHTS = (2, 3, 0, 1)
-PLACES = 16
-"""Numbers of a tile of winograd.cpp: 4 x 4 inputs, from which come 2 x 2 outputs."""
-TILES = 48
-"""Most tiles in work at once: with 64 channels they and the weights take 650 KiB of the second cache."""
-VECTOR = 16  # channels
-COLUMNS = 4
-"""Channels of inputs that `few_pixels` computes at once."""
-FEW_PIXELS = 64
-"""Pixels of all images, up to which turning the weights takes longer than what it saves."""
-FEWER = 1.3
-"""Factor by which tiles must save products to make up for what they cost."""
 
 
 def _convolution(
@@ -42,10 +44,10 @@ def _convolution(
     output_padding: Pair,
     groups: int,
 ) -> Value:
-    check_images("convolutions", x)
+    _check_images(program, "convolutions", x)
     if groups != 1:
-        raise Unsupported("native has no grouped convolutions: use loop or compile-tasks")
-    sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
+        raise _without(program, "grouped convolutions")
+    sizes = Sizes(*(_same(program, pair) for pair in (stride, padding, dilation)))
     out_channels = weight.shape[1] if transposed else weight.shape[0]
     extents = [
         (n - 1) * s - 2 * p + d * (k - 1) + 1 + extra if transposed else (n + 2 * p - d * (k - 1) - 1) // s + 1
@@ -57,7 +59,7 @@ def _convolution(
     if transposed:
         out = _inputs(program, x, weight, shape, sizes)
     elif _in_line(x, 0) and _in_line(weight, 0):  # a gradient of weights: batch and channels have changed places
-        swapped = _Sizes(sizes.dilation, sizes.padding, sizes.stride)
+        swapped = Sizes(sizes.dilation, sizes.padding, sizes.stride)
         out = _weights(program, of_dimensions(x, (1, 0, 2, 3)), of_dimensions(weight, (1, 0, 2, 3)), shape[2:], swapped)
         out = of_dimensions(out, (1, 0, 2, 3))
     else:
@@ -81,10 +83,10 @@ def _convolution_backward(
     groups: int,
     wanted: Sequence[bool],
 ) -> list[Value | None]:
-    check_images("convolutions", x)
+    _check_images(program, "convolutions", x)
     if transposed or groups != 1:
-        raise Unsupported("native has no gradient of grouped or transposed convolutions: use loop or compile-tasks")
-    sizes = _Sizes(_same(stride), _same(padding), _same(dilation))
+        raise _without(program, "gradient of grouped or transposed convolutions")
+    sizes = Sizes(*(_same(program, pair) for pair in (stride, padding, dilation)))
     of_x, of_weight, of_bias = wanted
     return [
         _inputs(program, gradient, weight, x.shape, sizes) if of_x else None,
@@ -93,17 +95,20 @@ def _convolution_backward(
     ]
 
 
-class _Sizes(NamedTuple):
-    """Stride, padding and dilation, each the same for height and width."""
-
-    stride: int
-    padding: int
-    dilation: int
+def _without(program: Program, what: str) -> Unsupported:
+    return Unsupported(f"{program.engine} has no {what}: use loop or compile-tasks")
 
 
-def _same(pair: Pair) -> int:
+def _check_images(program: Program, what: str, x: Value) -> None:
+    """Raise `Unsupported` for anything but (N, C, H, W)."""
+    if len(x.shape) != 4:
+        here = f"here are {len(x.shape)} dimensions"
+        raise Unsupported(f"{program.engine} has {what} of images alone, and {here}: use loop")
+
+
+def _same(program: Program, pair: Pair) -> int:
     if len(set(pair)) > 1:
-        raise Unsupported("native has no convolutions that differ between height and width: use loop or compile-tasks")
+        raise _without(program, "convolutions that differ between height and width")
     return pair[0]
 
 
@@ -111,66 +116,88 @@ def _in_line(value: Value, dim: int) -> bool:
     return value.shape[dim] > 1 and value.strides[dim] == 1
 
 
-def _outputs(program: Program, x: Value, weight: Value, shape: Sequence[int], sizes: _Sizes) -> Value:
-    x, weight = program.arranged(x, IMAGES), program.arranged(weight, WEIGHTS)
-    return _call(program, "OUTPUT", x, weight, x.shape, shape, weight.shape[2:], sizes, shape, IMAGES)
+def _outputs(program: Program, x: Value, weight: Value, shape: Sequence[int], sizes: Sizes) -> Value:
+    what = Convolution("OUTPUT", x.shape, tuple(shape), weight.shape[2:], sizes)
+    return program.convolution(what, program.arranged(x, IMAGES), program.arranged(weight, WEIGHTS))
 
 
-def _inputs(program: Program, y: Value, weight: Value, shape: Sequence[int], sizes: _Sizes) -> Value:
+def _inputs(program: Program, y: Value, weight: Value, shape: Sequence[int], sizes: Sizes) -> Value:
     in_vectors = weight.shape[1] % COLUMNS == 0 and y.shape[1] % VECTOR == 0
-    few = y.size // y.shape[1] <= FEW_PIXELS and weight.shape[0] * weight.shape[1] >= program.large and in_vectors
-    y, weight = program.arranged(y, IMAGES), program.arranged(weight, WEIGHTS if few else TURNED_WEIGHTS)
-    role = "INPUT_OF_FEW" if few else "INPUT"
-    return _call(program, role, y, weight, shape, y.shape, weight.shape[2:], sizes, shape, IMAGES)
+    many_weights = weight.shape[0] * weight.shape[1] >= program.large
+    few = y.size // y.shape[1] <= program.few_pixels and many_weights and in_vectors
+    what = Convolution("INPUT_OF_FEW" if few else "INPUT", tuple(shape), y.shape, weight.shape[2:], sizes)
+    weight = program.arranged(weight, WEIGHTS if few else TURNED_WEIGHTS)
+    return program.convolution(what, program.arranged(y, IMAGES), weight)
 
 
-def _weights(program: Program, x: Value, y: Value, kernel: Sequence[int], sizes: _Sizes) -> Value:
-    x, y = program.arranged(x, IMAGES), program.arranged(y, IMAGES)
-    shape = (y.shape[1], x.shape[1], *kernel)
-    return _call(program, "WEIGHT", x, y, x.shape, y.shape, kernel, sizes, shape, WEIGHTS)
+def _weights(program: Program, x: Value, y: Value, kernel: Sequence[int], sizes: Sizes) -> Value:
+    what = Convolution("WEIGHT", x.shape, y.shape, tuple(kernel), sizes)
+    return program.convolution(what, program.arranged(x, IMAGES), program.arranged(y, IMAGES))
 
 
-def _call(
+def _max_pool(
     program: Program,
-    role: str,
-    first: Value,
-    second: Value,
-    x: Sequence[int],
-    y: Sequence[int],
-    kernel: Sequence[int],
-    sizes: _Sizes,
-    shape: Sequence[int],
-    dims: Sequence[int],
+    x: Value,
+    kernel: Pair,
+    stride: Pair = (),
+    padding: Pair = (0,),
+    dilation: Pair = (1,),
+    ceil: bool = False,
+) -> list[Value]:
+    """Values, and the place of each in its image of H * W."""
+    return program.pooled(x, _windows(program, x, kernel, stride, padding, dilation, ceil))
+
+
+def _max_pool_backward(
+    program: Program,
+    gradient: Value,
+    x: Value,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    ceil: bool,
+    places: Value,
 ) -> Value:
-    out = program.buffer(shape, strides_in(shape, dims))
-    numbers = [x[0], *x[2:], x[1], *y[2:], y[1], *kernel, sizes.stride, sizes.dilation, sizes.padding]
-    operands = ", ".join(f"{value.base} + {value.offset}" for value in (first, second))
-    rows, columns = x[2:] if role == "INPUT" else y[2:]
-    tiles = -(-rows // 2) * -(-columns // 2)
-    if role != "INPUT_OF_FEW" and _in_tiles(x, y, kernel, sizes, tiles):
-        most = min(TILES, x[0] * tiles)
-        work = program.buffer([PLACES * (x[1] * y[1] + most * (x[1] + y[1]) + 3 * VECTOR)])
-        numbers = [*numbers[:7], sizes.padding, most, work.size]
-        line = f"winograd<{', '.join([role, *map(str, numbers)])}>({operands}, {out.base}, {work.base});"
-        program.emit(line, [out, work], first, second)
-    else:
-        line = f"convolution<{', '.join([role, *map(str, numbers)])}>({operands}, {out.base});"
-        program.emit(line, out, first, second)
-    return out
+    """The gradient of the input: each element has the gradients of the windows in which it was the largest, else 0."""
+    windows = _windows(program, x, kernel, stride, padding, dilation, ceil)
+    gradient, places = program.real(gradient), program.real(places)
+    if not windows.side_by_side:
+        out = program.buffer(x.shape, strides_in(x.shape, IMAGES))
+        body = f"{gathered_from_windows(gradient, places, windows)}{out.at(HERE)} = sum;"
+        program.emit_nest(out, body, gradient, places)
+        return out
+    h, w = windows.image
+    spread = [_spread(value, x.shape, windows.size) for value in (gradient, places)]
+    numbers = program.count(h * w)
+    here = broadcast(replace(numbers, shape=(1, 1, h, w), strides=(0, 0, w, 1)), x.shape)
+    return program.pointwise(x.shape, [*spread, here], "where(eq({1}, {2}), {0}, T(0))".format)
 
 
-def _in_tiles(x: Sequence[int], y: Sequence[int], kernel: Sequence[int], sizes: _Sizes, tiles: int) -> bool:
-    """Whether winograd.cpp has the convolution, and multiplies clearly less often than a direct sum inside borders."""
-    if (*kernel, sizes.stride, sizes.dilation) != (3, 3, 1, 1) or sizes.padding > 2 or x[1] % VECTOR or y[1] % VECTOR:
-        return False
-    direct = 1
-    for inputs, outputs in zip(x[2:], y[2:], strict=True):
-        direct *= sum(0 <= out + k - sizes.padding < inputs for out in range(outputs) for k in range(3))
-    return direct >= FEWER * PLACES * tiles
+def _spread(value: Value, shape: tuple[int, ...], size: int) -> Value:
+    """Each element of (N, C, H / size, W / size) wherever its window reaches, the last ones beyond it, too."""
+    _, _, h, w = value.shape
+    divided = (UNDIVIDED, UNDIVIDED, (size, h - 1), (size, w - 1))
+    return mapped(value, lambda each: replace(each, shape=shape, divided=divided))
+
+
+def _windows(
+    program: Program, x: Value, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil: bool
+) -> Windows:
+    _check_images(program, "pooling", x)
+    if any(len(set(pair)) > 1 for pair in (kernel, stride, padding)):
+        raise _without(program, "pooling that differs between height and width")
+    if set(dilation) != {1}:
+        raise _without(program, "dilated pooling")
+    h, w = x.shape[2:]
+    by = (*stride, *kernel)[0]
+    rows, columns = F.max_pool2d(torch.empty(1, h, w, device="meta"), kernel[0], by, padding[0], 1, ceil).shape[1:]
+    return Windows(kernel[0], by, padding[0], (h, w), (rows, columns))
 
 
 IMAGE_OPERATIONS: dict[str, Operation] = {
     "convolution": _convolution,
     "convolution_backward": _convolution_backward,
-    **POOLING,
+    "max_pool2d_with_indices": _max_pool,
+    "max_pool2d_with_indices_backward": _max_pool_backward,
 }

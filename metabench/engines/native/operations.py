@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from metabench.engines.native.code import Program
-from metabench.engines.native.images import IMAGE_OPERATIONS
-from metabench.engines.native.pooling import Operation
+from metabench.engines.native.images import IMAGE_OPERATIONS, Operation
 from metabench.engines.native.value import (
     Value,
     broadcast,

@@ -50,7 +50,7 @@ class Value:
         if self.constant is not None:
             return literal(self.constant)
         places = [
-            f"{i if by == 1 else f'std::min({i}/{by}, {last})'}*{stride}"
+            f"{i if by == 1 else f'({i}/{by} < {last} ? {i}/{by} : {last})'}*{stride}"
             for i, (by, last), stride, n in zip(
                 indices, self.divided or [UNDIVIDED] * len(self.shape), self.strides, self.shape, strict=True
             )
@@ -198,3 +198,15 @@ def _restrided(value: Value, shape: Sequence[int]) -> tuple[int, ...] | None:
         left //= n
         strides.append(left * distance if n > 1 else 0)
     return tuple(strides)
+
+
+def with_dimensions_kept(out: Value, gone: set[int], value: Value) -> Value:
+    """`out`, which is `value` without some dimensions, with those again, of size 1."""
+    left = iter(range(len(out.shape)))
+    return of_dimensions(out, [None if d in gone else next(left) for d in range(len(value.shape))])
+
+
+def transposed(value: Value) -> Value:
+    """The view with its last two dimensions exchanged."""
+    *many, m, n = range(len(value.shape))
+    return of_dimensions(value, (*many, n, m))
