@@ -12,6 +12,9 @@ from convolutional import WAYS, Net, problem, replace_images
 from metabench.correctness.gate import relative_error
 from metabench.engines import loop
 from metabench.engines.base import ENGINES
+from metabench.engines.fused.kernel import Kernel
+from metabench.engines.native.convolutions import IMAGES
+from metabench.engines.native.value import Value, strides_in
 from metabench.errors import Unsupported
 from metabench.models.base import MODELS
 from metabench.models.conv4 import Conv4
@@ -68,6 +71,13 @@ def test_the_gradients_are_products_of_images(monkeypatch):
     assert all(f"images<{role}, " in text for role in ("OUTPUT", "INPUT"))
     assert "images<OUTPUT, 6, 5, 4, 16, 3, 2, 16, 3, 3, 2, 1, 1, 4, 4, 4, true, true>" in text
     assert "weights<6, 9, 8, 1, 5, 4, 16, 3, 3, 2, 1, 1, 1, 4, 4, true, true>" in text
+
+
+def test_a_sum_over_maps_has_work_for_all_threads():
+    shape, kernel = (5, 64, 7, 7), Kernel(256)
+    kernel.total(Value("in0", shape, strides_in(shape, IMAGES)), (0, 2, 3), False)
+    (statement,) = kernel.statements
+    assert statement.threads == 256 and "over_lanes<4>" in statement.text(kernel.fetched)
 
 
 def test_of_equal_elements_the_first_is_taken_as_torch_does_and_nan_of_all(monkeypatch):

@@ -113,7 +113,7 @@ class Kernel(Program):
         made = without_ones(out)
         dims = [d for d in range(kept) if value.shape[d] > 1]
         turned = of_dimensions(value, [*dims, *range(kept, len(value.shape))])
-        lanes = self._lanes(over)
+        lanes = self._lanes(over, made.size)
         statement = Statement(made.shape, 0, made=made, work=made.size * lanes)
         inner = [f"j{d}" for d in range(len(over))]
         loads, (item,) = loaded([turned], [*statement.indices, *inner], {})
@@ -127,11 +127,17 @@ class Kernel(Program):
         self._begin(statement, out, [turned])
         return out
 
-    def _lanes(self, over: Sequence[int]) -> int:
-        """Threads for one sum: as many as leave each of them some numbers of the innermost dimension."""
-        if math.prod(over) <= LONGEST_SUM:
+    def _lanes(self, over: Sequence[int], sums: int) -> int:
+        """Threads for each of so many sums: as many as leave each of them some numbers of the innermost dimension.
+
+        Of maps that may be one number, if the sum is long and there are threads without work.
+        """
+        size = math.prod(over)
+        if size <= LONGEST_SUM:
             return 1
-        return max(n for n in LANES if n == 1 or (n <= self.threads and n * FEWEST <= over[-1]))
+        fitting = [n for n in LANES if n <= self.threads and n * FEWEST <= over[-1]]
+        idle = [n for n in LANES if n * sums <= self.threads and n <= over[-1] and n * LONGEST_SUM <= size]
+        return max([1, *fitting, *idle])
 
     def largest(self, value: Value, dims: Sequence[int], keep: bool) -> Value:
         value = self.real(value)
