@@ -24,6 +24,8 @@ class Net:
     kernel: int = 3
     channels: int = 1
     pool: int = 0
+    pool_stride: int = 0
+    """With one, windows of the pooling may overlap, and are padded."""
     bias: bool = False
     outputs: int = WAYS
     batch_statistics: ClassVar[bool] = False
@@ -44,7 +46,10 @@ class Net:
         for i in (1, 2):
             weight, bias = params[f"conv{i}.weight"], params.get(f"conv{i}.bias")
             x = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation)
-            x = F.max_pool2d(x, self.pool) if self.pool and i == 1 else torch.tanh(x)
+            if self.pool and i == 1:
+                x = F.max_pool2d(x, self.pool, self.pool_stride or self.pool, int(self.pool_stride > 0))
+            else:
+                x = torch.tanh(x)
         return x.mean((2, 3))
 
     def head(self, params, features):

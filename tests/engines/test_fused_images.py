@@ -37,6 +37,7 @@ def error(made, meta, episodes):
         (Net(4, channels=4), 4, 2),
         (Net(2, dilation=2, padding=2), 2, 1),
         (Net(3, kernel=2, pool=3, bias=True), 4, 1),
+        (Net(3, kernel=2, pool=3, pool_stride=2), 4, 1),
     ],
     ids=str,
 )
@@ -55,6 +56,12 @@ def test_the_networks_of_the_field_are_exact(monkeypatch, pool, steps, capacity)
     processor.in_its_place(monkeypatch, 4, 2, capacity)
     net = Conv4((1, 8, 8), WAYS, 4, pool, True, blocks=2)
     assert error(*problem(net, (1, 8, 8), steps=steps)) < 1e-12
+
+
+def test_products_of_many_matrices_are_exact(monkeypatch):
+    processor.in_its_place(monkeypatch, 4, 1)
+    net = MODELS.get("conv2-8-maxpool")((1, 8, 8), WAYS)
+    assert error(*problem(net, (1, 8, 8), algorithm="relation")) < 1e-12
 
 
 def test_the_network_of_the_paper_is_exact(monkeypatch):
