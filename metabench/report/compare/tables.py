@@ -2,15 +2,15 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 from metabench.record.cell import AXES, Cell, axes_of, varying
 from metabench.report.axes import MACHINE, OWN_AXES, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import telling_apart
 from metabench.report.compare.matching import Alone, StatusChange
-from metabench.report.compare.runs import SAME_COUNT, CellChange, Comparison, CountChange, MemoryChange, QualityChange
+from metabench.report.compare.runs import SAME_COUNT, Comparison, QualityChange
 from metabench.report.compare.thresholds import Failure
 from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange, too_few_rounds
 from metabench.report.document import Document
@@ -30,8 +30,6 @@ from metabench.report.sections.device import instructions_text
 from metabench.statistics.means import FEWEST
 from metabench.statistics.ranks import LEVEL
 
-Amount = TypeVar("Amount", MemoryChange, CountChange)
-Ids: TypeAlias = tuple[str, ...]
 HOW_TO_READ = (
     "A time is the geometric mean over rounds, each of which is the median of a process's fastest tenth of samples (so",
     "that it is below the time in the tables of a run, which are of all samples). A ratio is the new run's time by the",
@@ -185,46 +183,41 @@ def _labels(cell: Cell, axes: Sequence[str], data: Mapping[str, str]) -> tuple[s
     return cell.implementation, setting(cell, axes, data) or NOTHING
 
 
-def _changed(found: Comparison, of: Callable[[CellChange], Amount | None]) -> list[tuple[tuple[Cell, Ids], Amount]]:
-    """The cells of which an amount has changed, with their ids, and the change."""
-    amounts = [((change.cell, change.ids), of(change)) for change in found.cells]
-    return [(which, amount) for which, amount in amounts if amount and amount.verdict != "the same"]
-
-
 def _memory(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:
-    changed = _changed(found, lambda change: change.memory)
+    weighed = [(change, change.memory) for change in found.cells if change.memory]
+    changed = [(change, memory) for change, memory in weighed if memory.verdict != "the same"]
     body = tuple(
         (
-            *_labels(cell, axes, data),
+            *_labels(change.cell, axes, data),
             bytes_text(memory.base),
             bytes_text(memory.new),
             Valued(f"{memory.new - memory.base:+d} B", memory.new - memory.base),
             Valued(f"{memory.new / memory.base:.4g}", memory.new / memory.base) if memory.base else NOTHING,
             memory.verdict,
         )
-        for (cell, _), memory in changed
+        for change, memory in changed
     )
     says = f"Peak memory of a meta-iteration: {_memory_text(found)}."
     columns = ("implementation", "setting", "base", "new", "change", "ratio", "verdict")
-    return Table("Memory", says, columns, body, cells=tuple(ids for (_, ids), _ in changed))
+    return Table("Memory", says, columns, body, cells=tuple(change.ids for change, _ in changed))
 
 
 def _instructions(found: Comparison, axes: Sequence[str], data: Mapping[str, str]) -> Table:
-    changed = _changed(found, lambda change: change.instructions)
+    counted = [(change, change.instructions) for change in found.cells if change.instructions]
+    counted.sort(key=lambda pair: pair[1].verdict == "the same")  # what has changed comes first
     body = tuple(
         (
-            *_labels(cell, axes, data),
+            *_labels(change.cell, axes, data),
             instructions_text(one.base),
             instructions_text(one.new),
-            Valued(f"{one.new / one.base:.4g}", one.new / one.base),
+            Valued(f"{one.new / one.base:.4f}", one.new / one.base),
             one.verdict,
         )
-        for (cell, _), one in changed
+        for change, one in counted
     )
-    methods = "; ".join(dict.fromkeys(change.instructions.method for change in found.cells if change.instructions))
-    says = f"Instructions of a meta-iteration, {methods}: {_counted_text(found)}."
+    says = f"Instructions of a meta-iteration, {'; '.join(dict.fromkeys(one.method for _, one in counted))}."
     columns = ("implementation", "setting", "base", "new", "ratio", "verdict")
-    return Table("Instructions", says, columns, body, cells=tuple(ids for (_, ids), _ in changed))
+    return Table("Instructions", says, columns, body, cells=tuple(change.ids for change, _ in counted))
 
 
 def _quality(changes: Sequence[QualityChange], data: Mapping[str, str]) -> Table:

@@ -4,7 +4,9 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.report.compare.runs import compare
+from metabench.report.compare.tables import comparison_document
 from metabench.report.compare.thresholds import blind, failures, missing, parse_share
+from metabench.report.document import as_markdown
 from runs import faster, run
 
 
@@ -65,6 +67,8 @@ def test_instructions_fail_above_the_share_on_any_machine(row):
     ]
     assert reasons(counted(1e6), counted(1.01e6), 0.02) == []
     assert blind(compare(run(counted(1e6)), run(counted(1e6)))) == ""
+    found = as_markdown(comparison_document(compare(run(counted(1e6)), run(counted(1.004e6)))))
+    assert "1.0040  | the same" in found and "0 of 1 cells changed by more than 0.5 %" in found
     assert lost(counted(1e6), counted(None)) == ["the base has its instructions, and the new run did not measure it"]
 
 
