@@ -5,7 +5,7 @@ FAIL_ABOVE ?= 10%
 SOURCE ?=
 RESULTS := results
 # Runs that the claims are held against: each claim takes the first that can decide it.
-COMMITTED := $(addprefix $(RESULTS)/epyc-2core/,papers-omniglot papers-sinusoid parts) \
+COMMITTED := $(addprefix $(RESULTS)/epyc-2core/,papers-omniglot papers-sinusoid-seeds papers-sinusoid parts) \
 	$(addprefix $(RESULTS)/epyc-2core/,algorithms algorithms-conv4-32 sinusoid memory papers-costs default engines engines-images large) \
 	$(addprefix $(RESULTS)/h100-16core/,gpu-images gpu-large)
 BIN := .venv/bin
@@ -57,6 +57,8 @@ docs: $(READY) ## write the tables of the committed runs, the claims, and what R
 		$(addprefix --against $(RESULTS)/h100-16core/,gpu-images gpu-large) > /dev/null
 	$(BIN)/metabench compare $(RESULTS)/epyc-2core/default $(RESULTS)/epyc-2core/default-again --markdown \
 		> $(RESULTS)/epyc-2core/default-against-default-again.md
+	$(BIN)/metabench compare $(RESULTS)/epyc-2core/counters $(RESULTS)/epyc-2core/counters-loaded --markdown \
+		> $(RESULTS)/epyc-2core/counters-against-counters-loaded.md
 	$(BIN)/python tools/write_reference.py
 	$(BIN)/python tools/simulate_intervals.py docs/method.md
 	$(BIN)/python tools/draw_figures.py README.md docs/*.md
