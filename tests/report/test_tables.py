@@ -466,7 +466,7 @@ def test_an_axis_that_is_not_known_here_is_never_mixed_up(run_of, row):
     assert sorted(r["compression"] for r in records(table)) == ["heavy", "none"]
 
 
-def test_engines_are_not_compared_where_no_time_was_asked_for(run_of, row):
+def test_engines_are_not_compared_where_instructions_alone_were_counted(run_of, row):
     rows = [row(engine=engine, measure=["instructions"]) | {"time": None} for engine in ("loop", "vmap")]
     assert not tables_of(run_of(rows), "Engines against loop")
 

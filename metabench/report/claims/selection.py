@@ -11,15 +11,15 @@ from metabench.report.render.tables import axis_word
 UNLESS_NAMED: Selection = {
     "first_order": (0,),
     "checkpoint": (False,),
+    "second_order": ("reverse",),
+    "kept_steps": (0,),
     "precision": ("float32",),
     "world_size": (1,),
     "eval_queries": ("balanced",),
 }
 """A claim that names no technique is about cells without one, and one that names no query sets about balanced ones.
 Clipping and inner optimisers belong to presets."""
-UNSAID = tuple(
-    name for name, axis in AXES.items() if axis.later and axis.role in ("technique", "training", "evaluation")
-)
+UNSAID = tuple(name for name, axis in AXES.items() if axis.later and axis.role in ("training", "evaluation"))
 """Axes that say how something is trained and judged, and that a claim need not know: it means their default."""
 NO_GPU = "no GPU in this run"
 NOT_ON_GPU = "measured on a processor, not on a GPU"

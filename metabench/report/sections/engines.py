@@ -121,7 +121,7 @@ ENGINE = Column[EngineLine]("engine", lambda line: line.engine)
 
 @section("Engines against loop", place=80)
 def engines_tables(run: Run) -> Iterator[Table]:
-    """Tables for each setting in which anything was to be timed with `loop` and with another engine."""
+    """Tables for each setting in which anything was run with `loop` and with another engine."""
     for layout in layouts(run):
         yield _against_loop(layout)
         if any(library(line) for line in layout.lines):
@@ -131,9 +131,9 @@ def engines_tables(run: Run) -> Iterator[Table]:
 
 
 def layouts(run: Run) -> Iterator[Layout]:
-    """One for each setting in which anything was to be timed with `loop` and with another engine."""
-    timed = [bundle for bundle in run.timed if any("time" in row.cell.measure for row in bundle.rows)]
-    for group in by_axes(timed, GROUP):
+    """One for each setting in which anything was run with `loop` and with another engine, not for instructions alone."""
+    asked = [bundle for bundle in run.timed if any({*row.cell.measure} != {"instructions"} for row in bundle.rows)]
+    for group in by_axes(asked, GROUP):
         works = grouped(group, lambda bundle: work_key(bundle.cell))
         engines = {key: {bundle.cell.engine for bundle in work} for key, work in works.items()}
         compared = [bundle for bundle in group if {LOOP} < engines[work_key(bundle.cell)]]

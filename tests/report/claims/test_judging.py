@@ -11,7 +11,7 @@ from metabench.record.cell import AXES
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.rules import Measured, judge, range_of
-from metabench.report.claims.selection import UNSAID
+from metabench.report.claims.selection import UNLESS_NAMED, UNSAID
 from metabench.report.claims.tables import claims_frame, claims_json, claims_table, verdict_text
 from metabench.report.claims.undecided import remedy
 from metabench.statistics.ratios import Interval
@@ -118,6 +118,23 @@ def test_a_ratio_that_shrinks_with_a_size(held, row):
     found = held([runs.run(made)], **claim)
     assert [answer.said.verdict for answer in found.answers] == ["holds", "does not hold"]
     assert (found.verdict, found.reason) == ("does not hold", "in 1 of 2 settings")
+
+
+def test_a_claim_that_names_no_technique_is_about_cells_without_one(held, row):
+    plain = [row(inner_steps=steps) for steps in (1, 5, 10)]
+    techniques = {"second_order": "forward-over-reverse", "kept_steps": 10}
+    other = [row(inner_steps=steps, **techniques) for steps in (1, 5, 10)]
+    for made in other:
+        made["memory"]["tracked_bytes"] = 1000
+    claim = {"rule": "exponent", "figure": "memory", "along": "inner_steps", "of": {"algorithm": "maml"}}
+    alone = held([runs.run(plain)], **claim, claimed=1)
+    both = held([runs.run([*plain, *other])], **claim, claimed=1)
+    assert alone.shown.measured.figure == both.shown.measured.figure
+
+
+def test_every_technique_goes_without_saying_but_those_of_presets():
+    techniques = {name for name, axis in AXES.items() if axis.role == "technique"}
+    assert techniques - set(UNLESS_NAMED) == {"inner_optimizer", "outer_clip"}
 
 
 def test_growth_per_step_of_two_lines(held, row):
