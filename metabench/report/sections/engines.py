@@ -131,7 +131,7 @@ def engines_tables(run: Run) -> Iterator[Table]:
 
 
 def layouts(run: Run) -> Iterator[Layout]:
-    """One for each setting in which anything was run with `loop` and with another engine, not for instructions alone."""
+    """One for each setting in which `loop` and another engine ran, and not for a count of instructions alone."""
     asked = [bundle for bundle in run.timed if any({*row.cell.measure} != {"instructions"} for row in bundle.rows)]
     for group in by_axes(asked, GROUP):
         works = grouped(group, lambda bundle: work_key(bundle.cell))
