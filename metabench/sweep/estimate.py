@@ -52,7 +52,7 @@ SPEEDS = {
     "cpu": Speed(0.7, 10e-6, 40e-6, 1 / 60e9, 0.4e-9, 0.8e-9),
     "cuda": Speed(7.0, 30e-6, 100e-6, 1 / 5e12, 1e-11, 2e-11),
 }
-NATIVE = Speed(0.7, 5e-8, 0.0, 1 / 160e9, 0.0, 0.0)
+NATIVE = Speed(0.7, 3e-8, 0.0, 1 / 200e9, 0.0, 2e-10)
 """What the engine `native` does in how many seconds: its code calls nothing, and goes through its memory once."""
 COMPILED_CALL = 1e-6
 """Seconds of an operator in compiled code."""
@@ -152,7 +152,8 @@ def step_seconds(cell: Cell) -> float:
         calls = speed.batched_call if engine.concurrent_tasks else speed.call * tasks
     examples = support * cell.train_ways * cell.train_shots + query * cell.train_ways * cell.query
     if cell.engine == "native":
-        a_task = (support + query) * size.calls * NATIVE.call + examples * size.flops * NATIVE.flop
+        a_pass = size.calls * NATIVE.call + size.parameters * NATIVE.parameter
+        a_task = (support + query) * a_pass + examples * size.flops * NATIVE.flop
         return wide * a_task * math.ceil(tasks / max(1, cell.threads))
     arithmetic = (
         examples * _of_example(size, speed, cell.threads) + (support + query) * size.parameters * speed.parameter
