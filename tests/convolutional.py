@@ -56,6 +56,20 @@ class Net:
         return F.linear(features, params["head.weight"], params["head.bias"])
 
 
+def net_of(change):
+    """A network whose features are what `change` makes of images and a weight."""
+
+    @dataclass(frozen=True)
+    class Other(Net):
+        def features(self, params, x):
+            return change(x, params["conv1.weight"]).mean((2, 3)) @ params["head.weight"].T
+
+        def head(self, params, features):
+            return features[:, : self.outputs] + params["head.bias"]
+
+    return Other(2, channels=2)
+
+
 def task(channels, size, tasks=2, dtype=torch.float64):
     generator = torch.Generator().manual_seed(3)
 

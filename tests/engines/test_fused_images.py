@@ -1,14 +1,13 @@
 """Convolutions and pooling of `fused`, on a processor in the GPU's place."""
 
 import shutil
-from dataclasses import dataclass
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import fused_on_a_processor as processor
-from convolutional import WAYS, Net, problem, replace_images
+from convolutional import WAYS, Net, net_of, problem, replace_images
 from metabench.correctness.gate import relative_error
 from metabench.engines import loop
 from metabench.engines.base import ENGINES
@@ -103,14 +102,6 @@ def test_of_equal_elements_the_first_is_taken_as_torch_does_and_nan_of_all(monke
     ],
 )
 def test_what_it_cannot_carry_is_said(monkeypatch, change, words):
-    @dataclass(frozen=True)
-    class Other(Net):
-        def features(self, params, x):
-            return change(x, params["conv1.weight"]).mean((2, 3)) @ params["head.weight"].T
-
-        def head(self, params, features):
-            return features[:, : self.outputs] + params["head.bias"]
-
     processor.in_its_place(monkeypatch, 4, 1)
     with pytest.raises(Unsupported, match=words):
-        error(*problem(Other(2, channels=2), (2, 9, 8)))
+        error(*problem(net_of(change), (2, 9, 8)))

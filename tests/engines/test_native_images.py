@@ -2,13 +2,12 @@
 
 import re
 import shutil
-from dataclasses import dataclass, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from convolutional import WAYS, Net, problem, replace_images, task
+from convolutional import WAYS, Net, net_of, problem, replace_images, task
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.maml import MAML
 from metabench.correctness.gate import relative_error
@@ -162,16 +161,8 @@ def test_not_a_number_is_taken():
     ],
 )
 def test_what_it_cannot_carry_is_said(change, words):
-    @dataclass(frozen=True)
-    class Other(Net):
-        def features(self, params, x):
-            return change(x, params["conv1.weight"]).mean((2, 3)) @ params["head.weight"].T
-
-        def head(self, params, features):
-            return features[:, : self.outputs] + params["head.bias"]
-
     with pytest.raises(Unsupported, match=words):
-        error(replace(Other(2, channels=2), width=2))
+        error(net_of(change))
 
 
 def test_large_tensors_are_computed_where_they_are_read():

@@ -191,15 +191,12 @@ class Kernel(Program):
         self._begin(Statement(made.shape, 0, head, made, work), out, [first, second])
         return out
 
-    def pooled(self, x: Value, windows: Windows) -> list[Value]:
-        shape = (*x.shape[:2], *windows.pooled)
-        values, places = (self.buffer(shape, strides_in(shape, IMAGES)) for _ in range(2))
+    def find_largest(self, x: Value, values: Value, places: Value, windows: Windows) -> None:
         made, beside = (without_ones(of_dimensions(each, IMAGES)) for each in (values, places))
         statement = Statement(made.shape, 0, made=made, assignments=[Assignment(beside, (), lambda: "place")])
         statement.head = partial(spread, made.shape, statement.indices, search(x, values, statement.indices, windows))
         self._begin(statement, values, [x])
         self._note(statement, places, [])
-        return [values, places]
 
     def _tile(self, m: int, n: int, k: int, run: int) -> tuple[int, int, int]:
         """Rows and columns of a tile, and the threads that share it: as large as leaves work for enough threads.

@@ -235,8 +235,8 @@ class Program:
             b = self.copy(b)
         out = self.buffer((*many, m, n))
         sizes = f"{m}, {n}, {k}, {a.strides[-2]}, {a.strides[-1]}, {b.strides[-2]}"
-        at = [[f"i*{value.strides[0]}"] if many else [] for value in (a, b, out)]
-        of_a, of_b, to = (f"{v.base} + {'+'.join([*i, str(v.offset)])}" for v, i in zip((a, b, out), at, strict=True))
+        step = "i*{}+" if many else ""
+        of_a, of_b, to = (f"{each.base} + {step.format(each.strides[0])}{each.offset}" for each in (a, b, out))
         call = f"product<{sizes}>({of_a}, {of_b}, {to});"
         self.emit(f"for (int i = 0; i < {many[0]}; ++i) {call}" if many else call, out, a, b)
         return out
@@ -255,8 +255,12 @@ class Program:
         """The largest element of each window of an image, and its place there, a number below H * W."""
         shape = (*x.shape[:2], *windows.pooled)
         values, places = (self.buffer(shape, strides_in(shape, IMAGES)) for _ in range(2))
-        self.emit(largest_in_windows(x, values, places, windows), [values, places], x)
+        self.find_largest(x, values, places, windows)
         return [values, places]
+
+    def find_largest(self, x: Value, values: Value, places: Value, windows: Windows) -> None:
+        """The statement that writes what `pooled` gives."""
+        self.emit(largest_in_windows(x, values, places, windows), [values, places], x)
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
