@@ -9,7 +9,7 @@ so each also checks the other.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,32 @@ Scalar: TypeAlias = Callable[..., Tensor]
 GradientAndValue: TypeAlias = Callable[[Scalar], Callable[..., tuple[Params, Tensor]]]
 
 
+class Repeating(Protocol):
+    """Inner steps that are all alike, as two operations of an engine: all of them, and the way back through them.
+
+    `advance(*state, *given)` is the state after a step, and `pull_back(*state, *given, *cotangents)` the cotangents of
+    the state before it, and of those of `given` that are wanted: all of them tensors, in their order.
+    """
+
+    def there(self, advance: Callable[..., Tensors], state: Tensors, given: Tensors, steps: int) -> Tensors:
+        """The state after all steps."""
+        ...
+
+    def back(
+        self,
+        advance: Callable[..., Tensors],
+        pull_back: Callable[..., Tensors],
+        state: Tensors,
+        given: Tensors,
+        cotangents: Tensors,
+        wanted: Sequence[int],
+        steps: int,
+        kept: int,
+    ) -> Tensors:
+        """Cotangents of the first state, and of what is wanted of `given`; so many states are kept at once."""
+        ...
+
+
 class Autodiff(NamedTuple):
     """`gradient_and_value(f)(params, *args) -> (gradient in params, value)`, differentiable itself when nested.
 
@@ -37,6 +63,7 @@ class Autodiff(NamedTuple):
     differentiated in must be among its arguments.
     `recomputed(f)` is `f` whose graph is not kept: the backward pass has its arguments alone, and computes the rest
     again. What `f` is differentiated in must be among its arguments: `FUNCTIONAL` sees no other tensor.
+    `repeating` carries out steps of which few are kept, if they are all alike; None takes one after the other.
     """
 
     name: str
@@ -44,6 +71,7 @@ class Autodiff(NamedTuple):
     constant_gradient_and_value: GradientAndValue
     tangent_gradient_and_value: GradientAndValue
     recomputed: Callable[[Callable[P, R]], Callable[P, R]]
+    repeating: Repeating | None = None
 
 
 def _functional(function: Scalar) -> Callable[..., tuple[Params, Tensor]]:

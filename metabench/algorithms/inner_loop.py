@@ -179,8 +179,10 @@ def _few_kept(
         return [*of_before], [of_numbers.get(f"given {i}") for i in range(len(numbers))]
 
     start: tuple[Params, State] = own, {}
+    alike = len(batches) == len(rates) == 1 and algorithm.inner_optimizer == "sgd"  # which has no state
     end: tuple[Params, State] = end_of(
-        advance, pull_back, start, (held, batches, rates), len(inputs), algorithm.kept_steps
+        *(advance, pull_back, start, (held, batches, rates), len(inputs), algorithm.kept_steps),
+        algorithm.autodiff.repeating if alike else None,
     )
     return end[0]
 

@@ -1,6 +1,6 @@
 """Back through many inner steps of which few are kept: the others are computed again, by the best schedule there is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from math import comb
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from metabench.autodiff import Tensors, as_one_node
+from metabench.autodiff import Repeating, Tensors, as_one_node
 
 Tree: TypeAlias = Any
 """Tensors and numbers in dictionaries, tuples and lists."""
@@ -21,26 +21,44 @@ PullBack: TypeAlias = Callable[[Tree, Tree, int, Leaves, Sequence[bool]], tuple[
 it, and which leaves of what is given have to have one."""
 
 
-def end_of(advance: Advance, pull_back: PullBack, start: Tree, given: Tree, steps: int, kept: int) -> Tree:
+def end_of(
+    advance: Advance,
+    pull_back: PullBack,
+    start: Tree,
+    given: Tree,
+    steps: int,
+    kept: int,
+    repeating: Repeating | None = None,
+) -> Tree:
     """The state after all steps. Its graph is one node, which goes back with `kept` states at once, `start` among them.
 
     Griewank and Walther 2000, ACM Transactions on Mathematical Software 26, p. 19: with s states kept beside the start
     and each step computed r times at most, C(s + r, r) steps can be gone back through, and more by no schedule.
+
+    Where all steps are alike, and the state is as many tensors before them as after them, `repeating` may carry them
+    out.
     """
     start_leaves, of_start = tree_flatten(start)
     given_leaves, of_given = tree_flatten(given)
     leaves = [*start_leaves, *given_leaves]
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    own = sum(i < len(start_leaves) for i in places)
     of_end: Any = None
 
     def arguments(tensors: Sequence[Tensor]) -> tuple[Tree, Tree]:
         filled = dict(zip(places, tensors, strict=True))
         found = [filled.get(i, leaf) for i, leaf in enumerate(leaves)]
-        own = len(start_leaves)
-        return tree_unflatten(found[:own], of_start), tree_unflatten(found[own:], of_given)
+        first = len(start_leaves)
+        return tree_unflatten(found[:first], of_start), tree_unflatten(found[first:], of_given)
+
+    def one_step(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tree_flatten(advance(*arguments(tensors), 0))[0])
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
         nonlocal of_end
+        if repeating:
+            of_end = of_start
+            return repeating.there(one_step, tensors[:own], tensors[own:], steps)
         state, given = arguments(tensors)
         for step in range(steps):
             state = advance(state, given, step)
@@ -51,6 +69,8 @@ def end_of(advance: Advance, pull_back: PullBack, start: Tree, given: Tree, step
         start, given = arguments(tensors)
         asked = dict(zip(places, needed, strict=True))
         wanted = [asked.get(i, False) for i in range(len(start_leaves), len(leaves))]
+        if repeating:
+            return back_alike(repeating, tensors, asked, wanted, cotangents)
         total: Leaves = [None] * len(given_leaves)
         cotangent: Leaves = list(cotangents)
 
@@ -74,6 +94,22 @@ def end_of(advance: Advance, pull_back: PullBack, start: Tree, given: Tree, step
         back(start, range(steps), kept)
         found = [*cotangent, *total]
         return tuple(found[i] if asked[i] else None for i in places)
+
+    def back_alike(
+        repeating: Repeating, tensors: Tensors, asked: Mapping[int, bool], wanted: Sequence[bool], cotangents: Tensors
+    ) -> tuple[Tensor | None, ...]:
+        chosen = [i for i in places[own:] if asked[i]]
+
+        def one_back(*tensors: Tensor) -> tuple[Tensor, ...]:
+            last = tensors[len(places) :]
+            before, of_given = pull_back(*arguments(tensors[: len(places)]), 0, list(last), wanted)
+            return tuple(each for each in (*before, *of_given) if each is not None)
+
+        numbers = [places.index(i) - own for i in chosen]
+        both = tensors[:own], tensors[own:]
+        found = repeating.back(one_step, one_back, *both, cotangents, numbers, steps, kept)
+        cotangent_of = dict(zip([*places[:own], *chosen], found, strict=True))
+        return tuple(cotangent_of[i] if asked[i] else None for i in places)
 
     end: Tree = tree_unflatten(as_one_node(forward, backward, [leaves[i] for i in places]), of_end)
     return end

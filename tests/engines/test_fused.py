@@ -15,8 +15,9 @@ from metabench.engines.base import ENGINES, Stepwise
 from metabench.engines.fused import device, source
 from metabench.engines.fused.kernel import Kernel
 from metabench.engines.fused.memory import Lifetime, planned
-from metabench.engines.native import direction_of, filled
+from metabench.engines.native import direction_of
 from metabench.engines.native.value import Value, row_major
+from metabench.engines.native.writing import filled
 from metabench.engines.outer import Outer
 from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported

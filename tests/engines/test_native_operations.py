@@ -17,6 +17,7 @@ from torch import Tensor
 
 from metabench.engines import native
 from metabench.engines.native.images import KEPT
+from metabench.engines.native.writing import written
 from metabench.engines.tracing import traced
 from metabench.errors import Unsupported
 
@@ -88,7 +89,7 @@ FORMS: dict[str, Form] = {
     "sigmoid": Form(torch.sigmoid, (100 * A,)),
     "abs and sign": Form(lambda a: [a.abs(), a.sign()], (A,)),
     "functions at the edge": Form(lambda a: [a.exp(), a.abs(), -a, a.clamp_min(0.5)], (ODD,)),
-    "log": Form(lambda a: [a.log(), a.log1p(), a.sqrt(), a.rsqrt()], (POSITIVE,)),
+    "log": Form(lambda a: [a.log(), a.log1p(), a.sqrt(), a.rsqrt(), a.reciprocal()], (POSITIVE,)),
     "clamp": Form(lambda a: a.clamp(-0.5, 0.5), (A,), "clamp|minimum|maximum"),
     "clamp_min of a tensor": Form(torch.clamp_min, (A, B)),
     "maximum": Form(torch.maximum, (A, B), "maximum"),
@@ -274,7 +275,7 @@ def plan(form: Form) -> Planned:
     inputs = list(form.inputs)
     try:
         graph = traced(lambda given: listed(form.function(*given)), inputs, KEPT)
-        return Planned(*native.written(graph, inputs, len(inputs)), "")
+        return Planned(*written(graph, inputs, len(inputs)), "")
     except Unsupported as refusal:
         return Planned("", 0, str(refusal))
 

@@ -14,8 +14,8 @@ from torch.fx import GraphModule
 from metabench.engines.fused.kernel import Kernel
 from metabench.engines.fused.memory import Lifetime, Plan, planned
 from metabench.engines.fused.statements import Pieces
-from metabench.engines.native import filled, strides_held
 from metabench.engines.native.value import Value, row_major
+from metabench.engines.native.writing import filled, strides_held
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON
 
 FOLDER = Path(__file__).parent

@@ -7,42 +7,36 @@ without leaving the function.
 """
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from metabench.algorithms.base import Algorithm
 from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
 from metabench.engines.compiler import compiler
-from metabench.engines.flat import Episodes, Flat, order_held
-from metabench.engines.native.code import Program
-from metabench.engines.native.forms import keywords_of, operation_of
+from metabench.engines.flat import Episodes, Flat
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.library import compiled, kept_libraries
-from metabench.engines.native.loops import WHOLE_NUMBERS
-from metabench.engines.native.value import Value, row_major, strides_in
+from metabench.engines.native.repeats import Repeats
+from metabench.engines.native.writing import DIRECTION, written
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.tracing import Stage, direction_of_tensors, traced
 from metabench.errors import Unsupported
 from metabench.tensors import Params
 
-KERNELS = [Path(__file__).with_name(f"{name}.cpp") for name in ("elements", "products", "convolutions", "winograd")]
+FILES = ("elements", "products", "convolutions", "winograd", "repeats")
+KERNELS = [Path(__file__).with_name(f"{name}.cpp") for name in FILES]
 IN_A_HURRY = ("-fno-gcse", "-fno-gcse-after-reload")
 """Passes that are left out: they took half of the time on a long function, and gained nothing."""
 FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", *IN_A_HURRY)
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
-DIRECTION = (
-    "static void direction(const T* const* meta, const void* const* task, T* __restrict out, T* __restrict scratch)"
-)
 ITERATE = """
 {direction};
 
@@ -171,8 +165,11 @@ def body_for(
     stage: Stage, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
 ) -> tuple[str, int]:
     """The C++ of a task's direction, and how many numbers of scratch it takes: the same whatever the precision."""
+    repeats = Repeats()
+    autodiff = stage.algorithm.autodiff._replace(repeating=repeats)
+    stage = replace(stage, algorithm=replace(stage.algorithm, autodiff=autodiff))
     graph, inputs = direction_of(stage, params, task)
-    return written(graph, inputs, len(params) + len(stage.scheduled), len(params))
+    return written(graph, inputs, len(params) + len(stage.scheduled), len(params), repeats.met)
 
 
 def direction_of(
@@ -183,62 +180,6 @@ def direction_of(
     inputs += [torch.zeros((), dtype=torch.float64) for _ in stage.scheduled]
     inputs += [torch.zeros(shape, dtype=dtype if dtype == torch.int64 else torch.float64) for shape, dtype in task]
     return traced(direction_of_tensors(stage, [name for name, _ in params]), inputs, KEPT), inputs
-
-
-def written(graph: GraphModule, inputs: list[Tensor], shared: int, held: int = 0) -> tuple[str, int]:
-    """The C++ of a task's direction, and how many numbers of scratch it takes; all tasks share the first inputs.
-
-    Its outputs are added to `out`, one after the other. So many of the first inputs and outputs lie as meta-parameters
-    are held. Raises `Unsupported` for an operation that has no C++ here.
-    """
-    program, loads, values = Program(), [], []
-    for i, tensor in enumerate(inputs):
-        shape = tuple(tensor.shape)
-        whole = tensor.dtype == torch.int64
-        name, kind = (f"{WHOLE_NUMBERS}{i}", "int64_t") if whole else (f"in{i}", "T")
-        values.append(Value(name, shape, strides_held(shape) if i < held else row_major(shape)))
-        loads.append(
-            f"const {kind}* const {name} = (const {kind}*){f'meta[{i}]' if i < shared else f'task[{i - shared}]'};"
-        )
-    filled(graph, program, values, held)
-    buffers, scratch = program.allocate()
-    functions = program.functions()
-    lines = [f"    {line}" for line in [*loads, *buffers, *program.lines]]
-    return "\n".join([*functions, f"{DIRECTION} {{", *lines, "}"]), scratch
-
-
-def filled(graph: GraphModule, program: Program, inputs: Sequence[Value], held: int = 0) -> None:
-    """Write a graph's operations into a program: its outputs are added to `out`, one after the other.
-
-    So many of them lie as meta-parameters are held. Raises `Unsupported` for an operation that is not carried.
-    """
-    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    values: dict[Node, Any] = dict(zip(placeholders, inputs, strict=True))
-    for node in graph.graph.nodes:
-        if node.op == "get_attr":
-            raise Unsupported(
-                f"{program.engine} has no tensors that a network keeps for itself (buffers, constants): use loop"
-            )
-        if node.op == "call_function":
-            operation = operation_of(node, program.engine)
-            found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
-            values[node] = program.kept(found, len(node.users))
-    (output,) = (node for node in graph.graph.nodes if node.op == "output")
-    at = 0
-    for number, value in enumerate(_of(output.args[0], values)):
-        shape = value.shape
-        strides = strides_held(shape) if number < held else row_major(shape)
-        program.loop(Value("out", shape, strides, at), [value], sign="+=")
-        at += int(torch.Size(shape).numel())
-
-
-def strides_held(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of a meta-parameter as it is held."""
-    return strides_in(shape, order_held(shape))
-
-
-def _of(arguments: Any, values: dict[Node, Any]) -> Any:
-    return torch.fx.node.map_arg(arguments, lambda node: values[node])
 
 
 ENGINES.register("native")(

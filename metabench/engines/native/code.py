@@ -32,7 +32,7 @@ from metabench.engines.native.windows import Windows, largest_in_windows
 LARGE = 4096
 """Elements of a tensor that is better computed again than read again: 16 KiB of float32."""
 WORD = re.compile(r"\w+")
-CALLS = ("product<", "convolution<", "winograd<")
+CALLS = ("product<", "convolution<", "winograd<", "there<", "back<")
 LONGEST_FORMULA = 1200
 MOST_OPERANDS = 24
 

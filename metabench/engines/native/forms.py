@@ -36,7 +36,7 @@ PLACES = ("device", "layout", "pin_memory", "memory_format", "requires_grad", "i
 COMPARED = ("le", "lt", "ge", "gt", "eq", "ne")
 COMPUTED = (
     *("add", "sub", "mul", "div", "neg", "relu", "abs", "sign", "clamp_min", "pow", "sum", "mean", "var_mean"),
-    *("exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "fma"),
+    *("exp", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid", "fma"),
     *("mm", "bmm", "addmm", "convolution", "convolution_backward"),
 )
 """Operations whose results depend on how a type rounds or wraps."""

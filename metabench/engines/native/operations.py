@@ -30,6 +30,7 @@ POINTWISE: dict[str, str] = {
     "log": "log_of({0})",
     "log1p": "log1p_of({0})",
     "sqrt": "sqrt_of({0})",
+    "reciprocal": "1 / {0}",
     "rsqrt": "1 / sqrt_of({0})",
     "tanh": "tanh_of({0})",
     "sigmoid": "1 / (1 + exp_of(-{0}))",

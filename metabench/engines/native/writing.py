@@ -1,0 +1,194 @@
+"""The C++ function of a traced graph, and of the loops in it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from metabench.engines.flat import order_held
+from metabench.engines.native.code import Program
+from metabench.engines.native.forms import keywords_of, operation_of
+from metabench.engines.native.images import KEPT
+from metabench.engines.native.loops import WHOLE_NUMBERS
+from metabench.engines.native.repeats import REPEAT, REPEAT_BACK, Repeat
+from metabench.engines.native.value import Value, row_major, strides_in
+from metabench.engines.tracing import traced
+from metabench.errors import Unsupported
+
+DIRECTION = (
+    "static void direction(const T* const* meta, const void* const* task, T* __restrict out, T* __restrict scratch)"
+)
+STEP = f"ALONE {DIRECTION.replace('direction', 'step')}"
+LOOP = """namespace {{ struct {name} {{
+    static constexpr int steps = {steps}, kept = {kept}, parts = {parts};
+    static constexpr int64_t width = {width}, added = {added}, starts[] = {{{starts}}};
+    {functions}
+}}; }}"""
+"""What repeats.cpp has to know of a loop. Without the namespace, all libraries of a process would share what the first
+of them has by that name."""
+
+
+def written(
+    graph: GraphModule, inputs: list[Tensor], shared: int, held: int = 0, repeats: Sequence[Repeat] = ()
+) -> tuple[str, int]:
+    """The C++ of a task's direction, and how many numbers of scratch it takes; all tasks share the first inputs.
+
+    Its outputs are added to `out`, one after the other. So many of the first inputs and outputs lie as meta-parameters
+    are held. Raises `Unsupported` for an operation that has no C++ here.
+    """
+    values = []
+    for i, tensor in enumerate(inputs):
+        shape = tuple(tensor.shape)
+        name = f"{WHOLE_NUMBERS if tensor.dtype == torch.int64 else 'in'}{i}"
+        values.append(Value(name, shape, strides_held(shape) if i < held else row_major(shape)))
+    return _function(DIRECTION, graph, values, shared, held, 0, repeats)
+
+
+def _function(
+    head: str,
+    graph: GraphModule,
+    inputs: Sequence[Value],
+    shared: int,
+    held: int,
+    assigned: int,
+    repeats: Sequence[Repeat] = (),
+) -> tuple[str, int]:
+    """A function in C++, and its scratch; `meta` are the first inputs, and `task` the others."""
+    program, loads = Program(), []
+    for i, value in enumerate(inputs):
+        if value.base:
+            kind = "int64_t" if value.base.startswith(WHOLE_NUMBERS) else "T"
+            place = f"meta[{i}]" if i < shared else f"task[{i - shared}]"
+            loads.append(f"const {kind}* const {value.base} = (const {kind}*){place};")
+    loops = filled(graph, program, inputs, held, assigned, repeats)
+    buffers, scratch = program.allocate()
+    functions = program.functions()
+    lines = [f"    {line}" for line in [*loads, *buffers, *program.lines]]
+    return "\n".join([*loops, *functions, f"{head} {{", *lines, "}"]), scratch
+
+
+def filled(
+    graph: GraphModule,
+    program: Program,
+    inputs: Sequence[Value],
+    held: int = 0,
+    assigned: int = 0,
+    repeats: Sequence[Repeat] = (),
+) -> list[str]:
+    """Write a graph's operations into a program, and give the C++ of the loops that it calls.
+
+    Its outputs go to `out`, one after the other: so many of them are written, and the others are added. So many of them
+    lie as meta-parameters are held. Raises `Unsupported` for an operation that is not carried.
+    """
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    values: dict[Node, Any] = dict(zip(placeholders, inputs, strict=True))
+    loops = []
+    for node in graph.graph.nodes:
+        if node.op == "get_attr":
+            raise Unsupported(
+                f"{program.engine} has no tensors that a network keeps for itself (buffers, constants): use loop"
+            )
+        if node.target in (REPEAT, REPEAT_BACK):
+            text, values[node] = _loop(program, node, repeats[node.args[-1]], values)
+            loops.append(text)
+        elif node.op == "call_function":
+            operation = operation_of(node, program.engine)
+            found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
+            values[node] = program.kept(found, len(node.users))
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    at = 0
+    for number, value in enumerate(_of(output.args[0], values)):
+        shape = value.shape
+        strides = strides_held(shape) if number < held else row_major(shape)
+        program.loop(Value("out", shape, strides, at), [value], sign="=" if number < assigned else "+=")
+        at += prod(shape)
+    return loops
+
+
+def _loop(program: Program, node: Node, repeat: Repeat, values: Mapping[Node, Any]) -> tuple[str, list[Value]]:
+    """The C++ of a step, and the values that a loop over such steps gives; the program calls it."""
+    arguments: Any = node.args
+    state, given, *back, number = arguments
+    (last, wanted), verb = back or ([], []), "back" if back else "there"
+    name, shapes, added = f"repeat{number}", _shapes(state), _shapes([given[i] for i in wanted])
+    pointers, inside, read = _given(program, _of(given, values))
+    space = f"namespace {name}_{{}} {{{{\n{{}}\n}}}}".format
+    there, scratch = _step(repeat.advance, state, given, inside)
+    texts, functions = [space("there", there)], [f"static constexpr auto advance = {name}_there::step;"]
+    if repeat.pull_back:
+        gone_back, more = _step(repeat.pull_back, state, given, inside, last, len(added))
+        texts.append(space("back", gone_back))
+        functions.append(f"static constexpr auto pull_back = {name}_back::step;")
+        scratch = max(scratch, more)
+    width, behind = (sum(map(prod, some)) for some in (shapes, added))
+    facts = {"steps": repeat.steps, "kept": repeat.kept, "parts": len(shapes), "width": width, "added": behind}
+    starts = ", ".join(map(str, accumulate(map(prod, shapes[:-1]), initial=0)))
+    texts.append(LOOP.format(name=name, starts=starts, functions=" ".join(functions), **facts))
+    start, end = program.buffer([width]), program.buffer([width + behind])
+    for line, numbers in ((start, _of(state, values)), (end, _of(last, values))):
+        for place, value in zip(_parts(line, shapes), numbers, strict=False):
+            program.loop(place, [value])
+    work = program.buffer([width * (1 + repeat.kept) + scratch])
+    program.emit(f"{verb}<{name}>({start.base}, {end.base}, {pointers}, {work.base});", [end, work], start, *read)
+    return "\n".join(texts), _parts(end, [*shapes, *added])
+
+
+def _given(program: Program, values: Sequence[Value]) -> tuple[str, list[Value], list[Value]]:
+    """What is given to all steps: the C++ of pointers to it, what a step calls it, and what is read."""
+    read = [value if value.constant is not None else program.real(value) for value in values]
+    names = [WHOLE_NUMBERS if value.base.startswith(WHOLE_NUMBERS) else "given" for value in read]
+    inside = [
+        replace(value, base=value.base and f"{name}{i}", offset=0)
+        for i, (value, name) in enumerate(zip(read, names, strict=True))
+    ]
+    pointers = [f"{value.base} + {value.offset}" if value.base else "nullptr" for value in read]
+    return f"{{{', '.join(pointers)}}}", inside, read
+
+
+def _step(
+    function: Callable[..., Sequence[Tensor]],
+    state: Sequence[Node],
+    given: Sequence[Node],
+    inside: Sequence[Value],
+    last: Sequence[Node] = (),
+    added: int = 0,
+) -> tuple[str, int]:
+    """The C++ of a step, or of one step back where there are cotangents of a `last` state, and its scratch.
+
+    `meta` are a state and cotangents, in one line of numbers each. What is written is such a line; so many tensors
+    behind it are added to.
+    """
+    many = len(state)
+
+    def in_order(inputs: list[Tensor]) -> list[Tensor]:
+        lines = many + len(last)
+        return list(function(*inputs[:many], *inputs[lines:], *inputs[many:lines]))
+
+    like = [node.meta["val"] for node in (*state, *last, *given)]
+    graph = traced(in_order, [torch.zeros(each.shape, dtype=each.dtype) for each in like], KEPT)
+    lines = [Value(f"in{i}", shape, strides_held(shape)) for i, shape in enumerate(_shapes([*state, *last]))]
+    return _function(STEP, graph, [*lines, *inside], len(lines), many + added, many)
+
+
+def _parts(line: Value, shapes: Sequence[tuple[int, ...]]) -> list[Value]:
+    """The tensors of a line of numbers, each of which lies as meta-parameters are held."""
+    starts = accumulate(map(prod, shapes), initial=0)
+    return [Value(line.base, shape, strides_held(shape), at) for shape, at in zip(shapes, starts, strict=False)]
+
+
+def _shapes(nodes: Sequence[Node]) -> list[tuple[int, ...]]:
+    return [tuple(node.meta["val"].shape) for node in nodes]
+
+
+def strides_held(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a meta-parameter as it is held."""
+    return strides_in(shape, order_held(shape))
+
+
+def _of(arguments: Any, values: Mapping[Node, Any]) -> Any:
+    return torch.fx.node.map_arg(arguments, lambda node: values[node])

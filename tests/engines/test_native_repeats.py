@@ -1,0 +1,120 @@
+"""Inner steps in a loop: the direction is the same, and neither the code nor the memory grows with the steps."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from convolutional import Net
+from convolutional import problem as problem_of_images
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.correctness.gate import nudge, relative_error
+from metabench.engines import loop, native
+from metabench.engines.base import ENGINES, Stepwise
+from metabench.engines.flat import Episodes
+from metabench.engines.outer import Outer
+from metabench.engines.tracing import stage_of
+from metabench.models.mlp import MLP
+from metabench.tasks.base import TASKS, EpisodeShape
+from metabench.tensors import cast
+
+pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+IN_LOOPS = [
+    name for name in ALGORITHMS.names() if ALGORITHMS.get(name).order == "second" and name not in ("maml++", "imaml")
+]
+
+
+@pytest.fixture(autouse=True)
+def compiled_in_a_hurry(monkeypatch):
+    monkeypatch.setattr(native, "FLAGS", ("-O1", *native.FLAGS[1:]))
+
+
+def problem(algorithm="maml", steps=3, kept=2, **fields):
+    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, 4, 5), None)
+    learner = Learner(MLP(1, 1, 9, 2), distribution.kind, distribution.training_classes)
+    fields |= {"second_order": "forward-over-reverse", "kept_steps": kept}
+    made = ALGORITHMS.get(algorithm)(learner, 0.02, steps, **fields)
+    meta = {n: p.double() for n, p in nudge(made.init(torch.Generator()), torch.Generator().manual_seed(2)).items()}
+    episodes = distribution.sample("train", 2, torch.Generator().manual_seed(1))
+    return made, meta, cast(episodes, next(iter(meta.values())))
+
+
+def truth_of(made, meta, episodes):
+    return loop.build(replace(made, second_order="reverse", kept_steps=0))(meta, episodes)
+
+
+def source_of(made, meta, episodes):
+    stage, _ = stage_of(made)
+    shapes = tuple((name, p.shape) for name, p in meta.items())
+    return native.body_for(stage, shapes, Episodes(episodes).signature)
+
+
+@pytest.mark.parametrize("algorithm", IN_LOOPS)
+def test_every_algorithm_has_the_direction_of_loop(algorithm):
+    made, meta, episodes = problem(algorithm, steps=9, kept=3)
+    direction, metrics = ENGINES.get("native").build(made)(meta, episodes)
+    truth, truth_metrics = truth_of(made, meta, episodes)
+    assert "back<repeat1>" in source_of(replace(made, autodiff=native.FUNCTIONAL), meta, episodes)[0]
+    assert relative_error(direction, truth) < 1e-12
+    assert float(metrics["loss"]) == pytest.approx(float(truth_metrics["loss"]), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"), [(1, 1), (2, 1), (5, 1), (2, 2), (4, 2), (11, 2), (11, 3), (30, 4), (7, 7), (3, 50)]
+)
+def test_every_schedule(steps, kept):
+    made, meta, episodes = problem(steps=steps, kept=kept)
+    direction, _ = ENGINES.get("native").build(made)(meta, episodes)
+    assert relative_error(direction, truth_of(made, meta, episodes)[0]) < 1e-12
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_steps_that_differ_stand_one_after_the_other(optimizer):
+    """What the optimiser remembers of the steps before makes them differ."""
+    made, meta, episodes = problem(inner_optimizer=optimizer)
+    direction, _ = ENGINES.get("native").build(made)(meta, episodes)
+    assert relative_error(direction, truth_of(made, meta, episodes)[0]) < 1e-12
+    assert "repeat" not in source_of(replace(made, autodiff=native.FUNCTIONAL), meta, episodes)[0]
+
+
+def test_no_step_is_no_loop():
+    made, meta, episodes = problem(steps=0)
+    direction, _ = ENGINES.get("native").build(made)(meta, episodes)
+    assert relative_error(direction, truth_of(made, meta, episodes)[0]) < 1e-12
+
+
+def test_loops_of_several_networks_in_one_process():
+    """Each library has its own places of the parameters; weights of convolutions lie as those read them."""
+    dense, images = problem(steps=5), problem_of_images(Net(16, pool=2))
+    techniques = {"inner_steps": 5, "second_order": "forward-over-reverse", "kept_steps": 2}
+    for made, meta, episodes in (dense, images, dense):
+        made = replace(made, **techniques)
+        direction, _ = ENGINES.get("native").build(made)(meta, episodes)
+        assert relative_error(direction, truth_of(made, meta, episodes)[0]) < 1e-12
+
+
+def test_neither_code_nor_memory_grows_with_the_steps():
+    texts, scratches = zip(
+        *(
+            source_of(replace(made, autodiff=native.FUNCTIONAL), meta, episodes)
+            for made, meta, episodes in (problem(steps=steps, kept=4) for steps in (10, 100, 1000))
+        ),
+        strict=True,
+    )
+    assert len(set(scratches)) == 1
+    assert len({re.sub(r"steps = \d+", "steps = N", text) for text in texts}) == 1
+    assert len(set(texts)) == 3
+
+
+def test_an_iteration_is_that_of_loop():
+    """Whole iterations, on all threads, with the outer update."""
+    made, meta, episodes = problem(steps=6, kept=3)
+    outer = Outer("adam", 1e-3, "none", 10)
+    ours = ENGINES.get("native").start(made, meta, outer)
+    truth = Stepwise(loop.build(made), meta, outer)
+    for iteration in (ours, truth):
+        for _ in range(2):
+            iteration.run(iteration.take(episodes))
+    assert relative_error(ours.meta, truth.meta) < 1e-12
