@@ -34,7 +34,7 @@ peers: $(READY) ## add the libraries that run beside our engines: higher, learn2
 clusters: $(READY) ## add what sweeps on a cluster need: Ray, and submitit for Slurm
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ray,slurm]'
 
-bench: $(READY) ## run a sweep and print its tables, the default one in under 10 minutes on two cores (SWEEP=first, default, algorithms, sinusoid, memory, engines, engines-images, counters, growth, papers-omniglot, papers-omniglot-20way, papers-sinusoid, papers-costs, parts, processes, large, gpu, gpu-large, gpu-work, smoke or a TOML file)
+bench: $(READY) ## run a sweep and print its tables, the default one in under 10 minutes on two cores (SWEEP=first, default, algorithms, sinusoid, memory, engines, engines-images, counters, growth, wide, long-inner-loops, papers-omniglot, papers-omniglot-20way, papers-sinusoid, papers-costs, parts, processes, large, gpu, gpu-large, gpu-work, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)
 
 smoke: $(READY) ## run every part once, in about 20 seconds

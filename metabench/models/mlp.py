@@ -53,5 +53,6 @@ def _build(input_shape: tuple[int, ...], outputs: int, *, width: int, layers: in
     return MLP(math.prod(input_shape), outputs, width, layers)
 
 
-for _width, _layers in ((40, 2), (80, 2), (160, 2), (320, 2), (640, 2), (128, 3), (640, 3), (256, 4)):
+_OF_TWO = [(width, 2) for width in (40, 80, 160, 320, 640)]
+for _width, _layers in (*_OF_TWO, (128, 3), (640, 3), (1280, 3), (2240, 3), (256, 4)):
     MODELS.register(f"mlp-{_width}x{_layers}")(partial(_build, width=_width, layers=_layers))

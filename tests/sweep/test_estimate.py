@@ -77,6 +77,17 @@ def test_a_long_training_and_a_compiler_are_expected():
     assert expected(plain, patient).seconds > expected(plain, settings).seconds + 30
 
 
+def test_native_writes_down_one_of_many_steps_that_are_alike():
+    tangents = {"engine": "native", "second_order": "forward-over-reverse", "kept_steps": 11}
+
+    def compiling(**axes):
+        return expected(cell(**axes), Settings()).fixed
+
+    assert compiling(inner_steps=1000, **tangents) == compiling(inner_steps=10, **tangents)
+    assert compiling(inner_steps=20, engine="native") > compiling(inner_steps=10, engine="native")
+    assert compiling(inner_steps=20, inner_optimizer="adam", **tangents) > compiling(inner_steps=20, **tangents)
+
+
 def test_a_training_that_another_makes_is_not_expected_twice():
     settings = Settings(time_limit_s=100)
     axes = {"measure": ["quality"], "iterations": 70_000, "engine": "vmap"}
