@@ -166,7 +166,7 @@ def _few_kept(
             return after_and_pull[1](tuple(cotangent))
 
         if one.linear:  # what the gradient is does not matter to its own cotangent, and is known after that
-            along, _, _ = back({name: torch.zeros_like(p) for name, p in state[0].items()})
+            along, _, _ = back(_zeros(state[0]))
             gradient, second = derivative_along(loss, state[0] | chosen, along)
             _, of_before, of_chosen = back({name: gradient[name] for name in one.moved})
         else:
@@ -178,13 +178,19 @@ def _few_kept(
         of_numbers = {name: of_chosen[name] + second[name] for name in chosen}
         return [*of_before], [of_numbers.get(f"given {i}") for i in range(len(numbers))]
 
-    start: tuple[Params, State] = own, {}
-    alike = len(batches) == len(rates) == 1 and algorithm.inner_optimizer == "sgd"  # which has no state
+    # The first step is like all others where it has a velocity, too: of zero.
+    momentum = algorithm.inner_optimizer == "momentum"
+    start: tuple[Params, State] = own, {"velocity": _zeros(own)} if momentum else {}
+    alike = len(batches) == len(rates) == 1 and algorithm.inner_optimizer in LINEAR
     end: tuple[Params, State] = end_of(
         *(advance, pull_back, start, (held, batches, rates), len(inputs), algorithm.kept_steps),
         algorithm.autodiff.repeating if alike else None,
     )
     return end[0]
+
+
+def _zeros(params: Params) -> Params:
+    return {name: torch.zeros_like(p) for name, p in params.items()}
 
 
 def _each_once(values: Sequence[T]) -> tuple[list[T], list[int]]:

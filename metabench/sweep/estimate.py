@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from metabench.algorithms.base import ALGORITHMS
+from metabench.algorithms.inner_loop import LINEAR
 from metabench.algorithms.reversal import most_computations
 from metabench.engines.base import ENGINES
 from metabench.record.cell import Cell
@@ -197,7 +198,7 @@ def compiles(cell: Cell) -> bool:
 
 def _written(cell: Cell) -> Cell:
     """The cell as its code has it: `native` writes down one of many inner steps that are all alike, and a loop."""
-    in_a_loop = cell.engine == "native" and cell.kept_steps and cell.inner_optimizer == "sgd"
+    in_a_loop = cell.engine == "native" and cell.kept_steps and cell.inner_optimizer in LINEAR
     return replace(cell, inner_steps=1, kept_steps=0) if in_a_loop and cell.inner_steps else cell
 
 
