@@ -114,28 +114,32 @@ def _loop(program: Program, node: Node, repeat: Repeat, values: Mapping[Node, An
     """The C++ of a step, and the values that a loop over such steps gives; the program calls it."""
     arguments: Any = node.args
     state, given, *back, number = arguments
-    (last, wanted), verb = back or ([], []), "back" if back else "there"
-    name, shapes, added = f"repeat{number}", _shapes(state), _shapes([given[i] for i in wanted])
+    last, wanted = back or ([], [])
+    shapes, added = _shapes(state), _shapes([given[i] for i in wanted])
     pointers, inside, read = _given(program, _of(given, values))
-    space = f"namespace {name}_{{}} {{{{\n{{}}\n}}}}".format
-    there, scratch = _step(repeat.advance, state, given, inside)
-    texts, functions = [space("there", there)], [f"static constexpr auto advance = {name}_there::step;"]
+    steps = {"advance": _step(repeat.advance, state, given, inside)}
     if repeat.pull_back:
-        gone_back, more = _step(repeat.pull_back, state, given, inside, last, len(added))
-        texts.append(space("back", gone_back))
-        functions.append(f"static constexpr auto pull_back = {name}_back::step;")
-        scratch = max(scratch, more)
-    width, behind = (sum(map(prod, some)) for some in (shapes, added))
-    facts = {"steps": repeat.steps, "kept": repeat.kept, "parts": len(shapes), "width": width, "added": behind}
-    starts = ", ".join(map(str, accumulate(map(prod, shapes[:-1]), initial=0)))
-    texts.append(LOOP.format(name=name, starts=starts, functions=" ".join(functions), **facts))
+        steps["pull_back"] = _step(repeat.pull_back, state, given, inside, last, len(added))
+    name, width, behind = f"repeat{number}", sum(map(prod, shapes)), sum(map(prod, added))
+    text = LOOP.format(
+        name=name,
+        steps=repeat.steps,
+        kept=repeat.kept,
+        parts=len(shapes),
+        width=width,
+        added=behind,
+        starts=", ".join(map(str, accumulate(map(prod, shapes[:-1]), initial=0))),
+        functions=" ".join(f"static constexpr auto {what} = {name}_{what}::step;" for what in steps),
+    )
     start, end = program.buffer([width]), program.buffer([width + behind])
     for line, numbers in ((start, _of(state, values)), (end, _of(last, values))):
         for place, value in zip(_parts(line, shapes), numbers, strict=False):
             program.loop(place, [value])
-    work = program.buffer([width * (1 + repeat.kept) + scratch])
-    program.emit(f"{verb}<{name}>({start.base}, {end.base}, {pointers}, {work.base});", [end, work], start, *read)
-    return "\n".join(texts), _parts(end, [*shapes, *added])
+    work = program.buffer([width * (1 + repeat.kept) + max(scratch for _, scratch in steps.values())])
+    loop = f"{'back' if back else 'there'}<{name}>"
+    program.emit(f"{loop}({start.base}, {end.base}, {pointers}, {work.base});", [end, work], start, *read)
+    spaces = [f"namespace {name}_{what} {{\n{code}\n}}" for what, (code, _) in steps.items()]
+    return "\n".join([*spaces, text]), _parts(end, [*shapes, *added])
 
 
 def _given(program: Program, values: Sequence[Value]) -> tuple[str, list[Value], list[Value]]:
