@@ -22,6 +22,8 @@ State: TypeAlias = dict[str, Params]
 MOMENTUM = 0.9
 BETA1, BETA2 = 0.9, 0.999
 EPSILON = 1e-8
+FORGOTTEN = 1e-9
+"""Weight of what is remembered before the first task, in which one step weighs 1 - β₂."""
 
 
 class Holding(Protocol):
@@ -58,6 +60,7 @@ def descend(
     batches: Iterable[B],
     rates: Iterable[float | Params] | None = None,
     transform: Callable[[Params, B], Params] | None = None,
+    remembered: State | None = None,
 ) -> Iterator[Params]:
     """Yields φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
 
@@ -67,13 +70,17 @@ def descend(
     first-order, how they are differentiated, and what is kept of them. Hand everything that the direction is
     differentiated in to L and T as arguments: a step that is computed again does not see their closures. Where few
     steps are kept and something is differentiated, φ₀ and the end are all that is yielded.
+
+    With `remembered`, as `first_memory` makes it, U goes on from what it remembers of earlier tasks, and each φᵢ has
+    that as well, by the names that `memory_in` looks for.
     """
     own = {name: p for name, p in params.items() if name not in algorithm.learner.held}
     held = {name: p for name, p in params.items() if name not in own}
     linear = transform is None and algorithm.inner_optimizer in LINEAR
-    one = Step(loss, transform, _UPDATES[algorithm.inner_optimizer], tuple(own), tuple(params), linear)
+    update = _remembering if remembered else _UPDATES[algorithm.inner_optimizer]
+    one = Step(loss, transform, update, tuple(own), tuple(params), linear)
     inputs = zip(batches, rates or repeat(algorithm.inner_lr), strict=False)
-    yield params
+    yield {**params, **_named(remembered or {})}
     if algorithm.kept_steps and not algorithm.first_order and torch.is_grad_enabled():
         if steps := list(inputs):
             yield {**params, **_few_kept(one, own, held, steps, algorithm)}
@@ -81,10 +88,10 @@ def descend(
     advance = one.advance
     if algorithm.checkpoint and torch.is_grad_enabled():
         advance = algorithm.autodiff.recomputed(advance)
-    state: State = {}
+    state = remembered or {}
     for step, (batch, rate) in enumerate(inputs):
         own, state = advance(algorithm.inner_gradient, own, state, held, batch, rate, step)
-        yield {**params, **own}
+        yield {**params, **own, **(_named(state) if remembered else {})}
 
 
 @dataclass(frozen=True)
@@ -219,6 +226,36 @@ def _adam(gradient: Params, state: State, step: int, beta1: float = BETA1) -> tu
     unbias1, unbias2 = 1 / (1 - beta1 ** (step + 1)), 1 / (1 - BETA2 ** (step + 1))
     direction = {name: unbias1 * m / (unbias2 * square[name] + EPSILON**2).sqrt() for name, m in mean.items()}
     return direction, {"mean": mean, "square": square}
+
+
+def _remembering(gradient: Params, state: State, step: int) -> tuple[Params, State]:
+    """What `rmsprop` does with squares that go back to earlier tasks, of which `weight` says how many steps they hold.
+
+    After t steps from zero the weight is 1 - β₂ᵗ, by which Kingma and Ba divide.
+    """
+    weight = BETA2 * state["weight"]["square"] + (1 - BETA2)
+    square = {name: BETA2 * state["square"][name] + (1 - BETA2) * g * g for name, g in gradient.items()}
+    direction = {name: g / (square[name] / weight + EPSILON**2).sqrt() for name, g in gradient.items()}
+    return direction, {"square": square, "weight": {"square": weight}}
+
+
+def first_memory(params: Params) -> Params:
+    """What `rmsprop` remembers before the first task: next to nothing, as squares are positive."""
+    like = next(iter(params.values()))
+    squares = {"square": {name: torch.full_like(p, FORGOTTEN**2) for name, p in params.items()}}
+    return _named({**squares, "weight": {"square": like.new_tensor(FORGOTTEN)}})
+
+
+def memory_in(meta: Params) -> tuple[Params, State | None]:
+    """The network's parameters among the meta-parameters, and what is remembered of earlier tasks, if anything is."""
+    if "weight.square" not in meta:
+        return meta, None
+    squares = {name.removeprefix("square."): p for name, p in meta.items() if name.startswith("square.")}
+    return {name: meta[name] for name in squares}, {"square": squares, "weight": {"square": meta["weight.square"]}}
+
+
+def _named(state: State) -> Params:
+    return {f"{kind}.{name}": p for kind, moments in state.items() for name, p in moments.items()}
 
 
 # `rmsprop` is Adam with β₁ = 0, the inner optimiser of Reptile's authors.

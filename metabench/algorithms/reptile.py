@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, last
-from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.inner_loop import descend, first_memory, memory_in
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
@@ -68,9 +68,14 @@ class Reptile(Algorithm):
     Nichol, Achiam and Schulman 2018, arXiv 1803.02999, algorithms 1 and 2. Reptile has no use for a query set: in
     training it walks through all examples of the task, support first, in minibatches of the support set's size, so
     that an inner step costs what it costs the others. With one inner step it is joint training, as the paper says
-    (§2). The authors' inner optimiser is Adam with β₁ = 0 (`rmsprop`), whose moments persist across tasks and into
-    testing; here they start anew with each task. In testing, the authors take minibatches of the support set, which
-    they shuffle for each pass; so does `eval_batch`, with the same order of places for all tasks.
+    (§2). In testing, the authors take minibatches of the support set, which they shuffle for each pass; so does
+    `eval_batch`, with the same order of places for all tasks.
+
+    The authors' inner optimiser is Adam with β₁ = 0 (`rmsprop`), whose moments persist across tasks and into testing.
+    Here they are meta-parameters: each task starts from them, and the outer update moves them as all others.
+
+    Meta-parameters: those of the model. With `rmsprop`, also `square.NAME`, of the same shape, for each of them, and
+    `weight.square`, the share of those that steps have filled by now.
     """
 
     eval_batch: int = 0
@@ -93,6 +98,10 @@ class Reptile(Algorithm):
         "quick/miniimagenet": quick_colour(0.3, 8, 10, "sgd", 1.0),
     }
 
+    def init(self, generator: torch.Generator) -> Params:
+        theta = self.learner.model.init(generator)
+        return theta | first_memory(theta) if self.inner_optimizer == "rmsprop" else theta
+
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         return self._descend(meta, portions(support, self.eval_batch, self.inner_steps))
 
@@ -108,7 +117,8 @@ class Reptile(Algorithm):
         return torch.stack([0.5 * (meta[name] - adapted[name]).square().sum() for name in meta]).sum()
 
     def _descend(self, params: Params, batches: Iterator[Batch]) -> Iterator[Params]:
-        return descend(self, self.learner.loss, params, batches)
+        theta, memory = memory_in(params)
+        return descend(self, self.learner.loss, theta, batches, remembered=memory)
 
 
 def minibatches(task: Task, count: int) -> Iterator[Batch]:

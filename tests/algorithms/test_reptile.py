@@ -1,0 +1,66 @@
+"""What Reptile's inner optimiser remembers goes from task to task, as in the authors' code."""
+
+import torch
+
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.algorithms.reptile import minibatches
+from metabench.models.mlp import MLP
+from metabench.tensors import Batch, Task
+
+
+def problem(inner_optimizer="rmsprop"):
+    learner = Learner(MLP(2, 1, 6, 1), "regression")
+    algorithm = ALGORITHMS.get("reptile")(learner, 0.01, 3, inner_optimizer=inner_optimizer)
+    meta = {name: p.double() for name, p in algorithm.init(torch.Generator().manual_seed(0)).items()}
+    generator = torch.Generator().manual_seed(1)
+
+    def batch():
+        return Batch(*(torch.randn(4, n, generator=generator).double() for n in (2, 1)))
+
+    return algorithm, meta, [Task(batch(), batch(), torch.zeros(1, dtype=torch.int64)) for _ in range(5)]
+
+
+def network(algorithm, meta):
+    return {name: meta[name] for name in algorithm.learner.model.init(torch.Generator())}
+
+
+def test_at_an_outer_rate_of_one_it_is_one_run_of_torchs_optimiser_through_all_tasks():
+    algorithm, meta, tasks = problem()
+    leaves = {name: p.clone().requires_grad_() for name, p in network(algorithm, meta).items()}
+    optimizer = torch.optim.Adam(list(leaves.values()), lr=0.01, betas=(0.0, 0.999))
+    for task in tasks:
+        direction, _ = algorithm.task_direction(meta, task)
+        meta = {name: p - direction[name] for name, p in meta.items()}
+        for batch in minibatches(task, 3):
+            optimizer.zero_grad()
+            algorithm.learner.loss(leaves, batch).backward()
+            optimizer.step()
+    for name, leaf in leaves.items():
+        torch.testing.assert_close(meta[name], leaf.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_testing_goes_on_from_what_training_remembered():
+    """A fresh optimiser moves every weight by the whole rate in its first step; one that remembers does not."""
+    algorithm, meta, tasks = problem()
+    trained = dict(meta)
+    for task in tasks:
+        direction, _ = algorithm.task_direction(trained, task)
+        trained = {name: p - direction[name] for name, p in trained.items()}
+    forgetful = trained | {name: meta[name] for name in meta if name not in network(algorithm, meta)}
+    moved = {}
+    for which, start in (("trained", trained), ("forgetful", forgetful)):
+        before, after, *_ = algorithm.trajectory(start, tasks[0].support)
+        moved[which] = torch.cat([(after[name] - before[name]).abs().flatten() for name in network(algorithm, meta)])
+    turned = moved["forgetful"] > 0
+    assert torch.allclose(moved["forgetful"][turned], torch.tensor(0.01).double(), rtol=1e-3)
+    assert moved["trained"][turned].std() > 1e-3
+
+
+def test_only_an_optimiser_with_a_memory_has_meta_parameters_of_its_own():
+    for optimizer in ("sgd", "momentum", "adam"):
+        algorithm, meta, _ = problem(optimizer)
+        assert meta.keys() == network(algorithm, meta).keys()
+    algorithm, meta, _ = problem()
+    names = network(algorithm, meta).keys()
+    assert meta.keys() == {*names, *(f"square.{name}" for name in names), "weight.square"}
+    assert all(p.min() > 0 for name, p in meta.items() if name not in names)
