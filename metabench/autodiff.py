@@ -8,8 +8,9 @@ so each also checks the other.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,30 +30,22 @@ Scalar: TypeAlias = Callable[..., Tensor]
 GradientAndValue: TypeAlias = Callable[[Scalar], Callable[..., tuple[Params, Tensor]]]
 
 
-class Repeating(Protocol):
-    """Inner steps that are all alike, as two operations of an engine: all of them, and the way back through them.
+@dataclass(frozen=True)
+class Repeat:
+    """Inner steps that are all alike, as functions of tensors."""
 
-    `advance(*state, *given)` is the state after a step, and `pull_back(*state, *given, *cotangents)` the cotangents of
-    the state before it, and of those of `given` that are wanted: all of them tensors, in their order.
-    """
+    advance: Callable[..., Tensors]
+    """The state after a step: of the state before it, and of what is given to all steps."""
+    steps: int
+    kept: int
+    """States that are kept at once on the way back."""
+    pull_back: Callable[..., Tensors] | None = None
+    """One step back: of those two, and of the cotangents of the state after it. None on the way there."""
 
-    def there(self, advance: Callable[..., Tensors], state: Tensors, given: Tensors, steps: int) -> Tensors:
-        """The state after all steps."""
-        ...
 
-    def back(
-        self,
-        advance: Callable[..., Tensors],
-        pull_back: Callable[..., Tensors],
-        state: Tensors,
-        given: Tensors,
-        cotangents: Tensors,
-        wanted: Sequence[int],
-        steps: int,
-        kept: int,
-    ) -> Tensors:
-        """Cotangents of the first state, and of what is wanted of `given`; so many states are kept at once."""
-        ...
+Repeating: TypeAlias = Callable[[Repeat, Tensors, Tensors, Tensors, Sequence[int]], Tensors]
+"""All steps at once: the last state, of the first one and of what is given. On the way back it also has the cotangents
+of the last state and places in what is given. Then it gives the cotangents of the first state and of those places."""
 
 
 class Autodiff(NamedTuple):

@@ -74,8 +74,8 @@ class Reptile(Algorithm):
     The authors' inner optimiser is Adam with β₁ = 0 (`rmsprop`), whose moments persist across tasks and into testing.
     Here they are meta-parameters: each task starts from them, and the outer update moves them as all others.
 
-    Meta-parameters: those of the model. With `rmsprop`, also `square.NAME`, of the same shape, for each of them, and
-    `weight.square`, the share of those that steps have filled by now.
+    Meta-parameters: those of the model. With `rmsprop`, also `square.NAME`, of the same shape, for each of them: the
+    mean square of its gradients, times a factor. That is `weight.square`, which rises from 0 to 1 with the steps.
     """
 
     eval_batch: int = 0

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from metabench.autodiff import Repeating, Tensors, as_one_node
+from metabench.autodiff import Repeat, Repeating, Tensors, as_one_node
 
 Tree: TypeAlias = Any
 """Tensors and numbers in dictionaries, tuples and lists."""
@@ -58,7 +58,7 @@ def end_of(
         nonlocal of_end
         if repeating:
             of_end = of_start
-            return repeating.there(one_step, tensors[:own], tensors[own:], steps)
+            return repeating(Repeat(one_step, steps, kept), tensors[:own], tensors[own:], (), ())
         state, given = arguments(tensors)
         for step in range(steps):
             state = advance(state, given, step)
@@ -106,8 +106,8 @@ def end_of(
             return tuple(each for each in (*before, *of_given) if each is not None)
 
         numbers = [places.index(i) - own for i in chosen]
-        both = tensors[:own], tensors[own:]
-        found = repeating.back(one_step, one_back, *both, cotangents, numbers, steps, kept)
+        repeat = Repeat(one_step, steps, kept, one_back)
+        found = repeating(repeat, tensors[:own], tensors[own:], cotangents, numbers)
         cotangent_of = dict(zip([*places[:own], *chosen], found, strict=True))
         return tuple(cotangent_of[i] if asked[i] else None for i in places)
 

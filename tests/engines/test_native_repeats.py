@@ -21,9 +21,7 @@ from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
-IN_LOOPS = [
-    name for name in ALGORITHMS.names() if ALGORITHMS.get(name).order == "second" and name not in ("maml++", "imaml")
-]
+IN_LOOPS = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).order == "second" and name != "maml++"]
 
 
 @pytest.fixture(autouse=True)

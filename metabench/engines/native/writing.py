@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from metabench.autodiff import Repeat
 from metabench.engines.flat import order_held
 from metabench.engines.native.code import Program
 from metabench.engines.native.forms import keywords_of, operation_of
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.loops import WHOLE_NUMBERS
-from metabench.engines.native.repeats import REPEAT, REPEAT_BACK, Repeat
+from metabench.engines.native.repeats import REPEAT
 from metabench.engines.native.value import Value, row_major, strides_in
 from metabench.engines.tracing import traced
 from metabench.errors import Unsupported
@@ -87,15 +88,14 @@ def filled(
     """
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     values: dict[Node, Any] = dict(zip(placeholders, inputs, strict=True))
-    loops = []
+    loops = Loops(program, repeats)
     for node in graph.graph.nodes:
         if node.op == "get_attr":
             raise Unsupported(
                 f"{program.engine} has no tensors that a network keeps for itself (buffers, constants): use loop"
             )
-        if node.target in (REPEAT, REPEAT_BACK):
-            text, values[node] = _loop(program, node, repeats[node.args[-1]], values)
-            loops.append(text)
+        if node.target is REPEAT:
+            values[node] = loops.call(node, values)
         elif node.op == "call_function":
             operation = operation_of(node, program.engine)
             found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
@@ -107,39 +107,80 @@ def filled(
         strides = strides_held(shape) if number < held else row_major(shape)
         program.loop(Value("out", shape, strides, at), [value], sign="=" if number < assigned else "+=")
         at += prod(shape)
-    return loops
+    return loops.texts
 
 
-def _loop(program: Program, node: Node, repeat: Repeat, values: Mapping[Node, Any]) -> tuple[str, list[Value]]:
-    """The C++ of a step, and the values that a loop over such steps gives; the program calls it."""
-    arguments: Any = node.args
-    state, given, *back, number = arguments
-    last, wanted = back or ([], [])
-    shapes, added = _shapes(state), _shapes([given[i] for i in wanted])
-    pointers, inside, read = _given(program, _of(given, values))
-    steps = {"advance": _step(repeat.advance, state, given, inside)}
-    if repeat.pull_back:
-        steps["pull_back"] = _step(repeat.pull_back, state, given, inside, last, len(added))
-    name, width, behind = f"repeat{number}", sum(map(prod, shapes)), sum(map(prod, added))
-    text = LOOP.format(
-        name=name,
-        steps=repeat.steps,
-        kept=repeat.kept,
-        parts=len(shapes),
-        width=width,
-        added=behind,
-        starts=", ".join(map(str, accumulate(map(prod, shapes[:-1]), initial=0))),
-        functions=" ".join(f"static constexpr auto {what} = {name}_{what}::step;" for what in steps),
-    )
-    start, end = program.buffer([width]), program.buffer([width + behind])
-    for line, numbers in ((start, _of(state, values)), (end, _of(last, values))):
-        for place, value in zip(_parts(line, shapes), numbers, strict=False):
-            program.loop(place, [value])
-    work = program.buffer([width * (1 + repeat.kept) + max(scratch for _, scratch in steps.values())])
-    loop = f"{'back' if back else 'there'}<{name}>"
-    program.emit(f"{loop}({start.base}, {end.base}, {pointers}, {work.base});", [end, work], start, *read)
-    spaces = [f"namespace {name}_{what} {{\n{code}\n}}" for what, (code, _) in steps.items()]
-    return "\n".join([*spaces, text]), _parts(end, [*shapes, *added])
+class Loops:
+    """The loops that a program calls, and the functions of their steps, each of which is written once."""
+
+    def __init__(self, program: Program, repeats: Sequence[Repeat]) -> None:
+        self.program, self.repeats = program, repeats
+        self.texts: list[str] = []
+        self.steps: dict[tuple[Any, ...], tuple[str, int]] = {}
+        """Names and scratch of functions, by what they compute and of which values."""
+
+    def call(self, node: Node, values: Mapping[Node, Any]) -> list[Value]:
+        """What a loop gives."""
+        arguments: Any = node.args
+        state, given, last, wanted, number = arguments
+        repeat, program = self.repeats[number], self.program
+        shapes, added = _shapes(state), _shapes([given[i] for i in wanted])
+        pointers, inside, read = _given(program, _of(given, values))
+        steps = {"advance": self._step(repeat.advance, state, given, inside)}
+        if repeat.pull_back:
+            steps["pull_back"] = self._step(repeat.pull_back, state, given, inside, last, len(added))
+        verb, kept = ("back", min(repeat.kept, repeat.steps)) if repeat.pull_back else ("there", 0)
+        name, width, behind = f"repeat{number}", sum(map(prod, shapes)), sum(map(prod, added))
+        text = LOOP.format(
+            name=name,
+            steps=repeat.steps,
+            kept=kept,
+            parts=len(shapes),
+            width=width,
+            added=behind,
+            starts=", ".join(map(str, accumulate(map(prod, shapes[:-1]), initial=0))),
+            functions=" ".join(f"static constexpr auto {what} = {step};" for what, (step, _) in steps.items()),
+        )
+        self.texts.append(text)
+        start, end = program.buffer([width]), program.buffer([width + behind])
+        for line, numbers in ((start, _of(state, values)), (end, _of(last, values))):
+            for place, value in zip(_parts(line, shapes), numbers, strict=False):
+                program.loop(place, [value])
+        work = program.buffer([width * (1 + kept) + max(scratch for _, scratch in steps.values())])
+        call = f"{verb}<{name}>({start.base}, {end.base}, {pointers}, {work.base});"
+        program.emit(call, [end, work], start, *read)
+        return _parts(end, [*shapes, *added])
+
+    def _step(
+        self,
+        function: Callable[..., Sequence[Tensor]],
+        state: Sequence[Node],
+        given: Sequence[Node],
+        inside: Sequence[Value],
+        last: Sequence[Node] = (),
+        added: int = 0,
+    ) -> tuple[str, int]:
+        """The name and the scratch of a step, or of one step back where there are cotangents of a `last` state.
+
+        `meta` are a state and cotangents, in one line of numbers each. What is written is such a line; so many tensors
+        behind it are added to.
+        """
+        key, many = (function, *inside), len(state)
+        if key in self.steps:
+            return self.steps[key]
+
+        def in_order(inputs: list[Tensor]) -> list[Tensor]:
+            lines = many + len(last)
+            return list(function(*inputs[:many], *inputs[lines:], *inputs[many:lines]))
+
+        like = [node.meta["val"] for node in (*state, *last, *given)]
+        graph = traced(in_order, [torch.zeros(each.shape, dtype=each.dtype) for each in like], KEPT)
+        lines = [Value(f"in{i}", shape, strides_held(shape)) for i, shape in enumerate(_shapes([*state, *last]))]
+        text, scratch = _function(STEP, graph, [*lines, *inside], len(lines), many + added, many)
+        space = f"step{len(self.steps)}"
+        self.texts.append(f"namespace {space} {{\n{text}\n}}")
+        self.steps[key] = f"{space}::step", scratch
+        return self.steps[key]
 
 
 def _given(program: Program, values: Sequence[Value]) -> tuple[str, list[Value], list[Value]]:
@@ -152,31 +193,6 @@ def _given(program: Program, values: Sequence[Value]) -> tuple[str, list[Value],
     ]
     pointers = [f"{value.base} + {value.offset}" if value.base else "nullptr" for value in read]
     return f"{{{', '.join(pointers)}}}", inside, read
-
-
-def _step(
-    function: Callable[..., Sequence[Tensor]],
-    state: Sequence[Node],
-    given: Sequence[Node],
-    inside: Sequence[Value],
-    last: Sequence[Node] = (),
-    added: int = 0,
-) -> tuple[str, int]:
-    """The C++ of a step, or of one step back where there are cotangents of a `last` state, and its scratch.
-
-    `meta` are a state and cotangents, in one line of numbers each. What is written is such a line; so many tensors
-    behind it are added to.
-    """
-    many = len(state)
-
-    def in_order(inputs: list[Tensor]) -> list[Tensor]:
-        lines = many + len(last)
-        return list(function(*inputs[:many], *inputs[lines:], *inputs[many:lines]))
-
-    like = [node.meta["val"] for node in (*state, *last, *given)]
-    graph = traced(in_order, [torch.zeros(each.shape, dtype=each.dtype) for each in like], KEPT)
-    lines = [Value(f"in{i}", shape, strides_held(shape)) for i, shape in enumerate(_shapes([*state, *last]))]
-    return _function(STEP, graph, [*lines, *inside], len(lines), many + added, many)
 
 
 def _parts(line: Value, shapes: Sequence[tuple[int, ...]]) -> list[Value]:
