@@ -14,6 +14,7 @@ from metabench.correctness.gate import relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES
 from metabench.engines.native import code
+from metabench.engines.native.value import Value, row_major
 from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
 from metabench.models.base import MODELS
@@ -168,7 +169,7 @@ def test_what_it_cannot_carry_is_said(change, words):
 def test_large_tensors_are_computed_where_they_are_read():
     """A formula is no buffer; sums over the same elements share their loops."""
     program, size = code.Program(), (8, 16, 32)
-    a, b = (native.Value(name, size, native.row_major(size)) for name in ("in0", "in1"))
+    a, b = (Value(name, size, row_major(size)) for name in ("in0", "in1"))
     product_ = program.pointwise(size, [a, b], "{0} * {1}".format)
     both = program.pointwise(size, [product_, a], "{0} + {1}".format)
     assert not program.lines and both.operands == (a, b)
