@@ -21,7 +21,7 @@ from metabench.sweep.spec import Settings
 from metabench.sweep.trainings import taken_over
 from metabench.text import counted, span
 
-UNKNOWN = NetworkSize(100_000, 50_000, 2e6, 30)
+UNKNOWN = NetworkSize(100_000, 50_000, 2e6, 2e6, 30)
 """What stands for a network whose size cannot be known."""
 GRADIENT, GRADIENT_OF_GRADIENT = 3, 9
 """Forward passes that a gradient costs as much as, and a gradient that is differentiated again."""
@@ -53,8 +53,12 @@ SPEEDS = {
     "cpu": Speed(0.7, 10e-6, 40e-6, 1 / 60e9, 0.4e-9, 0.8e-9),
     "cuda": Speed(7.0, 30e-6, 100e-6, 1 / 5e12, 1e-11, 2e-11),
 }
-NATIVE = Speed(0.7, 3e-8, 0.0, 1 / 200e9, 0.0, 2e-10)
+NATIVE = Speed(0.7, 3e-8, 0.0, 1 / 100e9, 5e-11, 1e-10)
 """What the engine `native` does in how many seconds: its code calls nothing, and goes through its memory once."""
+NEAR = 500_000
+"""Parameters that the processor's caches hold beside what a task makes of them."""
+FAR_PARAMETER = 6e-10
+"""Seconds that `native` takes longer for each parameter beyond these: they come from memory in every pass."""
 COMPILED_CALL = 1e-6
 """Seconds of an operator in compiled code."""
 COMPILE, COMPILE_A_CALL = 5.0, 0.025
@@ -154,8 +158,9 @@ def step_seconds(cell: Cell) -> float:
     examples = support * cell.train_ways * cell.train_shots + query * cell.train_ways * cell.query
     if cell.engine == "native":
         a_pass = size.calls * NATIVE.call + size.parameters * NATIVE.parameter
-        a_task = (support + query) * a_pass + examples * size.flops * NATIVE.flop
-        return wide * a_task * math.ceil(tasks / max(1, cell.threads))
+        a_pass += max(0, size.parameters - NEAR) * FAR_PARAMETER
+        an_example = size.tiled_flops * NATIVE.flop + size.activations * NATIVE.activation
+        return wide * ((support + query) * a_pass + examples * an_example) * math.ceil(tasks / max(1, cell.threads))
     arithmetic = (
         examples * _of_example(size, speed, cell.threads) + (support + query) * size.parameters * speed.parameter
     )

@@ -117,7 +117,9 @@ def test_a_network_is_sized_without_data():
     size = network_size("conv4-64", "omniglot", 5)
     assert size is not None and size.parameters == 112_005
     first = 2 * 9 * 64 * 28 * 28 / 4  # of its first convolution, whose stride is 2
-    assert size.flops > first
+    assert size.flops == size.tiled_flops > first  # tiles are for convolutions without strides
+    pooled = network_size("conv4-64-maxpool", "omniglot", 5)
+    assert pooled is not None and pooled.flops / 2 < pooled.tiled_flops < 0.6 * pooled.flops
     assert network_size("conv4-64", "sinusoid", 1) is None
     assert network_size("mlp-40x2", "nowhere", 1) is None
 
