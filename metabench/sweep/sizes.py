@@ -32,7 +32,7 @@ class NetworkSize:
     flops: float
     """Floating-point operations of products and convolutions, for each example."""
     tiled_flops: float
-    """As many, where convolutions of 3 x 3 without strides save products by tiles, as on `native`."""
+    """Operations of products and of convolutions, those of 3 x 3 without strides in tiles, as on `native`."""
     calls: int
     """Functions that a forward pass calls."""
 

@@ -186,6 +186,8 @@ FORMS: dict[str, Form] = {
     "bmm of what is shared": Form(lambda a, b: torch.bmm(a, b.mT.expand(2, 4, 3)), (CUBE, A)),
     "linear": Form(lambda a, b: F.linear(a, b), (CUBE, B)),
     "outer": Form(lambda r: torch.outer(r, r), (ROW,)),
+    "mm with long rows": Form(lambda a, b: a @ b.t(), (numbers(7, 301), numbers(263, 301))),
+    "mm of a wide matrix": Form(lambda a, b: [a @ b, a.t() @ a], (numbers(3, 1203), numbers(1203, 1001))),
     # images
     "conv2d": Form(slope(lambda x, w: F.conv2d(x, w, stride=2, padding=1)), (IMAGE, KERNEL)),
     "conv2d with bias": Form(lambda x, w, b: F.conv2d(x, w, b), (IMAGE, KERNEL, numbers(5))),

@@ -181,6 +181,9 @@ class Kernel(Program):
         self._begin(Statement((m, n), 0, head, out, work), out, [a, b])
         return out
 
+    def add_product(self, out: Value, a: Value, b: Value) -> None:
+        self.loop(out, [self.product(a, b)], sign="+=")
+
     def convolution(self, what: Convolution, first: Value, second: Value) -> Value:
         out = self.buffer(what.shape, strides_in(what.shape, what.dims))
         m, n, k, run = factors_of(what)

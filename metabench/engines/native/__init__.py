@@ -21,6 +21,7 @@ from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
 from metabench.engines.compiler import compiler
 from metabench.engines.flat import Episodes, Flat
+from metabench.engines.native.factors import factored
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.library import compiled, kept_libraries
 from metabench.engines.native.repeats import Repeats
@@ -169,7 +170,7 @@ def body_for(
     autodiff = stage.algorithm.autodiff._replace(repeating=repeats)
     stage = replace(stage, algorithm=replace(stage.algorithm, autodiff=autodiff))
     graph, inputs = direction_of(stage, params, task)
-    return written(graph, inputs, len(params) + len(stage.scheduled), len(params), repeats.met)
+    return written(factored(graph), inputs, len(params) + len(stage.scheduled), len(params), repeats.met)
 
 
 def direction_of(

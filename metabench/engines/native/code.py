@@ -32,7 +32,9 @@ from metabench.engines.native.windows import Windows, largest_in_windows
 LARGE = 4096
 """Elements of a tensor that is better computed again than read again: 16 KiB of float32."""
 WORD = re.compile(r"\w+")
-CALLS = ("product<", "convolution<", "winograd<", "there<", "back<")
+CALLS = ("product<", "product_of_rows<", "convolution<", "winograd<", "there<", "back<")
+LONG_ROWS, FEW_ROWS = 256, 64
+"""Length from which rows are multiplied as they lie, and the most others by which: to turn them would take longer."""
 LONGEST_FORMULA = 1200
 MOST_OPERANDS = 24
 
@@ -232,6 +234,12 @@ class Program:
         if b.constant is not None or (n > 1 and b.strides[-1] != 1):
             if a.strides[-2] == 1 and m > 1 and b.constant is None:  # then the transposed product has its rows in line
                 return transposed(self.product(transposed(b), transposed(a)))
+            in_rows = b.constant is None and a.strides[-1] == b.strides[-2] == 1 and not many
+            if in_rows and k >= LONG_ROWS and m <= FEW_ROWS and k * n >= self.large:
+                out = self.buffer((m, n))
+                sizes = f"{m}, {n}, {k}, {a.strides[0]}, {b.strides[1]}"
+                self.emit(f"product_of_rows<{sizes}>({_places(a, b, out)});", out, a, b)
+                return out
             b = self.copy(b)
         out = self.buffer((*many, m, n))
         sizes = f"{m}, {n}, {k}, {a.strides[-2]}, {a.strides[-1]}, {b.strides[-2]}"
@@ -240,6 +248,12 @@ class Program:
         call = f"product<{sizes}>({of_a}, {of_b}, {to});"
         self.emit(f"for (int i = 0; i < {many[0]}; ++i) {call}" if many else call, out, a, b)
         return out
+
+    def add_product(self, out: Value, a: Value, b: Value) -> None:
+        """Add a product of two matrices to what lies row by row."""
+        a, b = (self.arranged(self.real(value), (0, 1)) for value in (a, b))
+        sizes = f"{a.shape[0]}, {b.shape[1]}, {a.shape[1]}, {a.shape[1]}, 1, {b.shape[1]}, true"
+        self.emit(f"product<{sizes}>({_places(a, b, out)});", out, a, b)
 
     def convolution(self, what: Convolution, first: Value, second: Value) -> Value:
         """One of the three of a convolution from the other two, which lie as its role has them."""
@@ -261,6 +275,10 @@ class Program:
     def find_largest(self, x: Value, values: Value, places: Value, windows: Windows) -> None:
         """The statement that writes what `pooled` gives."""
         self.emit(largest_in_windows(x, values, places, windows), [values, places], x)
+
+
+def _places(*values: Value) -> str:
+    return ", ".join(f"{value.base} + {value.offset}" for value in values)
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:

@@ -89,41 +89,6 @@ static INLINE void weights_of_one(const T* image, const T* y, T* w) {
     tile.template to<CO>(w);
 }
 
-static INLINE T total(Lanes lanes) {
-    T parts[LANES], sum = 0;
-    lanes.to(parts);
-    for (int width = LANES / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; ++i) parts[i] += parts[i + width];
-    return sum + parts[0];
-}
-
-// R pixels: inputs += weights times outputs, the weights (CI, CO) read once for all of them.
-template <int R, int CI, int CO> static INLINE void dots(const T* const* y, const T* w, T* const* x) {
-    constexpr int COLUMNS = 4;
-    for (int ci = 0; ci < CI; ci += COLUMNS) {
-        Lanes sums[R][COLUMNS];
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-            for (int c = 0; c < COLUMNS; ++c) sums[r][c] = Lanes(T(0));
-        for (int co = 0; co < CO; co += LANES) {
-            Lanes row[COLUMNS];
-#pragma GCC unroll 8
-            for (int c = 0; c < COLUMNS; ++c) row[c] = Lanes::from(w + (ci + c) * CO + co);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; ++r) {
-                const Lanes out = Lanes::from(y[r] + co);
-#pragma GCC unroll 8
-                for (int c = 0; c < COLUMNS; ++c) sums[r][c] = sums[r][c] + out * row[c];
-            }
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-            for (int c = 0; c < COLUMNS; ++c) x[r][ci + c] += total(sums[r][c]);
-    }
-}
-
 // The inputs of a convolution where there are few pixels and many weights, which then are read as they lie: turning them
 // would take longer. Each place of the kernel gathers the pixels that it reaches.
 template <int N, int H, int W, int CI, int OH, int OW, int CO, int KH, int KW, int S, int D, int P>
@@ -137,10 +102,7 @@ static inline void few_pixels(const T* y, const T* weights, T* x) {
             if (h < 0 || h >= H || column < 0 || column >= W) continue;
             from[count] = y + int64_t(i) * CO, to[count++] = x + (int64_t(i / (OH * OW) * H + h) * W + column) * CI;
         }
-        int i = 0;
-        for (; i + 5 <= count; i += 5) dots<5, CI, CO>(from + i, w, to + i);
-        for (; i + 2 <= count; i += 2) dots<2, CI, CO>(from + i, w, to + i);
-        for (; i < count; ++i) dots<1, CI, CO>(from + i, w, to + i);
+        along_rows<CI, CO, CO>(from, w, to, count);
     }
 }
 

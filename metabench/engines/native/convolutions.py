@@ -14,8 +14,6 @@ PLACES = 16
 TILES = 48
 """Most tiles in work at once: with 64 channels they and the weights take 650 KiB of the second cache."""
 VECTOR = 16  # channels
-COLUMNS = 4
-"""Channels of inputs that `few_pixels` of convolutions.cpp computes at once."""
 FEWER = 1.3
 """Factor by which tiles must save products to make up for what they cost."""
 

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from metabench.engines.flat import WEIGHTS
 from metabench.engines.native.code import Program
 from metabench.engines.native.convolutions import (
-    COLUMNS,
     IMAGES,
     TURNED_WEIGHTS,
     VECTOR,
@@ -122,9 +121,8 @@ def _outputs(program: Program, x: Value, weight: Value, shape: Sequence[int], si
 
 
 def _inputs(program: Program, y: Value, weight: Value, shape: Sequence[int], sizes: Sizes) -> Value:
-    in_vectors = weight.shape[1] % COLUMNS == 0 and y.shape[1] % VECTOR == 0
     many_weights = weight.shape[0] * weight.shape[1] >= program.large
-    few = y.size // y.shape[1] <= program.few_pixels and many_weights and in_vectors
+    few = y.size // y.shape[1] <= program.few_pixels and many_weights and y.shape[1] % VECTOR == 0
     what = Convolution("INPUT_OF_FEW" if few else "INPUT", tuple(shape), y.shape, weight.shape[2:], sizes)
     weight = program.arranged(weight, WEIGHTS if few else TURNED_WEIGHTS)
     return program.convolution(what, program.arranged(y, IMAGES), weight)

@@ -13,6 +13,7 @@ from torch.fx import GraphModule, Node
 from metabench.autodiff import Repeat
 from metabench.engines.flat import order_held
 from metabench.engines.native.code import Program
+from metabench.engines.native.factors import factored
 from metabench.engines.native.forms import keywords_of, operation_of
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.loops import WHOLE_NUMBERS
@@ -89,25 +90,45 @@ def filled(
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     values: dict[Node, Any] = dict(zip(placeholders, inputs, strict=True))
     loops = Loops(program, repeats)
+    targets = _targets(graph, held)
+    added = {node: targets[i] for node, i in _products_given(graph).items() if i >= assigned}
     for node in graph.graph.nodes:
         if node.op == "get_attr":
             raise Unsupported(
                 f"{program.engine} has no tensors that a network keeps for itself (buffers, constants): use loop"
             )
-        if node.target is REPEAT:
+        if node in added:
+            program.add_product(added[node], *_of(node.args, values))
+        elif node.target is REPEAT:
             values[node] = loops.call(node, values)
         elif node.op == "call_function":
             operation = operation_of(node, program.engine)
             found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
             values[node] = program.kept(found, len(node.users))
-    (output,) = (node for node in graph.graph.nodes if node.op == "output")
-    at = 0
-    for number, value in enumerate(_of(output.args[0], values)):
-        shape = value.shape
-        strides = strides_held(shape) if number < held else row_major(shape)
-        program.loop(Value("out", shape, strides, at), [value], sign="=" if number < assigned else "+=")
-        at += prod(shape)
+    for number, (node, target) in enumerate(zip(_outputs(graph), targets, strict=True)):
+        if node not in added:
+            program.loop(target, [values[node]], sign="=" if number < assigned else "+=")
     return loops.texts
+
+
+def _outputs(graph: GraphModule) -> list[Node]:
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    return list(output.args[0])
+
+
+def _targets(graph: GraphModule, held: int) -> list[Value]:
+    """Where the outputs go: one after the other, so many of them as meta-parameters are held."""
+    shapes = _shapes(_outputs(graph))
+    strides = [strides_held(shape) if i < held else row_major(shape) for i, shape in enumerate(shapes)]
+    starts = accumulate(map(prod, shapes), initial=0)
+    return [Value("out", *each) for each in zip(shapes, strides, starts, strict=False)]
+
+
+def _products_given(graph: GraphModule) -> dict[Node, int]:
+    """The outputs that are products of matrices which nothing else reads, and their numbers."""
+    outputs = _outputs(graph)
+    alone = [node for node in outputs if outputs.count(node) == 1 and len(node.users) == 1]
+    return {node: outputs.index(node) for node in alone if node.target is torch.ops.aten.mm.default}
 
 
 class Loops:
@@ -174,7 +195,7 @@ class Loops:
             return list(function(*inputs[:many], *inputs[lines:], *inputs[many:lines]))
 
         like = [node.meta["val"] for node in (*state, *last, *given)]
-        graph = traced(in_order, [torch.zeros(each.shape, dtype=each.dtype) for each in like], KEPT)
+        graph = factored(traced(in_order, [torch.zeros(each.shape, dtype=each.dtype) for each in like], KEPT))
         lines = [Value(f"in{i}", shape, strides_held(shape)) for i, shape in enumerate(_shapes([*state, *last]))]
         text, scratch = _function(STEP, graph, [*lines, *inside], len(lines), many + added, many)
         space = f"step{len(self.steps)}"
