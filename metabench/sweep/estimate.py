@@ -55,10 +55,6 @@ SPEEDS = {
 }
 NATIVE = Speed(0.7, 3e-8, 0.0, 1 / 100e9, 5e-11, 1e-10)
 """What the engine `native` does in how many seconds: its code calls nothing, and goes through its memory once."""
-NEAR = 500_000
-"""Parameters that the processor's caches hold beside what a task makes of them."""
-FAR_PARAMETER = 6e-10
-"""Seconds that `native` takes longer for each parameter beyond these: they come from memory in every pass."""
 COMPILED_CALL = 1e-6
 """Seconds of an operator in compiled code."""
 COMPILE, COMPILE_A_CALL = 5.0, 0.025
@@ -158,7 +154,6 @@ def step_seconds(cell: Cell) -> float:
     examples = support * cell.train_ways * cell.train_shots + query * cell.train_ways * cell.query
     if cell.engine == "native":
         a_pass = size.calls * NATIVE.call + size.parameters * NATIVE.parameter
-        a_pass += max(0, size.parameters - NEAR) * FAR_PARAMETER
         an_example = size.tiled_flops * NATIVE.flop + size.activations * NATIVE.activation
         return wide * ((support + query) * a_pass + examples * an_example) * math.ceil(tasks / max(1, cell.threads))
     arithmetic = (

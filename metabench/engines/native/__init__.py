@@ -9,7 +9,7 @@ without leaving the function.
 import ctypes
 from dataclasses import replace
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import torch
@@ -21,11 +21,12 @@ from metabench.autodiff import FUNCTIONAL
 from metabench.engines.base import ENGINES, Engine, Iteration, by_unit_descent
 from metabench.engines.compiler import compiler
 from metabench.engines.flat import Episodes, Flat
+from metabench.engines.native.abreast import for_tasks, rows_of, wide_bytes
 from metabench.engines.native.factors import factored
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.library import compiled, kept_libraries
 from metabench.engines.native.repeats import Repeats
-from metabench.engines.native.writing import DIRECTION, written
+from metabench.engines.native.writing import written
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.tracing import Stage, direction_of_tensors, traced
 from metabench.errors import Unsupported
@@ -38,9 +39,16 @@ IN_A_HURRY = ("-fno-gcse", "-fno-gcse-after-reload")
 FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", *IN_A_HURRY)
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
+TASKS = """
+#pragma omp for schedule(static)
+        for (int i = {first}; i < {end}; i += {abreast}) {{
+            const void* task[{abreast} * {parts}];
+            for (int p = 0; p < {abreast} * {parts}; ++p)
+                task[p] = (const char*)episodes[p % {parts}] + (i + p / {parts}) * sizes[p % {parts}];
+            row{abreast}::direction(meta, task, sum, scratch);
+        }}"""
+"""The directions of all tasks from the first, so many abreast."""
 ITERATE = """
-{direction};
-
 extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episodes, T* work, double rate, double clip,
                         double done, int tasks, double* loss) {{
     const T* meta[] = {{{meta}}};
@@ -52,12 +60,7 @@ extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episode
         T* const scratch = work + int64_t(me) * {scratch};
         T* const sum = sums + int64_t(me) * {width};
         std::memset(sum, 0, sizeof(T) * {width});
-#pragma omp for schedule(static)
-        for (int i = 0; i < tasks; ++i) {{
-            const void* task[{parts}];
-            for (int p = 0; p < {parts}; ++p) task[p] = (const char*)episodes[p] + i * sizes[p];
-            direction(meta, task, sum, scratch);
-        }}
+{directions}
     }}
     for (int t = 1; t < {threads}; ++t)
         for (int i = 0; i < {width}; ++i) sums[i] += sums[int64_t(t) * {width} + i];
@@ -103,11 +106,15 @@ class Iterations(Flat):
         super().__init__("native", algorithm, meta, outer)
         self.functions: dict[object, Function] = {}
         self.loss = ctypes.c_double()
+        # With few steps kept, memory counts, and inner steps are functions of one task.
+        self.wide = 0 if algorithm.kept_steps else wide_bytes(self.meta)
 
     def run(self, episodes: Episodes) -> dict[str, float]:
-        if episodes.signature not in self.functions:
-            self.functions[episodes.signature] = Function(self.stage, self.meta, episodes)
-        function, outer = self.functions[episodes.signature], self.outer
+        rows = rows_of(episodes.tasks, torch.get_num_threads(), self.wide)
+        key = episodes.signature, rows
+        if key not in self.functions:
+            self.functions[key] = Function(self.stage, self.meta, episodes, rows)
+        function, outer = self.functions[key], self.outer
         function.iterate(
             *(*self.pointers[:3], episodes.pointers, function.work.data_ptr()),
             *(outer.lr * outer.factor(self.count), outer.clip, self.count, episodes.tasks, self.loss),
@@ -124,11 +131,22 @@ class Iterations(Flat):
 
 
 class Function:
-    """The compiled `iterate` for one algorithm and one shape of tasks, and the memory that it works in."""
+    """The compiled `iterate` for one algorithm and one shape of tasks, and the memory that it works in.
 
-    def __init__(self, stage: Stage, meta: Params, episodes: Episodes) -> None:
+    A thread takes as many tasks at once as the first number of `rows` says, then as many as the second.
+    """
+
+    def __init__(self, stage: Stage, meta: Params, episodes: Episodes, rows: tuple[int, ...]) -> None:
         threads, dtype = torch.get_num_threads(), next(iter(meta.values())).dtype
-        body, scratch = body_for(stage, tuple((name, p.shape) for name, p in meta.items()), episodes.signature)
+        shapes, parts = tuple((name, p.shape) for name, p in meta.items()), len(episodes.tensors)
+        bodies = [body_for(stage, shapes, episodes.signature, number) for number in rows]
+        scratch = max(numbers for _, numbers in bodies)
+        ends = [f"tasks / {rows[0]} * {rows[0]}", "tasks"]
+        spaces = [f"namespace row{number} {{ {body} }}" for number, (body, _) in zip(rows, bodies, strict=True)]
+        directions = [
+            TASKS.format(first=first, end=end, abreast=number, parts=parts)
+            for (first, end), number in zip(pairwise(["0", *ends]), rows, strict=False)
+        ]
         starts = list(accumulate((p.numel() for p in meta.values()), initial=0))
         parameters = starts.pop()
         starts += range(parameters, parameters + len(stage.scheduled))
@@ -137,11 +155,11 @@ class Function:
             [
                 f"typedef {C_TYPES[dtype]} T;",
                 *(kernel.read_text(encoding="utf-8") for kernel in KERNELS),
+                *spaces,
                 ITERATE.format(
-                    direction=DIRECTION,
+                    directions="".join(directions),
                     meta=", ".join(f"theta + {start}" for start in starts),
                     sizes=", ".join(str(t[0].numel() * t.element_size()) for t in episodes.tensors),
-                    parts=len(episodes.tensors),
                     threads=threads,
                     scratch=scratch,
                     width=width,
@@ -151,7 +169,6 @@ class Function:
                     epsilon=EPSILON,
                     clip_epsilon=CLIP_EPSILON,
                 ),
-                body,
             ]
         )
         self.work = torch.empty(threads * (scratch + width), dtype=dtype)
@@ -163,14 +180,22 @@ class Function:
 
 @lru_cache(maxsize=8)
 def body_for(
-    stage: Stage, params: tuple[tuple[str, torch.Size], ...], task: tuple[tuple[torch.Size, torch.dtype], ...]
+    stage: Stage,
+    params: tuple[tuple[str, torch.Size], ...],
+    task: tuple[tuple[torch.Size, torch.dtype], ...],
+    tasks: int = 1,
 ) -> tuple[str, int]:
-    """The C++ of a task's direction, and how many numbers of scratch it takes: the same whatever the precision."""
+    """The C++ of a direction, and how many numbers of scratch it takes: the same whatever the precision.
+
+    It is the sum of the directions of so many tasks.
+    """
     repeats = Repeats()
     autodiff = stage.algorithm.autodiff._replace(repeating=repeats)
     stage = replace(stage, algorithm=replace(stage.algorithm, autodiff=autodiff))
     graph, inputs = direction_of(stage, params, task)
-    return written(factored(graph), inputs, len(params) + len(stage.scheduled), len(params), repeats.met)
+    shared = len(params) + len(stage.scheduled)
+    inputs += inputs[shared:] * (tasks - 1)
+    return written(for_tasks(factored(graph), shared, tasks), inputs, shared, len(params), repeats.met)
 
 
 def direction_of(
