@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule, Node
 
 from metabench.algorithms.base import Algorithm
 from metabench.tensors import task_of
@@ -84,3 +84,10 @@ def traced(
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def called(graph: Graph, target: Any, *args: Any) -> Node:
+    """A new operation of a graph, which knows as those that were traced do what its result is like."""
+    node = graph.call_function(target, args)
+    node.meta["val"] = target(*torch.fx.node.map_arg(args, lambda each: each.meta["val"]))
+    return node

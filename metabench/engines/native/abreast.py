@@ -5,12 +5,14 @@ examples of several tasks are rows of one product with it, and it comes once for
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from metabench.engines.tracing import called
 from metabench.tensors import Params
 
 ATEN = torch.ops.aten
@@ -51,6 +53,7 @@ class _Copies:
 
     def __init__(self, graph: GraphModule, shared: int, tasks: int) -> None:
         self.graph, self.tasks = Graph(), tasks
+        self.called = partial(called, self.graph)
         inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
         self.of: dict[Node, list[Node]] = {node: [] for node in inputs}
         """One copy of each node that all tasks share, or as many as there are tasks."""
@@ -79,23 +82,22 @@ class _Copies:
             return []
         if bias and (dim == 1 or not self._shared(*bias)):
             return []
-        rows = self._new(ATEN.cat.default, self.of[parts], dim)
+        rows = self.called(ATEN.cat.default, self.of[parts], dim)
         pair = [rows, *self.of[whole]] if dim == 0 else [*self.of[whole], rows]
-        product = self._new(node.target, *(self.of[each][0] for each in bias), *pair)
+        product = self.called(node.target, *(self.of[each][0] for each in bias), *pair)
         ends = list(accumulate([parts.meta["val"].shape[dim]] * self.tasks, initial=0))
-        return [self._new(ATEN.slice.Tensor, product, dim, *each) for each in pairwise(ends)]
+        return [self.called(ATEN.slice.Tensor, product, dim, *each) for each in pairwise(ends)]
 
     def _summed(self, value: Node) -> Node:
         total, *others = self.of[value]
         if not others:
-            return self._new(ATEN.mul.Tensor, total, self.tasks)
+            return self.called(ATEN.mul.Tensor, total, self.tasks)
         if total.target == ATEN.mm.default:
             lefts, rights = zip(*(node.args for node in (total, *others)), strict=True)
-            return self._new(
-                ATEN.mm.default, self._new(ATEN.cat.default, lefts, 1), self._new(ATEN.cat.default, rights)
-            )
+            wide = self.called(ATEN.cat.default, lefts, 1), self.called(ATEN.cat.default, rights)
+            return self.called(ATEN.mm.default, *wide)
         for other in others:
-            total = self._new(ATEN.add.Tensor, total, other)
+            total = self.called(ATEN.add.Tensor, total, other)
         return total
 
     def _number(self, node: Node) -> int:
@@ -106,8 +108,3 @@ class _Copies:
 
     def _at(self, task: int) -> Callable[[Node], Node]:
         return lambda node: self.of[node][task if len(self.of[node]) > 1 else 0]
-
-    def _new(self, target: Any, *args: Any) -> Node:
-        node = self.graph.call_function(target, args)
-        node.meta["val"] = target(*torch.fx.node.map_arg(args, lambda each: each.meta["val"]))
-        return node

@@ -8,10 +8,13 @@ two narrow products take a fiftieth of the wide one's time; the weights of a tas
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch.fx import GraphModule, Node
+
+from metabench.engines.tracing import called
 
 Factors: TypeAlias = tuple[tuple[Node, Node], ...]
 """Pairs (m, r) and (r, n), whose products are added."""
@@ -46,6 +49,7 @@ class _Factored:
 
     def __init__(self, graph: GraphModule) -> None:
         self.graph = graph.graph
+        self.called = partial(called, self.graph)
         self.sums: dict[Node, Sum] = {}
         """The matrices that have factors."""
         self.joined: dict[Factors, tuple[Node, Node]] = {}
@@ -65,7 +69,7 @@ class _Factored:
             if node.target == ATEN.addmm.default and not node.kwargs:
                 bias, *pair = args
                 product = self._product_of(*pair)
-                self._exchange(node, product and self._new(ATEN.add.Tensor, bias, product))
+                self._exchange(node, product and self.called(ATEN.add.Tensor, bias, product))
             found = self._sum_of(node)
         if found is not None and found.products and _saves(node, found.products):
             self.sums[node] = found
@@ -75,13 +79,13 @@ class _Factored:
         if b in self.sums:
             found = self.sums[b]
             one, other = self._join(found.products)
-            narrow = self._new(ATEN.mm.default, self._new(ATEN.mm.default, a, one), other)
-            return self._added([*(self._new(ATEN.mm.default, a, whole) for whole in found.whole), narrow])
+            narrow = self.called(ATEN.mm.default, self.called(ATEN.mm.default, a, one), other)
+            return self._added([*(self.called(ATEN.mm.default, a, whole) for whole in found.whole), narrow])
         if a in self.sums:
             found = self.sums[a]
             one, other = self._join(found.products)
-            narrow = self._new(ATEN.mm.default, one, self._new(ATEN.mm.default, other, b))
-            return self._added([*(self._new(ATEN.mm.default, whole, b) for whole in found.whole), narrow])
+            narrow = self.called(ATEN.mm.default, one, self.called(ATEN.mm.default, other, b))
+            return self._added([*(self.called(ATEN.mm.default, whole, b) for whole in found.whole), narrow])
         return None
 
     def _exchange(self, node: Node, other: Node | None) -> None:
@@ -93,7 +97,7 @@ class _Factored:
         if not isinstance(value, Node) or value not in self.sums:
             return value
         found = self.sums[value]
-        return self._added([*found.whole, self._new(ATEN.mm.default, *self._join(found.products))])
+        return self._added([*found.whole, self.called(ATEN.mm.default, *self._join(found.products))])
 
     def _sum_of(self, node: Node) -> Sum | None:
         """What a matrix is a sum of, where it has factors."""
@@ -121,7 +125,7 @@ class _Factored:
         found = self.sums.get(of)
         if found is None or found.whole or (isinstance(by, Node) and by.meta["val"].dim()):
             return None
-        return Sum((), tuple((a, self._new(node.target, b, by)) for a, b in found.products))
+        return Sum((), tuple((a, self.called(node.target, b, by)) for a, b in found.products))
 
     def _divide(self, node: Node, of: Any, by: Any) -> Sum | None:
         return self._scale(node, of, by) if of in self.sums else None
@@ -130,7 +134,7 @@ class _Factored:
         found = self.sums.get(of)
         if found is None or found.whole:
             return None
-        return Sum((), tuple((a, self._new(ATEN.neg.default, b)) for a, b in found.products))
+        return Sum((), tuple((a, self.called(ATEN.neg.default, b)) for a, b in found.products))
 
     def _sum(self, node: Node, a: Any, b: Any) -> Sum | None:
         one, other = self._part(a, node), self._part(b, node)
@@ -144,7 +148,7 @@ class _Factored:
         if one is None or other is None or Counter(other.whole) - Counter(one.whole):
             return None
         rest = Counter(one.whole) - Counter(other.whole)
-        negative = tuple((left, self._new(ATEN.neg.default, right)) for left, right in other.products)
+        negative = tuple((left, self.called(ATEN.neg.default, right)) for left, right in other.products)
         return Sum(tuple(rest.elements()), (*one.products, *negative))
 
     def _part(self, value: Any, node: Node) -> Sum | None:
@@ -165,8 +169,8 @@ class _Factored:
             one, other = self.joined[around]
             return self._transposed(other), self._transposed(one)
         if products not in self.joined:
-            left = self._new(ATEN.cat.default, [a for a, _ in products], 1)
-            self.joined[products] = left, self._new(ATEN.cat.default, [b for _, b in products])
+            left = self.called(ATEN.cat.default, [a for a, _ in products], 1)
+            self.joined[products] = left, self.called(ATEN.cat.default, [b for _, b in products])
         return self.joined[products]
 
     def _transposed_factors(self, products: Factors) -> Factors:
@@ -176,20 +180,14 @@ class _Factored:
         if node.target == ATEN.permute.default and list(node.args[1]) == [1, 0]:  # type: ignore[arg-type]
             return node.args[0]  # type: ignore[return-value]
         if node not in self.turned:
-            self.turned[node] = self._new(ATEN.permute.default, node, [1, 0])
+            self.turned[node] = self.called(ATEN.permute.default, node, [1, 0])
         return self.turned[node]
 
     def _added(self, terms: list[Node]) -> Node:
         total, *others = terms
         for other in others:
-            total = self._new(ATEN.add.Tensor, total, other)
+            total = self.called(ATEN.add.Tensor, total, other)
         return total
-
-    def _new(self, target: Any, *args: Any) -> Node:
-        node = self.graph.call_function(target, args)
-        values = torch.fx.node.map_arg(args, lambda each: each.meta["val"])
-        node.meta["val"] = target(*values)
-        return node
 
 
 def _saves(node: Node, products: Factors) -> bool:
