@@ -40,14 +40,13 @@ FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno",
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
 TASKS = """
-#pragma omp for schedule(static)
-        for (int i = {first}; i < {end}; i += {abreast}) {{
+        for (int i = {first} + {turn} * {abreast}; i < {end}; i += crowd * {abreast}) {{
             const void* task[{abreast} * {parts}];
             for (int p = 0; p < {abreast} * {parts}; ++p)
                 task[p] = (const char*)episodes[p % {parts}] + (i + p / {parts}) * sizes[p % {parts}];
             row{abreast}::direction(meta, task, sum, scratch);
         }}"""
-"""The directions of all tasks from the first, so many abreast."""
+"""The directions of all tasks from the first, so many abreast; threads take their turns."""
 ITERATE = """
 extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episodes, T* work, double rate, double clip,
                         double done, int tasks, double* loss) {{
@@ -56,7 +55,7 @@ extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episode
     T* const sums = work + int64_t({threads}) * {scratch};
 #pragma omp parallel num_threads({threads}) if ({threads} > 1)
     {{
-        const int me = omp_get_thread_num();
+        const int me = omp_get_thread_num(), crowd = omp_get_num_threads();
         T* const scratch = work + int64_t(me) * {scratch};
         T* const sum = sums + int64_t(me) * {width};
         std::memset(sum, 0, sizeof(T) * {width});
@@ -143,9 +142,10 @@ class Function:
         scratch = max(numbers for _, numbers in bodies)
         ends = [f"tasks / {rows[0]} * {rows[0]}", "tasks"]
         spaces = [f"namespace row{number} {{ {body} }}" for number, (body, _) in zip(rows, bodies, strict=True)]
+        turns = ["me", "(crowd - 1 - me)"]  # tasks that are left are for the threads that had fewer
         directions = [
-            TASKS.format(first=first, end=end, abreast=number, parts=parts)
-            for (first, end), number in zip(pairwise(["0", *ends]), rows, strict=False)
+            TASKS.format(first=first, turn=turn, end=end, abreast=number, parts=parts)
+            for (first, end), turn, number in zip(pairwise(["0", *ends]), turns, rows, strict=False)
         ]
         starts = list(accumulate((p.numel() for p in meta.values()), initial=0))
         parameters = starts.pop()
