@@ -120,6 +120,29 @@ static INLINE T total(Lanes lanes) {
     return sum + parts[0];
 }
 
+#ifdef __clang__
+#define CHOSEN(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define CHOSEN(a, b, ...) __builtin_shuffle(a, b, decltype(a < b){__VA_ARGS__})
+#endif
+
+// Sums of neighbours: those of a, then those of b.
+template <class V, int N> static INLINE V neighbours(V a, V b) {
+    if constexpr (N == 16)
+        return CHOSEN(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+               CHOSEN(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    else
+        return CHOSEN(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + CHOSEN(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+
+// The totals of four vectors are the first numbers of the result.
+static INLINE Lanes totals(const Lanes* of) {
+    typedef Lanes::Register V;
+    V sums = neighbours<V, LANES>(neighbours<V, LANES>(of[0].v, of[1].v), neighbours<V, LANES>(of[2].v, of[3].v));
+    for (int left = LANES / 4; left > 1; left /= 2) sums = neighbours<V, LANES>(sums, sums);
+    return sums;
+}
+
 // R rows of a by C rows of b, both of K numbers in line, b's B0 apart: c[r][0], c[r][1], … += their scalar products.
 template <int R, int C, int K, int B0> static INLINE void dots(const T* const* a, const T* b, T* const* c) {
     Lanes sums[R][C];
@@ -140,13 +163,17 @@ template <int R, int C, int K, int B0> static INLINE void dots(const T* const* a
         }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        T found[LANES];
+        if constexpr (C == 4)
+            totals(sums[r]).to(found);
+        else
+            for (int i = 0; i < C; ++i) found[i] = total(sums[r][i]);
         for (int i = 0; i < C; ++i) {
-            T sum = total(sums[r][i]);
-            for (int rest = k; rest < K; ++rest) sum += a[r][rest] * b[int64_t(i) * B0 + rest];
-            c[r][i] += sum;
+            for (int rest = k; rest < K; ++rest) found[i] += a[r][rest] * b[int64_t(i) * B0 + rest];
+            c[r][i] += found[i];
         }
+    }
 }
 
 template <int C, int K, int B0> static INLINE void dots_of_all(const T* const* a, const T* b, T** c, int count) {
