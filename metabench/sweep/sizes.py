@@ -104,7 +104,7 @@ def _products(name: str, given: list[Tensor]) -> int:
 
 
 def _in_tiles(name: str, given: list[Tensor], options: dict[str, Any]) -> bool:
-    """Whether tiles of 4 x 4 inputs save products: they do for many channels, and lie next to each other."""
+    """Whether a convolution saves products by tiles: one of 3 x 3 places, of several channels, without strides."""
     if name != "conv2d" or options.get("stride", 1) not in (1, (1, 1)):
         return False
     return given[1].shape[1] > 1 and given[1].shape[2:] == (3, 3)

@@ -1,30 +1,21 @@
 """Several tasks abreast: their directions are the same, and a wide matrix is read once for all of them."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
 
-from metabench.algorithms.base import ALGORITHMS, Learner
-from metabench.autodiff import FUNCTIONAL
-from metabench.correctness.gate import nudge, relative_error
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES
 from metabench.engines.native import abreast
 from metabench.engines.native.abreast import for_tasks, rows_of, wide_bytes
 from metabench.engines.native.factors import factored
-from metabench.engines.tracing import stage_of, traced
-from metabench.models.mlp import MLP
-from metabench.tasks.base import TASKS, EpisodeShape
-from metabench.tensors import cast
+from metabench.engines.tracing import traced
+from wide_networks import WIDTH, direction, numbers, problem
 
-WIDTH, SHARED = 96, 3
+SHARED = 3
 MANY = 1 << 30  # bytes
-
-
-def numbers(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
 
 
 def shared_products(graph, shared: int) -> int:
@@ -90,25 +81,10 @@ def test_the_outputs_of_tasks_abreast_are_the_sums_of_theirs(name, tasks, monkey
         torch.testing.assert_close(one, sum(others[1:], others[0]), rtol=1e-11, atol=1e-11)
 
 
-def problem(algorithm, tasks, width=WIDTH, **fields):
-    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, 4, 3), None)
-    learner = Learner(MLP(1, 1, width, 3), distribution.kind, distribution.training_classes)
-    made = ALGORITHMS.get(algorithm)(learner, inner_lr=0.01, **fields)
-    generator = torch.Generator().manual_seed(2)
-    meta = {n: p.double() for n, p in nudge(made.init(torch.Generator()), generator).items()}
-    episodes = distribution.sample("train", tasks, torch.Generator().manual_seed(1))
-    return made, meta, cast(episodes, next(iter(meta.values())))
-
-
 @pytest.mark.parametrize(("algorithm", "steps"), [("maml", 1), ("maml", 2), ("fomaml", 1), ("reptile", 2)])
 def test_a_wide_matrix_is_read_as_often_for_four_tasks_as_for_one(algorithm, steps, monkeypatch):
     monkeypatch.setattr(abreast, "WIDE", WIDTH * WIDTH)
-    made, meta, episodes = problem(algorithm, 2, inner_steps=steps)
-    stage, _ = stage_of(replace(made, autodiff=FUNCTIONAL))
-    support, query, classes = episodes
-    task = tuple((tensor.shape[1:], tensor.dtype) for tensor in (*support, *query, classes))
-    graph, _ = native.direction_of(stage, tuple((name, p.shape) for name, p in meta.items()), task)
-    shared = len(meta) + len(stage.scheduled)
+    graph, shared = direction(algorithm, steps)
     times = [shared_products(for_tasks(factored(graph), shared, tasks), shared) for tasks in (1, 4)]
     assert times[0] == times[1] > 0
 
@@ -132,9 +108,9 @@ def test_the_direction_of_five_tasks_is_that_of_loop(algorithm, fields, threads,
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        direction, metrics = ENGINES.get("native").build(made)(meta, episodes)
+        found, metrics = ENGINES.get("native").build(made)(meta, episodes)
     finally:
         torch.set_num_threads(before)
     truth, wanted = loop.build(made)(meta, episodes)
-    assert relative_error(direction, truth) < 1e-10
+    assert relative_error(found, truth) < 1e-10
     assert float(metrics["loss"]) == pytest.approx(float(wanted["loss"]), rel=1e-11)

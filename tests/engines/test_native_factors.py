@@ -1,32 +1,23 @@
 """Wide matrices of low rank: what is computed by their factors is what is computed by their elements."""
 
 import shutil
-from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 import torch
 
-from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.inner_loop import INNER_OPTIMIZERS
-from metabench.autodiff import FUNCTIONAL
-from metabench.correctness.gate import nudge, relative_error
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES
 from metabench.engines.native.factors import factored
-from metabench.engines.tracing import stage_of, traced
-from metabench.models.mlp import MLP
-from metabench.tasks.base import TASKS, EpisodeShape
-from metabench.tensors import cast
+from metabench.engines.tracing import traced
+from wide_networks import EXAMPLES, WIDTH, direction, numbers, problem
 
-WIDTH, EXAMPLES = 96, 4
 REGRESSION = [
     name for name in ALGORITHMS.names() if "regression" in ALGORITHMS.get(name).kinds and name != "from-scratch"
 ]
-
-
-def numbers(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
 
 
 def wide(graph) -> list[str]:
@@ -122,16 +113,6 @@ def test_what_is_given_out_is_one_product(use):
     torch.testing.assert_close(narrow(*Given())[0], use(Given()))
 
 
-def problem(algorithm, inner_steps=2, **fields):
-    distribution = TASKS.get("sinusoid").build(EpisodeShape(1, EXAMPLES, EXAMPLES - 1), None)
-    learner = Learner(MLP(1, 1, WIDTH, 3), distribution.kind, distribution.training_classes)
-    made = ALGORITHMS.get(algorithm)(learner, inner_lr=0.01, inner_steps=inner_steps, **fields)
-    generator = torch.Generator().manual_seed(2)
-    meta = {n: p.double() for n, p in nudge(made.init(torch.Generator()), generator).items()}
-    episodes = distribution.sample("train", 2, torch.Generator().manual_seed(1))
-    return made, meta, cast(episodes, next(iter(meta.values())))
-
-
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 @pytest.mark.parametrize(
     ("algorithm", "fields"),
@@ -144,20 +125,16 @@ def problem(algorithm, inner_steps=2, **fields):
 )
 def test_the_direction_of_a_wide_network_is_that_of_loop(algorithm, fields, monkeypatch):
     monkeypatch.setattr(native, "FLAGS", ("-O1", *native.FLAGS[1:]))
-    made, meta, episodes = problem(algorithm, **fields)
-    direction, metrics = ENGINES.get("native").build(made)(meta, episodes)
+    made, meta, episodes = problem(algorithm, **({"inner_steps": 2} | fields))
+    found, metrics = ENGINES.get("native").build(made)(meta, episodes)
     truth, wanted = loop.build(made)(meta, episodes)
-    assert relative_error(direction, truth) < 1e-10
+    assert relative_error(found, truth) < 1e-10
     assert float(metrics["loss"]) == pytest.approx(float(wanted["loss"]), rel=1e-11)
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile"])
 def test_a_step_of_descent_makes_no_weights_of_its_own(algorithm):
     """What is wide are the direction's two wide matrices, each the product of all their factors."""
-    made, meta, episodes = problem(algorithm, inner_steps=1)
-    stage, _ = stage_of(replace(made, autodiff=FUNCTIONAL))
-    support, query, classes = episodes
-    task = tuple((tensor.shape[1:], tensor.dtype) for tensor in (*support, *query, classes))
-    graph, _ = native.direction_of(stage, tuple((name, p.shape) for name, p in meta.items()), task)
+    graph, _ = direction(algorithm, inner_steps=1)
     made_of_it = wide(factored(graph))
     assert len(made_of_it) == 2 and all(name.startswith("mm") for name in made_of_it)

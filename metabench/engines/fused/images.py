@@ -2,9 +2,9 @@
 
 import math
 
-from metabench.engines.fused.statements import lined, loaded, places_of, split
+from metabench.engines.fused.statements import lined, loaded, split
 from metabench.engines.native.convolutions import IMAGES, Convolution
-from metabench.engines.native.value import Value, constant
+from metabench.engines.native.value import Value, constant, places_of
 from metabench.engines.native.windows import Windows
 
 

@@ -18,7 +18,6 @@ from metabench.engines.fused.statements import (
     Statement,
     lined,
     loaded,
-    places_of,
     spread,
     without_ones,
 )
@@ -30,6 +29,7 @@ from metabench.engines.native.value import (
     constant,
     of_dimensions,
     order,
+    places_of,
     strides_in,
     transposed,
     with_dimensions_kept,

@@ -124,11 +124,6 @@ def lined(*values: Value) -> str:
     return ", ".join("true" if value.offset % ALIGNED == 0 else "false" for value in values)
 
 
-def places_of(*values: Value) -> str:
-    """Where each begins."""
-    return ", ".join(f"&{value.base}[{value.offset}]" for value in values)
-
-
 def without_ones(value: Value) -> Value:
     """The value without its dimensions of size 1."""
     return of_dimensions(value, [d for d, n in enumerate(value.shape) if n > 1])

@@ -46,7 +46,7 @@ TASKS = """
                 task[p] = (const char*)episodes[p % {parts}] + (i + p / {parts}) * sizes[p % {parts}];
             row{abreast}::direction(meta, task, sum, scratch);
         }}"""
-"""The directions of all tasks from the first, so many abreast; threads take their turns."""
+"""The directions of the tasks from `first` to `end`, so many abreast. Threads take turns."""
 ITERATE = """
 extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episodes, T* work, double rate, double clip,
                         double done, int tasks, double* loss) {{
@@ -109,10 +109,9 @@ class Iterations(Flat):
         self.wide = 0 if algorithm.kept_steps else wide_bytes(self.meta)
 
     def run(self, episodes: Episodes) -> dict[str, float]:
-        rows = rows_of(episodes.tasks, torch.get_num_threads(), self.wide)
-        key = episodes.signature, rows
+        key = episodes.signature, episodes.tasks if self.wide else 0
         if key not in self.functions:
-            self.functions[key] = Function(self.stage, self.meta, episodes, rows)
+            self.functions[key] = Function(self.stage, self.meta, episodes, self.wide)
         function, outer = self.functions[key], self.outer
         function.iterate(
             *(*self.pointers[:3], episodes.pointers, function.work.data_ptr()),
@@ -132,11 +131,12 @@ class Iterations(Flat):
 class Function:
     """The compiled `iterate` for one algorithm and one shape of tasks, and the memory that it works in.
 
-    A thread takes as many tasks at once as the first number of `rows` says, then as many as the second.
+    With many bytes of wide matrices, it is for so many tasks as well.
     """
 
-    def __init__(self, stage: Stage, meta: Params, episodes: Episodes, rows: tuple[int, ...]) -> None:
+    def __init__(self, stage: Stage, meta: Params, episodes: Episodes, wide: int) -> None:
         threads, dtype = torch.get_num_threads(), next(iter(meta.values())).dtype
+        rows = rows_of(episodes.tasks, threads, wide)
         shapes, parts = tuple((name, p.shape) for name, p in meta.items()), len(episodes.tensors)
         bodies = [body_for(stage, shapes, episodes.signature, number) for number in rows]
         scratch = max(numbers for _, numbers in bodies)

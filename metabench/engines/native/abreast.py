@@ -5,7 +5,7 @@ examples of several tasks are rows of one product with it, and it comes once for
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -19,7 +19,7 @@ ATEN = torch.ops.aten
 WIDE = 65_536
 """Elements of a matrix that several tasks read together."""
 MOST_TASKS = 4
-"""Tasks at once, from which on products and not memory take the time."""
+"""Most tasks at once: with so many, the products take the time, and memory does not."""
 CACHE = 1 << 20
 """Bytes of wide matrices that a processor's second cache may hold, so that reading them takes no time."""
 
@@ -82,23 +82,21 @@ class _Copies:
             return []
         if bias and (dim == 1 or not self._shared(*bias)):
             return []
-        rows = self.called(ATEN.cat.default, self.of[parts], dim)
-        pair = [rows, *self.of[whole]] if dim == 0 else [*self.of[whole], rows]
+        (one,), rows = self.of[whole], self.called(ATEN.cat.default, self.of[parts], dim)
+        pair = (rows, one) if dim == 0 else (one, rows)
         product = self.called(node.target, *(self.of[each][0] for each in bias), *pair)
         ends = list(accumulate([parts.meta["val"].shape[dim]] * self.tasks, initial=0))
         return [self.called(ATEN.slice.Tensor, product, dim, *each) for each in pairwise(ends)]
 
     def _summed(self, value: Node) -> Node:
-        total, *others = self.of[value]
-        if not others:
-            return self.called(ATEN.mul.Tensor, total, self.tasks)
-        if total.target == ATEN.mm.default:
-            lefts, rights = zip(*(node.args for node in (total, *others)), strict=True)
+        copies = self.of[value]
+        if len(copies) == 1:
+            return self.called(ATEN.mul.Tensor, *copies, self.tasks)
+        if copies[0].target == ATEN.mm.default:
+            lefts, rights = zip(*(node.args for node in copies), strict=True)
             wide = self.called(ATEN.cat.default, lefts, 1), self.called(ATEN.cat.default, rights)
             return self.called(ATEN.mm.default, *wide)
-        for other in others:
-            total = self.called(ATEN.add.Tensor, total, other)
-        return total
+        return reduce(partial(self.called, ATEN.add.Tensor), copies)
 
     def _number(self, node: Node) -> int:
         return max((len(self.of[each]) for each in node.all_input_nodes), default=1)

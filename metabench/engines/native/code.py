@@ -22,6 +22,7 @@ from metabench.engines.native.value import (
     layout,
     of_dimensions,
     order,
+    places_of,
     row_major,
     strides_in,
     transposed,
@@ -33,8 +34,10 @@ LARGE = 4096
 """Elements of a tensor that is better computed again than read again: 16 KiB of float32."""
 WORD = re.compile(r"\w+")
 CALLS = ("product<", "product_of_rows<", "convolution<", "winograd<", "there<", "back<")
-LONG_ROWS, FEW_ROWS = 256, 64
-"""Length from which rows are multiplied as they lie, and the most others by which: to turn them would take longer."""
+LONG_ROWS = 256
+"""Numbers of a row from which on two matrices are multiplied row by row: to turn one of them would take longer."""
+FEW_ROWS = 64
+"""Rows of the first matrix up to which this is so."""
 LONGEST_FORMULA = 1200
 MOST_OPERANDS = 24
 
@@ -238,7 +241,7 @@ class Program:
             if in_rows and k >= LONG_ROWS and m <= FEW_ROWS and k * n >= self.large:
                 out = self.buffer((m, n))
                 sizes = f"{m}, {n}, {k}, {a.strides[0]}, {b.strides[1]}"
-                self.emit(f"product_of_rows<{sizes}>({_places(a, b, out)});", out, a, b)
+                self.emit(f"product_of_rows<{sizes}>({places_of(a, b, out)});", out, a, b)
                 return out
             b = self.copy(b)
         out = self.buffer((*many, m, n))
@@ -253,7 +256,7 @@ class Program:
         """Add a product of two matrices to what lies row by row."""
         a, b = (self.arranged(self.real(value), (0, 1)) for value in (a, b))
         sizes = f"{a.shape[0]}, {b.shape[1]}, {a.shape[1]}, {a.shape[1]}, 1, {b.shape[1]}, true"
-        self.emit(f"product<{sizes}>({_places(a, b, out)});", out, a, b)
+        self.emit(f"product<{sizes}>({places_of(a, b, out)});", out, a, b)
 
     def convolution(self, what: Convolution, first: Value, second: Value) -> Value:
         """One of the three of a convolution from the other two, which lie as its role has them."""
@@ -261,8 +264,7 @@ class Program:
         targets = [self.buffer(what.shape, strides_in(what.shape, what.dims))]
         if work:
             targets.append(self.buffer([work]))
-        operands = [*(f"{value.base} + {value.offset}" for value in (first, second)), *(each.base for each in targets)]
-        self.emit(f"{function}({', '.join(operands)});", targets, first, second)
+        self.emit(f"{function}({places_of(first, second, *targets)});", targets, first, second)
         return targets[0]
 
     def pooled(self, x: Value, windows: Windows) -> list[Value]:
@@ -275,10 +277,6 @@ class Program:
     def find_largest(self, x: Value, values: Value, places: Value, windows: Windows) -> None:
         """The statement that writes what `pooled` gives."""
         self.emit(largest_in_windows(x, values, places, windows), [values, places], x)
-
-
-def _places(*values: Value) -> str:
-    return ", ".join(f"{value.base} + {value.offset}" for value in values)
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:

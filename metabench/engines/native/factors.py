@@ -1,14 +1,14 @@
 """Matrices of low rank that are never written down: a traced graph computes with their factors instead.
 
-The gradient of a dense layer's weights is L R, where L has the errors of a few examples and R has their inputs. So are
-the weights after an inner step, W - L R, and x (W - L R) = x W - (x L) R. With ten examples and a thousand inputs, the
-two narrow products take a fiftieth of the wide one's time; the weights of a task are never made, and W is read alone.
+The gradient of a dense layer's weights is L R, where L has the errors of a few examples and R has their inputs. After
+an inner step the weights are W - L R, and x (W - L R) = x W - (x L) R. With ten examples and a thousand inputs, the two
+narrow products take a fiftieth of the wide one's time. The weights of a task are never made; only W is read.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, TypeAlias
 
 import torch
@@ -50,6 +50,7 @@ class _Factored:
     def __init__(self, graph: GraphModule) -> None:
         self.graph = graph.graph
         self.called = partial(called, self.graph)
+        self.mm = partial(self.called, ATEN.mm.default)
         self.sums: dict[Node, Sum] = {}
         """The matrices that have factors."""
         self.joined: dict[Factors, tuple[Node, Node]] = {}
@@ -64,12 +65,15 @@ class _Factored:
             return
         args: tuple[Any, ...] = node.args
         with self.graph.inserting_before(node):
+            product = None
             if node.target == ATEN.mm.default:
-                self._exchange(node, self._product_of(*args))
-            if node.target == ATEN.addmm.default and not node.kwargs:
+                product = self._product_of(*args)
+            elif node.target == ATEN.addmm.default and not node.kwargs:
                 bias, *pair = args
                 product = self._product_of(*pair)
-                self._exchange(node, product and self.called(ATEN.add.Tensor, bias, product))
+                product = product and self.called(ATEN.add.Tensor, bias, product)
+            if product:
+                node.replace_all_uses_with(product)
             found = self._sum_of(node)
         if found is not None and found.products and _saves(node, found.products):
             self.sums[node] = found
@@ -79,25 +83,19 @@ class _Factored:
         if b in self.sums:
             found = self.sums[b]
             one, other = self._join(found.products)
-            narrow = self.called(ATEN.mm.default, self.called(ATEN.mm.default, a, one), other)
-            return self._added([*(self.called(ATEN.mm.default, a, whole) for whole in found.whole), narrow])
+            return self._added([*(self.mm(a, whole) for whole in found.whole), self.mm(self.mm(a, one), other)])
         if a in self.sums:
             found = self.sums[a]
             one, other = self._join(found.products)
-            narrow = self.called(ATEN.mm.default, one, self.called(ATEN.mm.default, other, b))
-            return self._added([*(self.called(ATEN.mm.default, whole, b) for whole in found.whole), narrow])
+            return self._added([*(self.mm(whole, b) for whole in found.whole), self.mm(one, self.mm(other, b))])
         return None
-
-    def _exchange(self, node: Node, other: Node | None) -> None:
-        if other is not None:
-            node.replace_all_uses_with(other)
 
     def _written(self, value: Any) -> Any:
         """A matrix that is given out: one product of all its factors, and what it has beside them."""
         if not isinstance(value, Node) or value not in self.sums:
             return value
         found = self.sums[value]
-        return self._added([*found.whole, self.called(ATEN.mm.default, *self._join(found.products))])
+        return self._added([*found.whole, self.mm(*self._join(found.products))])
 
     def _sum_of(self, node: Node) -> Sum | None:
         """What a matrix is a sum of, where it has factors."""
@@ -118,23 +116,15 @@ class _Factored:
         whole = tuple(self._transposed(each) for each in found.whole)
         return Sum(whole, self._transposed_factors(found.products))
 
-    def _scale(self, node: Node, of: Any, by: Any) -> Sum | None:
-        """A product of a number and a matrix without other parts than factors; the second of them is scaled."""
-        if isinstance(by, Node) and by in self.sums:
-            of, by = by, of
-        found = self.sums.get(of)
-        if found is None or found.whole or (isinstance(by, Node) and by.meta["val"].dim()):
-            return None
-        return Sum((), tuple((a, self.called(node.target, b, by)) for a, b in found.products))
+    def _times(self, node: Node, a: Any, b: Any) -> Sum | None:
+        return self._scaled(node, a, b) or self._scaled(node, b, a)
 
-    def _divide(self, node: Node, of: Any, by: Any) -> Sum | None:
-        return self._scale(node, of, by) if of in self.sums else None
-
-    def _negative(self, node: Node, of: Node) -> Sum | None:
+    def _scaled(self, node: Node, of: Any, *by: Any) -> Sum | None:
+        """A matrix of factors alone, negative or by a number: the second factor of each pair becomes so."""
         found = self.sums.get(of)
-        if found is None or found.whole:
+        if found is None or found.whole or any(isinstance(each, Node) and each.meta["val"].dim() for each in by):
             return None
-        return Sum((), tuple((a, self.called(ATEN.neg.default, b)) for a, b in found.products))
+        return Sum((), tuple((a, self.called(node.target, b, *by)) for a, b in found.products))
 
     def _sum(self, node: Node, a: Any, b: Any) -> Sum | None:
         one, other = self._part(a, node), self._part(b, node)
@@ -184,10 +174,7 @@ class _Factored:
         return self.turned[node]
 
     def _added(self, terms: list[Node]) -> Node:
-        total, *others = terms
-        for other in others:
-            total = self.called(ATEN.add.Tensor, total, other)
-        return total
+        return reduce(partial(self.called, ATEN.add.Tensor), terms)
 
 
 def _saves(node: Node, products: Factors) -> bool:
@@ -199,10 +186,10 @@ def _saves(node: Node, products: Factors) -> bool:
 _RULES: dict[Any, Callable[..., Sum | None]] = {
     ATEN.mm.default: _Factored._product,
     ATEN.permute.default: _Factored._turn,
-    ATEN.neg.default: _Factored._negative,
-    ATEN.mul.Tensor: _Factored._scale,
-    ATEN.mul.Scalar: _Factored._scale,
-    ATEN.div.Tensor: _Factored._divide,
+    ATEN.neg.default: _Factored._scaled,
+    ATEN.mul.Tensor: _Factored._times,
+    ATEN.mul.Scalar: _Factored._times,
+    ATEN.div.Tensor: _Factored._scaled,
     ATEN.add.Tensor: _Factored._sum,
     ATEN.sub.Tensor: _Factored._difference,
 }

@@ -59,6 +59,11 @@ class Value:
         return f"{self.base}[{'+'.join([*places, str(self.offset)])}]"
 
 
+def places_of(*values: Value) -> str:
+    """The C++ of where each begins."""
+    return ", ".join(f"&{value.base}[{value.offset}]" for value in values)
+
+
 def constant(number: float, shape: Sequence[int] = ()) -> Value:
     """A value that is one number everywhere."""
     return Value("", tuple(shape), (0,) * len(shape), constant=float(number))

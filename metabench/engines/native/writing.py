@@ -97,12 +97,13 @@ def filled(
             raise Unsupported(
                 f"{program.engine} has no tensors that a network keeps for itself (buffers, constants): use loop"
             )
-        if node in added:
-            program.add_product(added[node], *_of(node.args, values))
-        elif node.target is REPEAT:
+        if node.target is REPEAT:
             values[node] = loops.call(node, values)
         elif node.op == "call_function":
             operation = operation_of(node, program.engine)
+            if node in added:
+                program.add_product(added[node], *_of(node.args, values))
+                continue
             found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
             values[node] = program.kept(found, len(node.users))
     for number, (node, target) in enumerate(zip(_outputs(graph), targets, strict=True)):
