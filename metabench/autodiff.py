@@ -38,7 +38,7 @@ class Repeat:
     """The state after a step: of the state before it, and of what is given to all steps."""
     steps: int
     kept: int
-    """States that are kept at once on the way back."""
+    """States that are kept at once on the way back; 0 where there is no way back."""
     pull_back: Callable[..., Tensors] | None = None
     """One step back: of those two, and of the cotangents of the state after it. None on the way there."""
 
@@ -46,6 +46,11 @@ class Repeat:
 Repeating: TypeAlias = Callable[[Repeat, Tensors, Tensors, Tensors, Sequence[int]], Tensors]
 """All steps at once: the last state, of the first one and of what is given. On the way back it also has the cotangents
 of the last state and places in what is given. Then it gives the cotangents of the first state and of those places."""
+
+
+def differentiated(tree: Any) -> bool:
+    """Whether a gradient is being taken in any of its tensors."""
+    return any(leaf.requires_grad for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor))
 
 
 class Autodiff(NamedTuple):
@@ -56,7 +61,7 @@ class Autodiff(NamedTuple):
     differentiated in must be among its arguments.
     `recomputed(f)` is `f` whose graph is not kept: the backward pass has its arguments alone, and computes the rest
     again. What `f` is differentiated in must be among its arguments: `FUNCTIONAL` sees no other tensor.
-    `repeating` carries out steps of which few are kept, if they are all alike; None takes one after the other.
+    `repeating` carries out steps that are all alike, if few of them are kept or none; None takes one after the other.
     """
 
     name: str

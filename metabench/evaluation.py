@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from metabench.algorithms.base import Algorithm, last
+from metabench.algorithms.base import Algorithm
+from metabench.algorithms.inner_loop import last
 from metabench.autodiff import FUNCTIONAL, TAPE, Autodiff
 from metabench.record.cell import BatchNorm
 from metabench.tasks.base import Split, TaskDistribution

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metabench.algorithms.inner_loop import last
 from metabench.algorithms.presets import Preset
 from metabench.autodiff import FUNCTIONAL, Autodiff, Scalar
 from metabench.errors import Unsupported, UserError
@@ -194,13 +195,6 @@ def accepted(found: object) -> type[Algorithm]:
 
 
 ALGORITHMS: Registry[type[Algorithm]] = Registry("algorithm", "metabench.algorithms", accept=accepted)
-
-
-def last(trajectory: Iterator[Params]) -> Params:
-    """The end of a trajectory, holding no earlier point of it."""
-    for point in trajectory:
-        adapted = point
-    return adapted
 
 
 def parameter_count(params: Params) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.algorithms.conjugate_gradient import G, conjugate_gradient, dot, over
 from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.autodiff import Scalar
@@ -72,11 +73,12 @@ class IMAML(Algorithm):
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         start = {name: p.detach() for name, p in meta.items()}
 
-        def loss(params: Params, batch: Batch) -> Tensor:
+        def loss(params: Params, given: tuple[Batch, Params]) -> Tensor:
+            batch, start = given
             away = {name: p - start[name] for name, p in params.items()}
-            return self.learner.loss(params, batch) + self.proximal / 2 * _dot(away, away)
+            return self.learner.loss(params, batch) + self.proximal / 2 * dot(away, away)
 
-        return descend(self, loss, start, repeat(support, self.inner_steps))
+        return descend(self, loss, start, repeat((support, start), self.inner_steps))
 
     def inner_gradient(self, loss: Scalar) -> Callable[..., tuple[Params, Tensor]]:
         return self.autodiff.constant_gradient_and_value(loss)
@@ -84,15 +86,16 @@ class IMAML(Algorithm):
     def task_direction(self, meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
         adapted = self.adapt(meta, task.support)
 
-        def curvature(v: Params) -> Params:
-            def slope(params: Params) -> Tensor:
-                gradient, _ = self.autodiff.gradient_and_value(self.learner.loss)(params, task.support)
-                return _dot(gradient, v)
+        def slope(params: Params, v: Params, support: Batch) -> Tensor:
+            gradient, _ = self.autodiff.gradient_and_value(self.learner.loss)(params, support)
+            return dot(gradient, v)
 
-            return self.autodiff.gradient_and_value(slope)(adapted)[0]
+        def curvature(v: Params, at: tuple[Params, Batch]) -> Params:
+            adapted, support = at
+            return self.autodiff.gradient_and_value(slope)(adapted, v, support)[0]
 
         gradient, loss = self.autodiff.gradient_and_value(self.learner.loss)(adapted, task.query)
-        return self._solve(curvature, gradient), {"loss": loss}
+        return self._solve(curvature, gradient, (adapted, task.support)), {"loss": loss}
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         """<meta, x>: linear, its gradient is the solution x at the anchor.
@@ -104,57 +107,30 @@ class IMAML(Algorithm):
         gradient_of = self.autodiff.constant_gradient_and_value(self.learner.loss)
 
         def difference(v: Params, length: float) -> Params:
-            norm = _dot(v, v).sqrt()
-            size = _over(torch.full_like(norm, length), norm)
+            norm = dot(v, v).sqrt()
+            size = over(torch.full_like(norm, length), norm)
             ahead, _ = gradient_of({name: p + size * v[name] for name, p in adapted.items()}, task.support)
             behind, _ = gradient_of({name: p - size * v[name] for name, p in adapted.items()}, task.support)
-            return {name: _over(ahead[name] - behind[name], 2 * size) for name in v}
+            return {name: over(ahead[name] - behind[name], 2 * size) for name in v}
 
-        def curvature(v: Params) -> Params:
+        def curvature(v: Params, at: None) -> Params:
             products = [difference(v, length) for length in DIFFERENCES]
-            best, least = products[0], torch.full_like(_dot(v, v), torch.inf)
+            best, least = products[0], torch.full_like(dot(v, v), torch.inf)
             for longer, shorter in pairwise(products):
                 apart = {name: p - shorter[name] for name, p in longer.items()}
-                gap = _dot(apart, apart)
+                gap = dot(apart, apart)
                 best = {name: torch.where(gap < least, longer[name], p) for name, p in best.items()}
                 least = torch.minimum(gap, least)
             return best
 
         gradient, _ = gradient_of(adapted, task.query)
-        return _dot(meta, self._solve(curvature, gradient))
+        return dot(meta, self._solve(curvature, gradient, None))
 
-    def _solve(self, curvature: Callable[[Params], Params], gradient: Params) -> Params:
+    def _solve(self, curvature: Callable[[Params, G], Params], gradient: Params, at: G) -> Params:
         """x of (I + curvature / (λ + δ)) x = gradient, as nearly as `cg_steps` come."""
 
-        def product(v: Params) -> Params:
-            bent = curvature(v)
+        def product(v: Params, at: G) -> Params:
+            bent = curvature(v, at)
             return {name: p + bent[name] / (self.proximal + self.damping) for name, p in v.items()}
 
-        return conjugate_gradient(product, gradient, self.cg_steps)
-
-
-def conjugate_gradient(product: Callable[[Params], Params], target: Params, steps: int) -> Params:
-    """x of product(x) = target, after that many steps from zero (Hestenes and Stiefel 1952); 0 / 0 counts as 0, so
-    that steps after exact convergence change nothing."""
-    x = {name: torch.zeros_like(p) for name, p in target.items()}
-    residual = direction = target
-    square = _dot(residual, residual)
-    for _ in range(steps):
-        image = product(direction)
-        length = _over(square, _dot(direction, image))
-        x = {name: p + length * direction[name] for name, p in x.items()}
-        residual = {name: p - length * image[name] for name, p in residual.items()}
-        previous, square = square, _dot(residual, residual)
-        turn = _over(square, previous)
-        direction = {name: p + turn * direction[name] for name, p in residual.items()}
-    return x
-
-
-def _dot(a: Params, b: Params) -> Tensor:
-    return torch.stack([(p * b[name]).sum() for name, p in a.items()]).sum()
-
-
-def _over(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """The quotient, or 0 where the denominator is 0."""
-    zero = denominator == 0
-    return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))
+        return conjugate_gradient(product, gradient, self.cg_steps, at, self.autodiff.repeating)

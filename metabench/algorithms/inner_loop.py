@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from metabench.algorithms.reversal import Leaves, Tree, end_of
-from metabench.autodiff import Autodiff, GradientAndValue, Scalar, derivative_along
+from metabench.algorithms.reversal import Leaves, Tree, end_of, repeated
+from metabench.autodiff import Autodiff, GradientAndValue, Scalar, derivative_along, differentiated
 from metabench.record.cell import InnerOptimizer
 from metabench.tensors import Params
 
@@ -53,6 +53,25 @@ class Descending(Protocol):
     def inner_gradient(self, loss: Scalar) -> Callable[..., tuple[Params, Tensor]]: ...
 
 
+class Descent(Iterator[Params]):
+    """The points of an inner loop, φ₀ first; or its end alone, which takes fewer operations to write down."""
+
+    def __init__(self, points: Iterator[Params], end: Callable[[], Params]) -> None:
+        self._points, self.end = points, end
+
+    def __next__(self) -> Params:
+        return next(self._points)
+
+
+def last(trajectory: Iterator[Params]) -> Params:
+    """The end of a trajectory, holding no earlier point of it."""
+    if isinstance(trajectory, Descent):
+        return trajectory.end()
+    for point in trajectory:
+        adapted = point
+    return adapted
+
+
 def descend(
     algorithm: Descending,
     loss: Callable[[Params, B], Tensor],
@@ -61,15 +80,15 @@ def descend(
     rates: Iterable[float | Params] | None = None,
     transform: Callable[[Params, B], Params] | None = None,
     remembered: State | None = None,
-) -> Iterator[Params]:
-    """Yields φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
+) -> Descent:
+    """φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
 
     U is the algorithm's inner optimiser, started anew here; T is `transform`, which sees the batch too; rates are
     numbers or tensors by parameter, one a step (`inner_lr` if left out). Parameters that the learner holds stay as they
     are: of them there is no gradient, and no rate is looked for. The algorithm says whether the steps are
-    first-order, how they are differentiated, and what is kept of them. Hand everything that the direction is
-    differentiated in to L and T as arguments: a step that is computed again does not see their closures. Where few
-    steps are kept and something is differentiated, φ₀ and the end are all that is yielded.
+    first-order, how they are differentiated, and what is kept of them. Hand every tensor in to L and T as an argument:
+    a step that is computed again, or written as a loop, does not see their closures. Where few steps are kept and
+    something is differentiated, φ₀ and the end are all that there is.
 
     With `remembered`, as `first_memory` makes it, U goes on from what it remembers of earlier tasks, and each φᵢ has
     that as well, by the names that `memory_in` looks for.
@@ -80,18 +99,34 @@ def descend(
     update = _remembering if remembered else _UPDATES[algorithm.inner_optimizer]
     one = Step(loss, transform, update, tuple(own), tuple(params), linear)
     inputs = zip(batches, rates or repeat(algorithm.inner_lr), strict=False)
-    yield {**params, **_named(remembered or {})}
-    if algorithm.kept_steps and not algorithm.first_order and torch.is_grad_enabled():
-        if steps := list(inputs):
-            yield {**params, **_few_kept(one, own, held, steps, algorithm)}
-        return
-    advance = one.advance
-    if algorithm.checkpoint and torch.is_grad_enabled():
-        advance = algorithm.autodiff.recomputed(advance)
-    state = remembered or {}
-    for step, (batch, rate) in enumerate(inputs):
-        own, state = advance(algorithm.inner_gradient, own, state, held, batch, rate, step)
-        yield {**params, **own, **(_named(state) if remembered else {})}
+
+    def points(inputs: Iterable[tuple[B, float | Params]]) -> Iterator[Params]:
+        yield {**params, **_named(remembered or {})}
+        if algorithm.kept_steps and not algorithm.first_order and torch.is_grad_enabled():
+            if steps := list(inputs):
+                yield {**params, **_few_kept(one, own, held, steps, algorithm)}
+            return
+        advance = one.advance
+        if algorithm.checkpoint and torch.is_grad_enabled():
+            advance = algorithm.autodiff.recomputed(advance)
+        moved, state = own, remembered or {}
+        for step, (batch, rate) in enumerate(inputs):
+            moved, state = advance(algorithm.inner_gradient, moved, state, held, batch, rate, step)
+            yield {**params, **moved, **(_named(state) if remembered else {})}
+
+    def end() -> Params:
+        if not algorithm.autodiff.repeating:
+            return last(points(inputs))
+        listed = list(inputs)
+        if not listed or remembered or differentiated((own, held, listed)):
+            return last(points(listed))
+        steps = Steps(one, own, held, listed, algorithm.inner_optimizer, algorithm.inner_gradient)
+        if not steps.alike:
+            return last(points(listed))
+        moved, _ = repeated(steps.advance, steps.start, steps.given, len(listed), algorithm.autodiff.repeating)
+        return {**params, **moved}
+
+    return Descent(points(inputs), end)
 
 
 @dataclass(frozen=True)
@@ -134,20 +169,42 @@ class Step(Generic[B]):
         return {name: p - rates[name] * direction[name] for name, p in own.items()}, state
 
 
+class Steps(Generic[B]):
+    """All steps of an inner loop, each a function of a state, of what is given to all of them, and of its number."""
+
+    def __init__(
+        self,
+        one: Step[B],
+        own: Params,
+        held: Params,
+        inputs: Sequence[tuple[B, float | Params]],
+        optimizer: InnerOptimizer,
+        gradient_and_value: GradientAndValue,
+    ) -> None:
+        self.one, self.gradient_and_value = one, gradient_and_value
+        batches, self._batch_of = _each_once([batch for batch, _ in inputs])
+        rates, self._rate_of = _each_once([rate for _, rate in inputs])
+        self.given = held, batches, rates
+        # The first step is like all others where it has a velocity, too: of zero.
+        self.start: tuple[Params, State] = own, {"velocity": _zeros(own)} if optimizer == "momentum" else {}
+        self.alike = len(batches) == len(rates) == 1 and optimizer in LINEAR
+
+    def inputs(self, given: Tree, step: int) -> tuple[B, float | Params]:
+        """The batch and the rate of a step."""
+        return given[1][self._batch_of[step]], given[2][self._rate_of[step]]
+
+    def advance(self, state: Tree, given: Tree, step: int) -> Tree:
+        """What is moved, and the inner optimiser's state, after a step."""
+        own, moments = state
+        return self.one.advance(self.gradient_and_value, own, moments, given[0], *self.inputs(given, step), step)
+
+
 def _few_kept(
     one: Step[B], own: Params, held: Params, inputs: list[tuple[B, float | Params]], algorithm: Descending
 ) -> Params:
     """What is moved, after all steps, which are gone back through with `kept_steps` of them kept at once."""
-    batches, batch_of = _each_once([batch for batch, _ in inputs])
-    rates, rate_of = _each_once([rate for _, rate in inputs])
     constant = algorithm.autodiff.constant_gradient_and_value
-
-    def at_step(given: Tree, step: int) -> tuple[B, float | Params]:
-        return given[1][batch_of[step]], given[2][rate_of[step]]
-
-    def advance(state: Tree, given: Tree, step: int) -> Tree:
-        own, moments = state
-        return one.advance(constant, own, moments, given[0], *at_step(given, step), step)
+    steps = Steps(one, own, held, inputs, algorithm.inner_optimizer, constant)
 
     def pull_back(
         state: Tree, given: Tree, step: int, cotangent: Leaves, wanted: Sequence[bool]
@@ -161,12 +218,12 @@ def _few_kept(
 
         def after(gradient: Params, before: list[Tensor], chosen: Params) -> tuple[Tensor, ...]:
             own, moments = tree_unflatten(before, of_state)
-            found, _ = tree_flatten(one.after(gradient, own, moments, *at_step(filled(chosen), step), step))
+            found, _ = tree_flatten(one.after(gradient, own, moments, *steps.inputs(filled(chosen), step), step))
             return tuple(found)
 
         def loss(some: Params) -> Tensor:
             given = filled(some)
-            return one.loss_of({name: some[name] for name in one.moved}, given[0], at_step(given, step)[0])
+            return one.loss_of({name: some[name] for name in one.moved}, given[0], steps.inputs(given, step)[0])
 
         def back(gradient: Params) -> Any:
             after_and_pull: Any = torch.func.vjp(after, gradient, before, chosen)
@@ -177,7 +234,7 @@ def _few_kept(
             gradient, second = derivative_along(loss, state[0] | chosen, along)
             _, of_before, of_chosen = back({name: gradient[name] for name in one.moved})
         else:
-            gradient, _ = constant(one.loss_of)(state[0], given[0], at_step(given, step)[0])
+            gradient, _ = constant(one.loss_of)(state[0], given[0], steps.inputs(given, step)[0])
             along, of_before, of_chosen = back(gradient)
             _, second = derivative_along(loss, state[0] | chosen, along)
         for i, name in enumerate(one.moved):  # they come first in the state
@@ -185,13 +242,9 @@ def _few_kept(
         of_numbers = {name: of_chosen[name] + second[name] for name in chosen}
         return [*of_before], [of_numbers.get(f"given {i}") for i in range(len(numbers))]
 
-    # The first step is like all others where it has a velocity, too: of zero.
-    momentum = algorithm.inner_optimizer == "momentum"
-    start: tuple[Params, State] = own, {"velocity": _zeros(own)} if momentum else {}
-    alike = len(batches) == len(rates) == 1 and algorithm.inner_optimizer in LINEAR
     end: tuple[Params, State] = end_of(
-        *(advance, pull_back, start, (held, batches, rates), len(inputs), algorithm.kept_steps),
-        algorithm.autodiff.repeating if alike else None,
+        *(steps.advance, pull_back, steps.start, steps.given, len(inputs), algorithm.kept_steps),
+        algorithm.autodiff.repeating if steps.alike else None,
     )
     return end[0]
 

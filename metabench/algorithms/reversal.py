@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from metabench.autodiff import Repeat, Repeating, Tensors, as_one_node
+from metabench.autodiff import Repeat, Repeating, Tensors, as_one_node, differentiated
 
 Tree: TypeAlias = Any
 """Tensors and numbers in dictionaries, tuples and lists."""
@@ -19,6 +19,43 @@ Advance: TypeAlias = Callable[[Tree, Tree, int], Tree]
 PullBack: TypeAlias = Callable[[Tree, Tree, int, Leaves, Sequence[bool]], tuple[Leaves, Leaves]]
 """Cotangents of the state before a step and of what is given; of those two, the step, the cotangent of the state after
 it, and which leaves of what is given have to have one."""
+
+
+class Given:
+    """A state, and what is given to all steps, by their tensors: a state's come first."""
+
+    def __init__(self, start: Tree, given: Tree) -> None:
+        start_leaves, self.of_start = tree_flatten(start)
+        given_leaves, self.of_given = tree_flatten(given)
+        self.leaves = [*start_leaves, *given_leaves]
+        self.first = len(start_leaves)
+        self.places = [i for i, leaf in enumerate(self.leaves) if isinstance(leaf, Tensor)]
+        self.tensors: Tensors = tuple(self.leaves[i] for i in self.places)
+        self.own = sum(i < self.first for i in self.places)
+
+    def trees(self, tensors: Sequence[Tensor]) -> tuple[Tree, Tree]:
+        """A state, and what is given, of tensors in the places of these."""
+        filled = dict(zip(self.places, tensors, strict=True))
+        found = [filled.get(i, leaf) for i, leaf in enumerate(self.leaves)]
+        return tree_unflatten(found[: self.first], self.of_start), tree_unflatten(found[self.first :], self.of_given)
+
+    def step(self, advance: Advance) -> Callable[..., Tensors]:
+        """One of many steps that are all alike, as a function of such tensors."""
+        return lambda *tensors: tuple(tree_flatten(advance(*self.trees(tensors), 0))[0])
+
+
+def repeated(advance: Advance, start: Tree, given: Tree, steps: int, repeating: Repeating | None) -> Tree:
+    """The state after steps that are all alike. `repeating` may carry them out where no gradient is taken in them."""
+    if repeating is None or steps == 0 or differentiated((start, given)):
+        state = [start]
+        del start  # each step has the only reference to the state before it
+        for _ in range(steps):
+            state.append(advance(state.pop(), given, 0))
+        return state.pop()
+    known = Given(start, given)
+    repeat = Repeat(known.step(advance), steps, kept=0)
+    found = repeating(repeat, known.tensors[: known.own], known.tensors[known.own :], (), ())
+    return tree_unflatten(found, known.of_start)
 
 
 def end_of(
@@ -38,40 +75,30 @@ def end_of(
     Where all steps are alike, and the state is as many tensors before them as after them, `repeating` may carry them
     out.
     """
-    start_leaves, of_start = tree_flatten(start)
-    given_leaves, of_given = tree_flatten(given)
-    leaves = [*start_leaves, *given_leaves]
-    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    own = sum(i < len(start_leaves) for i in places)
+    known = Given(start, given)
+    places, own = known.places, known.own
+    given_places = range(known.first, len(known.leaves))
+    one_step = known.step(advance)
     of_end: Any = None
-
-    def arguments(tensors: Sequence[Tensor]) -> tuple[Tree, Tree]:
-        filled = dict(zip(places, tensors, strict=True))
-        found = [filled.get(i, leaf) for i, leaf in enumerate(leaves)]
-        first = len(start_leaves)
-        return tree_unflatten(found[:first], of_start), tree_unflatten(found[first:], of_given)
-
-    def one_step(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tree_flatten(advance(*arguments(tensors), 0))[0])
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
         nonlocal of_end
         if repeating:
-            of_end = of_start
+            of_end = known.of_start
             return repeating(Repeat(one_step, steps, kept), tensors[:own], tensors[own:], (), ())
-        state, given = arguments(tensors)
+        state, given = known.trees(tensors)
         for step in range(steps):
             state = advance(state, given, step)
         found, of_end = tree_flatten(state)
         return tuple(found)
 
     def backward(tensors: Tensors, needed: Sequence[bool], cotangents: Tensors) -> tuple[Tensor | None, ...]:
-        start, given = arguments(tensors)
+        start, given = known.trees(tensors)
         asked = dict(zip(places, needed, strict=True))
-        wanted = [asked.get(i, False) for i in range(len(start_leaves), len(leaves))]
+        wanted = [asked.get(i, False) for i in given_places]
         if repeating:
             return back_alike(repeating, tensors, asked, wanted, cotangents)
-        total: Leaves = [None] * len(given_leaves)
+        total: Leaves = [None] * len(given_places)
         cotangent: Leaves = list(cotangents)
 
         def back(state: Tree, steps: range, kept: int) -> None:
@@ -102,7 +129,7 @@ def end_of(
 
         def one_back(*tensors: Tensor) -> tuple[Tensor, ...]:
             last = tensors[len(places) :]
-            before, of_given = pull_back(*arguments(tensors[: len(places)]), 0, list(last), wanted)
+            before, of_given = pull_back(*known.trees(tensors[: len(places)]), 0, list(last), wanted)
             return tuple(each for each in (*before, *of_given) if each is not None)
 
         numbers = [places.index(i) - own for i in chosen]
@@ -111,7 +138,7 @@ def end_of(
         cotangent_of = dict(zip([*places[:own], *chosen], found, strict=True))
         return tuple(cotangent_of[i] if asked[i] else None for i in places)
 
-    end: Tree = tree_unflatten(as_one_node(forward, backward, [leaves[i] for i in places]), of_end)
+    end: Tree = tree_unflatten(as_one_node(forward, backward, known.tensors), of_end)
     return end
 
 

@@ -7,7 +7,7 @@ from torch.autograd.functional import hessian
 from torch.autograd.graph import saved_tensors_hooks
 
 from metabench.algorithms.base import ALGORITHMS, Learner
-from metabench.algorithms.imaml import conjugate_gradient
+from metabench.algorithms.conjugate_gradient import conjugate_gradient
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.correctness.gate import flat
 from metabench.errors import Unsupported
@@ -133,9 +133,9 @@ def test_an_infinitely_strong_proximal_term_leaves_the_gradient_of_the_query_los
 
 def test_conjugate_gradient_stays_where_it_has_converged():
     target = {"a": torch.tensor([3.0, 0.0]), "b": torch.tensor(4.0)}
-    doubled = conjugate_gradient(lambda v: {name: 2 * p for name, p in v.items()}, target, 5)
+    doubled = conjugate_gradient(lambda v, two: {name: two * p for name, p in v.items()}, target, 5, 2.0)
     torch.testing.assert_close(doubled, {"a": torch.tensor([1.5, 0.0]), "b": torch.tensor(2.0)})
-    nothing = conjugate_gradient(lambda v: v, {"a": torch.zeros(2)}, 5)
+    nothing = conjugate_gradient(lambda v, _: v, {"a": torch.zeros(2)}, 5, None)
     assert torch.equal(nothing["a"], torch.zeros(2))
 
 

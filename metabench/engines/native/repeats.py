@@ -25,6 +25,9 @@ def _shapes_of(
 torch.library.register_fake(NAME, _shapes_of)
 REPEAT = torch.ops.metabench.repeat.default
 
+OPERATIONS = 1_000
+"""The most that are written out for steps that are not gone back through: the compiler takes seconds for them."""
+
 
 class Repeats:
     """Steps that are met while a direction is traced: an operation, whose number says which of `met` they are."""
@@ -36,4 +39,24 @@ class Repeats:
         self, repeat: Repeat, state: Tensors, given: Tensors, cotangents: Tensors, wanted: Sequence[int]
     ) -> Tensors:
         self.met.append(repeat)
-        return tuple(REPEAT([*state], [*given], [*cotangents], [*wanted], len(self.met) - 1))
+        found = tuple(REPEAT([*state], [*given], [*cotangents], [*wanted], len(self.met) - 1))
+        return found if repeat.kept else _written_out(repeat, state, given) or found
+
+
+def _written_out(repeat: Repeat, state: Tensors, given: Tensors) -> Tensors | None:
+    """The last state, by one step after the other, if they are few operations or use more than they are given."""
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+    mode = get_proxy_mode()
+    assert mode is not None, "steps are repeated in traced directions alone"
+    nodes = mode.tracer.graph.nodes
+    loop = next(node for node in reversed(nodes) if node.target is REPEAT)
+    before = len(nodes)
+    state = repeat.advance(*state, *given)
+    step = list(nodes)[before:]
+    known = {loop, *loop.all_input_nodes, *step}
+    if len(step) * repeat.steps > OPERATIONS and all(known.issuperset(node.all_input_nodes) for node in step):
+        return None
+    for _ in range(repeat.steps - 1):
+        state = repeat.advance(*state, *given)
+    return state

@@ -152,7 +152,7 @@ class Loops:
         if repeat.pull_back:
             steps["pull_back"] = self._step(repeat.pull_back, state, given, inside, last, len(added))
         verb, kept = ("back", min(repeat.kept, repeat.steps)) if repeat.pull_back else ("there", 0)
-        name, width, behind = f"repeat{number}", sum(map(prod, shapes)), sum(map(prod, added))
+        name, width, behind = f"repeat{len(self.texts)}", sum(map(prod, shapes)), sum(map(prod, added))
         text = LOOP.format(
             name=name,
             steps=repeat.steps,
