@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import to_builtins
 from msgspec.structs import replace
@@ -39,11 +40,16 @@ def merged(runs: Sequence[Run]) -> Run:
 def _together(runs: Sequence[Run]) -> tuple[list[Measurement], Environment]:
     rows = list(_rows(runs))
     names = list(dict.fromkeys(row.machine for row in rows))
-    warnings = [f"{run.name}: {sentence}" for run in runs for sentence in run.warnings]
-    title = f"Runs merged: {', '.join(run.name for run in runs)}"
-    environments = [to_builtins(run.environment) | {"run": run.name} for run in runs]
-    sweep = SweepName("merged", title)
-    return rows, Environment(summary="; ".join(names), warnings=warnings, sweep=sweep, runs=environments)
+    parts = [part for run in runs for part in _parts(to_builtins(run.environment), run.name)]
+    warnings = [each if run.environment.runs else f"{run.name}: {each}" for run in runs for each in run.warnings]
+    sweep = SweepName("merged", f"Runs merged: {', '.join(part['run'] for part in parts)}")
+    return rows, Environment(summary="; ".join(names), warnings=warnings, sweep=sweep, runs=parts)
+
+
+def _parts(environment: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The environments of the runs that a run is of, each with its name: where it was merged, more than one."""
+    merged = environment.get("runs")
+    return [part for run in merged for part in _parts(run, run["run"])] if merged else [environment | {"run": name}]
 
 
 def _rows(runs: Sequence[Run]) -> Iterator[Measurement]:

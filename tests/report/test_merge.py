@@ -120,6 +120,17 @@ def test_a_merged_run_can_be_merged_again(folders, tmp_path, merged):
     assert not pd.DataFrame(more[["id", "round"]]).duplicated().any()
 
 
+def test_a_merged_run_that_is_merged_again_names_each_part_and_its_warnings_once(run_of, row, tmp_path):
+    for name in ("one", "two", "three"):
+        run_of([row(0)], environment() | {"warnings": [f"{name} was loud"]}, name)
+    merge([tmp_path / "one", tmp_path / "two"], tmp_path / "both")
+    merge([tmp_path / "both", tmp_path / "three"], tmp_path / "all")
+    found = read_run(tmp_path / "all").environment
+    assert found.sweep.title == "Runs merged: one, two, three"
+    assert found.warnings == ["one: one was loud", "two: two was loud", "three: three was loud"]
+    assert [part["run"] for part in found.runs] == ["one", "two", "three"]
+
+
 def test_what_is_there_is_not_written_over(folders, tmp_path):
     with pytest.raises(UserError, match="is there already"):
         merge(folders[:1], tmp_path)
