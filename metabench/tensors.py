@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 Params: TypeAlias = dict[str, Tensor]
@@ -26,6 +27,11 @@ class Task(NamedTuple):
     classes: Tensor
     """(ways,) int64: which class of the whole split each way is, a quarter turn making another class. Methods that
     train on all classes jointly look at it, and no others; zeros where classes have no identity."""
+
+
+def zeros(like: Params) -> Params:
+    """Zeros by the same names, of the same shapes."""
+    return {name: torch.zeros_like(p) for name, p in like.items()}
 
 
 def tensors_of(task: Task) -> list[Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metabench.algorithms.reversal import repeated
 from metabench.autodiff import Repeating
-from metabench.tensors import Params
+from metabench.tensors import Params, zeros
 
 G = TypeVar("G")
 State: TypeAlias = tuple[Params, Params, Params, Tensor]
@@ -34,12 +34,8 @@ def conjugate_gradient(
         turn = over(square, previous)
         return x, residual, {name: p + turn * direction[name] for name, p in residual.items()}, square
 
-    x: Params = repeated(advance, (_zero(target), target, target, dot(target, target)), given, steps, repeating)[0]
+    x: Params = repeated(advance, (zeros(target), target, target, dot(target, target)), given, steps, repeating)[0]
     return x
-
-
-def _zero(params: Params) -> Params:
-    return {name: torch.zeros_like(p) for name, p in params.items()}
 
 
 def dot(a: Params, b: Params) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.presets import Preset, quick_colour
-from metabench.tensors import Batch, Params, Task
+from metabench.tensors import Batch, Params, Task, zeros
 
 
 @ALGORITHMS.register("from-scratch")
@@ -42,7 +42,7 @@ class FromScratch(Algorithm):
     def task_direction(self, meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
         with torch.no_grad():
             loss = self.objective(meta, meta, task)
-        return {name: torch.zeros_like(p) for name, p in meta.items()}, {"loss": loss}
+        return zeros(meta), {"loss": loss}
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         return self.learner.loss(self.adapt(anchor, task.support), task.query)

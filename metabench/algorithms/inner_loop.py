@@ -2,28 +2,21 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import repeat
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from metabench.algorithms.inner_optimizers import LINEAR, UPDATES, State, named, remembering
 from metabench.algorithms.reversal import Leaves, Tree, end_of, repeated
 from metabench.autodiff import Autodiff, GradientAndValue, Scalar, derivative_along, differentiated
 from metabench.record.cell import InnerOptimizer
-from metabench.tensors import Params
+from metabench.tensors import Params, zeros
 
 B = TypeVar("B")
 T = TypeVar("T")
-State: TypeAlias = dict[str, Params]
-
-MOMENTUM = 0.9
-BETA1, BETA2 = 0.9, 0.999
-EPSILON = 1e-8
-FORGOTTEN = 1e-9
-"""Weight of what is remembered before the first task, in which one step weighs 1 - β₂."""
 
 
 class Holding(Protocol):
@@ -96,12 +89,12 @@ def descend(
     own = {name: p for name, p in params.items() if name not in algorithm.learner.held}
     held = {name: p for name, p in params.items() if name not in own}
     linear = transform is None and algorithm.inner_optimizer in LINEAR
-    update = _remembering if remembered else _UPDATES[algorithm.inner_optimizer]
+    update = remembering if remembered else UPDATES[algorithm.inner_optimizer]
     one = Step(loss, transform, update, tuple(own), tuple(params), linear)
     inputs = zip(batches, rates or repeat(algorithm.inner_lr), strict=False)
 
     def points(inputs: Iterable[tuple[B, float | Params]]) -> Iterator[Params]:
-        yield {**params, **_named(remembered or {})}
+        yield {**params, **named(remembered or {})}
         if algorithm.kept_steps and not algorithm.first_order and torch.is_grad_enabled():
             if steps := list(inputs):
                 yield {**params, **_few_kept(one, own, held, steps, algorithm)}
@@ -112,16 +105,14 @@ def descend(
         moved, state = own, remembered or {}
         for step, (batch, rate) in enumerate(inputs):
             moved, state = advance(algorithm.inner_gradient, moved, state, held, batch, rate, step)
-            yield {**params, **moved, **(_named(state) if remembered else {})}
+            yield {**params, **moved, **(named(state) if remembered else {})}
 
     def end() -> Params:
         if not algorithm.autodiff.repeating:
             return last(points(inputs))
         listed = list(inputs)
-        if not listed or remembered or differentiated((own, held, listed)):
-            return last(points(listed))
         steps = Steps(one, own, held, listed, algorithm.inner_optimizer, algorithm.inner_gradient)
-        if not steps.alike:
+        if remembered or not steps.alike or differentiated((steps.start, steps.given)):
             return last(points(listed))
         moved, _ = repeated(steps.advance, steps.start, steps.given, len(listed), algorithm.autodiff.repeating)
         return {**params, **moved}
@@ -186,7 +177,7 @@ class Steps(Generic[B]):
         rates, self._rate_of = _each_once([rate for _, rate in inputs])
         self.given = held, batches, rates
         # The first step is like all others where it has a velocity, too: of zero.
-        self.start: tuple[Params, State] = own, {"velocity": _zeros(own)} if optimizer == "momentum" else {}
+        self.start: tuple[Params, State] = own, {"velocity": zeros(own)} if optimizer == "momentum" else {}
         self.alike = len(batches) == len(rates) == 1 and optimizer in LINEAR
 
     def inputs(self, given: Tree, step: int) -> tuple[B, float | Params]:
@@ -230,7 +221,7 @@ def _few_kept(
             return after_and_pull[1](tuple(cotangent))
 
         if one.linear:  # what the gradient is does not matter to its own cotangent, and is known after that
-            along, _, _ = back(_zeros(state[0]))
+            along, _, _ = back(zeros(state[0]))
             gradient, second = derivative_along(loss, state[0] | chosen, along)
             _, of_before, of_chosen = back({name: gradient[name] for name in one.moved})
         else:
@@ -249,75 +240,8 @@ def _few_kept(
     return end[0]
 
 
-def _zeros(params: Params) -> Params:
-    return {name: torch.zeros_like(p) for name, p in params.items()}
-
-
 def _each_once(values: Sequence[T]) -> tuple[list[T], list[int]]:
     """The values without those that are the same object as an earlier one, and the place of each among them."""
     once = {id(value): value for value in values}
     places = {name: i for i, name in enumerate(once)}
     return list(once.values()), [places[id(value)] for value in values]
-
-
-def _sgd(gradient: Params, state: State, step: int) -> tuple[Params, State]:
-    return gradient, state
-
-
-def _momentum(gradient: Params, state: State, step: int) -> tuple[Params, State]:
-    velocity = {name: MOMENTUM * state["velocity"][name] + g for name, g in gradient.items()} if state else gradient
-    return velocity, {"velocity": velocity}
-
-
-def _adam(gradient: Params, state: State, step: int, beta1: float = BETA1) -> tuple[Params, State]:
-    """Kingma and Ba 2015, arXiv 1412.6980, alg. 1, with ε inside the root: the root's derivative at zero is finite."""
-    mean = {name: (1 - beta1) * g for name, g in gradient.items()}
-    square = {name: (1 - BETA2) * g * g for name, g in gradient.items()}
-    if state:
-        mean = {name: beta1 * state["mean"][name] + m for name, m in mean.items()}
-        square = {name: BETA2 * state["square"][name] + s for name, s in square.items()}
-    unbias1, unbias2 = 1 / (1 - beta1 ** (step + 1)), 1 / (1 - BETA2 ** (step + 1))
-    direction = {name: unbias1 * m / (unbias2 * square[name] + EPSILON**2).sqrt() for name, m in mean.items()}
-    return direction, {"mean": mean, "square": square}
-
-
-def _remembering(gradient: Params, state: State, step: int) -> tuple[Params, State]:
-    """What `rmsprop` does with squares that go back to earlier tasks, of which `weight` says how many steps they hold.
-
-    After t steps from zero the weight is 1 - β₂ᵗ, by which Kingma and Ba divide.
-    """
-    weight = BETA2 * state["weight"]["square"] + (1 - BETA2)
-    square = {name: BETA2 * state["square"][name] + (1 - BETA2) * g * g for name, g in gradient.items()}
-    direction = {name: g / (square[name] / weight + EPSILON**2).sqrt() for name, g in gradient.items()}
-    return direction, {"square": square, "weight": {"square": weight}}
-
-
-def first_memory(params: Params) -> Params:
-    """What `rmsprop` remembers before the first task: next to nothing, as squares are positive."""
-    like = next(iter(params.values()))
-    squares = {"square": {name: torch.full_like(p, FORGOTTEN**2) for name, p in params.items()}}
-    return _named({**squares, "weight": {"square": like.new_tensor(FORGOTTEN)}})
-
-
-def memory_in(meta: Params) -> tuple[Params, State | None]:
-    """The network's parameters among the meta-parameters, and what is remembered of earlier tasks, if anything is."""
-    if "weight.square" not in meta:
-        return meta, None
-    squares = {name.removeprefix("square."): p for name, p in meta.items() if name.startswith("square.")}
-    return {name: meta[name] for name in squares}, {"square": squares, "weight": {"square": meta["weight.square"]}}
-
-
-def _named(state: State) -> Params:
-    return {f"{kind}.{name}": p for kind, moments in state.items() for name, p in moments.items()}
-
-
-# `rmsprop` is Adam with β₁ = 0, the inner optimiser of Reptile's authors.
-_UPDATES: dict[InnerOptimizer, Callable[[Params, State, int], tuple[Params, State]]] = {
-    "sgd": _sgd,
-    "momentum": _momentum,
-    "adam": _adam,
-    "rmsprop": partial(_adam, beta1=0.0),
-}
-LINEAR: tuple[InnerOptimizer, ...] = ("sgd", "momentum")
-"""Inner optimisers whose steps are linear in the gradient."""
-INNER_OPTIMIZERS = tuple(_UPDATES)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
-from metabench.algorithms.inner_loop import descend, first_memory, last, memory_in
+from metabench.algorithms.inner_loop import descend, last
+from metabench.algorithms.inner_optimizers import first_memory, memory_in
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 

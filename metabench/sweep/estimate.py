@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.algorithms.inner_loop import LINEAR
+from metabench.algorithms.inner_optimizers import LINEAR
 from metabench.algorithms.reversal import most_computations
 from metabench.engines.base import ENGINES
 from metabench.record.cell import Cell

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
-from metabench.algorithms.inner_loop import INNER_OPTIMIZERS, descend, last
+from metabench.algorithms.inner_loop import descend, last
+from metabench.algorithms.inner_optimizers import INNER_OPTIMIZERS
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.engines.base import ENGINES
 from metabench.models.mlp import MLP

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS
-from metabench.algorithms.inner_loop import INNER_OPTIMIZERS
+from metabench.algorithms.inner_optimizers import INNER_OPTIMIZERS
 from metabench.correctness.gate import relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES

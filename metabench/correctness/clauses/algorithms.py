@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.algorithms.inner_loop import INNER_OPTIMIZERS
+from metabench.algorithms.inner_optimizers import INNER_OPTIMIZERS
 from metabench.autodiff import TAPE
 from metabench.correctness.case import STEPS, Case, distance, initial, nudged, steps_of
 from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, relative_error

@@ -44,7 +44,10 @@ class Repeats:
 
 
 def _written_out(repeat: Repeat, state: Tensors, given: Tensors) -> Tensors | None:
-    """The last state, by one step after the other, if they are few operations or use more than they are given."""
+    """The last state, by one step after the other; None where a loop is to carry them out.
+
+    A loop carries out steps of many operations that use nothing but what they are given.
+    """
     from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
     mode = get_proxy_mode()

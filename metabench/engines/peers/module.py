@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from metabench.algorithms.anil import ANIL
 from metabench.algorithms.base import Algorithm
 from metabench.algorithms.fomaml import FOMAML
-from metabench.algorithms.inner_loop import MOMENTUM
+from metabench.algorithms.inner_optimizers import MOMENTUM
 from metabench.algorithms.maml import MAML
 from metabench.algorithms.meta_sgd import MetaSGD
 from metabench.algorithms.reptile import Reptile, minibatches

@@ -18,7 +18,7 @@ from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
 from metabench.engines.peers.jax.functions import Arrays, Batch, Episodes, Functions
 from metabench.models.base import Model
 from metabench.models.conv4 import Conv4
-from metabench.tensors import Params, Task
+from metabench.tensors import Params, Task, zeros
 
 
 class Moments(NamedTuple):
@@ -83,7 +83,7 @@ class Iterations:
         self.arrays = self._params(meta)
         self.moments: State = None
         if outer.optimizer == "adam":
-            mean, square = ({name: torch.zeros_like(p) for name, p in meta.items()} for _ in range(2))
+            mean, square = zeros(meta), zeros(meta)
             none = torch.zeros((), dtype=torch.int32)
             self.moments = Moments(self._params(mean), self._params(square), self._array(none))
 
