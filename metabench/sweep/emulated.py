@@ -25,10 +25,10 @@ from metabench.sweep.companions import python
 from metabench.sweep.workload import EPISODE_POOL, Workload, initial_meta
 
 EMULATOR = "valgrind"
-METHOD = "counted in an emulated processor (valgrind), without AVX-512"
 WARM_UP = 2
-OLDER = {TARGET: "x86-64-v3", "ATEN_CPU_CAPABILITY": "avx2"}
-"""Variables that keep code of ours and of torch to what the emulator knows, on x86-64."""
+OLDER = {TARGET: "x86-64-v3", "ATEN_CPU_CAPABILITY": "avx2"} if platform.machine() == "x86_64" else {}
+"""Variables that keep code of ours and of torch to what the emulator knows of this processor."""
+METHOD = f"counted in an emulated processor (valgrind){', without AVX-512' if OLDER else ''}"
 SAME = {"PYTHONHASHSEED": "0"}
 """Variables that make two processes do the same."""
 COLLECTED = re.compile(r"Collected : (\d+)")
@@ -58,7 +58,7 @@ def instructions_emulated(cell: Cell, data_dir: Path | None) -> Instructions:
         job.write_text(json.dumps({"cell": cell.to_json(), "data_dir": str(data_dir) if data_dir else None}), "utf-8")
         options = ["--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null", f"--log-file={log}"]
         command = [emulator, *options, *python(f"from {__name__} import main; main()"), str(job)]
-        variables = {**os.environ, **SAME, **(OLDER if platform.machine() == "x86_64" else {})}
+        variables = {**os.environ, **SAME, **OLDER}
         with messages.open("wb") as said:  # its standard input closes when this process ends, and so ends the other
             code = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=said, stderr=said).wait()
         found = COLLECTED.search(log.read_text(errors="replace")) if log.exists() else None

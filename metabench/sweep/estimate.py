@@ -163,12 +163,14 @@ def step_seconds(cell: Cell) -> float:
 
 
 def evaluation_seconds(cell: Cell) -> float:
-    """Seconds of the adaptation to a held-out task, and of its score after each step: the plain loop does it."""
+    """Seconds of the adaptation to a held-out task, and of its score after each step, which takes the whole network."""
     size, speed = _size(cell), _speed(cell)
     steps = 0 if ALGORITHMS.get(cell.algorithm).order == "none" else cell.eval_steps
-    inner = HEAD_STEP if _head_alone(cell) else GRADIENT
-    support, query = 1 + inner * steps, (0 if _head_alone(cell) else steps) + 1
-    examples = support * (cell.eval_batch or cell.ways * cell.shots) + query * cell.ways * cell.eval_query
+    support, query = 1 + (HEAD_STEP if _head_alone(cell) else GRADIENT) * steps, steps + 1
+    queries = cell.ways * cell.eval_query
+    if cell.batch_norm == "one-query":  # each of them goes with the support set
+        queries *= cell.ways * cell.shots + 1
+    examples = support * (cell.eval_batch or cell.ways * cell.shots) + query * queries
     return (support + query) * size.calls * speed.call + examples * _of_example(size, speed, cell.threads)
 
 

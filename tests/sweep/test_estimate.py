@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from metabench.record.cell import Cell
 from metabench.report.results import read_run
-from metabench.sweep.estimate import beyond_limit, expected, memory_bytes, step_seconds
+from metabench.sweep.estimate import beyond_limit, evaluation_seconds, expected, memory_bytes, step_seconds
 from metabench.sweep.jobs import Job
 from metabench.sweep.remaining import Remaining
 from metabench.sweep.sizes import adapts_head_alone, network_size
@@ -65,6 +65,16 @@ def test_steps_of_native_in_committed_runs_are_expected_within_a_factor_of_two()
     rows = [row for run in RUNS for row in read_run(run).measurements if row.cell.engine == "native" and row.time]
     assert len(rows) > 20
     assert all(1 / 2 < step_seconds(row.cell) / row.time.step.median < 2 for row in rows)
+
+
+def test_evaluations_of_committed_runs_are_expected_within_a_factor_of_three():
+    """A second of a test on few tasks is torch's first calls, which no guess is about."""
+    rows = [row for folder in RUNS for row in read_run(folder).measurements if row.cell.device == "cpu"]
+    judged = [(row.cell, row.quality.eval_s) for row in rows if row.quality and (row.quality.eval_s or 0) > 1]
+    guesses = [(one, one.eval_tasks * evaluation_seconds(one) / seconds) for one, seconds in judged]
+    near = [one.id for one, ratio in guesses if 1 / 3 < ratio < 3]
+    assert len(near) > 0.8 * len(guesses) > 50
+    assert {one.batch_norm for one, ratio in guesses if 1 / 3 < ratio < 3} >= {"transductive", "one-query"}
 
 
 def test_a_long_training_and_a_compiler_are_expected():
