@@ -6,7 +6,7 @@ SOURCE ?=
 RESULTS := results
 # Runs that the claims are held against: each claim takes the first that can decide it.
 COMMITTED := $(addprefix $(RESULTS)/epyc-2core/,papers-omniglot papers-sinusoid-seeds papers-sinusoid parts) \
-	$(addprefix $(RESULTS)/epyc-2core/,algorithms algorithms-conv4-32 sinusoid memory papers-costs-checkpointing papers-costs) \
+	$(addprefix $(RESULTS)/epyc-2core/,algorithms omniglot-hour algorithms-conv4-32 sinusoid memory papers-costs-checkpointing papers-costs) \
 	$(addprefix $(RESULTS)/epyc-2core/,default engines engines-images large) \
 	$(addprefix $(RESULTS)/h100-16core/,gpu-images gpu-large)
 BIN := .venv/bin
@@ -35,7 +35,7 @@ peers: $(READY) ## add the libraries that run beside our engines: higher, learn2
 clusters: $(READY) ## add what sweeps on a cluster need: Ray, and submitit for Slurm
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ray,slurm]'
 
-bench: $(READY) ## run a sweep and print its tables, the default one in under 10 minutes on two cores (SWEEP=first, default, algorithms, sinusoid, memory, engines, engines-images, counters, growth, wide, long-inner-loops, papers-omniglot, papers-omniglot-20way, papers-sinusoid, papers-costs, parts, processes, large, gpu, gpu-large, gpu-work, smoke or a TOML file)
+bench: $(READY) ## run a sweep and print its tables, the default one in under 10 minutes on two cores (SWEEP=first, default, algorithms, sinusoid, memory, engines, engines-images, counters, growth, wide, long-inner-loops, omniglot-hour, papers-omniglot, papers-omniglot-20way, papers-sinusoid, papers-costs, parts, processes, large, gpu, gpu-large, gpu-work, smoke or a TOML file)
 	$(BIN)/metabench run $(SWEEP)
 
 smoke: $(READY) ## run every part once, in about 20 seconds

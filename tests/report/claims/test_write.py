@@ -17,7 +17,7 @@ from places import RESULTS
 COMMITTED = RESULTS / "epyc-2core"
 RUNS = (
     *(f"epyc-2core/{name}" for name in ("papers-omniglot", "papers-sinusoid-seeds", "papers-sinusoid", "parts")),
-    *(f"epyc-2core/{name}" for name in ("algorithms", "algorithms-conv4-32", "sinusoid", "memory")),
+    *(f"epyc-2core/{name}" for name in ("algorithms", "omniglot-hour", "algorithms-conv4-32", "sinusoid", "memory")),
     *(f"epyc-2core/{name}" for name in ("papers-costs-checkpointing", "papers-costs")),
     *(f"epyc-2core/{name}" for name in ("default", "engines", "engines-images", "large")),
     *(f"h100-16core/{name}" for name in ("gpu-images", "gpu-large")),
