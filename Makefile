@@ -4,11 +4,7 @@ NAME ?= base
 FAIL_ABOVE ?= 10%
 SOURCE ?=
 RESULTS := results
-# Runs that the claims are held against: each claim takes the first that can decide it.
-COMMITTED := $(addprefix $(RESULTS)/epyc-2core/,papers-omniglot papers-sinusoid-seeds papers-sinusoid parts) \
-	$(addprefix $(RESULTS)/epyc-2core/,algorithms omniglot-hour algorithms-conv4-32 sinusoid memory papers-costs-checkpointing papers-costs) \
-	$(addprefix $(RESULTS)/epyc-2core/,default engines engines-images large) \
-	$(addprefix $(RESULTS)/h100-16core/,gpu-images gpu-large)
+COMMITTED := $(addprefix $(RESULTS)/,$(shell grep '^[a-z]' $(RESULTS)/claims-runs.txt))
 BIN := .venv/bin
 READY := .venv/.ready
 

@@ -92,9 +92,16 @@ class Judged:
 
 
 def _nearest(answers: Sequence[Answer]) -> Answer | None:
-    """The answer whose setting is nearest to the source's, of those with a figure; on a GPU first, if it had one."""
-    with_figure = (answer for answer in answers if answer.measured)
-    return min(with_figure, key=lambda answer: (answer.lacks_gpu, len(answer.differences)), default=None)
+    """The answer whose setting is nearest to the source's, of those with a figure; on a GPU first, if it had one.
+
+    In other settings than the source's, one that may reach a score comes before those that miss it.
+    """
+
+    def distance(answer: Answer) -> tuple[bool, bool, int]:
+        missed = bool(answer.differences) and answer.said.reaches == "no"
+        return answer.lacks_gpu, missed, len(answer.differences)
+
+    return min((answer for answer in answers if answer.measured), key=distance, default=None)
 
 
 def judge_claims(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Judged]:
@@ -113,15 +120,17 @@ def _judged_on(claim: Claim, runs: Sequence[Run]) -> Judged:
     return min(found, key=_distance)
 
 
-def _distance(judged: Judged) -> tuple[int, int, int]:
-    """How far a run is from deciding a claim. Smaller triples are nearer."""
+def _distance(judged: Judged) -> tuple[int, int, int, float]:
+    """How far a run is from deciding a claim. Smaller is nearer; of equals the narrower interval."""
     if judged.verdict != OPEN:
-        return 0, 0, 0
-    if shown := judged.shown:
-        return 1, int(shown.lacks_gpu), len(shown.differences)
+        return 0, 0, 0, 0.0
+    if (shown := judged.shown) and shown.measured:
+        figure = shown.measured.figure
+        return 1, int(shown.lacks_gpu), len(shown.differences), figure.high - figure.low
     if judged.answers:  # its cells were run, and have no figure
-        return 2, 0, 0
-    return 3, (NO_GPU, NOTHING_ALIKE).index(judged.reason) + 1 if judged.reason in (NO_GPU, NOTHING_ALIKE) else 0, 0
+        return 2, 0, 0, 0.0
+    other = (NO_GPU, NOTHING_ALIKE).index(judged.reason) + 1 if judged.reason in (NO_GPU, NOTHING_ALIKE) else 0
+    return 3, other, 0, 0.0
 
 
 def _reached_or_not(claim: Claim, answers: Sequence[Answer]) -> Judged:

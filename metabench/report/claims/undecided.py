@@ -45,12 +45,11 @@ def remedy(judged: Judged) -> str:
         return "nothing yet: it takes what ours departs in"
     if not claim.sweep:
         return NOTHING
-    if judged.shown and judged.shown.run.sweep == claim.sweep:
-        if kind == TOO_FEW_SEEDS:
-            return f"the sweep {claim.sweep} with more training seeds"
-        if kind == TOO_WIDE:
-            more = "training seeds or test tasks" if claim.figure == "quality" else "repetitions"
-            return f"the sweep {claim.sweep} with more {more}"
+    if kind == TOO_FEW_SEEDS:
+        return f"the sweep {claim.sweep} with more training seeds"
+    if kind == TOO_WIDE:
+        more = "training seeds or test tasks" if claim.figure == "quality" else "repetitions"
+        return f"the sweep {claim.sweep} with more {more}"
     return f"the sweep {claim.sweep}"
 
 

@@ -15,13 +15,9 @@ from metabench.report.results import read_run
 from places import RESULTS
 
 COMMITTED = RESULTS / "epyc-2core"
-RUNS = (
-    *(f"epyc-2core/{name}" for name in ("papers-omniglot", "papers-sinusoid-seeds", "papers-sinusoid", "parts")),
-    *(f"epyc-2core/{name}" for name in ("algorithms", "omniglot-hour", "algorithms-conv4-32", "sinusoid", "memory")),
-    *(f"epyc-2core/{name}" for name in ("papers-costs-checkpointing", "papers-costs")),
-    *(f"epyc-2core/{name}" for name in ("default", "engines", "engines-images", "large")),
-    *(f"h100-16core/{name}" for name in ("gpu-images", "gpu-large")),
-)
+RUNS = [
+    line for line in (RESULTS / "claims-runs.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+]
 
 
 @pytest.fixture(scope="module")
