@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from metabench.sweep.checkpoints import CODE, sources_that_train
 from places import ROOT
 
 PACKAGE = ROOT / "metabench"
@@ -28,6 +29,10 @@ FLOORS = (
 """The rooms, top to bottom. A room imports from its own floor and from those below, never from those above."""
 WITHOUT_TORCH = ("record", "statistics", "report", "forecast")
 """Rooms that read what was measured; a report must not wait for torch."""
+
+SCORING = "metabench.sweep.scoring"
+SAY_NO_NUMBER = ("machine", "measure", "record", "statistics", *FLOORS[-1])
+"""Rooms whose code a training passes through, and which say none of its numbers."""
 
 
 def name_of(file: Path) -> str:
@@ -74,6 +79,19 @@ def test_every_import_goes_down():
     assert {room(name) for name in MODULES} <= floor.keys(), "say on which floor a new room stands"
     up = [f"{a} imports {b}" for a, others in GRAPH.items() for b in others if floor[room(b)] < floor[room(a)]]
     assert up == []
+
+
+def test_a_checkpoint_knows_all_code_that_a_training_is_computed_by():
+    """What `sweep.scoring` imports, and what that imports, is in the digest, or says no number of a training."""
+    reached, left = {SCORING}, [SCORING]
+    while left:
+        new = GRAPH[left.pop()] - reached
+        reached |= new
+        left += new
+    digested = {name_of(file) for file in sources_that_train(CODE) if file.suffix == ".py"}
+    assert digested <= MODULES.keys() and len(digested) > 100
+    others = {name for name in reached - digested if room(name) not in SAY_NO_NUMBER}
+    assert others == {f"metabench.sweep.{name}" for name in ("checkpoints", "fits", "trainings")}
 
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)

@@ -32,6 +32,12 @@ from metabench.training import Midway
 FOLDER = "checkpoints"
 """Folder within the run folder."""
 CODE = Path(__file__).parents[1]
+COMPUTES = (
+    *("algorithms", "autodiff.py", "correctness", "engines", "evaluation.py", "models", "tasks", "tensors.py"),
+    *("training.py", "record/cell.py"),
+    *(f"sweep/{name}.py" for name in ("cell_tasks", "judging", "scoring", "workload")),
+)
+"""The parts of metabench that a training's numbers come from. What plans, reports or prints may change meanwhile."""
 WRITTEN_IN = (".py", ".cpp", ".cu")
 MOST_BYTES = 1 << 34
 SHARE = 0.01
@@ -39,7 +45,7 @@ SHARE = 0.01
 TELL_S = 5.0
 """How often a training says how far it is."""
 WORDS = {
-    "code": "metabench's code",
+    "code": "the code of metabench that trains",
     "sources": "a file of your own",
     "torch": "torch",
     "library": "the engine's library",
@@ -98,6 +104,19 @@ def pace_of(folder: Path, name: str) -> Pace | None:
 def is_kept(folder: Path, name: str) -> bool:
     """Whether a cell has a training that can be gone on with."""
     return Place(folder, name, 0).saved.is_file()
+
+
+def changed_since(folder: Path, name: str) -> str:
+    """What has changed in metabench and torch since a cell's training was saved, so that it will begin anew.
+
+    Empty where nothing has, where no training is kept, and where the file cannot be read: its process says so then.
+    """
+    try:
+        saved = _document(Place(folder, name, 0).saved, torch.device("cpu"))["depends_on"]
+        changed = [WORDS[fact] for fact, now in code_facts().items() if fact != "sources" and saved.get(fact) != now]
+    except Exception:  # whatever a damaged file makes of it
+        return ""
+    return " and ".join(changed)
 
 
 def tidy(folder: Path, name: str, goes_on: bool) -> None:
@@ -230,8 +249,7 @@ class Checkpoint:
             return None
         like = next(iter(self.meta.values()))
         try:
-            check_plain(self.place.saved, MOST_BYTES)
-            document = torch.load(self.place.saved, map_location=like.device, weights_only=True)
+            document = _document(self.place.saved, like.device)
             other = [word for name, word in WORDS.items() if self._differs(document["depends_on"], name)]
             if other:
                 self._begins_anew(f"{' and '.join(other)} changed since it was saved")
@@ -260,6 +278,12 @@ class Checkpoint:
             self.say(f"a training that had been ended began anew: {why}")
 
 
+def _document(file: Path, device: torch.device) -> dict[str, Any]:
+    check_plain(file, MOST_BYTES)
+    document: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    return document
+
+
 def _shapes(params: Params) -> list[tuple[str, torch.Size, torch.dtype]]:
     return [(name, p.shape, p.dtype) for name, p in params.items()]
 
@@ -274,11 +298,21 @@ def code_facts() -> dict[str, str]:
 
 
 def digest_of_code() -> str:
-    """SHA-256 of metabench's own sources: a commit says nothing of changes that are not committed."""
+    """SHA-256 of the sources that train: a commit says nothing of changes that are not committed."""
     digest = sha256()
-    for file in sorted(file for file in CODE.rglob("*") if file.suffix in WRITTEN_IN):
+    for file in sources_that_train(CODE):
         digest.update(f"{file.relative_to(CODE)}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def sources_that_train(package: Path) -> list[Path]:
+    """The files of `COMPUTES` in the package, in a fixed order."""
+    found = (
+        file
+        for part in COMPUTES
+        for file in ((package / part).rglob("*") if (package / part).is_dir() else [package / part])
+    )
+    return sorted(file for file in found if file.suffix in WRITTEN_IN)
 
 
 def _name_of(device: torch.device) -> str:

@@ -21,7 +21,7 @@ from metabench.sweep.again import is_disturbed, job_again, settled, why
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
 from metabench.sweep.cell_tasks import training_tasks
 from metabench.sweep.checkpoints import FOLDER as CHECKPOINTS
-from metabench.sweep.checkpoints import forget_paces, is_kept, pace_of, tidy
+from metabench.sweep.checkpoints import changed_since, forget_paces, is_kept, pace_of, tidy
 from metabench.sweep.estimate import beyond_limit
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import Failures, Job, Progress, now
@@ -120,6 +120,9 @@ def run_sweep(
         progress.begin(left, len(jobs) - len(left), sweep.settings, lambda cell: pace_of(work.checkpoints, cell.id))
         if late := beyond_limit([job.cell for job in left], sweep.settings):
             progress.warn(late)
+        for cell in {job.cell.id: job.cell for job in left}.values():
+            if changed := changed_since(work.checkpoints, cell.id):
+                progress.warn(f"the training of {cell.describe()} begins anew: {changed} changed since it was saved")
         data = SameData(rows)
         trainings.begin(work.checkpoints, sweep.cells, [job.cell for job in left])
         _measure(backend, work, folder, lambda row: code.checked(data.checked(row)))

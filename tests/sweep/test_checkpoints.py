@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from functools import partial
 
 import pytest
 import torch
 
+from listening import Silent
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import relative_error
 from metabench.engines import native
@@ -24,6 +26,7 @@ from metabench.errors import Unsupported
 from metabench.models.mlp import MLP
 from metabench.sweep import checkpoints
 from metabench.sweep.checkpoints import Checkpoint, Place, is_kept, pace_of, tidy
+from metabench.sweep.runner import run_sweep
 from metabench.sweep.spec import parse_sweep
 from metabench.sweep.workload import Workload, initial_meta
 from metabench.tasks.base import TASKS, EpisodeShape
@@ -250,7 +253,10 @@ def test_a_checkpoint_holds_nothing_but_data(training):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda patch: patch.setattr(checkpoints, "digest_of_code", lambda: "other"), "metabench's code"),
+        (
+            lambda patch: patch.setattr(checkpoints, "digest_of_code", lambda: "other"),
+            "the code of metabench that trains",
+        ),
         (lambda patch: patch.setattr(torch, "__version__", "0.0"), "torch"),
         (lambda patch: patch.setattr(checkpoints, "processor_model", lambda: "another"), "the machine"),
     ],
@@ -260,6 +266,50 @@ def test_a_checkpoint_of_other_code_library_or_machine_is_not_used(training, cha
     change(monkeypatch)
     assert training()[0].load() is None
     assert training.said == [f"a training that had been ended began anew: {word} changed since it was saved"]
+
+
+def test_what_changed_since_a_training_was_saved(training, monkeypatch):
+    def changed():
+        return checkpoints.changed_since(training.folder, "cell")
+
+    assert changed() == ""  # nothing is kept
+    training()[1]()
+    assert changed() == ""
+    monkeypatch.setattr(checkpoints, "digest_of_code", lambda: "other")
+    assert changed() == "the code of metabench that trains"
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert changed() == "the code of metabench that trains and torch"
+    (training.folder / "cell.pt").write_text("no checkpoint")
+    assert changed() == ""  # its process says that it is damaged
+
+
+def test_the_digest_of_the_code_is_that_of_what_trains(tmp_path, monkeypatch):
+    """A report or a sweep's estimate may change while a training waits; an algorithm or a kernel may not."""
+    for name in (
+        "training.py",
+        "algorithms/maml.py",
+        "engines/native/step.cpp",
+        "report/tables.py",
+        "sweep/estimate.py",
+    ):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("one")
+    monkeypatch.setattr(checkpoints, "COMPUTES", ("training.py", "algorithms", "engines"))
+    monkeypatch.setattr(checkpoints, "CODE", tmp_path)
+    before, changes = checkpoints.digest_of_code(), []
+    for name in (
+        "training.py",
+        "algorithms/maml.py",
+        "engines/native/step.cpp",
+        "report/tables.py",
+        "sweep/estimate.py",
+    ):
+        (tmp_path / name).write_text("another")
+        after = checkpoints.digest_of_code()
+        changes.append(after != before)
+        before = after
+    assert changes == [True, True, True, False, False]
 
 
 def test_a_checkpoint_of_other_data_is_not_used(training):
@@ -339,3 +389,17 @@ def test_a_run_that_is_killed_in_the_middle_of_a_training_ends_with_the_same_row
     assert scores_of(killed) == scores_of(whole)
     assert len(killed["quality"]["resumed_at"]) == 1 and whole["quality"]["resumed_at"] == []
     assert not any("anew" in sentence for sentence in killed["warnings"]) and not kept.exists()
+
+
+def test_a_run_says_at_its_start_which_training_begins_anew(tmp_path):
+    text = SWEEP.format(every_s=60, iterations=2)
+    sweep = parse_sweep("test", tomllib.loads(text), text, 1)
+    (cell,) = sweep.cells
+    (tmp_path / checkpoints.FOLDER).mkdir()
+    torch.save(
+        {"depends_on": {**checkpoints.code_facts(), "code": "other"}}, tmp_path / checkpoints.FOLDER / f"{cell.id}.pt"
+    )
+    heard = Silent()
+    run_sweep(sweep, tmp_path, resume=True, data_dir=None, progress=heard)
+    begun = "begins anew: the code of metabench that trains changed since it was saved"
+    assert f"the training of {cell.describe()} {begun}" in heard.warnings
