@@ -66,7 +66,7 @@ class IMAML(Algorithm):
         "published/omniglot-20way": _omniglot(25, 1),
         "published/omniglot-20way-5shot": _omniglot(25, 5),
         "quick/sinusoid": Preset(_SMALL, "mlp-40x2", 0.003, 20, 20, 25, 10, 1_500, outer_clip=1.0),
-        "quick/omniglot": quick("imaml, trial 0", 0.2, 5, 5, 4, 1, 2_000, outer_clip=1.0),
+        "quick/omniglot": quick("imaml-more-queries, trial 0", 0.3, 3, 3, 4, 5, 3_300, outer_clip=1.0),
         "quick/miniimagenet": quick_colour(0.2, 5, 5, outer_clip=1.0),
     }
 

@@ -64,9 +64,13 @@ def fault(preset: Preset, searches: list[Path]) -> str:
     trials = [trial for trial in found.trials if trial.number == int(named[2]) and trial.state == "complete"]
     if not trials:
         return f"the search {named[1]} has no complete trial {named[2]}"
-    its = preset_of(trials[0], found)
+    its, cell = preset_of(trials[0], found), trials[0].cell
     others = [
-        f.name for f in fields(Preset) if f.name not in NO_AXES and getattr(preset, f.name) != getattr(its, f.name)
+        f.name
+        for f in fields(Preset)
+        if f.name not in NO_AXES
+        # The configuration has for 0 what it stands for: the shots of the tasks, say.
+        and getattr(preset, f.name) not in (getattr(its, f.name), getattr(cell, f.name, None))
     ]
     return f"it differs from its trial in {', '.join(others)}" if others else ""
 
