@@ -1,7 +1,7 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -120,13 +120,20 @@ def run_sweep(
         progress.begin(left, len(jobs) - len(left), sweep.settings, lambda cell: pace_of(work.checkpoints, cell.id))
         if late := beyond_limit([job.cell for job in left], sweep.settings):
             progress.warn(late)
-        for cell in {job.cell.id: job.cell for job in left}.values():
-            if changed := changed_since(work.checkpoints, cell.id):
-                progress.warn(f"the training of {cell.describe()} begins anew: {changed} changed since it was saved")
+        if not backend.remote:  # other machines have a torch of their own
+            for anew in _beginning_anew([job.cell for job in left], work.checkpoints):
+                progress.warn(anew)
         data = SameData(rows)
         trainings.begin(work.checkpoints, sweep.cells, [job.cell for job in left])
         _measure(backend, work, folder, lambda row: code.checked(data.checked(row)))
         trainings.end(work.checkpoints)
+
+
+def _beginning_anew(cells: Sequence[Cell], kept: Path) -> Iterator[str]:
+    """A sentence on each kept training that cannot be gone on with, since metabench or torch has changed."""
+    for cell in {cell.id: cell for cell in cells}.values():
+        if changed := changed_since(kept, cell.id):
+            yield f"the training of {cell.describe()} begins anew: {changed} changed since it was saved"
 
 
 def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[[Measurement], Measurement]) -> None:
