@@ -89,6 +89,7 @@ class Relation(Algorithm):
         "quick/miniimagenet": quick_colour(0.0, 0, 0, outer_lr=2e-3),
         "quick/omniglot": _QUICK,
         "quick/omniglot-5way-5shot": replace(_QUICK, source=_FIVE, train_ways=10, train_shots=5),
+        "quick/omniglot-20way-5shot": replace(_QUICK, source="ours: that of one shot", train_shots=5),
     }
 
     def __post_init__(self) -> None:

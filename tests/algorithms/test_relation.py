@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.algorithms.presets import most_specific
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
@@ -152,3 +153,11 @@ def test_it_runs_in_mixed_precision(engine):
         direction, metrics = step(meta, tasks)
     assert float(metrics["loss"]) == pytest.approx(float(exact), rel=0.02)
     assert all(p.isfinite().all() for p in direction.values())
+
+
+@pytest.mark.parametrize("ways", [5, 20])
+@pytest.mark.parametrize("shots", [1, 5])
+def test_quick_trainings_have_the_shots_of_the_test(ways, shots):
+    """The feature maps of a class are added up: a module that was trained on one map does not know sums of five."""
+    preset = most_specific(ALGORITHMS.get("relation").presets, "quick", "omniglot", ways, shots)
+    assert preset.train_shots == shots
