@@ -112,7 +112,7 @@ def changed_since(folder: Path, name: str) -> str:
     Empty where nothing has, where no training is kept, and where the file cannot be read: its process says so then.
     """
     try:
-        saved = _document(Place(folder, name, 0).saved, torch.device("cpu"))["depends_on"]
+        saved = read_document(Place(folder, name, 0).saved, torch.device("cpu"))["depends_on"]
         changed = [WORDS[fact] for fact, now in code_facts().items() if fact != "sources" and saved.get(fact) != now]
     except Exception:  # whatever a damaged file makes of it
         return ""
@@ -249,7 +249,7 @@ class Checkpoint:
             return None
         like = next(iter(self.meta.values()))
         try:
-            document = _document(self.place.saved, like.device)
+            document = read_document(self.place.saved, like.device)
             other = [word for name, word in WORDS.items() if self._differs(document["depends_on"], name)]
             if other:
                 self._begins_anew(f"{' and '.join(other)} changed since it was saved")
@@ -278,10 +278,11 @@ class Checkpoint:
             self.say(f"a training that had been ended began anew: {why}")
 
 
-def _document(file: Path, device: torch.device) -> dict[str, Any]:
+def read_document(file: Path, device: torch.device) -> dict[str, Any]:
+    """What is kept in a file, tensors on that device. Raises what torch makes of a damaged file; runs nothing of it."""
     check_plain(file, MOST_BYTES)
-    document: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-    return document
+    found: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    return found
 
 
 def _shapes(params: Params) -> list[tuple[str, torch.Size, torch.dtype]]:

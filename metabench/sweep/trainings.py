@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from metabench.errors import UserError
-from metabench.files import check_plain, replacing
+from metabench.files import replacing
 from metabench.record.cell import Cell
-from metabench.sweep.checkpoints import MOST_BYTES
+from metabench.sweep.checkpoints import read_document
 from metabench.tensors import Params
 from metabench.training import Trained
 
@@ -77,8 +77,7 @@ class Training:
     def _found(self, meta: Params) -> tuple[Trained, str] | None:
         like = next(iter(meta.values()))
         try:
-            check_plain(self.folder / KEPT, MOST_BYTES)
-            document = torch.load(self.folder / KEPT, map_location=like.device, weights_only=True)
+            document = read_document(self.folder / KEPT, like.device)
             kept: Params = document["meta"]
             alike = [(n, p.shape, p.dtype) for n, p in kept.items()] == [(n, p.shape, p.dtype) for n, p in meta.items()]
             if not alike or document["facts"] != dict(self.facts):
