@@ -1,6 +1,5 @@
 """Meta-training of one implementation."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Protocol, TypeAlias
 from metabench.engines.base import Iteration, OuterState, Restorable
 from metabench.errors import Diverged
 from metabench.record.quality import CurvePoint
+from metabench.record.timing import finite
 from metabench.tensors import Params, Task
 
 STAGES = 100
@@ -18,6 +18,8 @@ LOOKS = 20
 """How many times in a meta-training its loss is looked at, at even intervals. A GPU has to be waited for at each."""
 Enter: TypeAlias = Callable[[Iteration, float], Iteration]
 """`(iteration, share in [0, 1) of the training done) -> the iteration of that stage`, which goes on from the other."""
+Evaluate: TypeAlias = Callable[[int, Params], float]
+"""`(iterations done, the meta-parameters then) -> their score`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def train(
     iteration: Iteration,
     sample: Callable[[], Task],
     iterations: int,
-    evaluate_now: Callable[[Params], float],
+    evaluate_now: Evaluate,
     curve_points: int,
     enter: Enter = same,
     checkpoint: Checkpoint = Nothing(),  # noqa: B008 (it holds nothing)
@@ -95,7 +97,7 @@ def train(
         iteration.restore(before.outer)
         curve, seconds, first = list(before.curve), before.seconds, before.done + 1
     else:
-        curve, seconds, first = [CurvePoint(0, 0.0, None, _finite(evaluate_now(iteration.meta)))], 0.0, 1
+        curve, seconds, first = [CurvePoint(0, 0.0, None, finite(evaluate_now(0, iteration.meta)))], 0.0, 1
     start = time.perf_counter()
     stage = -1
     for done in range(first, iterations + 1):
@@ -110,7 +112,7 @@ def train(
             iteration.wait()
             seconds += time.perf_counter() - start
             if done in marks:
-                curve.append(CurvePoint(done, seconds, loss, _finite(evaluate_now(iteration.meta))))
+                curve.append(CurvePoint(done, seconds, loss, finite(evaluate_now(done, iteration.meta))))
             if save:
                 checkpoint.save(Midway(done, iteration.outer_state, seconds, curve))
             start = time.perf_counter()
@@ -120,8 +122,3 @@ def train(
 def _evenly(iterations: int, times: int) -> set[int]:
     """Iterations at even intervals, the last one among them."""
     return {round(i * iterations / times) for i in range(1, times + 1)}
-
-
-def _finite(value: float) -> float | None:
-    """None for what JSON has no word for."""
-    return value if math.isfinite(value) else None

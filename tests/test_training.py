@@ -31,7 +31,7 @@ def run(iterations, seed=0, curve_points=4):
         Stepwise(ENGINES.get("vmap").build(made), made.init(generator()), Outer("adam", 1e-3, "none", iterations)),
         lambda: SINUSOID.sample("train", 4, draw),
         iterations,
-        lambda meta: float(evaluate(made, meta, SINUSOID, "validation", 20, 1, generator(9))[:, -1].mean()),
+        lambda _, meta: float(evaluate(made, meta, SINUSOID, "validation", 20, 1, generator(9))[:, -1].mean()),
         curve_points,
     )
 
@@ -54,11 +54,12 @@ class Clock:
     """Stands in for the clock: each iteration takes two seconds, each evaluation a thousand."""
 
     def __init__(self, monkeypatch):
-        self.now = 0.0
+        self.now, self.seen = 0.0, []
         monkeypatch.setattr("metabench.training.time.perf_counter", lambda: self.now)
 
-    def evaluate(self, meta):
+    def evaluate(self, done, meta):
         self.now += 1000
+        self.seen.append(done)
         return 0.0
 
     def step(self, meta, episodes):
@@ -73,6 +74,7 @@ def test_the_seconds_are_those_of_all_iterations_however_many_points_the_curve_h
     trained = train(iteration, lambda: None, 7, clock.evaluate, curve_points)
     assert trained.seconds == 14.0
     assert [point.seconds for point in trained.curve] == [2.0 * point.iteration for point in trained.curve]
+    assert clock.seen == [point.iteration for point in trained.curve]
     assert len(trained.curve) == 1 + curve_points and {point.loss for point in trained.curve[1:]} <= {1.5}
 
 
@@ -87,7 +89,7 @@ def test_a_loss_that_is_not_finite_ends_training_at_the_next_look(first, found, 
 
     iteration = Stepwise(step, {"a": torch.zeros(1)}, Outer("sgd", 0.0, "none", 200))
     with pytest.raises(Diverged, match=f"the training loss is nan by iteration {found}$"):
-        train(iteration, lambda: None, 200, lambda meta: 0.0, curve_points)
+        train(iteration, lambda: None, 200, lambda done, meta: 0.0, curve_points)
     assert len(taken) == found
 
 
@@ -108,6 +110,6 @@ def test_training_enters_each_stage_once(iterations, expected):
         entered.append(progress)
         return iteration
 
-    train(iteration, lambda: None, iterations, lambda meta: 0.0, curve_points=1, enter=enter)
+    train(iteration, lambda: None, iterations, lambda done, meta: 0.0, curve_points=1, enter=enter)
     assert entered == expected
     assert taken == [math.floor(100 * i / iterations) / 100 for i in range(iterations)]

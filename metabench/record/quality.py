@@ -90,7 +90,8 @@ class Quality(Mean, frozen=True, kw_only=True):
     """The part of them that the test tasks took."""
     batch_norm: Name
     trained_by: Name | None = None
-    """Id of the configuration whose training it was, where that was another one; the curve is in its row."""
+    """Id of the configuration whose training it was, where that was another one. In rows of earlier versions the curve
+    is in its row alone."""
     by_step: list[Score] = []
     curve: list[CurvePoint] = []
     resumed_at: list[Whole] = []

@@ -32,6 +32,11 @@ Sample: TypeAlias = Annotated[float, msgspec.Meta(ge=SHORTEST_S, le=LONGEST_S)]
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 
 
+def finite(value: float) -> float | None:
+    """The number, or None for what strict JSON has no word for: NaN and infinity."""
+    return value if math.isfinite(value) else None
+
+
 class Record(msgspec.Struct, frozen=True):
     """A part of a measurement. What could not be found out is None."""
 

@@ -1,7 +1,6 @@
 """One trial: a training that fits the time, watched on validation tasks, and judged on others."""
 
 import time
-from math import isfinite
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from metabench.errors import Unsupported
 from metabench.record.cell import Cell
 from metabench.record.quality import CurvePoint
 from metabench.record.searching import Asked
+from metabench.record.timing import finite
 from metabench.search.readiness import ready
 from metabench.search.sampling import Pruning
 from metabench.search.space import rounded_down
@@ -95,14 +95,13 @@ class Curve:
         self.seconds = 0.0
         self.since = time.perf_counter()
 
-    def look(self, meta: Params) -> float:
-        """The mean score now. Raises `Pruned`."""
+    def look(self, iteration: int, meta: Params) -> float:
+        """The mean score after so many iterations. Raises `Pruned`."""
         self.seconds += time.perf_counter() - self.since if self.curve else 0.0
         number = len(self.curve)
         cell = self.judge.cell
         value = float(self.judge.scores(meta, VALIDATION, CURVE_TASKS, cell.seed_for(VALIDATION), False).mean())
-        iteration = round(number * cell.iterations / self.points) if self.points else 0
-        self.curve.append(CurvePoint(iteration, self.seconds, None, value if isfinite(value) else None))
+        self.curve.append(CurvePoint(iteration, self.seconds, None, finite(value)))
         self.record({"curve": self.curve})
         if 0 < number < self.points and self.pruning.ends(number, value):
             self.record({"train_s": self.seconds})

@@ -266,7 +266,7 @@ class Checkpoint:
         """The training in a document. Raises ValueError for what is not of this one."""
         outer = OuterState(document["meta"], document["means"], document["squares"], document["updates"])
         for params in filter(None, (outer.meta, outer.means, outer.squares)):
-            if _shapes(params) != _shapes(self.meta):
+            if shapes(params) != shapes(self.meta):
                 raise ValueError("other meta-parameters")
         if not 0 < document["done"] <= self.iterations or document["tasks"].dtype != torch.uint8:
             raise ValueError("another training")
@@ -285,7 +285,8 @@ def read_document(file: Path, device: torch.device) -> dict[str, Any]:
     return found
 
 
-def _shapes(params: Params) -> list[tuple[str, torch.Size, torch.dtype]]:
+def shapes(params: Params) -> list[tuple[str, torch.Size, torch.dtype]]:
+    """What parameters have in common that can take each other's place."""
     return [(name, p.shape, p.dtype) for name, p in params.items()]
 
 

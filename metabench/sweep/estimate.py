@@ -112,7 +112,7 @@ def expected(cell: Cell, settings: Settings, trains: bool = True) -> Expected:
     if "quality" in cell.measure:
         watched = (settings.curve_points + 1) * min(VALIDATION_TASKS, cell.eval_tasks)
         work += cell.iterations * step if trains else 0.0
-        work += (cell.eval_tasks + (watched if trains else 0)) * evaluation_seconds(cell)
+        work += (cell.eval_tasks + watched) * evaluation_seconds(cell)
     return Expected(fixed, work)
 
 

@@ -1,7 +1,6 @@
 """What is measured in a cell, phase by phase: the gate, then all that its `measure` names, and a GPU's launches."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -28,7 +27,7 @@ from metabench.measure.memory import measure_memory
 from metabench.measure.roofline import iteration_calls, measure_peaks, step_bytes, step_flops
 from metabench.record.cell import Cell
 from metabench.record.measurement import Energy, Gate, Instructions, Launches, Memory, Theory, Work
-from metabench.record.timing import GpuState, Phases, StepTime, Time
+from metabench.record.timing import GpuState, Phases, StepTime, Time, finite
 from metabench.sweep.apart import measure_adaptation, measure_double_backward
 from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.checkpoints import Place
@@ -139,7 +138,7 @@ def measure_cell(
 
 def gate_record(result: Correctness, proof: TimedProof | None = None) -> Gate:
     """What is kept of the proofs."""
-    errors = _finite(result.engine_error), _finite(result.definition_error)
+    errors = finite(result.engine_error), finite(result.definition_error)
     timed = proof.worst if proof else None
     return Gate(
         *errors,
@@ -253,8 +252,3 @@ def _calls_operators(workload: Workload) -> bool:
     """Whether a meta-iteration is made of torch's operators, called one by one in a single process."""
     engine = workload.engine
     return not (engine.compiles or engine.start or engine.foreign or workload.group)
-
-
-def _finite(value: float) -> float | None:
-    """Strict JSON has no NaN and no infinity."""
-    return value if math.isfinite(value) else None

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 
 from metabench.record.quality import Quality, TaskScores
+from metabench.record.timing import finite
 from metabench.sweep.checkpoints import Checkpoint, Place, code_facts
 from metabench.sweep.fits import recorded_fits
 from metabench.sweep.judging import Judge, by_step
@@ -46,12 +48,18 @@ def measure_quality(
         eval_s += time.perf_counter() - begin
         return scores
 
+    training = _training_in(shared, workload) if shared and shared.is_dir() else None
     validated = "validation" in splits_of(held_out)
 
     def validation_score(point: Params) -> float:
+        return float(score(point, "validation", min(VALIDATION_TASKS, cell.eval_tasks), every_step=False).mean())
+
+    def look(done: int, point: Params) -> float:
         if not (workload.leads and validated):
             return 0.0
-        return float(score(point, "validation", min(VALIDATION_TASKS, cell.eval_tasks), every_step=False).mean())
+        if training:
+            training.keep_point(done, point)
+        return validation_score(point)
 
     checkpoint: Checkpoint | None = None
 
@@ -64,11 +72,15 @@ def measure_quality(
             kept = {"data": data, "library": library_of(workload.engine), "curve_points": str(curve_points)}
             checkpoint = Checkpoint(place, kept, sample, meta, cell.iterations, say, workload.group)
         keeping = checkpoint or Nothing()
-        return train(iteration, sample, cell.iterations, validation_score, curve_points, enter, keeping)
+        return train(iteration, sample, cell.iterations, look, curve_points, enter, keeping)
 
-    trained, trained_by = _found_or_trained(workload, shared, train_now, meta)
+    trained, trained_by = training.found_or(train_now, meta) if training else (train_now(), None)
     if not workload.leads:
         return None
+    curve = trained.curve if validated else []
+    if training and trained_by:
+        points = ((point, training.point(point.iteration, meta)) for point in curve)
+        curve = [replace(point, value=finite(validation_score(params))) for point, params in points if params]
     before = eval_s
     scores = score(trained.meta, "test", cell.eval_tasks)
     means = judge.means(scores)
@@ -86,7 +98,7 @@ def measure_quality(
         test_s=eval_s - before,
         batch_norm=cell.batch_norm if judge.algorithm.learner.model.batch_statistics else "none",
         by_step=by_step(means),
-        curve=trained.curve if validated else [],
+        curve=curve,
         trained_by=trained_by,
         resumed_at=checkpoint.resumed_at if checkpoint else [],
         fits=fits,
@@ -94,14 +106,10 @@ def measure_quality(
     )
 
 
-def _found_or_trained(
-    workload: Workload, shared: Path | None, train_now: Callable[[], Trained], meta: Params
-) -> tuple[Trained, str | None]:
-    """The training that another cell has kept in `shared`, and the id of that cell; else what `train_now` gives."""
-    if shared is None or not shared.is_dir():
-        return train_now(), None
+def _training_in(shared: Path, workload: Workload) -> Training:
+    """The training that other cells have kept in `shared`, or will find there."""
     data, library = workload.distribution.provenance.content_hash, library_of(workload.engine)
-    return Training(shared, workload.cell, {**code_facts(), "data": data, "library": library}).found_or(train_now, meta)
+    return Training(shared, workload.cell, {**code_facts(), "data": data, "library": library})
 
 
 def task_scores(scores: Sequence[float], answers: int) -> TaskScores:

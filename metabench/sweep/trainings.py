@@ -1,7 +1,8 @@
 """Trainings that several configurations of a run share: those that differ in how they are judged alone.
 
 A run folder has a folder for each of them while the run goes on. The configuration that comes first trains, and keeps
-its meta-parameters there; the others are judged by these. Where nobody made the folder, each trains by itself.
+its meta-parameters there, those at the end and those at each point of its curve. The others are judged by these. Where
+nobody made the folder, each trains by itself.
 """
 
 import shutil
@@ -10,17 +11,19 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from metabench.errors import UserError
 from metabench.files import replacing
 from metabench.record.cell import Cell
-from metabench.sweep.checkpoints import read_document
+from metabench.record.quality import CurvePoint
+from metabench.sweep.checkpoints import read_document, shapes
 from metabench.tensors import Params
 from metabench.training import Trained
 
-KEPT, LOCK = "meta.pt", "lock"
+KEPT, POINT, LOCK = "meta.pt", "after-{}.pt", "lock"
 
 
 def begin(checkpoints: Path, cells: Iterable[Cell], left: Iterable[Cell]) -> None:
@@ -62,8 +65,8 @@ class Training:
     def found_or(self, train: Callable[[], Trained], meta: Params) -> tuple[Trained, str | None]:
         """The training that another cell has kept, with the id of that cell; else what `train` gives, which is kept.
 
-        `meta` are meta-parameters of the same names and shapes. What is kept has no curve: its points were judged as
-        the other cell is. A cell waits for one that trains at the same time.
+        `meta` are meta-parameters of the same names and shapes. The curve of what is kept has no values: they are as
+        the other cell is judged. A cell waits for one that trains at the same time.
         """
         from filelock import FileLock
 
@@ -74,20 +77,39 @@ class Training:
             self._keep(trained)
             return trained, None
 
-    def _found(self, meta: Params) -> tuple[Trained, str] | None:
-        like = next(iter(meta.values()))
+    def keep_point(self, iteration: int, meta: Params) -> None:
+        """Keep the meta-parameters of a point of the curve, for the others' curves."""
+        self._write(POINT.format(iteration), meta)
+
+    def point(self, iteration: int, meta: Params) -> Params | None:
+        """The meta-parameters after so many iterations of what was found; None where they were not kept."""
         try:
-            document = read_document(self.folder / KEPT, like.device)
-            kept: Params = document["meta"]
-            alike = [(n, p.shape, p.dtype) for n, p in kept.items()] == [(n, p.shape, p.dtype) for n, p in meta.items()]
-            if not alike or document["facts"] != dict(self.facts):
-                return None
-            return Trained(kept, float(document["seconds"]), []), str(document["by"])
+            kept: Params = self._read(POINT.format(iteration), meta)["meta"]
+        except Exception:  # they are not there, or damaged in whatever way
+            return None
+        return kept
+
+    def _found(self, meta: Params) -> tuple[Trained, str] | None:
+        try:
+            document = self._read(KEPT, meta)
+            curve = [CurvePoint(iteration, seconds, loss) for iteration, seconds, loss in document["curve"]]
+            return Trained(document["meta"], float(document["seconds"]), curve), str(document["by"])
         except Exception:  # it is not there yet, or damaged in whatever way: it is trained anew
             return None
 
     def _keep(self, trained: Trained) -> None:
-        meta = {name: p.detach().clone() for name, p in trained.meta.items()}
-        document = {"meta": meta, "seconds": trained.seconds, "by": self.cell.id, "facts": dict(self.facts)}
-        with suppress(UserError, OSError), replacing(self.folder / KEPT) as stream:  # the others then train, too
+        curve = [(point.iteration, point.seconds, point.loss) for point in trained.curve]
+        self._write(KEPT, trained.meta, seconds=trained.seconds, by=self.cell.id, curve=curve)
+
+    def _write(self, name: str, meta: Params, **more: object) -> None:
+        """Write meta-parameters to a file; where that is refused, the others do without."""
+        document = {"meta": {n: p.detach().clone() for n, p in meta.items()}, "facts": dict(self.facts), **more}
+        with suppress(UserError, OSError), replacing(self.folder / name) as stream:
             torch.save(document, stream)
+
+    def _read(self, name: str, meta: Params) -> dict[str, Any]:
+        """What is in a file. Raises ValueError for what is not of this training, and what `read_document` raises."""
+        document = read_document(self.folder / name, next(iter(meta.values())).device)
+        if document["facts"] != dict(self.facts) or shapes(document["meta"]) != shapes(meta):
+            raise ValueError("another training")
+        return document

@@ -78,7 +78,7 @@ def ended_and_gone_on_with(begin, meta, iterations=ITERATIONS):
         iteration, enter = begin()
         return train(iteration, tasks, iterations, score, 3, enter, checkpoint_of(tasks))
 
-    def score(point):
+    def score(done, point):
         return float(point["head.weight"].sum())
 
     whole = go(lambda tasks: Nothing())
@@ -187,7 +187,7 @@ def training(tmp_path, monkeypatch):
         place = Place(tmp_path / checkpoints.FOLDER, "cell", 0.0)
         checkpoint = Checkpoint(place, facts or {"data": "d"}, tasks, meta, iterations, begun.said.append)
         go = partial(train, stepwise("vmap", algorithm, meta, OUTER), tasks)
-        return checkpoint, lambda: go(iterations, lambda p: 0.0, 2, checkpoint=checkpoint)
+        return checkpoint, lambda: go(iterations, lambda done, meta: 0.0, 2, checkpoint=checkpoint)
 
     begun.said, begun.folder = [], tmp_path / checkpoints.FOLDER
     return begun

@@ -48,7 +48,7 @@ def trained(cell):
     workload = Workload(cell, SINUSOID)
     iteration, enter = workload.training(initial_meta(cell, workload.algorithm))
     sample = workload.sampler(iteration.meta["head.weight"])
-    return train(iteration, sample, cell.iterations, lambda meta: 0.0, curve_points=1, enter=enter).meta
+    return train(iteration, sample, cell.iterations, lambda done, meta: 0.0, curve_points=1, enter=enter).meta
 
 
 class Images:

@@ -6,12 +6,13 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from metabench.record.quality import CurvePoint
 from metabench.sweep import scoring, trainings
 from metabench.sweep.backends.local import in_turn
 from metabench.sweep.jobs import Job
 from metabench.sweep.measuring import measure_cell
 from metabench.sweep.spec import Settings, parse_sweep
-from metabench.sweep.trainings import KEPT, Training
+from metabench.sweep.trainings import KEPT, POINT, Training
 from metabench.training import Trained
 
 TEXT = """
@@ -32,6 +33,7 @@ measure = ["quality"]
 CELLS = parse_sweep("test", tomllib.loads(TEXT), TEXT, 1).cells
 ONE, OTHER = [cell for cell in CELLS if cell.algorithm == "maml" and cell.seed == 0]
 META = {"weight": torch.arange(4.0)}
+CURVE = [CurvePoint(0, 0.0, None, 0.2), CurvePoint(2, 7.0, 0.5, 0.3)]
 
 
 def measured(cell, folder=None):
@@ -78,9 +80,31 @@ def test_the_second_cell_is_judged_by_the_training_of_the_first(tmp_path, monkey
     monkeypatch.setattr(scoring, "train", None)
     second = measured(OTHER, tmp_path)
     assert first.task_scores == alone[0].task_scores and second.task_scores == alone[1].task_scores
-    assert (first.trained_by, second.trained_by, second.curve) == (None, ONE.id, [])
-    assert second.train_s == first.train_s and len(first.curve) == 2
+    assert (first.trained_by, second.trained_by) == (None, ONE.id)
+    assert second.train_s == first.train_s
     assert first.value != second.value
+
+
+def test_the_curve_of_each_is_judged_as_it_is_itself(tmp_path):
+    alone = [point.value for point in measured(OTHER).curve]
+    trainings.begin(tmp_path, CELLS, CELLS)
+    first, second = measured(ONE, tmp_path), measured(OTHER, tmp_path)
+    assert [point.value for point in second.curve] == pytest.approx(alone) != [point.value for point in first.curve]
+    told = [[(point.iteration, point.seconds, point.loss) for point in found.curve] for found in (first, second)]
+    assert told[0] == told[1] and len(told[0]) == 2
+
+
+def test_a_point_that_was_not_kept_is_left_out(tmp_path):
+    trainings.begin(tmp_path, CELLS, CELLS)
+    measured(ONE, tmp_path)
+    (tmp_path / ONE.training_id / POINT.format(0)).unlink()
+    assert [point.iteration for point in measured(OTHER, tmp_path).curve] == [ONE.iterations]
+
+
+def test_a_point_of_another_training_is_left_out(kept):
+    kept(ONE).keep_point(3, META)
+    assert torch.equal(kept(OTHER).point(3, META)["weight"], META["weight"])
+    assert kept(OTHER, code="b").point(3, META) is None and kept(OTHER).point(4, META) is None
 
 
 def test_without_a_folder_each_trains_by_itself(tmp_path):
@@ -94,7 +118,7 @@ def kept(tmp_path):
     def training(cell, **facts):
         return Training(tmp_path, cell, {"code": "a", **facts})
 
-    assert training(ONE).found_or(lambda: Trained(META, 7.0, []), META)[1] is None
+    assert training(ONE).found_or(lambda: Trained(META, 7.0, CURVE), META)[1] is None
     return training
 
 
@@ -104,6 +128,7 @@ def other():
 
 def test_what_was_kept_is_found(kept):
     found, by = kept(OTHER).found_or(None, META)
+    assert found.curve == [CurvePoint(0, 0.0), CurvePoint(2, 7.0, 0.5)]
     assert torch.equal(found.meta["weight"], META["weight"]) and (found.seconds, by) == (7.0, ONE.id)
 
 
