@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from metabench.record.cell import DISTRIBUTION, Cell, varying
 from metabench.record.quality import Quality as Judged
-from metabench.report.axes import LINE_TECHNIQUES, TRAINING_AXES
+from metabench.report.axes import JUDGED, LINE_TECHNIQUES, TRAINING_AXES
 from metabench.report.bundles import Bundle, by_axes, ending, telling_apart, time_key
 from metabench.report.figures.style import Look, looks_of
 from metabench.report.render.tables import axis_word, setting
@@ -15,7 +15,7 @@ from metabench.report.scores import Quality, judged, quality
 MOST_DOTS = 5
 """Training seeds that a figure shows one by one."""
 TASK = (*DISTRIBUTION, "ways", "shots")
-GROUP_AXES = (*TASK, "device", "precision", "world_size", "machine")
+GROUP_AXES = (*TASK, *JUDGED, "device", "precision", "world_size", "machine")
 """Axes of which each combination of values has a panel of its own."""
 SIZES = ("model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots", "threads")
 TOLD = (*LINE_TECHNIQUES, *SIZES, *TRAINING_AXES, "outer")

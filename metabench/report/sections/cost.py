@@ -5,7 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from metabench.record.cell import Cell, varying
-from metabench.report.axes import LINE_TECHNIQUES, MACHINE, METHOD_AXES, OWN_AXES, TASK, TRAINING_AXES, in_title_order
+from metabench.report.axes import (
+    JUDGED,
+    LINE_TECHNIQUES,
+    MACHINE,
+    METHOD_AXES,
+    OWN_AXES,
+    TASK,
+    TRAINING_AXES,
+    in_title_order,
+)
 from metabench.report.bundles import BASELINE, Bundle, by_axes, grouped, time_key, values_of
 from metabench.report.numbers import NOTHING, duration_text, quality_text
 from metabench.report.render.tables import Table, setting, techniques
@@ -30,7 +39,7 @@ ALIKE = {
     "world_size": "on as many processes",
 }
 """Axes that have a column where they change, and on which a line and its baseline agree, as a note says it."""
-JUDGED = ("batch_norm", "eval_query", "eval_queries", "eval_rotation", "eval_tasks")
+SCORED = (*JUDGED, "eval_tasks")
 """The axes that say on what, and how, a training is tested."""
 TOLD_STEPS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Steps whose scores a table has beside the last one: with all it would be too wide to read."""
@@ -112,7 +121,7 @@ def _rival(own: Bundle, baseline: Bundle | None, trained: Sequence[Bundle]) -> B
         other
         for other in trained
         if time_key(other.cell) == time_key(baseline.cell)
-        and values_of(other.cell, JUDGED) == values_of(own.cell, JUDGED)
+        and values_of(other.cell, SCORED) == values_of(own.cell, SCORED)
     ]
     if own in others:
         return own

@@ -7,7 +7,7 @@ from typing import Any
 
 from metabench.record.quality import CurvePoint
 from metabench.record.timing import LONGEST_S, SHORTEST_S
-from metabench.report.axes import MACHINE, OWN_AXES, SIZES, TASK, TECHNIQUES, in_title_order
+from metabench.report.axes import JUDGED, MACHINE, OWN_AXES, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import BASELINE, Bundle, axes_but, by_axes, telling_apart
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.numbers import duration_text, quality_text, time_text, trim, with_interval
@@ -29,9 +29,9 @@ from metabench.statistics.scores import mean_of
 
 SHARE = 0.95
 """Share of MAML's accuracy that is to be reached. An error must fall to MAML's error divided by this share."""
-JUDGED = ("batch_norm", "preset", "eval_query", "eval_queries", "eval_rotation", "eval_tasks")
 TITLE = in_title_order((*TASK, "engine", "precision", *MACHINE))
-GROUP = (*TITLE, *JUDGED)
+ALIKE = in_title_order((*JUDGED, "preset", "eval_tasks"))
+GROUP = (*TITLE, *ALIKE)
 OWN = tuple(axis for axis in (*SIZES, *OWN_AXES) if axis not in GROUP)
 NOT_REACHED = "not reached"
 NOTES = (
@@ -153,7 +153,7 @@ def _table(target: Target, run: Run) -> Table:
     return table_of(
         f"Time to target: {setting(cells[0], TITLE, run.data_names)}",
         f"Target: validation {METRIC_WORDS[target.metric]} {shown} ({BASELINE}'s final value {how}, mean over its "
-        f"seeds); {setting(cells[0], JUDGED, {})}.",
+        f"seeds); {setting(cells[0], ALIKE, {})}.",
         columns,
         sorted(target.lines, key=_order),
         lambda line: line.bundle.ids,

@@ -4,6 +4,7 @@ from statistics import geometric_mean
 
 import pytest
 
+from metabench.report.axes import JUDGED
 from metabench.report.bundles import bundles, training_key
 from metabench.report.figures.pareto import STEP, TRAINING
 from metabench.report.frames import curves_frame, to_frame
@@ -103,15 +104,29 @@ def test_costs_are_those_of_the_table(runs, figure_of):
 
 def test_what_has_no_cost_is_named(runs, figure_of):
     frame = figure_of(runs["algorithms-conv4-32"], "pareto").frame
-    assert frame.setting.str.contains("from-scratch: no training").all() and "from-scratch" not in set(frame.name)
+    judged_with_it = frame[~frame.setting.str.contains("batch norm")]
+    assert judged_with_it.setting.str.contains("from-scratch: no training").all()
+    assert len(judged_with_it) and "from-scratch" not in set(frame.name)
 
 
-def test_every_training_has_a_name_of_its_own(runs, figure_of):
+def test_every_training_has_a_name_of_its_own(runs, figure_of, row):
     for run in runs.values():
         frame = figure_of(run, "adaptation").frame
         assert not frame.duplicated(["setting", "name", "step", "seed"]).any()
-    names = set(figure_of(runs["algorithms-conv4-32"], "adaptation").frame.name)
-    assert "maml, batch norm running" in names and "maml" in names
+    rows = [row(algorithm="maml", iterations=number) for number in (100, 2000)]
+    assert set(figure_of(made_run(rows), "adaptation").frame.name) == {"maml, 100 iterations", "maml, 2,000 iterations"}
+
+
+@pytest.mark.parametrize("name", QUALITY)
+def test_a_panel_holds_what_was_judged_alike(name, figure_of):
+    seen = set()
+    for run in map(read_run, (EPYC / "algorithms", EPYC / "algorithms-conv4-32", EPYC / "papers-omniglot")):
+        judged = {row.id: tuple(row.cell[axis] for axis in JUDGED) for row in run.measurements}
+        by_setting = figure_of(run, name).frame.groupby("setting").cells
+        ways = [{judged[one] for cells in panel for one in cells.split()} for _, panel in by_setting]
+        assert {len(way) for way in ways} == {1}
+        seen |= set().union(*ways)
+    assert len(seen) > 2
 
 
 def test_what_failed_is_named(run_of, row, figure_of):
