@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metabench.sweep.checkpoints import CODE, sources_that_train
+from metabench.sweep.training_code import CODE, sources_that_train
 from places import ROOT
 
 PACKAGE = ROOT / "metabench"
@@ -91,7 +91,7 @@ def test_a_checkpoint_knows_all_code_that_a_training_is_computed_by():
     digested = {name_of(file) for file in sources_that_train(CODE) if file.suffix == ".py"}
     assert digested <= MODULES.keys() and len(digested) > 100
     others = {name for name in reached - digested if room(name) not in SAY_NO_NUMBER}
-    assert others == {f"metabench.sweep.{name}" for name in ("checkpoints", "fits", "trainings")}
+    assert others == {f"metabench.sweep.{name}" for name in ("checkpoints", "fits", "training_code", "trainings")}
 
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)

@@ -11,34 +11,25 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from metabench import sources
 from metabench.engines.base import OuterState
 from metabench.engines.distributed import Group
 from metabench.errors import UserError
 from metabench.files import check_plain, replacing
 from metabench.machine.fingerprint import processor_model
 from metabench.record.quality import CurvePoint
+from metabench.sweep.training_code import code_facts
 from metabench.tasks.stream import Stream
 from metabench.tensors import Params
 from metabench.training import Midway
 
 FOLDER = "checkpoints"
 """Folder within the run folder."""
-CODE = Path(__file__).parents[1]
-COMPUTES = (
-    *("algorithms", "autodiff.py", "correctness", "engines", "evaluation.py", "models", "tasks", "tensors.py"),
-    *("training.py", "record/cell.py"),
-    *(f"sweep/{name}.py" for name in ("cell_tasks", "judging", "scoring", "workload")),
-)
-"""The parts of metabench that a training's numbers come from. What plans, reports or prints may change meanwhile."""
-WRITTEN_IN = (".py", ".cpp", ".cu")
 MOST_BYTES = 1 << 34
 SHARE = 0.01
 """Share of a training's time that saving it may take: where that is slow, it is done less often."""
@@ -288,33 +279,6 @@ def read_document(file: Path, device: torch.device) -> dict[str, Any]:
 def shapes(params: Params) -> list[tuple[str, torch.Size, torch.dtype]]:
     """What parameters have in common that can take each other's place."""
     return [(name, p.shape, p.dtype) for name, p in params.items()]
-
-
-def code_facts() -> dict[str, str]:
-    """What code a training depends on, by the names of `WORDS`."""
-    return {
-        "code": digest_of_code(),
-        "sources": json.dumps(sources.digests()),
-        "torch": str(torch.__version__),
-    }
-
-
-def digest_of_code() -> str:
-    """SHA-256 of the sources that train: a commit says nothing of changes that are not committed."""
-    digest = sha256()
-    for file in sources_that_train(CODE):
-        digest.update(f"{file.relative_to(CODE)}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def sources_that_train(package: Path) -> list[Path]:
-    """The files of `COMPUTES` in the package, in a fixed order."""
-    found = (
-        file
-        for part in COMPUTES
-        for file in ((package / part).rglob("*") if (package / part).is_dir() else [package / part])
-    )
-    return sorted(file for file in found if file.suffix in WRITTEN_IN)
 
 
 def _name_of(device: torch.device) -> str:

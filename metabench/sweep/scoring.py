@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from metabench.record.quality import Quality, TaskScores
 from metabench.record.timing import finite
-from metabench.sweep.checkpoints import Checkpoint, Place, code_facts
+from metabench.sweep.checkpoints import Checkpoint, Place
 from metabench.sweep.fits import recorded_fits
 from metabench.sweep.judging import Judge, by_step
+from metabench.sweep.training_code import code_facts
 from metabench.sweep.trainings import Training
 from metabench.sweep.workload import Workload, library_of
 from metabench.tasks.base import Split, TaskDistribution, splits_of

@@ -24,7 +24,7 @@ from metabench.engines.iterations import Iterations
 from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
 from metabench.models.mlp import MLP
-from metabench.sweep import checkpoints
+from metabench.sweep import checkpoints, training_code
 from metabench.sweep.checkpoints import Checkpoint, Place, is_kept, pace_of, tidy
 from metabench.sweep.runner import run_sweep
 from metabench.sweep.spec import parse_sweep
@@ -254,7 +254,7 @@ def test_a_checkpoint_holds_nothing_but_data(training):
     ("change", "word"),
     [
         (
-            lambda patch: patch.setattr(checkpoints, "digest_of_code", lambda: "other"),
+            lambda patch: patch.setattr(training_code, "digest_of_code", lambda: "other"),
             "the code of metabench that trains",
         ),
         (lambda patch: patch.setattr(torch, "__version__", "0.0"), "torch"),
@@ -275,28 +275,12 @@ def test_what_changed_since_a_training_was_saved(training, monkeypatch):
     assert changed() == ""  # nothing is kept
     training()[1]()
     assert changed() == ""
-    monkeypatch.setattr(checkpoints, "digest_of_code", lambda: "other")
+    monkeypatch.setattr(training_code, "digest_of_code", lambda: "other")
     assert changed() == "the code of metabench that trains"
     monkeypatch.setattr(torch, "__version__", "0.0")
     assert changed() == "the code of metabench that trains and torch"
     (training.folder / "cell.pt").write_text("no checkpoint")
     assert changed() == ""  # its process says that it is damaged
-
-
-def test_the_digest_of_the_code_is_that_of_what_trains(tmp_path, monkeypatch):
-    """A report or a sweep's estimate may change while a training waits; an algorithm or a kernel may not."""
-    train = ["training.py", "algorithms/maml.py", "engines/native/step.cpp"]
-    others = ["report/tables.py", "sweep/estimate.py"]
-    for name in (*train, *others):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("one")
-    monkeypatch.setattr(checkpoints, "COMPUTES", ("training.py", "algorithms", "engines"))
-    monkeypatch.setattr(checkpoints, "CODE", tmp_path)
-    digests = [checkpoints.digest_of_code()]
-    for name in (*train, *others):
-        (tmp_path / name).write_text("another")
-        digests.append(checkpoints.digest_of_code())
-    assert len(set(digests[:4])) == 4 and set(digests[3:]) == {digests[3]}
 
 
 def test_a_checkpoint_of_other_data_is_not_used(training):
@@ -384,7 +368,7 @@ def test_a_run_says_at_its_start_which_training_begins_anew(tmp_path):
     (cell,) = sweep.cells
     (tmp_path / checkpoints.FOLDER).mkdir()
     torch.save(
-        {"depends_on": {**checkpoints.code_facts(), "code": "other"}}, tmp_path / checkpoints.FOLDER / f"{cell.id}.pt"
+        {"depends_on": {**training_code.code_facts(), "code": "other"}}, tmp_path / checkpoints.FOLDER / f"{cell.id}.pt"
     )
     heard = Silent()
     run_sweep(sweep, tmp_path, resume=True, data_dir=None, progress=heard)
