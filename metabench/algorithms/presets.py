@@ -49,9 +49,12 @@ class Preset:
     """How characters are turned in training and in testing."""
     alike_iterations: int = 0
     """Iterations of a sweep that names no preset, on whatever engine, where this is MAML's; 0: `iterations`."""
+    plain: "Preset | None" = None
+    """What stands in its place in a sweep that names no preset, where this has another inner optimiser than the others:
+    what is compared then descends alike, and libraries carry it."""
 
 
-NO_AXES = ("source", "alike_iterations")
+NO_AXES = ("source", "alike_iterations", "plain")
 """What says something of a preset itself: all other fields are axes of a configuration."""
 ALIKE = ("meta_batch", "query", "iterations")
 """How much work a training is: alike for all algorithms of a sweep, unless it asks for a preset by name."""
@@ -101,6 +104,8 @@ def quick(
     meta_batch: int,
     query: int,
     iterations: int,
+    outer: Literal["adam", "sgd"] = "adam",
+    outer_lr: float = 2e-3,
     **rest: Any,
 ) -> Preset:
     """Omniglot on one core in less than five minutes, with `native`: the best trial of a committed search.
@@ -109,8 +114,8 @@ def quick(
     then costs less than half. The preset has the Adam, the falling rate and the network of all searches, unless `rest`
     says otherwise.
     """
-    usual: dict[str, Any] = {"outer_lr": 2e-3, "outer_decay": "linear", "train_shots": 1}
-    work = (inner_lr, inner_steps, eval_steps, meta_batch, query, iterations)
+    usual: dict[str, Any] = {"outer_decay": "linear", "train_shots": 1}
+    work = (inner_lr, inner_steps, eval_steps, meta_batch, query, iterations, outer, outer_lr)
     return Preset(f"searched on validation classes: searches/{trial}", "conv4-64", *work, **(usual | rest))
 
 

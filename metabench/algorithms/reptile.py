@@ -95,7 +95,12 @@ class Reptile(Algorithm):
             _MINI, "conv4-32-maxpool", 1e-3, 8, 13, 100_000, train_shots=2, eval_batch=15
         ),
         "quick/sinusoid": Preset("ours: inner descent", "mlp-40x2", 0.02, 5, 10, 25, 10, 6_000, "sgd", 1.0, "linear"),
-        "quick/omniglot": quick("reptile, trial 0", 0.3, 8, 10, 4, 9, 3_400, outer="sgd", outer_lr=1.0),
+        "quick/omniglot": quick(
+            *("reptile-rmsprop, trial 0", 0.008, 5, 5, 5, 8, 4_900, "sgd", 1.0),
+            inner_optimizer="rmsprop",
+            train_shots=2,
+            plain=quick("reptile, trial 0", 0.3, 8, 10, 4, 9, 3_400, "sgd", 1.0),
+        ),
         "quick/miniimagenet": quick_colour(0.3, 8, 10, "sgd", 1.0),
     }
 

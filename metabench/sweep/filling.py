@@ -58,7 +58,8 @@ def fill(
     defaults = {name: axis.default for name, axis in AXES.items() if axis.default is not None}
     defaults |= {"shots": POINTS} if kind == "regression" else {}
     chosen = {**defaults, **given}
-    owner, of_task, own = _preset(point["algorithm"], chosen)
+    owner, of_task, whole = _preset(point["algorithm"], chosen)
+    own = whole if named else whole.plain or whole
     like = {owner: of_task}
     foreign |= {"split"} if of_task != point["task"] else set()  # a published split is that of one data set
     taken = _fields(own, but=foreign if named else BY_NAME)

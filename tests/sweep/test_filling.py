@@ -6,6 +6,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.fomaml import FOMAML
 from metabench.algorithms.maml import MAML
 from metabench.algorithms.presets import Preset, most_specific
+from metabench.algorithms.reptile import Reptile
 from metabench.errors import UserError
 from metabench.profile.measuring import cell_of
 from metabench.record.cell import AXES, axes_of
@@ -85,6 +86,14 @@ def test_without_a_name_a_training_is_one_that_any_engine_can_afford():
     assert unnamed.iterations == reference.alike_iterations == 2_500
     sine = most_specific(MAML.presets, "quick", "sinusoid", 1, 10)
     assert only(task="sinusoid", algorithm="fomaml").iterations == sine.iterations
+
+
+def test_without_a_name_all_descend_alike():
+    """Reptile's quick preset has its authors' inner optimiser, which no library carries, and a rate for it."""
+    named, unnamed = (only(task="omniglot", algorithm="reptile", **asked) for asked in ({"preset": "quick"}, {}))
+    own = Reptile.presets["quick/omniglot"]
+    assert (named.inner_optimizer, named.inner_lr) == (own.inner_optimizer, own.inner_lr) == ("rmsprop", own.inner_lr)
+    assert (unnamed.inner_optimizer, unnamed.inner_lr) == ("sgd", own.plain.inner_lr)
 
 
 def test_a_preset_by_name_says_how_it_is_judged():
