@@ -50,8 +50,8 @@ class Preset:
     alike_iterations: int = 0
     """Iterations of a sweep that names no preset, on whatever engine, where this is MAML's; 0: `iterations`."""
     plain: "Preset | None" = None
-    """What stands in its place in a sweep that names no preset, where this has another inner optimiser than the others:
-    what is compared then descends alike, and libraries carry it."""
+    """The preset that a sweep takes which names none, where this one has an inner optimiser of its own: all algorithms
+    then descend alike, and libraries carry them."""
 
 
 NO_AXES = ("source", "alike_iterations", "plain")
@@ -111,8 +111,8 @@ def quick(
     """Omniglot on one core in less than five minutes, with `native`: the best trial of a committed search.
 
     `trial` names it, such as "maml, trial 0". Tasks have one shot in training, however many in testing: an iteration
-    then costs less than half. The preset has the Adam, the falling rate and the network of all searches, unless `rest`
-    says otherwise.
+    then costs less than half. The preset has the Adam, the falling rate and the network of all searches. Whatever else
+    it has, the arguments say.
     """
     usual: dict[str, Any] = {"outer_decay": "linear", "train_shots": 1}
     work = (inner_lr, inner_steps, eval_steps, meta_batch, query, iterations, outer, outer_lr)
