@@ -30,7 +30,7 @@ static inline void pixels(const T* a, const T* b, T* c, int count) {
 template <int N, int K, int A0, int C0, int B0 = N, int LEFT = N>
 static inline void run_of_pixels(const T* a, const T* b, T* c, int count) {
     if constexpr (LEFT > 0) {
-        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 4);
+        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, ABREAST);
         pixels<V, W, K, A0, B0, C0>(a, b, c, count);
         run_of_pixels<N, K, A0, C0, B0, LEFT - V * W>(a, b + V * W, c + V * W, count);
     }
@@ -50,7 +50,7 @@ static INLINE void outer_block(const T* a, const T* b, T* c, int rows, int count
 template <int M, int N, int A0, int A1, int B0, int B1, int LEFT = N>
 static inline void outer_sum(const T* a, const T* b, T* c, int rows, int count) {
     if constexpr (LEFT > 0) {
-        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 2), R = rows_for(M, 8);
+        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 2), R = rows_for(M, REGISTERS / 4);
         int m = 0;
         for (; m + R <= M; m += R) outer_block<R, V, W, A0, A1, B0, B1, N>(a + m, b, c + m * N, rows, count);
         if constexpr (M % R != 0) outer_block<M % R, V, W, A0, A1, B0, B1, N>(a + m, b, c + m * N, rows, count);
@@ -118,7 +118,7 @@ ALONE static void convolution(const T* first, const T* second, T* __restrict res
     constexpr int SIZE = role == OUTPUT ? N * OH * OW * CO : role == WEIGHT ? KH * KW * CI * CO : N * H * W * CI;
     std::memset(result, 0, sizeof(T) * SIZE);
     if constexpr (role == INPUT_OF_FEW) return few_pixels<N, H, W, CI, OH, OW, CO, KH, KW, S, D, P>(first, second, result);
-    constexpr int VECTOR = width_for(CO), WIDE = std::min(4, CO / VECTOR), SIDE = std::min(2, CO / VECTOR);
+    constexpr int VECTOR = width_for(CO), WIDE = std::min(ABREAST, CO / VECTOR), SIDE = std::min(ABREAST / 2, CO / VECTOR);
     if constexpr ((role == OUTPUT || role == WEIGHT) && CI == 1 && KH * KW <= 9 && CO % (VECTOR * WIDE) == 0) {
         constexpr int LINE = std::max((OW - 1) * S + (KW - 1) * D + 1, W + P), COLUMN = (OH - 1) * S + (KH - 1) * D + 1;
         T image[std::max(COLUMN, H + P) * LINE] = {};  // with borders

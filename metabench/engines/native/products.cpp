@@ -1,8 +1,8 @@
 // Matrix products of sizes known to the compiler.
 
-// The widest vector that fits into N numbers, of at most 64 bytes.
+// The widest vector that fits into N numbers.
 constexpr int width_for(int n) {
-    for (int w = 64 / int(sizeof(T)); w > 1; w /= 2)
+    for (int w = LANES; w > 1; w /= 2)
         if (n >= w) return w;
     return 1;
 }
@@ -14,6 +14,11 @@ constexpr int rows_for(int m, int most) {
         if (m % r == 0) return r;
     return most;
 }
+
+// Sums that registers hold at once; the other registers are for what is multiplied.
+constexpr int SUMS = REGISTERS * 3 / 4;
+// How many vectors a row of sums has at most.
+constexpr int ABREAST = REGISTERS / 8;
 
 template <int W> struct Vector {
     typedef T type __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
@@ -63,7 +68,7 @@ static INLINE void block(const T* a, const T* b, T* c) {
 
 template <int V, int W, int M, int N, int K, int A0, int A1, int B0, bool ADD>
 static inline void columns(const T* a, const T* b, T* c) {
-    constexpr int R = rows_for(M, std::min(12, 24 / V));
+    constexpr int R = rows_for(M, std::min(12, SUMS / V));
     int m = 0;
     for (; m + R <= M; m += R) block<R, V, W, N, K, A0, A1, B0, ADD>(a + m * A0, b, c + m * N);
     if constexpr (M % R != 0) block<M % R, V, W, N, K, A0, A1, B0, ADD>(a + m * A0, b, c + m * N);
@@ -72,7 +77,7 @@ static inline void columns(const T* a, const T* b, T* c) {
 template <int M, int N, int K, int A0, int A1, int B0, bool ADD, int LEFT = N>
 static inline void strips(const T* a, const T* b, T* c) {
     if constexpr (LEFT > 0) {
-        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 4);
+        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, ABREAST);
         columns<V, W, M, N, K, A0, A1, B0, ADD>(a, b, c);
         strips<M, N, K, A0, A1, B0, ADD, LEFT - V * W>(a, b + V * W, c + V * W);
     }
@@ -131,11 +136,15 @@ template <class V, int N> static INLINE V neighbours(V a, V b) {
     if constexpr (N == 16)
         return CHOSEN(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
                CHOSEN(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-    else
+    else if constexpr (N == 8)
         return CHOSEN(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + CHOSEN(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+    else if constexpr (N == 4)
+        return CHOSEN(a, b, 0, 2, 4, 6) + CHOSEN(a, b, 1, 3, 5, 7);
+    else
+        return CHOSEN(a, b, 0, 2) + CHOSEN(a, b, 1, 3);
 }
 
-// The totals of four vectors are the first numbers of the result.
+// The totals of four vectors, of at least four numbers each, are the first numbers of the result.
 static INLINE Lanes totals(const Lanes* of) {
     typedef Lanes::Register V;
     V sums = neighbours<V, LANES>(neighbours<V, LANES>(of[0].v, of[1].v), neighbours<V, LANES>(of[2].v, of[3].v));
@@ -164,8 +173,8 @@ template <int R, int C, int K, int B0> static INLINE void dots(const T* const* a
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-        T found[LANES];
-        if constexpr (C == 4)
+        T found[std::max(LANES, C)];
+        if constexpr (C == 4 && LANES >= 4)
             totals(sums[r]).to(found);
         else
             for (int i = 0; i < C; ++i) found[i] = total(sums[r][i]);
@@ -177,8 +186,9 @@ template <int R, int C, int K, int B0> static INLINE void dots(const T* const* a
 }
 
 template <int C, int K, int B0> static INLINE void dots_of_all(const T* const* a, const T* b, T** c, int count) {
+    constexpr int MOST = REGISTERS == 32 ? 5 : 2;
     int i = 0;
-    for (; i + 5 <= count; i += 5) dots<5, C, K, B0>(a + i, b, c + i);
+    for (; i + MOST <= count; i += MOST) dots<MOST, C, K, B0>(a + i, b, c + i);
     for (; i + 2 <= count; i += 2) dots<2, C, K, B0>(a + i, b, c + i);
     for (; i < count; ++i) dots<1, C, K, B0>(a + i, b, c + i);
     for (i = 0; i < count; ++i) c[i] += C;
