@@ -83,13 +83,18 @@ def _decimals(value: float, low: float, high: float, least: int = 1) -> int:
     `least` digits at least of what is above 0, though the interval may support fewer: no time reads as 0.
     """
     half = (high - low) / 2
-    leading = math.floor(math.log10(abs(value))) if value else 0
     if not 0 < half < math.inf:
-        return EXACT_DIGITS - 1 - leading
+        return EXACT_DIGITS - 1 - _leading(value, EXACT_DIGITS)
+    leading = _leading(value, MOST_DIGITS)
     supported = _first_decimal(half)
     if low > 0:
         supported = max(supported, least - 1 - leading)
     return min(supported, MOST_DIGITS - 1 - leading) if value else supported
+
+
+def _leading(value: float, digits: int) -> int:
+    """The power of ten of the first digit, after rounding to so many: 0.9999 is 1.00 with three of them, as 1 is."""
+    return int(f"{value:.{digits - 1}e}".partition("e")[2])
 
 
 def _first_decimal(half: float) -> int:
