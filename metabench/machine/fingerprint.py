@@ -65,12 +65,13 @@ def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> Machine:
 
 
 def short_name(machine: Machine) -> str:
-    """One line for table headers: "AMD EPYC, 2 cores, 24 GiB, torch 2.15.0, Python 3.11.7, 2 threads"."""
+    """One line for table headers: "AMD EPYC (AVX2), 2 cores, 24 GiB, torch 2.15.0, Python 3.11.7, 2 threads"."""
     processor, memory = machine.processor or Processor(), machine.memory or MainMemory()
     cores = processor.physical_cores or processor.logical_cores
     gpus = [str(gpu.name) for gpu in machine.gpus or []]
+    name = re.sub(r"\((R|TM|C)\)|\b(CPU|Processor)\b|@.*", " ", processor.name or "unknown processor")
     parts = [
-        re.sub(r"\((R|TM|C)\)|\b(CPU|Processor)\b|@.*", " ", processor.name or "unknown processor"),
+        f"{name} ({machine.vectors})" if machine.vectors else name,
         counted(cores, "core") if cores else "",
         f"{(memory.total_bytes or 0) / 2**30:.0f} GiB",
         *(name if gpus.count(name) == 1 else f"{gpus.count(name)} × {name}" for name in dict.fromkeys(gpus)),

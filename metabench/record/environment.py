@@ -77,6 +77,28 @@ class Machine(Record, frozen=True, omit_defaults=True):
     """Variables that change how fast torch runs."""
     metabench: Code | None = None
 
+    @property
+    def vectors(self) -> str:
+        """The vector instructions that torch has code for, such as "AVX2"; empty where there is nothing to tell."""
+        capability = str((self.torch or {}).get("cpu_capability") or "")
+        return "" if capability in ("DEFAULT", "NO AVX") else capability
+
+    @property
+    def processor_kind(self) -> str:
+        """The processor's name, with what tells kinds of one name apart. Virtual machines often hide the model.
+
+        "AMD EPYC (AVX2, L1d 32 KiB, L2 512 KiB, L3 8 MiB)"; empty where there is no name.
+        """
+        processor = self.processor or Processor()
+        caches = [f"{name} {_size_text(size)}" for name, size in processor.caches.items() if name != "L1i"]
+        parts = [*filter(None, [self.vectors]), *caches]
+        return f"{processor.name} ({', '.join(parts)})" if processor.name and parts else processor.name or ""
+
+
+def _size_text(size: int) -> str:
+    """The size of a cache: whole KiB or MiB."""
+    return f"{size >> 20} MiB" if size % (1 << 20) == 0 else f"{size >> 10} KiB"
+
 
 class SweepName(Record, frozen=True, omit_defaults=True):
     """Which sweep a run is of."""
@@ -110,9 +132,9 @@ class Environment(Record, frozen=True, omit_defaults=True):
         """Processor, cores, memory and GPUs: equal for runs of one machine, whatever is installed on it."""
         machine = self.machine or Machine()
         processor, memory = machine.processor or Processor(), machine.memory or MainMemory()
-        if not processor.name:
+        if not machine.processor_kind:
             return self.summary or "an unknown machine"
-        parts = [processor.name, f"{processor.usable_cores} cores"]
+        parts = [machine.processor_kind, f"{processor.usable_cores} cores"]
         if memory.total_bytes:
             parts.append(f"{memory.total_bytes / 2**30:.0f} GiB")
         return ", ".join([*parts, *(str(gpu.name) for gpu in machine.gpus or [])])
@@ -124,3 +146,8 @@ class Environment(Record, frozen=True, omit_defaults=True):
         torch, python = (machine.packages or {}).get("torch"), (machine.python or {}).get("version")
         versions = [f"{name} {version}" for name, version in (("torch", torch), ("Python", python)) if version]
         return ", ".join([self.machine_name, *versions])[:LONGEST_NAME]
+
+    def is_of(self, machine: Machine, summary: str) -> bool:
+        """Whether what was begun in this environment may go on on a machine, which has that line."""
+        there = msgspec.structs.replace(self, summary=summary, machine=machine)
+        return self.summary == summary and (self.machine is None or self.machine_name == there.machine_name)

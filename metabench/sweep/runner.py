@@ -266,7 +266,7 @@ def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: l
     machine = fingerprint(max(cell.threads for cell in sweep.cells))
     summary = short_name(machine)
     before = folder.read_environment()
-    if before and before.summary != summary:
+    if before and not before.is_of(machine, summary):
         raise UserError(
             f"'{folder.path}' was measured on another machine or with other versions "
             f"({before.summary or 'not known'}): start a new run"

@@ -107,13 +107,14 @@ def test_caches_are_named_as_people_name_them(monkeypatch: pytest.MonkeyPatch) -
     assert machine._caches() == {"L1d": 48 << 10, "L1i": 32 << 10, "L2": 1 << 20, "L3": 32 << 20}
 
 
-def described(name: str, cores: int, threads: int, *gpus: str) -> Machine:
+def described(name: str, cores: int, threads: int, *gpus: str, capability: str = "DEFAULT") -> Machine:
     found = {
         "processor": {"name": name, "physical_cores": cores, "logical_cores": 2 * cores},
         "memory": {"total_bytes": 25276510208},
         "gpus": [{"name": gpu} for gpu in gpus],
         "packages": {"torch": "2.15.0"},
         "python": {"version": "3.11.7"},
+        "torch": {"cpu_capability": capability},
         "threads": threads,
     }
     return typed(found, Machine)
@@ -128,6 +129,8 @@ def test_the_short_name_is_one_line() -> None:
     assert machine.short_name(gpus).startswith("AMD EPYC, 8 cores, 24 GiB, 2 × NVIDIA H200, NVIDIA L4, torch")
     unknown = described("", 0, 1)
     assert machine.short_name(unknown) == f"unknown processor, {rest}, 1 thread"
+    vectors = described("AMD EPYC", 2, 2, capability="AVX512")
+    assert machine.short_name(vectors) == f"AMD EPYC (AVX512), 2 cores, {rest}, 2 threads"
 
 
 def test_the_short_name_of_this_machine() -> None:
