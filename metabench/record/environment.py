@@ -147,7 +147,9 @@ class Environment(Record, frozen=True, omit_defaults=True):
         versions = [f"{name} {version}" for name, version in (("torch", torch), ("Python", python)) if version]
         return ", ".join([self.machine_name, *versions])[:LONGEST_NAME]
 
-    def is_of(self, machine: Machine, summary: str) -> bool:
-        """Whether what was begun in this environment may go on on a machine, which has that line."""
-        there = msgspec.structs.replace(self, summary=summary, machine=machine)
-        return self.summary == summary and (self.machine is None or self.machine_name == there.machine_name)
+    def other_than(self, machine: Machine, summary: str) -> str:
+        """How the machine reads, where it is not that one, which has that line; else empty."""
+        if self.summary != summary:
+            return self.summary or "not known"
+        there = msgspec.structs.replace(self, machine=machine)
+        return self.machine_name if self.machine and self.machine_name != there.machine_name else ""

@@ -139,10 +139,10 @@ def _describe(folder: SearchFolder, settings: Settings, mended: list[str], shown
     threads = settings.start.threads
     machine = fingerprint(threads)
     summary, before = short_name(machine), folder.run.read_environment()
-    if before and not before.is_of(machine, summary):
+    if before and (other := before.other_than(machine, summary)):
         raise UserError(
-            f"'{folder.run.path}' was begun on another machine or with other versions "
-            f"({before.summary or 'not known'}), where other trainings fit the time: start a new search"
+            f"'{folder.run.path}' was begun on another machine or with other versions ({other}), "
+            "where other trainings fit the time: start a new search"
         )
     state = warnings_for(threads, settings.start.device == "cuda")
     for sentence in [*mended, *state]:

@@ -266,10 +266,9 @@ def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: l
     machine = fingerprint(max(cell.threads for cell in sweep.cells))
     summary = short_name(machine)
     before = folder.read_environment()
-    if before and not before.is_of(machine, summary):
+    if before and (other := before.other_than(machine, summary)):
         raise UserError(
-            f"'{folder.path}' was measured on another machine or with other versions "
-            f"({before.summary or 'not known'}): start a new run"
+            f"'{folder.path}' was measured on another machine or with other versions ({other}): start a new run"
         )
     state = warnings_now(sweep.cells)
     environment = _of_run(Environment(), folder, sweep, stand_in, warnings, state, progress)

@@ -46,10 +46,11 @@ def test_a_machine_is_named_with_what_its_processor_can_do():
 def test_processors_of_one_name_may_be_of_two_kinds(other):
     one, another = environment(), environment(**other)
     assert one.machine_name != another.machine_name
-    assert one.is_of(one.machine, "one line")
-    assert not one.is_of(another.machine, "one line")
+    assert one.other_than(one.machine, "one line") == ""
+    assert one.other_than(another.machine, "one line") == one.machine_name
 
 
 def test_what_goes_on_has_the_same_versions():
-    assert not environment().is_of(environment().machine, "another line")
-    assert Environment(summary="one line").is_of(environment().machine, "one line")
+    assert environment().other_than(environment().machine, "another line") == "one line"
+    assert Environment().other_than(environment().machine, "one line") == "not known"
+    assert Environment(summary="one line").other_than(environment().machine, "one line") == ""
