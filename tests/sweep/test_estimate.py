@@ -61,10 +61,13 @@ def test_published_trainings_on_native_are_expected_within_a_factor_of_two(algor
     assert 1 / 2 < 1e3 * step_seconds(published) / milliseconds < 2
 
 
-def test_steps_of_native_in_committed_runs_are_expected_within_a_factor_of_two():
-    rows = [row for run in RUNS for row in read_run(run).measurements if row.cell.engine == "native" and row.time]
-    assert len(rows) > 20
-    assert all(1 / 2 < step_seconds(row.cell) / row.time.step.median < 2 for row in rows)
+@pytest.mark.parametrize(("machine", "factor"), [("epyc-2core", 2), ("epyc-avx2-2core", 3)])
+def test_steps_of_native_in_committed_runs_are_expected_within_a_factor(machine, factor):
+    """A processor with AVX2 alone is slower: its vectors have half the length."""
+    runs = [run for run in RUNS if run.parent.name == machine]
+    rows = [row for run in runs for row in read_run(run).measurements if row.cell.engine == "native" and row.time]
+    assert len(rows) >= 15
+    assert all(1 / factor < step_seconds(row.cell) / row.time.step.median < factor for row in rows)
 
 
 def test_evaluations_of_committed_runs_are_expected_within_a_factor_of_three():
