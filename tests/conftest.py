@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,8 +20,23 @@ import torch
 from installed import Installed, install, once
 
 HERE = Path(__file__).parent
+UNTIL = "TESTS_UNTIL"
+"""Variable with the second since 1970 after which no test begins."""
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # by itself torch takes no more than there are cores
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the time is bounded, what looks at the whole tree comes first."""
+    if UNTIL in os.environ:
+        items.sort(key=lambda item: item.path.parent != HERE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Skip what would begin too late, with its reason."""
+    if time.time() > float(os.environ.get(UNTIL, "inf")):
+        pytest.skip("the time for tests is used up")
 
 
 @pytest.fixture(autouse=True)
