@@ -50,8 +50,10 @@ class Preset:
     alike_iterations: int = 0
     """Iterations of a sweep that names no preset, on whatever engine, where this is MAML's; 0: `iterations`."""
     plain: "Preset | None" = None
-    """The preset that a sweep takes which names none, where this one has an inner optimiser of its own: all algorithms
-    then descend alike, and libraries carry them."""
+    """The preset of a sweep that names none, if this one has an inner optimiser of its own.
+
+    All algorithms then descend alike, and libraries carry them.
+    """
 
 
 NO_AXES = ("source", "alike_iterations", "plain")

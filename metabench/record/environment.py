@@ -148,7 +148,10 @@ class Environment(Record, frozen=True, omit_defaults=True):
         return ", ".join([self.machine_name, *versions])[:LONGEST_NAME]
 
     def other_than(self, machine: Machine, summary: str) -> str:
-        """How the machine reads, where it is not that one, which has that line; else empty."""
+        """The name of this environment's machine if `machine` is another one, else an empty text.
+
+        `summary` is the line of `machine`, with its versions and threads.
+        """
         if self.summary != summary:
             return self.summary or "not known"
         there = msgspec.structs.replace(self, machine=machine)

@@ -93,7 +93,7 @@ def _decimals(value: float, low: float, high: float, least: int = 1) -> int:
 
 
 def _leading(value: float, digits: int) -> int:
-    """The power of ten of the first digit, after rounding to so many: 0.9999 is 1.00 with three of them, as 1 is."""
+    """The power of ten of the first digit, once a value is rounded to `digits` of them: 0 for 0.9999, read 1.00."""
     return int(f"{value:.{digits - 1}e}".partition("e")[2])
 
 

@@ -65,8 +65,8 @@ class Training:
     def found_or(self, train: Callable[[], Trained], meta: Params) -> tuple[Trained, str | None]:
         """The training that another cell has kept, with the id of that cell; else what `train` gives, which is kept.
 
-        `meta` are meta-parameters of the same names and shapes. Whoever finds a training
-        judges the points of its curve: they come without values. A cell waits for one that trains at the same time.
+        `meta` are meta-parameters of the same names and shapes. The curve of a found training comes without values:
+        the cell that finds it judges its points. A cell waits for one that trains at the same time.
         """
         from filelock import FileLock
 

@@ -17,8 +17,8 @@ from metabench.engines.native import library
 from metabench.tensors import cast
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
-INTEL = platform.machine() == "x86_64"
-TARGETS = ("x86-64", "haswell", "skylake-avx512") if INTEL else ("native",)
+X86 = platform.machine() == "x86_64"
+TARGETS = ("x86-64", "haswell", "skylake-avx512") if X86 else ("native",)
 """Processors with registers of 16, 32 and 64 bytes, of which the last has twice as many."""
 KERNELS = {
     "matrix product": "product<64, 64, 64, 64, 1, 64>(a, b, c)",
@@ -64,11 +64,11 @@ def _writes_to_memory(assembly):
 
 
 RUNNABLE = [
-    pytest.param("x86-64", marks=pytest.mark.skipif(not INTEL, reason="another kind of processor")),
+    pytest.param("x86-64", marks=pytest.mark.skipif(not X86, reason="another kind of processor")),
     pytest.param(
         "haswell",
         marks=pytest.mark.skipif(
-            not INTEL or not torch.backends.cpu.get_cpu_capability().startswith("AVX"),
+            not X86 or not torch.backends.cpu.get_cpu_capability().startswith("AVX"),
             reason="a processor without AVX2",
         ),
     ),
