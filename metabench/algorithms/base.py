@@ -107,6 +107,8 @@ class Algorithm(ABC):
     """Whether meta-parameters that were learned on some number of ways can be used with another."""
     learns_held: ClassVar[bool] = True
     """Whether it learns parameters that its inner loop leaves (`Learner.held`)."""
+    query_loss: ClassVar[bool] = True
+    """Whether the direction of a task takes the loss on its query set after adaptation."""
     scheduled: ClassVar[tuple[str, ...]] = ()
     """Numbers among its fields that `at` changes and that `objective` takes as a tensor of one number, too: what an
     engine compiles then reads them as data, and serves for all their values but 0, which may leave work out."""

@@ -73,6 +73,7 @@ def descend(
     rates: Iterable[float | Params] | None = None,
     transform: Callable[[Params, B], Params] | None = None,
     remembered: State | None = None,
+    losses: list[Tensor] | None = None,
 ) -> Descent:
     """φ₀ = params, then φᵢ₊₁ = φᵢ - rateᵢ ∘ U(T(∇L(φᵢ, batchᵢ))) for each batch.
 
@@ -84,13 +85,13 @@ def descend(
     something is differentiated, φ₀ and the end are all that there is.
 
     With `remembered`, as `first_memory` makes it, U goes on from what it remembers of earlier tasks, and each φᵢ has
-    that as well, by the names that `memory_in` looks for.
+    that as well, by the names that `memory_in` looks for. To `losses`, L(φᵢ, batchᵢ) is added as step i + 1 is taken.
     """
     own = {name: p for name, p in params.items() if name not in algorithm.learner.held}
     held = {name: p for name, p in params.items() if name not in own}
     linear = transform is None and algorithm.inner_optimizer in LINEAR
     update = remembering if remembered else UPDATES[algorithm.inner_optimizer]
-    one = Step(loss, transform, update, tuple(own), tuple(params), linear)
+    one = Step(loss, transform, update, tuple(own), tuple(params), linear, losses)
     inputs = zip(batches, rates or repeat(algorithm.inner_lr), strict=False)
 
     def points(inputs: Iterable[tuple[B, float | Params]]) -> Iterator[Params]:
@@ -112,7 +113,7 @@ def descend(
             return last(points(inputs))
         listed = list(inputs)
         steps = Steps(one, own, held, listed, algorithm.inner_optimizer, algorithm.inner_gradient)
-        if remembered or not steps.alike or differentiated((steps.start, steps.given)):
+        if remembered or losses is not None or not steps.alike or differentiated((steps.start, steps.given)):
             return last(points(listed))
         moved, _ = repeated(steps.advance, steps.start, steps.given, len(listed), algorithm.autodiff.repeating)
         return {**params, **moved}
@@ -132,6 +133,8 @@ class Step(Generic[B]):
     """Names of all parameters, in their order."""
     linear: bool
     """Whether the step is a linear function of the gradient."""
+    losses: list[Tensor] | None
+    """Where the loss before each step goes, if it is asked for."""
 
     def loss_of(self, own: Params, held: Params, batch: B) -> Tensor:
         """The loss, as a function of what is moved and of what is not."""
@@ -148,7 +151,9 @@ class Step(Generic[B]):
         step: int,
     ) -> tuple[Params, State]:
         """What is moved, and the state, after the step."""
-        gradient, _ = gradient_and_value(self.loss_of)(own, held, batch)
+        gradient, value = gradient_and_value(self.loss_of)(own, held, batch)
+        if self.losses is not None:
+            self.losses.append(value)
         return self.after(gradient, own, state, batch, rate, step)
 
     def after(

@@ -14,6 +14,7 @@ from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend, last
 from metabench.algorithms.inner_optimizers import first_memory, memory_in
 from metabench.algorithms.presets import Preset, quick, quick_colour
+from metabench.errors import Unsupported
 from metabench.tensors import Batch, Params, Task
 
 _ALIKE = (
@@ -68,9 +69,11 @@ class Reptile(Algorithm):
 
     Nichol, Achiam and Schulman 2018, arXiv 1803.02999, algorithms 1 and 2. Reptile has no use for a query set: in
     training it walks through all examples of the task, support first, in minibatches of the support set's size, so
-    that an inner step costs what it costs the others. With one inner step it is joint training, as the paper says
-    (§2). In testing, the authors take minibatches of the support set, which they shuffle for each pass; so does
-    `eval_batch`, with the same order of places for all tasks.
+    that an inner step costs what it costs the others. The loss that it reports is that of its last minibatch before
+    the step, which costs nothing. With one inner step it is joint training, as the paper says (§2).
+
+    In testing, the authors take minibatches of the support set, which they shuffle for each pass; so does `eval_batch`,
+    with the same order of places for all tasks.
 
     The authors' inner optimiser is Adam with β₁ = 0 (`rmsprop`), whose moments persist across tasks and into testing.
     Here they are meta-parameters: each task starts from them, and the outer update moves them as all others.
@@ -84,6 +87,7 @@ class Reptile(Algorithm):
 
     order = "first"
     learns_held = False
+    query_loss = False
     source = "Nichol et al. 2018, arXiv 1803.02999, alg. 2"
     presets: ClassVar = {
         "published/omniglot-5way": _omniglot(1e-3, 5, 8, 100_000, train_shots=2, eval_batch=5),
@@ -112,19 +116,21 @@ class Reptile(Algorithm):
         return self._descend(meta, portions(support, self.eval_batch, self.inner_steps))
 
     def task_direction(self, meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
-        adapted = last(self._descend(meta, minibatches(task, self.inner_steps)))
-        direction = {name: meta[name] - adapted[name] for name in meta}
-        with torch.no_grad():
-            loss = self.learner.loss(adapted, task.query)
-        return direction, {"loss": loss}
+        if not self.inner_steps:
+            raise Unsupported("Reptile learns by what its inner loop moves: give it at least one inner step")
+        losses: list[Tensor] = []
+        adapted = last(self._descend(meta, minibatches(task, self.inner_steps), losses))
+        return {name: meta[name] - adapted[name] for name in meta}, {"loss": losses[-1].detach()}
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = last(self._descend(anchor, minibatches(task, self.inner_steps)))
         return torch.stack([0.5 * (meta[name] - adapted[name]).square().sum() for name in meta]).sum()
 
-    def _descend(self, params: Params, batches: Iterator[Batch]) -> Iterator[Params]:
+    def _descend(
+        self, params: Params, batches: Iterator[Batch], losses: list[Tensor] | None = None
+    ) -> Iterator[Params]:
         theta, memory = memory_in(params)
-        return descend(self, self.learner.loss, theta, batches, remembered=memory)
+        return descend(self, self.learner.loss, theta, batches, remembered=memory, losses=losses)
 
 
 def minibatches(task: Task, count: int) -> Iterator[Batch]:

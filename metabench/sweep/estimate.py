@@ -185,7 +185,7 @@ def passes(cell: Cell) -> tuple[float, float]:
     if kind.order == "implicit":
         return GRADIENT * steps + SOLVE, GRADIENT
     if kind.order == "first" or cell.first_order == 1:
-        return GRADIENT * steps, GRADIENT
+        return GRADIENT * steps, GRADIENT if kind.query_loss else 0
     again = 1 if cell.checkpoint or cell.second_order != "reverse" else 0
     if 0 < cell.kept_steps < steps:
         again += most_computations(steps, cell.kept_steps) - 1
@@ -236,7 +236,7 @@ def memory_bytes(cell: Cell) -> float | None:
         return None
     kind = ALGORITHMS.get(cell.algorithm)
     support = cell.train_ways * cell.train_shots * size.activations
-    query = cell.train_ways * cell.query * size.activations
+    query = cell.train_ways * cell.query * size.activations * kind.query_loss
     one_pass = max(support, query)
     tasks = max(1.0, cell.meta_batch / cell.world_size) if at_once else 1.0
     # A baseline's one gradient of all tasks at once is all that there is of the size of the parameters.

@@ -1,9 +1,14 @@
 """What Reptile's inner optimiser remembers goes from task to task, as in the authors' code."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.algorithms.inner_loop import descend, last
 from metabench.algorithms.reptile import minibatches
+from metabench.errors import Unsupported
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task
 
@@ -64,3 +69,29 @@ def test_only_an_optimiser_with_a_memory_has_meta_parameters_of_its_own():
     names = network(algorithm, meta).keys()
     assert meta.keys() == {*names, *(f"square.{name}" for name in names), "weight.square"}
     assert all(p.min() > 0 for name, p in meta.items() if name not in names)
+
+
+def test_it_reports_the_loss_of_its_last_minibatch_and_asks_for_no_other():
+    algorithm, meta, tasks = problem("sgd")
+    asked = []
+
+    class Counting(Learner):
+        def loss(self, params, batch):
+            asked.append(batch)
+            return super().loss(params, batch)
+
+    learner = Counting(algorithm.learner.model, "regression")
+    for steps in (1, 2, 3):
+        asked.clear()
+        counted = replace(algorithm, learner=learner, inner_steps=steps)
+        _, metrics = counted.task_direction(meta, tasks[0])
+        *before, final = minibatches(tasks[0], steps)
+        assert len(asked) == steps
+        there = last(descend(algorithm, algorithm.learner.loss, meta, before))
+        torch.testing.assert_close(metrics["loss"], algorithm.learner.loss(there, final))
+
+
+def test_without_an_inner_step_there_is_nothing_to_learn():
+    algorithm, meta, tasks = problem()
+    with pytest.raises(Unsupported, match="at least one inner step"):
+        replace(algorithm, inner_steps=0).task_direction(meta, tasks[0])

@@ -56,8 +56,8 @@ def double_backward(examples):
 BY_HAND = {
     "maml": lambda steps: steps * (gradient(SUPPORT) + double_backward(SUPPORT)) + gradient(QUERY),
     "fomaml": lambda steps: steps * gradient(SUPPORT) + gradient(QUERY),
-    # minibatches of the support set's size; the query set gives a metric, and no gradient
-    "reptile": lambda steps: steps * gradient(SUPPORT) + forward(QUERY),
+    # minibatches of the support set's size, of which some are from the query set
+    "reptile": lambda steps: steps * gradient(SUPPORT),
     # features once: z, and the gradient in W. Each step: out and δᵀh, then δᵀh in δ and h, out in h and V
     "anil": lambda steps: 2 * first(SUPPORT) + steps * 6 * second(SUPPORT) + gradient(QUERY),
 }

@@ -18,6 +18,9 @@ from metabench.sweep.spec import Settings, parse_sweep
 RESULTS = Path(__file__).parents[2] / "results"
 RUNS = sorted(path.parent for path in RESULTS.glob("*/*/measurements.jsonl"))
 
+NO_QUERY_PASS = "2026-11-29"
+"""Before, a step of Reptile took its query set through the network once more, for a loss to report."""
+
 
 def cell(algorithm="maml", **axes) -> Cell:
     grid = {"task": "sinusoid", "algorithm": algorithm, "measure": ["time"], **axes}
@@ -28,6 +31,8 @@ def cell(algorithm="maml", **axes) -> Cell:
 @pytest.mark.parametrize("folder", RUNS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_guess_of_peak_memory_is_right_within_a_factor_of_two(folder):
     for row in read_run(folder).measurements:
+        if row.cell.algorithm == "reptile" and row.started < NO_QUERY_PASS:
+            continue
         found = row.memory and (row.memory.tracked_bytes or row.memory.cuda_allocated_bytes)
         guess = memory_bytes(row.cell)
         if row.status == "ok" and found and guess and row.cell.engine in ("loop", "vmap"):

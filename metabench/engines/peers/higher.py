@@ -53,11 +53,11 @@ def _set_up(higher: Any, algorithm: Algorithm, network: Network) -> TaskDirectio
     def task_direction(meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
         with patch() as (learner, descent):
             for batch in network.batches(algorithm, task):
-                descent.step(loss_of(learner(batch.x), batch.y))
-            with torch.set_grad_enabled(type(algorithm) is not Reptile):
-                loss = loss_of(learner(network.body(task.query.x)), task.query.y)
+                loss = loss_of(learner(batch.x), batch.y)
+                descent.step(loss)
             if type(algorithm) is Reptile:
                 return network.difference(loss, learner.parameters())
+            loss = loss_of(learner(network.body(task.query.x)), task.query.y)
             return network.gradient(loss, () if differentiates(algorithm) else learner.parameters())
 
     return task_direction

@@ -9,7 +9,6 @@ from functools import partial
 from io import StringIO
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from metabench.algorithms.base import Algorithm
@@ -48,12 +47,11 @@ def _set_up(l2l: Any, algorithm: Algorithm, network: Network) -> TaskDirection:
     def task_direction(meta: Params, task: Task) -> tuple[Params, dict[str, Tensor]]:
         learner = wrapped.clone()
         for batch in network.batches(algorithm, task):
-            learner.adapt(loss_of(learner(batch.x), batch.y))
-        with torch.set_grad_enabled(type(algorithm) is not Reptile):
-            loss = loss_of(learner(network.body(task.query.x)), task.query.y)
+            loss = loss_of(learner(batch.x), batch.y)
+            learner.adapt(loss)
         if type(algorithm) is Reptile:
             return network.difference(loss, learner.module.parameters())
-        return network.gradient(loss)
+        return network.gradient(loss_of(learner(network.body(task.query.x)), task.query.y))
 
     return task_direction
 

@@ -107,7 +107,10 @@ class Network:
         return dict(zip(self.leaves, gradients, strict=True)), {"loss": loss.detach()}
 
     def difference(self, loss: Tensor, fast: Iterable[Tensor]) -> tuple[Params, dict[str, Tensor]]:
-        """Reptile's direction, from the meta-parameters' distance to the adapted ones, and the metrics."""
+        """Reptile's direction, from the meta-parameters' distance to the adapted ones, and the metrics.
+
+        `loss`: that of the last minibatch, before the step.
+        """
         adapted = dict(zip(self.inner.names, fast, strict=True))
         direction = {name: leaf.detach() - adapted[name].detach() for name, leaf in self.leaves.items()}
         return direction, {"loss": loss.detach()}

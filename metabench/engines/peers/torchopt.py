@@ -67,11 +67,9 @@ def _functional(torchopt: Any, algorithm: Algorithm, network: Network) -> TaskDi
             gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True, materialize_grads=True)
             updates, state = optimizer.update(dict(zip(params, gradients, strict=True)), state, inplace=False)
             params = torchopt.apply_updates(params, updates, inplace=False)
-        with torch.set_grad_enabled(type(algorithm) is not Reptile):
-            loss = loss_of(apply(params, network.body(task.query.x)), task.query.y)
         if type(algorithm) is Reptile:
             return network.difference(loss, [params[name] for name in network.inner.names])
-        return network.gradient(loss)
+        return network.gradient(loss_of(apply(params, network.body(task.query.x)), task.query.y))
 
     return task_direction
 

@@ -137,20 +137,20 @@ class Functions:
 
     def descend(
         self, loss: Callable[[Arrays, Batch], Array], params: Arrays, batches: Iterable[Batch], rates: Arrays | float
-    ) -> Arrays:
-        """Plain descent, a step a batch. Unrolled: a scan compiles in two thirds of the time, and runs for longer."""
+    ) -> tuple[Arrays, list[Array]]:
+        """Plain descent, a step a batch, and the loss before each step.
 
-        def advance(params: Arrays, batch: Batch) -> Arrays:
-            gradient = jax.grad(loss)(params, batch)
+        Unrolled: a scan compiles in two thirds of the time, and runs for longer.
+        """
+        losses = []
+        for batch in batches:
+            value, gradient = jax.value_and_grad(loss)(params, batch)
+            losses.append(value)
             if self.algorithm.first_order or isinstance(self.algorithm, FOMAML):
                 gradient = lax.stop_gradient(gradient)
-            if isinstance(rates, dict):
-                return {name: p - rates[name] * gradient[name] for name, p in params.items()}
-            return {name: p - rates * gradient[name] for name, p in params.items()}
-
-        for batch in batches:
-            params = advance(params, batch)
-        return params
+            rate_of = rates if isinstance(rates, dict) else dict.fromkeys(params, rates)
+            params = {name: p - rate_of[name] * gradient[name] for name, p in params.items()}
+        return params, losses
 
     def adapt(self, meta: Arrays, task: Episodes) -> Arrays:
         """The model's parameters at the end of the inner loop, as training has it."""
@@ -158,19 +158,22 @@ class Functions:
         if isinstance(self.algorithm, ANIL):
             head = {name: meta[name] for name in sorted(self.algorithm.learner.model.head_names)}
             support = Batch(self.features(meta, task.support.x), task.support.y)
-            return meta | self.descend(self.head_loss, head, repeat(support, self.algorithm.inner_steps), rate)
+            return meta | self.descend(self.head_loss, head, repeat(support, self.algorithm.inner_steps), rate)[0]
         if isinstance(self.algorithm, MetaSGD):
             theta = {name: p for name, p in meta.items() if not name.startswith("rate.")}
-            return self.descend(self.loss, theta, batches, {name: meta[f"rate.{name}"] for name in theta})
-        if isinstance(self.algorithm, Reptile):
-            return self.descend(self.loss, meta, islice(cycle(_minibatches(task)), self.algorithm.inner_steps), rate)
-        return self.descend(self.loss, meta, batches, rate)
+            return self.descend(self.loss, theta, batches, {name: meta[f"rate.{name}"] for name in theta})[0]
+        return self.descend(self.loss, meta, batches, rate)[0]
+
+    def walk(self, meta: Arrays, task: Episodes) -> tuple[Arrays, Array]:
+        """The end of Reptile's inner loop, and the loss of its last minibatch before the step."""
+        batches = islice(cycle(_minibatches(task)), self.algorithm.inner_steps)
+        adapted, losses = self.descend(self.loss, meta, batches, self.algorithm.inner_lr)
+        return adapted, losses[-1]
 
     def direction(self, meta: Arrays, episodes: Episodes) -> tuple[Arrays, Array]:
-        """The mean of the tasks' directions, and that of their query losses after the inner loop."""
+        """The mean of the tasks' directions, and that of the losses that they report."""
         if isinstance(self.algorithm, Reptile):
-            adapted = jax.vmap(self.adapt, (None, 0))(meta, episodes)
-            losses = jax.vmap(self.loss)(adapted, episodes.query)
+            adapted, losses = jax.vmap(self.walk, (None, 0))(meta, episodes)
             return {name: p - adapted[name].mean(0) for name, p in meta.items()}, losses.mean()
 
         def objective(meta: Arrays) -> Array:
