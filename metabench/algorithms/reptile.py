@@ -69,8 +69,8 @@ class Reptile(Algorithm):
 
     Nichol, Achiam and Schulman 2018, arXiv 1803.02999, algorithms 1 and 2. Reptile has no use for a query set: in
     training it walks through all examples of the task, support first, in minibatches of the support set's size, so
-    that an inner step costs what it costs the others. The loss that it reports is that of its last minibatch before
-    the step, which costs nothing. With one inner step it is joint training, as the paper says (§2).
+    that an inner step costs what it costs the others. It reports the loss of its last minibatch, before the step,
+    which takes no pass of its own. With one inner step it is joint training, as the paper says (§2).
 
     In testing, the authors take minibatches of the support set, which they shuffle for each pass; so does `eval_batch`,
     with the same order of places for all tasks.

@@ -152,32 +152,29 @@ class Functions:
             params = {name: p - rate_of[name] * gradient[name] for name, p in params.items()}
         return params, losses
 
-    def adapt(self, meta: Arrays, task: Episodes) -> Arrays:
-        """The model's parameters at the end of the inner loop, as training has it."""
+    def adapt(self, meta: Arrays, task: Episodes) -> tuple[Arrays, list[Array]]:
+        """The model's parameters at the end of the inner loop, as training has it, and the loss before each step."""
         rate, batches = self.algorithm.inner_lr, repeat(task.support, self.algorithm.inner_steps)
         if isinstance(self.algorithm, ANIL):
             head = {name: meta[name] for name in sorted(self.algorithm.learner.model.head_names)}
             support = Batch(self.features(meta, task.support.x), task.support.y)
-            return meta | self.descend(self.head_loss, head, repeat(support, self.algorithm.inner_steps), rate)[0]
+            head, losses = self.descend(self.head_loss, head, repeat(support, self.algorithm.inner_steps), rate)
+            return meta | head, losses
         if isinstance(self.algorithm, MetaSGD):
             theta = {name: p for name, p in meta.items() if not name.startswith("rate.")}
-            return self.descend(self.loss, theta, batches, {name: meta[f"rate.{name}"] for name in theta})[0]
-        return self.descend(self.loss, meta, batches, rate)[0]
-
-    def walk(self, meta: Arrays, task: Episodes) -> tuple[Arrays, Array]:
-        """The end of Reptile's inner loop, and the loss of its last minibatch before the step."""
-        batches = islice(cycle(_minibatches(task)), self.algorithm.inner_steps)
-        adapted, losses = self.descend(self.loss, meta, batches, self.algorithm.inner_lr)
-        return adapted, losses[-1]
+            return self.descend(self.loss, theta, batches, {name: meta[f"rate.{name}"] for name in theta})
+        if isinstance(self.algorithm, Reptile):
+            return self.descend(self.loss, meta, islice(cycle(_minibatches(task)), self.algorithm.inner_steps), rate)
+        return self.descend(self.loss, meta, batches, rate)
 
     def direction(self, meta: Arrays, episodes: Episodes) -> tuple[Arrays, Array]:
         """The mean of the tasks' directions, and that of the losses that they report."""
         if isinstance(self.algorithm, Reptile):
-            adapted, losses = jax.vmap(self.walk, (None, 0))(meta, episodes)
-            return {name: p - adapted[name].mean(0) for name, p in meta.items()}, losses.mean()
+            adapted, losses = jax.vmap(self.adapt, (None, 0))(meta, episodes)
+            return {name: p - adapted[name].mean(0) for name, p in meta.items()}, losses[-1].mean()
 
         def objective(meta: Arrays) -> Array:
-            return jax.vmap(lambda task: self.loss(self.adapt(meta, task), task.query))(episodes).mean()
+            return jax.vmap(lambda task: self.loss(self.adapt(meta, task)[0], task.query))(episodes).mean()
 
         loss, gradient = jax.value_and_grad(objective)(meta)
         return gradient, loss
