@@ -19,7 +19,7 @@ from metabench.profile.measuring import implementation_parts
 from metabench.report.claims.reading import read_claims
 from metabench.search.space import read_space, split
 from metabench.sweep.builtin import find_sweep
-from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
+from metabench.sweep.spec import assignments, load_sweep, parse_sweep
 from metabench.tasks.base import TASKS
 from places import ROOT
 
@@ -79,8 +79,9 @@ def check(name: str, given: dict[str, Any]) -> None:
     """Raise for a sweep, an axis or a name that is not there."""
     sweep = given.get("sweep")
     if sweep and sweep not in ("SWEEP", "NAME") and not sweep.endswith(".toml"):
-        overrides = dict(parse_override(text) for text in given.get("assign") or ())
-        load_sweep(find_sweep(sweep), {axis: [known(v, axis) for v in values] for axis, values in overrides.items()}, 2)
+        overrides = assignments(given.get("assign") or (), "--set")
+        changed = {axis: [known(v, axis) for v in values] for axis, values in overrides.items()}
+        load_sweep(find_sweep(sweep), changed, 2, only=assignments(given.get("only") or (), "--only"))
     if name == "profile" and given["implementation"] != "ALGORITHM/ENGINE":
         algorithm, engine = implementation_parts(given["implementation"])
         given = given | {"algorithm": algorithm, "engines": engine}

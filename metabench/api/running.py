@@ -28,6 +28,7 @@ def run(
     out: str | PathLike[str] | None = None,
     *,
     set: Mapping[str, Any] | None = None,
+    only: Mapping[str, Any] | None = None,
     device: str | None = None,
     data_dir: str | PathLike[str] | None = None,
     resume: bool = False,
@@ -38,8 +39,9 @@ def run(
 
     `sweep` is a built-in name (`"smoke"`), a TOML file, a dictionary of axes with one value or several each, or a list
     of such dictionaries. `out` is the run folder, by default `runs/NAME-TIME`; with `resume` the run that it holds goes
-    on. `set` replaces axes, and `device` (`"cpu"`, `"cuda"`) stands for all configurations. `data_dir` is the folder
-    with Omniglot. `settings` are those of the table `[run]`, such as `rounds=3`.
+    on. `set` replaces axes, and `device` (`"cpu"`, `"cuda"`) stands for all configurations. `only` keeps those that
+    have one of its values on each of its axes. `data_dir` is the folder with Omniglot. `settings` are those of the
+    table `[run]`, such as `rounds=3`.
 
     What fails is a row, not an exception. Raises `UserError` for a mistake, before anything is measured. On the first
     interrupt the configuration that runs ends; then, or at once on a second one, KeyboardInterrupt is raised, which
@@ -49,7 +51,7 @@ def run(
     if resume and out is None:
         raise UserError("resume needs out, the run folder to go on with")
     override = {**(set or {}), **({"device": device} if device else {})}
-    loaded = read_given(sweep, override, settings, default_threads())
+    loaded = read_given(sweep, override, settings, only or {}, default_threads())
     folder = Path(out) if out is not None else new_folder(loaded.name)
     check_device({cell.device for cell in loaded.cells})
     try:

@@ -88,6 +88,10 @@ def run(
     data_dir: DataDir = None,
     device: Annotated[str, typer.Option(help="cpu or cuda, for all configurations.")] = "",
     assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="axis=value[,value…]: measure what has these values alone."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be measured, and about how long it takes.")
     ] = False,
@@ -103,15 +107,15 @@ def run(
     from metabench.progress import ConsoleProgress
     from metabench.sweep.backends.base import open_backend
     from metabench.sweep.builtin import find_sweep
-    from metabench.sweep.spec import load_sweep, parse_override
+    from metabench.sweep.spec import assignments, load_sweep
 
     if resume and out is None:
         raise UserError("--resume needs --out with the run folder to go on with")
-    overrides = dict(parse_override(text) for text in assign or [])
+    overrides, kept = assignments(assign or [], "--set"), assignments(only or [], "--only")
     if device:
         overrides["device"] = [device]
     with open_backend(backend, backend_option or [], address) as runs:
-        loaded = load_sweep(find_sweep(sweep), overrides, runs.cores)
+        loaded = load_sweep(find_sweep(sweep), overrides, runs.cores, only=kept)
         if dry_run:
             from metabench.cli.dry_run import dry_run_json, dry_run_text
             from metabench.report.render.fitting import width_of_output

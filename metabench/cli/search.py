@@ -69,14 +69,14 @@ def search(
         "prune": prune,
         "validation_tasks": validation_tasks,
         "seed": seed,
-        "first": assigned(first) if first else None,
+        "first": assigned(first, "--first") if first else None,
     }
     if algorithm.endswith(".toml"):
         if given or space or assign:
             raise UserError(f"'{algorithm}' says what each axis may be: edit it instead of giving other axes")
         settings = again(Path(algorithm), **rest)
     else:
-        settings = settings_for(algorithm, LEFT_OUT | given, space, assigned(assign or []), **rest)
+        settings = settings_for(algorithm, LEFT_OUT | given, space, assigned(assign or [], "--set"), **rest)
     check_device({settings.start.device})
     folder = out or new_folder(settings)
     go_on = ["metabench", *sys.argv[1:], *(["--out", str(folder)] if out is None else [])]

@@ -12,7 +12,7 @@ from metabench.files import read_toml
 from metabench.record.axes import quoted
 from metabench.record.cell import AXES
 from metabench.record.searching import MOST_ASKED, Value
-from metabench.sweep.spec import SETTABLE, check, parse_override
+from metabench.sweep.spec import SETTABLE, assignments, check
 from metabench.tasks.base import Kind
 
 Space: TypeAlias = Mapping[str, Any]
@@ -123,9 +123,9 @@ def read_space(file: Path) -> Space:
     return axes
 
 
-def assigned(assignments: list[str]) -> Space:
+def assigned(texts: list[str], option: str) -> Space:
     """The axes of `axis=value[,value…]`: one value is fixed, several are a choice. Raises `UserError`."""
-    found = dict(parse_override(text) for text in assignments)
+    found = assignments(texts, option)
     return {axis: values[0] if len(values) == 1 else values for axis, values in found.items()}
 
 

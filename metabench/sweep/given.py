@@ -36,25 +36,31 @@ class RunSettings(TypedDict, total=False):
     stand_in: str
 
 
-def read_given(given: Given, override: Axes, settings: Mapping[str, Any], cores: int) -> Sweep:
-    """The sweep, checked; `override` replaces axes in every grid, `settings` those of `[run]`.
+def read_given(given: Given, override: Axes, settings: Mapping[str, Any], only: Axes, cores: int) -> Sweep:
+    """The sweep, checked; `override` replaces axes in every grid, `settings` those of `[run]`; `only` keeps a part.
 
     Files that names by path stand for are looked for in the folder of the sweep file, or in the current one. Raises
     `UserError` for whatever is wrong, with the nearest valid choice.
     """
-    for axis in override:
-        if axis not in SETTABLE:
-            raise unknown("axis", str(axis), SETTABLE)
-    override = {axis: _listed(value) for axis, value in override.items()}
+    override, only = _lists(override), _lists(only)
     settings = {name: _plain(value) for name, value in settings.items()}
     if isinstance(given, (str, PathLike)):
-        return load_sweep(find_sweep(fspath(given)), override, cores, settings)
+        return load_sweep(find_sweep(fspath(given)), override, cores, settings, only)
     use(Path.cwd())
     document = _document(given)
     document["run"] = _of(document.get("run", {}), "run") | settings
     if override:
         document["override"] = _of(document.get("override", {}), "override") | override
+    if only:
+        document["only"] = _of(document.get("only", {}), "only") | only
     return parse_sweep(OWN, document, _text(document), cores)
+
+
+def _lists(axes: Axes) -> dict[str, list[Any]]:
+    for axis in axes:
+        if axis not in SETTABLE:
+            raise unknown("axis", str(axis), SETTABLE)
+    return {axis: _listed(value) for axis, value in axes.items()}
 
 
 def _of(table: Any, name: str) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -
     if not resume:
         raise UserError(f"'{folder.path}' holds a run already: add --resume to go on with it, or choose another --out")
     if text != sweep.text:
-        raise UserError(f"'{folder.path}' holds a run of another sweep: resume it with the same file and --set")
+        raise UserError(f"'{folder.path}' holds a run of another sweep: resume it with the same file, --set and --only")
     before = (folder.read_environment() or Environment()).backend
     if before != backend:
         raise UserError(f"'{folder.path}' was begun on backend '{before}': resume it with --backend {before}")

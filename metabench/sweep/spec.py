@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +30,8 @@ REGISTRIES: Mapping[str, Registry[Any]] = {"algorithm": ALGORITHMS, "engine": EN
 """Axes whose values are names of what is registered."""
 SETTABLE = frozenset(name for name, axis in AXES.items() if axis.settable)
 GRID_KEYS = {"name", "measure", "include", "exclude"}
-TOP_KEYS = ("title", "run", "defaults", "grid", "override")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+TOP_KEYS = ("title", "run", "defaults", "grid", "override", "only")
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,26 @@ class Sweep:
 
 
 def load_sweep(
-    path: Path, overrides: Mapping[str, list[Any]], cores: int, settings: Mapping[str, Any] = MappingProxyType({})
+    path: Path,
+    overrides: Mapping[str, list[Any]],
+    cores: int,
+    settings: Mapping[str, Any] = NOTHING,
+    only: Mapping[str, list[Any]] = NOTHING,
 ) -> Sweep:
     """Read a sweep file; `overrides` replace an axis in every grid, `settings` those of `[run]`.
 
-    From then on, files that names by path stand for are looked for in the folder of the sweep. Raises `UserError` for
-    whatever is wrong.
+    `only` keeps the cells that have one of its values on each of its axes. From then on, files that names by path stand
+    for are looked for in the folder of the sweep. Raises `UserError` for whatever is wrong.
     """
     use(sources_of(path))
     text, document = read_toml(path, MOST_SWEEP, "sweep file")
-    if overrides or settings:
-        if "override" in document:
-            raise UserError(f"'{path.name}' has an [override] table already: edit that instead of overriding it")
-        override = {**overrides, **({"run": dict(settings)} if settings else {})}
-        text = f"{text.rstrip()}\n\n[override]\n{toml_lines(override)}"
-        document["override"] = override
+    override = {**overrides, **({"run": dict(settings)} if settings else {})}
+    for key, table in (("override", override), ("only", only)):
+        if table and key in document:
+            raise UserError(f"'{path.name}' has the table [{key}] already: edit that one")
+        if table:
+            text = f"{text.rstrip()}\n\n[{key}]\n{toml_lines(table)}"
+            document[key] = table
     return parse_sweep(path.stem, document, text, cores)
 
 
@@ -111,15 +117,19 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
         raise UserError("the sweep file has no [[grid]]: add at least one, with its axes")
     spans = [_axes(_table(grid, "grid"), defaults, override) for grid in grids]
     _check_number([settings.rounds * math.prod(map(len, axes.values())) for each in spans for axes in each])
+    spanned = [
+        found
+        for grid in grids
+        for found in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads, cores)
+    ]
+    if not spanned:
+        raise UserError("the sweep has no cells: its excludes leave nothing")
     cells: dict[str, Cell] = {}
     fillings: list[Filling] = []
-    for grid in grids:
-        for cell, filling in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads, cores):
-            key = cell.id
-            cells[key] = cells[key].with_measures_of(cell) if key in cells else cell
-            fillings.append(filling)
-    if not cells:
-        raise UserError("the sweep has no cells: its excludes leave nothing")
+    for cell, filling in _part(spanned, _listed(_table(document.get("only", {}), "only"))):
+        key = cell.id
+        cells[key] = cells[key].with_measures_of(cell) if key in cells else cell
+        fillings.append(filling)
     title = document.get("title", name)
     if not isinstance(title, str):
         raise UserError("'title' in the sweep file must be text")
@@ -135,14 +145,35 @@ def _check_number(products: list[int]) -> None:
         )
 
 
-def parse_override(assignment: str) -> tuple[str, list[Any]]:
-    """`axis=value[,value…]` of the command line."""
-    axis, equals, value = assignment.partition("=")
-    if not equals or not value:
-        raise UserError(f"--set takes axis=value, not '{assignment}'")
-    if axis not in SETTABLE:
-        raise unknown("axis", axis, SETTABLE)
-    return axis, [_scalar(part) for part in value.split(",")]
+def _part(spanned: Sequence[tuple[Cell, Filling]], only: Mapping[str, list[Any]]) -> list[tuple[Cell, Filling]]:
+    """The cells that have one of the values of `only` on each of its axes. Refuses a value that no cell has."""
+    for axis, values in only.items():
+        had = {cell[axis] for cell, _ in spanned}
+        for value in values:
+            check(axis, value)
+            if value not in had:
+                there = ", ".join(_named(each) for each in sorted(had))
+                raise UserError(f"the sweep has no configuration with {axis} {_named(value)} to keep: it has {there}")
+    kept = [(cell, filling) for cell, filling in spanned if all(cell[axis] in only[axis] for axis in only)]
+    if not kept:
+        asked = " and ".join(f"{axis} {', '.join(map(_named, values))}" for axis, values in only.items())
+        raise UserError(f"the sweep has no configuration with {asked} at once: keep more values of one of them")
+    return kept
+
+
+def assignments(texts: Iterable[str], option: str) -> dict[str, list[Any]]:
+    """The axes of an option `axis=value[,value…]` that may be given for several axes."""
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        axis, equals, value = text.partition("=")
+        if not equals or not value:
+            raise UserError(f"{option} takes axis=value, not '{text}'")
+        if axis not in SETTABLE:
+            raise unknown("axis", axis, SETTABLE)
+        if axis in found:
+            raise UserError(f"{option} has the axis '{axis}' twice: put commas between its values")
+        found[axis] = [_scalar(part) for part in value.split(",")]
+    return found
 
 
 def _scalar(text: str) -> Any:

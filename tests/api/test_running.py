@@ -85,6 +85,17 @@ def test_a_file_is_a_sweep_whose_axes_and_settings_can_be_replaced(measured, tmp
     assert load_sweep(tmp_path / "out" / "sweep.toml", {}, 1).settings.rounds == 2
 
 
+def test_of_a_file_and_of_axes_a_part_can_be_measured(measured, tmp_path):
+    (tmp_path / "a.toml").write_text(
+        '[[grid]]\nalgorithm = ["maml", "fomaml"]\ntask = "sinusoid"\ninner_steps = [1, 5]\n'
+    )
+    for number, sweep in enumerate(("a.toml", AXES)):
+        out = tmp_path / f"out{number}"
+        mb.run(sweep, out, only={"algorithm": "maml", "inner_steps": 5}, noise_pairs=0, rounds=1, progress=False)
+        assert points(load_sweep(out / "sweep.toml", {}, 1).cells) == {("maml", 5)}
+    assert points(measured.cells) == {("maml", 5)}
+
+
 def test_without_a_folder_one_is_made_and_nothing_is_said_unless_wanted(measured, capfd):
     results = mb.run(AXES, noise_pairs=0, progress=False)
     assert results.folder.parent == Path("runs") and results.folder.name.startswith("own-")
@@ -148,7 +159,7 @@ def test_the_settings_that_editors_know_are_those_of_a_run():
 
 def test_texts_are_kept_whatever_stands_in_them():
     axes = AXES | {"name": 'a "quoted" \\ text,\n\x7f and ü'}
-    given = read_given(axes, {}, {}, 1)
+    given = read_given(axes, {}, {}, {}, 1)
     assert tomllib.loads(given.text)["grid"][0]["name"] == axes["name"]
 
 

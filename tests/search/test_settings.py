@@ -9,7 +9,7 @@ from metabench.search.space import Choice, Range, assigned, usual_space
 
 
 def made(algorithm="maml", axes=None, file=None, sets=(), **rest):
-    return settings_for(algorithm, {"task": "glyphs"} | (axes or {}), file, assigned(list(sets)), **rest)
+    return settings_for(algorithm, {"task": "glyphs"} | (axes or {}), file, assigned(list(sets), "--set"), **rest)
 
 
 def test_the_last_that_names_an_axis_counts(tmp_path):

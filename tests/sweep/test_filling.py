@@ -13,7 +13,7 @@ from metabench.record.cell import AXES, axes_of
 from metabench.sweep.brief import sweep_of
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.runner import plan
-from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
+from metabench.sweep.spec import assignments, load_sweep, parse_sweep
 from metabench.tasks.base import TASKS, TaskSource
 
 TASK_OF = {"regression": "sinusoid", "classification": "omniglot"}
@@ -51,7 +51,7 @@ def test_five_shots_are_five_in_training_wherever_they_are_asked_for():
     advised = sweep_of({**asked, "algorithm": "maml"}, "loop,vmap", 1, 60, 2).cells
     cells = [*planned, *advised, cell_of("maml/vmap", asked, 2)]
     assert {(cell.shots, cell.train_shots, cell.train_ways) for cell in cells} == {(5, 5, 5)}
-    set_by_hand = load_sweep(find_sweep("default"), dict([parse_override("shots=5")]), 2).cells
+    set_by_hand = load_sweep(find_sweep("default"), assignments(["shots=5"], "--set"), 2).cells
     assert {cell.train_shots for cell in set_by_hand} == {5}
 
 

@@ -1,12 +1,14 @@
+import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metabench.errors import UserError
 from metabench.sweep import spec
 from metabench.sweep.builtin import builtin_sweeps, find_sweep
-from metabench.sweep.spec import load_sweep, parse_override, parse_sweep
+from metabench.sweep.spec import assignments, load_sweep, parse_sweep
 from metabench.sweep.threads import threads_in_words
 
 MINIMAL = '[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\n'
@@ -134,7 +136,7 @@ def test_overrides_replace_an_axis_everywhere_and_are_kept_in_the_text(tmp_path:
     again = tmp_path / "as-run.toml"
     again.write_text(sweep.text)
     assert load_sweep(again, {}, 2).cells == sweep.cells
-    with pytest.raises(UserError, match=r"has an \[override\] table"):
+    with pytest.raises(UserError, match=r"has the table \[override\]"):
         load_sweep(again, {"engine": ["loop"]}, 2)
 
 
@@ -142,7 +144,7 @@ def test_overrides_with_booleans_can_be_run_again(tmp_path: Path):
     file = tmp_path / "s.toml"
     file.write_text(MINIMAL)
     given = ("checkpoint=true,false", "first_order=true,0.5", "inner_optimizer=adam", "outer_clip=1e-05")
-    sweep = load_sweep(file, dict(map(parse_override, given)), 2)
+    sweep = load_sweep(file, assignments(given, "--set"), 2)
     assert {(cell.checkpoint, cell.first_order, cell.inner_optimizer, cell.outer_clip) for cell in sweep.cells} == {
         (recompute, share, "adam", 1e-5) for recompute in (True, False) for share in (1.0, 0.5)
     }
@@ -152,16 +154,62 @@ def test_overrides_with_booleans_can_be_run_again(tmp_path: Path):
     assert load_sweep(again, {}, 2).cells == sweep.cells
 
 
-def test_override_syntax():
-    assert parse_override("checkpoint=true") == ("checkpoint", [True])
-    assert parse_override("checkpoint=false,true") == ("checkpoint", [False, True])
-    assert parse_override("inner_steps=1,5") == ("inner_steps", [1, 5])
-    assert parse_override("inner_lr=0.5") == ("inner_lr", [0.5])
-    assert parse_override("model=mlp-40x2") == ("model", ["mlp-40x2"])
-    with pytest.raises(UserError, match="axis=value"):
-        parse_override("inner_steps")
+def test_the_part_of_a_sweep_that_has_some_values_is_kept_in_the_text(tmp_path: Path):
+    file = tmp_path / "s.toml"
+    file.write_text(
+        '[[grid]]\ntask="sinusoid"\nalgorithm=["maml","reptile"]\ninner_steps=[1,5]\n'
+        '[[grid]]\ntask="sinusoid"\nalgorithm="maml"\ninner_steps=5\nmeta_batch=7\n'
+        '[[grid]]\ntask="sinusoid"\nalgorithm="fomaml"\ninner_steps=9\n'
+    )
+    sweep = load_sweep(file, {"shots": [3]}, 2, only={"algorithm": ["maml", "fomaml"], "inner_steps": [5, 9]})
+    # by --set each of the grids would have both algorithms and both steps
+    assert [(cell.algorithm, cell.inner_steps, cell.shots) for cell in sweep.cells] == [
+        ("maml", 5, 3),
+        ("maml", 5, 3),
+        ("fomaml", 9, 3),
+    ]
+    again = tmp_path / "as-run.toml"
+    again.write_text(sweep.text)
+    assert load_sweep(again, {}, 2).cells == sweep.cells
+    with pytest.raises(UserError, match=r"has the table \[only\]"):
+        load_sweep(again, {}, 2, only={"inner_steps": [5]})
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        ({"algorithm": ["maml", "reptle"]}, "did you mean 'reptile'"),
+        ({"algorithm": ["anil"]}, "no configuration with algorithm anil to keep: it has maml, reptile"),
+        ({"inner_steps": [7]}, "no configuration with inner_steps 7 to keep: it has 1, 5, 10"),
+        ({"algorithm": ["reptile"], "inner_steps": [5]}, "with algorithm reptile and inner_steps 5 at once"),
+        ({"inner_step": [5]}, "did you mean 'inner_steps'"),
+    ],
+)
+def test_a_part_that_a_sweep_has_not_is_refused(tmp_path: Path, only: dict[str, list[Any]], said: str):
+    file = tmp_path / "s.toml"
+    file.write_text(
+        '[[grid]]\ntask="sinusoid"\nalgorithm=["maml","reptile"]\ninner_steps=[10,1,5]\n'
+        'exclude=[{algorithm="reptile", inner_steps=5}]'
+    )
+    with pytest.raises(UserError, match=re.escape(said)):
+        load_sweep(file, {}, 2, only=only)
+
+
+def test_the_syntax_of_set_and_only():
+    given = ["checkpoint=false,true", "first_order=true", "inner_steps=1,5", "inner_lr=0.5", "model=mlp-40x2"]
+    assert assignments(given, "--set") == {
+        "checkpoint": [False, True],
+        "first_order": [True],
+        "inner_steps": [1, 5],
+        "inner_lr": [0.5],
+        "model": ["mlp-40x2"],
+    }
+    with pytest.raises(UserError, match="--only takes axis=value"):
+        assignments(["inner_steps"], "--only")
     with pytest.raises(UserError, match="did you mean 'inner_steps'"):
-        parse_override("inner_step=1")
+        assignments(["inner_step=1"], "--set")
+    with pytest.raises(UserError, match="--set has the axis 'seed' twice"):
+        assignments(["seed=0", "seed=1"], "--set")
 
 
 @pytest.mark.parametrize(
