@@ -54,7 +54,8 @@ def to_frame(run: Run) -> pd.DataFrame:
     frame = pd.DataFrame([_record(row, run.noise) for row in run.measurements], columns=columns)
     if not frame["machine"].any():  # of one machine alone
         frame = frame.drop(columns="machine")
-    return frame.astype(dict.fromkeys(WHOLE, "Int64")).astype({"noisy": "boolean"})
+    # the copy has its columns in one piece each kind, without which pandas warns whoever adds one
+    return frame.astype(dict.fromkeys(WHOLE, "Int64")).astype({"noisy": "boolean"}).copy()
 
 
 _EMPTY = Measurement(id="", round=0, status="ok", cell=Cell(algorithm="", task=""))

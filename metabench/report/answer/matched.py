@@ -101,7 +101,8 @@ def _table(one: Comparison, run: Run) -> Table:
     if scores and not costs:
         table = best_first(table, scores[0], lower=not shares)
         says = "The best score comes first; 95 % intervals in brackets."
-    return narrow(table, place(full, run), says, [*costs, *scores, "training", "evaluation"])
+    seconds = ["training"] if costs else ["training", "evaluation"]
+    return narrow(table, place(full, run), says, [*costs, *scores, *seconds])
 
 
 @dataclass(frozen=True)

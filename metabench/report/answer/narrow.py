@@ -57,7 +57,8 @@ def narrow(table: Table, title: str, says: str, figures: Sequence[str], labels: 
     columns = {name: [row[i] for row in table.rows] for i, name in enumerate(table.columns)}
     statuses = columns.pop(STATUS.title, ["ok"] * len(table.rows))
     shown = [name for name in figures if name in columns]
-    naming = [name for name in columns if name not in figures and (not labels or name in labels)]
+    plain = [name for name in columns if not any(isinstance(text, Valued) for text in columns[name])]
+    naming = [name for name in plain if name not in figures and (not labels or name in labels)]
     constant = [name for name in naming if len(set(columns[name])) <= 1]
     constant = constant if len(constant) < len(naming) else constant[1:]
     kept = _kept(columns, [name for name in naming if name not in constant], MOST_COLUMNS - len(shown))

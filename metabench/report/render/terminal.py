@@ -20,8 +20,8 @@ MOST_LINES = 30
 NARROWEST = 20
 DISPENSABLE = ("peak memory", "step time", "communication")
 """Figures that are left out of a table that is too wide before others: what is relative says more."""
-LEAST = "training"
-"""The figure that is left out first of all."""
+LEAST = ("evaluation", "training")
+"""Figures that are left out first of all."""
 FEWEST_ROWS = 4
 """Rows that a table keeps as long as notes can be left out instead."""
 SENTENCE_END = re.compile(r"(?<=\.) ")
@@ -136,8 +136,9 @@ def _fitting(table: Table, width: int) -> list[int]:
     kept = list(range(len(sizes)))
     labels = [i for i in kept if not any(isinstance(row[i], Valued) for row in table.rows)]
     spare = [i for i in reversed(labels[1:]) if _tell_apart(table, labels) == _tell_apart(table, labels, but=i)]
-    named = [table.columns.index(name) for name in DISPENSABLE if name in table.columns]
-    least = [table.columns.index(LEAST)] if LEAST in table.columns else []
+    least, named = (
+        [table.columns.index(name) for name in names if name in table.columns] for names in (LEAST, DISPENSABLE)
+    )
     order = [*least, *spare, *named, *(i for i in reversed(kept) if i not in labels), *reversed(labels)]
     for i in list(dict.fromkeys(order))[:-1]:
         if sum(sizes[k] + len(GAP) for k in kept) <= width:
