@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 import metabench
-from places import EPYC, ROOT
+from places import AVX2, ROOT
 
 
 def loaded(code: str) -> set[str]:
@@ -23,7 +23,7 @@ def test_the_package_loads_nothing_of_its_own_until_a_name_is_used():
 
 
 def test_a_run_is_loaded_without_torch_and_without_pandas():
-    found = loaded(f"import metabench; metabench.load({str(EPYC / 'default-proved')!r})")
+    found = loaded(f"import metabench; metabench.load({str(AVX2 / 'default')!r})")
     assert found & {"torch", "pandas", "scipy", "numpy", "IPython"} == set()
     assert "metabench.report.results" in found
 

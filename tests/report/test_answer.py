@@ -16,10 +16,10 @@ from metabench.report.document import as_json, as_markdown, as_text, common_note
 from metabench.report.numbers import Valued
 from metabench.report.results import read_run
 from metabench.statistics.ratios import Ratio
-from places import EPYC, H100
+from places import AVX2, EPYC, H100
 from runs import records
 
-COMMITTED = [EPYC / "default-proved", EPYC / "engines", EPYC / "large", EPYC / "processes", H100 / "gpu-images"]
+COMMITTED = [AVX2 / "default", EPYC / "engines", EPYC / "large", EPYC / "processes", H100 / "gpu-images"]
 COST = {"measure": ["time", "memory"]}
 
 

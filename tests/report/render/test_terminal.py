@@ -13,9 +13,9 @@ from metabench.report.document import as_text, document
 from metabench.report.numbers import Valued
 from metabench.report.render.terminal import MOST_LINES, answer_text
 from metabench.report.results import read_run
-from places import EPYC, H100
+from places import AVX2, EPYC, H100
 
-FOLDERS = [*(EPYC / name for name in ("default-proved", "large", "algorithms", "processes")), H100 / "gpu-images"]
+FOLDERS = [AVX2 / "default", *(EPYC / name for name in ("large", "algorithms", "processes")), H100 / "gpu-images"]
 HERE = Path("runs/one")
 
 
@@ -36,8 +36,8 @@ def test_no_answer_is_too_long_or_too_wide(folder, width):
 
 
 def test_at_80_columns_the_answer_holds_what_decides():
-    text = answer_text(shown(EPYC / "default-proved"), HERE, 80)
-    found = shown(EPYC / "default-proved").answer
+    text = answer_text(shown(AVX2 / "default"), HERE, 80)
+    found = shown(AVX2 / "default").answer
     for table in found.tables:
         for row in table.rows:
             figures = dict(zip(table.columns, row, strict=True))
@@ -49,8 +49,13 @@ def test_at_80_columns_the_answer_holds_what_decides():
     assert "1 seed, tested after 3 inner steps, 200 iterations" in flat
 
 
+def test_the_time_of_a_step_has_room_on_an_ordinary_terminal():
+    assert "step time" in answer_text(shown(AVX2 / "default"), HERE, 120)
+
+
 def test_the_last_lines_say_where_the_rest_is():
-    found = shown(EPYC / "default-proved")
+    found = shown(EPYC / "algorithms")
+    assert len(found.warnings) > 1
     *_, where, more = answer_text(found, Path("runs/my run"), 100).split("\n")
     assert where == "Report: runs/my run/report.html   Tables: runs/my run/tables.md"
     assert more == f"All tables and {len(found.warnings)} warnings: metabench report 'runs/my run' --full"
@@ -61,7 +66,7 @@ def test_a_short_answer_has_room_between_its_parts():
 
 
 def test_wide_characters_take_two_columns_and_escapes_do_nothing():
-    found = shown(EPYC / "default-proved")
+    found = shown(AVX2 / "default")
     first = found.answer.tables[0]
     rows = tuple(("\x1b[2J" + "算法" * 9, *row[1:]) for row in first.rows)
     odd = replace(found.answer, tables=(replace(first, rows=rows),), question="算法" * 50)
@@ -71,7 +76,7 @@ def test_wide_characters_take_two_columns_and_escapes_do_nothing():
 
 
 def test_rows_that_say_least_are_left_out_first():
-    found = shown(EPYC / "default-proved")
+    found = shown(AVX2 / "default")
     first = found.answer.tables[0]
     rows = tuple((f"row {i}", *([Valued("1 ms", 1.0)] * 2 if i % 2 else ["–", "–"])) for i in range(40))
     table = replace(first, columns=("algorithm", "step time", "other"), rows=rows, cells=(), notes=("(a) of none.",))
