@@ -54,8 +54,8 @@ docs: $(READY) ## write the tables of the committed runs, the claims, and what R
 		$(addprefix --against $(RESULTS)/h100-16core/,gpu-images gpu-large) > /dev/null
 	$(BIN)/metabench compare $(RESULTS)/epyc-2core/default $(RESULTS)/epyc-2core/default-again --markdown \
 		> $(RESULTS)/epyc-2core/default-against-default-again.md
-	$(BIN)/metabench compare $(RESULTS)/epyc-2core/counters $(RESULTS)/epyc-2core/counters-loaded --markdown \
-		> $(RESULTS)/epyc-2core/counters-against-counters-loaded.md
+	$(BIN)/metabench compare $(RESULTS)/epyc-avx2-2core/counters $(RESULTS)/epyc-avx2-2core/counters-loaded --markdown \
+		> $(RESULTS)/epyc-avx2-2core/counters-against-counters-loaded.md
 	$(BIN)/python tools/write_reference.py
 	$(BIN)/python tools/simulate_intervals.py docs/method.md
 	$(BIN)/python tools/draw_figures.py README.md docs/*.md

@@ -14,7 +14,7 @@ KERNELS_A_LAUNCH = 2.0
 """Kernels in a launch, above which the host launches graphs, and is not what the GPU waits for."""
 BY_LAUNCHES = "bound by launches"
 BY_GAPS = "bound by gaps between kernels"
-COUNT_UNITS = ((1e9, " G"), (1e6, " M"))
+COUNT_UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 NOTES = {
     "busy": "Launches: how often the host puts work on the GPU in one meta-iteration. Busy: the share of the step in "
@@ -90,7 +90,7 @@ def energy_text(energy: float | None) -> str:
 
 
 def instructions_text(count: float | None) -> str:
-    """A count with four digits, in millions or billions where it is that large."""
+    """A count with four digits, in thousands, millions or billions where it is that large."""
     if count is None:
         return NOTHING
     scale, unit = next(((s, u) for s, u in COUNT_UNITS if count >= s), (1.0, ""))

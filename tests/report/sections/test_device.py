@@ -17,6 +17,7 @@ from metabench.report.sections.device import (
     busy_text,
     device_work,
     energy_text,
+    instructions_text,
     joules,
     launches_text,
 )
@@ -154,3 +155,11 @@ def test_the_frame_has_what_the_gpu_did(folder):
     assert (first["gpu_launches"], first["gpu_busy_share"], first["energy_joules"]) == (5200, 0.09, 0.0123)
     assert (first["gpu_after_sm_mhz"], first["gpu_after_watts"]) == (1980, 412.5)
     assert first["gpu_after_reasons"] == "power limit"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(None, "–"), (999.0, "999"), (489_100.4, "489.1 k"), (1_814_000.0, "1.814 M"), (2.5e9, "2.5 G")],
+)
+def test_counts_of_instructions_read_well_at_every_size(count, text):
+    assert instructions_text(count) == text
