@@ -90,7 +90,7 @@ def run(
     assign: Annotated[list[str] | None, typer.Option("--set", help="axis=value[,value…], in every grid.")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="axis=value[,value…]: measure what has these values alone."),
+        typer.Option("--only", help="axis=value[,value…]: measure only configurations with one of these values."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be measured, and about how long it takes.")

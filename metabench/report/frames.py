@@ -54,7 +54,7 @@ def to_frame(run: Run) -> pd.DataFrame:
     frame = pd.DataFrame([_record(row, run.noise) for row in run.measurements], columns=columns)
     if not frame["machine"].any():  # of one machine alone
         frame = frame.drop(columns="machine")
-    # the copy has its columns in one piece each kind, without which pandas warns whoever adds one
+    # astype leaves a block of memory for each column: pandas would warn whoever adds one. A copy joins them.
     return frame.astype(dict.fromkeys(WHOLE, "Int64")).astype({"noisy": "boolean"}).copy()
 
 

@@ -37,10 +37,11 @@ class RunSettings(TypedDict, total=False):
 
 
 def read_given(given: Given, override: Axes, settings: Mapping[str, Any], only: Axes, cores: int) -> Sweep:
-    """The sweep, checked; `override` replaces axes in every grid, `settings` those of `[run]`; `only` keeps a part.
+    """The sweep, checked; `override` replaces axes in every grid, and `settings` those of `[run]`.
 
-    Files that names by path stand for are looked for in the folder of the sweep file, or in the current one. Raises
-    `UserError` for whatever is wrong, with the nearest valid choice.
+    `only` names values of axes; configurations with other values are left out. Files that names by path stand for are
+    looked for in the folder of the sweep file, or in the current one. Raises `UserError` for whatever is wrong, with
+    the nearest valid choice.
     """
     override, only = _lists(override), _lists(only)
     settings = {name: _plain(value) for name, value in settings.items()}
@@ -49,10 +50,9 @@ def read_given(given: Given, override: Axes, settings: Mapping[str, Any], only: 
     use(Path.cwd())
     document = _document(given)
     document["run"] = _of(document.get("run", {}), "run") | settings
-    if override:
-        document["override"] = _of(document.get("override", {}), "override") | override
-    if only:
-        document["only"] = _of(document.get("only", {}), "only") | only
+    for key, table in (("override", override), ("only", only)):
+        if table:
+            document[key] = _of(document.get(key, {}), key) | table
     return parse_sweep(OWN, document, _text(document), cores)
 
 

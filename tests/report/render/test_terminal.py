@@ -11,6 +11,7 @@ from metabench.cli import runs
 from metabench.report import write
 from metabench.report.document import as_text, document
 from metabench.report.numbers import Valued
+from metabench.report.render.fitting import WIDTH
 from metabench.report.render.terminal import MOST_LINES, answer_text
 from metabench.report.results import read_run
 from places import AVX2, EPYC, H100
@@ -50,7 +51,7 @@ def test_at_80_columns_the_answer_holds_what_decides():
 
 
 def test_the_time_of_a_step_has_room_on_an_ordinary_terminal():
-    assert "step time" in answer_text(shown(AVX2 / "default"), HERE, 120)
+    assert "step time" in answer_text(shown(AVX2 / "default"), HERE, WIDTH)
 
 
 def test_the_last_lines_say_where_the_rest_is():
