@@ -261,6 +261,25 @@ def test_a_parameter_without_use_has_a_direction_of_zero():
     assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("clang: error: unsupported option '-fopenmp'", r"unsupported option '-fopenmp'; it lacks OpenMP: install GCC"),
+        ("iterate.cpp:7:10: fatal error: 'omp.h' file not found", r"'omp.h' file not found; it lacks OpenMP: install"),
+        ("iterate.cpp:9:1: error: no register is left", r"does not take native's code: no register is left$"),
+        ("killed", r"does not take native's code: no error is named$"),
+    ],
+)
+def test_a_compiler_that_fails_is_quoted(error, sentence, tmp_path, monkeypatch):
+    failing = tmp_path / "g++"
+    failing.write_text(f'#!/bin/sh\necho "{error}" >&2\nexit 1\n')
+    failing.chmod(0o755)
+    monkeypatch.setenv("CXX", str(failing))
+    library.compiled.cache_clear()
+    with pytest.raises(Unsupported, match=sentence):
+        library.compiled("int one;", native.FLAGS)
+
+
 def test_a_tensor_that_the_network_keeps_is_refused():
     kept = torch.randn(4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     made, meta, episodes = series(Net(lambda h: h * kept))

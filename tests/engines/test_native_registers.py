@@ -4,6 +4,7 @@ import platform
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -18,8 +19,12 @@ from metabench.tensors import cast
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 X86 = platform.machine() == "x86_64"
-TARGETS = ("x86-64", "haswell", "skylake-avx512") if X86 else ("native",)
-"""Processors with registers of 16, 32 and 64 bytes, of which the last has twice as many."""
+EMULATED = platform.system() == "Linux" and bool(find_spec("ziglang") and find_spec("unicorn"))
+if EMULATED:
+    import aarch64
+AARCH64 = pytest.param("aarch64", marks=pytest.mark.skipif(not EMULATED, reason="no emulator: pip install '.[dev]'"))
+TARGETS = (*(("x86-64", "haswell", "skylake-avx512") if X86 else ("native",)), AARCH64)
+"""Processors with registers of 16, 32, 64 and 16 bytes, of which the last two have twice as many."""
 KERNELS = {
     "matrix product": "product<64, 64, 64, 64, 1, 64>(a, b, c)",
     "narrow matrix product": "product<10, 40, 40, 40, 1, 40>(a, b, c)",
@@ -28,28 +33,37 @@ KERNELS = {
     "weights": "outer_sum<64, 64, 128, 1792, 64, 448>(a, b, c, 7, 7)",
     "weights of one channel": "convolution<WEIGHT, 5, 28, 28, 1, 14, 14, 64, 3, 3, 2, 1, 1>(a, b, c)",
 }
-TO_MEMORY = re.compile(r"\bv?mov\w+\s+%[xyz]mm\d+, -?\d*\(%r[sb]p\)|\bst[rp]\s+q\d+.*\[(?:sp|x29)")
+TO_MEMORY = re.compile(r"\bv?mov\w+\s+%[xyz]mm\d+, -?\d*\(%r[sb]p\)|\bst(?:r|p|ur)\s+q\d+.*\[(?:sp|x29)")
 """A vector register is written to the function's own memory: x86-64 and AArch64."""
-FEW = 120
-"""Such writes that a function may have, most of them outside of its loops. Sums that do not fit cost 240 to 3 000."""
+FEW = {"aarch64": 10}
+"""Such writes that a function may have, 120 where it is not said: GCC has most of them outside of its loops. Sums that
+do not fit cost 240 to 3 000, with clang on AArch64 20 to 110."""
 
 
 @pytest.mark.parametrize("number", ["float", "double"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_sums_of_products_stay_in_registers(target, number):
+def test_sums_of_products_stay_in_registers(target, number, tmp_path):
     functions = (
         f"void kernel{i}(const T* a, const T* b, T* c) {{ {call}; }}\n" for i, call in enumerate(KERNELS.values())
     )
     kernels = "".join(file.read_text("utf-8") for file in native.KERNELS)
     source = f"typedef {number} T;\n{kernels}{''.join(functions)}"
-    flags = [flag for flag in native.FLAGS if flag != "-shared"]
-    command = [compiler("native"), *flags, *library.ASSOCIATIVE, f"-march={target}", "-S", "-xc++", "-", "-o-"]
+    flags = [*(flag for flag in native.FLAGS if flag != "-shared"), *library.ASSOCIATIVE]
+    writes = _writes_to_memory(_assembly(source, flags, target, tmp_path))
+    assert len(writes) > len(KERNELS)
+    assert max(writes.values()) <= FEW.get(target, 120)
+
+
+def _assembly(source, flags, target, folder):
+    if target == "aarch64":
+        return aarch64.translated(source, flags, folder, "-S").read_text("utf-8")
+    command = [compiler("native"), *flags, f"-march={target}", "-S", "-xc++", "-", "-o-"]
     result = subprocess.run(command, input=source, capture_output=True, text=True)
     if "march" in result.stderr:
         pytest.skip(f"the compiler does not know {target}")
     assert not result.returncode, result.stderr
     assert "undefined behavior" not in result.stderr, result.stderr
-    assert max(_writes_to_memory(result.stdout).values()) <= FEW
+    return result.stdout
 
 
 def _writes_to_memory(assembly):
@@ -72,14 +86,18 @@ RUNNABLE = [
             reason="a processor without AVX2",
         ),
     ),
+    AARCH64,
 ]
 
 
 @pytest.fixture
-def compiling_for(request, monkeypatch):
+def compiling_for(request, monkeypatch, tmp_path):
     monkeypatch.setattr(native, "FLAGS", ("-O1", *native.FLAGS[1:]))
-    monkeypatch.setenv(library.TARGET, request.param)
     library.compiled.cache_clear()
+    if request.param == "aarch64":
+        monkeypatch.setattr(native, "compiled", lambda source, flags: aarch64.library(source, flags, tmp_path))
+    else:
+        monkeypatch.setenv(library.TARGET, request.param)
     yield
     library.compiled.cache_clear()
 
@@ -95,7 +113,7 @@ def compiling_for(request, monkeypatch):
     ],
     ids=str,
 )
-def test_older_processors_have_the_direction_of_loop(compiling_for, net, size, dtype, rounding):
+def test_other_processors_have_the_direction_of_loop(compiling_for, net, size, dtype, rounding):
     made, meta, episodes = problem(net, (net.channels, *size))
     truth, _ = loop.build(made)(meta, episodes)
     meta = {name: p.to(dtype) for name, p in meta.items()}

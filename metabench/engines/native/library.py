@@ -37,10 +37,16 @@ def compiled(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
             file.write_text(source, encoding="utf-8")
             result = subprocess.run([*command, str(file), "-o", str(library)], capture_output=True, text=True)
             if result.returncode:
-                complaint = next((line for line in result.stderr.splitlines() if "error: " in line), "error: none said")
-                raise Unsupported(f"the C++ compiler does not take native's code: {complaint.partition('error: ')[2]}")
+                raise Unsupported(f"the C++ compiler does not take native's code: {_complaint(result.stderr)}")
             kept = library.replace(folder / f"{name}-{_digest(library)}.so")
     return ctypes.CDLL(str(kept))
+
+
+def _complaint(said: str) -> str:
+    """The first error that a compiler reports, and what to do where it is a lack of OpenMP."""
+    error = next((line.partition("error: ")[2] for line in said.splitlines() if "error: " in line), "no error is named")
+    missing = "openmp" in error or "omp.h" in error
+    return error + ("; it lacks OpenMP: install GCC, and set CXX to it" if missing else "")
 
 
 def _is_whole(library: Path) -> bool:
