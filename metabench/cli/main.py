@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints."""
 
 import atexit
+import errno
 import gc
 import shlex
 import sys
@@ -31,6 +32,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True)
 
+REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.ENOSPC)
+"""What an operating system refuses for reasons that lie with the user's files, not with this program."""
 KINDS = ("algorithms", "engines", "models", "tasks", "sweeps")
 
 
@@ -57,6 +60,10 @@ def main() -> None:
         sys.exit(READER_GONE)
     except (UserError, Unsupported) as error:
         fail(str(error), 2)
+    except OSError as error:
+        if error.errno not in REFUSED or error.filename is None:
+            raise
+        fail(f"cannot read or write '{error.filename}': {error.strerror}", 2)
 
 
 def list_names(

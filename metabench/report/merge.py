@@ -1,7 +1,7 @@
 """Run folders of several machines as one, in which no figure of one machine is taken for another's."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from metabench.report.results import Run, read_run, run_of
 def merge(folders: Sequence[Path], out: Path) -> None:
     """Write a run folder with all rows of others, each with its machine. Raises `UserError`; `out` must be new.
 
-    Runs of one machine with the same cells are taken for further rounds, with noise pairs of their own.
+    Runs of one machine with the same cells are taken for further rounds, with noise pairs of their own. Runs that share
+    measurements are refused.
     """
     if out.exists():
         raise UserError(f"'{out}' is there already: choose another --out")
@@ -38,12 +39,26 @@ def merged(runs: Sequence[Run]) -> Run:
 
 
 def _together(runs: Sequence[Run]) -> tuple[list[Measurement], Environment]:
+    _check_different(runs)
     rows = list(_rows(runs))
     names = list(dict.fromkeys(row.machine for row in rows))
     parts = [part for run in runs for part in _parts(to_builtins(run.environment), run.name)]
     warnings = [each if run.environment.runs else f"{run.name}: {each}" for run in runs for each in run.warnings]
     sweep = SweepName("merged", f"Runs merged: {', '.join(part['run'] for part in parts)}")
     return rows, Environment(summary="; ".join(names), warnings=warnings, sweep=sweep, runs=parts)
+
+
+def _check_different(runs: Sequence[Run]) -> None:
+    """Refuse runs that share measurements: counted twice, they would be repetitions that nobody made."""
+    known: dict[Hashable, str] = {}
+    for run in runs:
+        label = run.environment.machine_label
+        rows = [_on(row, label, run) for row in (*run.measurements, *run.noise_rows) if row.started]
+        keys = {(row.machine, row.id, row.started, row.seconds) for row in rows}
+        for key in keys:
+            if key in known:
+                raise UserError(f"'{known[key]}' and '{run.name}' hold the same measurements: name each run once")
+        known |= dict.fromkeys(keys, run.name)
 
 
 def _parts(environment: dict[str, Any], name: str) -> list[dict[str, Any]]:

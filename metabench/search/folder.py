@@ -38,7 +38,7 @@ class SearchFolder:
         minutes than before.
         """
         file, trials = self.run.path / ASKED, self.run.path / TRIALS
-        if self.run.measurements.exists():
+        if self.run.measurements.exists() or self.run.read_sweep() is not None:
             raise UserError(f"'{self.run.path}' holds a run of a sweep: choose another --out")
         if file.exists():
             if not resume:

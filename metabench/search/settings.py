@@ -49,6 +49,9 @@ class Settings:
             check(axis, value)
             if self.space[axis].nearest(value) != value:
                 raise UserError(f"the first trial cannot have {axis} = {value}: the search does not choose that")
+        for axis in ("task", "threads"):
+            if axis not in self.fixed:
+                raise UserError(f"axis '{axis}' of a search takes one value: give it one")
         task = str(self.fixed["task"])
         if ALGORITHMS.get(self.asked.algorithm).kinds and TASKS.get(task).kind not in self.kinds:
             raise UserError(f"{self.asked.algorithm} is for {' and '.join(self.kinds)} tasks, not for {task}")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from metabench.engines.base import ENGINES
-from metabench.errors import Unsupported
+from metabench.errors import Unsupported, UserError
 from metabench.machine.conditions import warnings_now
+from metabench.record.axes import quoted
 from metabench.record.measurement import Measurement
 from metabench.sweep.again import is_disturbed, job_again, settled, why
 from metabench.sweep.cell_tasks import training_tasks
@@ -23,8 +24,11 @@ def sweep_of(
 ) -> Sweep:
     """A cell for each of the engines (names with commas between; empty or `all`: every one), and for those of the user.
 
-    Raises `UserError` for an engine that there is not.
+    Raises `UserError` for an engine that there is not, and for several values of an axis.
     """
+    for axis, value in axes.items():
+        if not isinstance(value, (str, int, float)):
+            raise UserError(f"advice is for one setting: '{axis}' takes one value, not {quoted(value)}")
     chosen = ENGINES.names() if engines in ("", "all") else [name.strip() for name in engines.split(",")]
     chosen = list(dict.fromkeys([*chosen, *own]))
     settings = {"rounds": rounds, "noise_pairs": 0, "time_limit_s": time_limit_s, "time_budget_s": 1.0}

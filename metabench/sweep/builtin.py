@@ -30,11 +30,11 @@ def sources_of(sweep: Path) -> Path:
 def find_sweep(name: str) -> Path:
     """The file of a built-in sweep's name, or the path itself."""
     path = Path(name)
-    if path.suffix == ".toml" or path.exists():
-        if not path.is_file():
-            raise UserError(f"there is no sweep file '{name}'")
-        return path
     builtin = {file.stem: file for file in builtin_sweeps()}
-    if name not in builtin:
-        raise unknown("sweep", name, builtin)
-    return builtin[name]
+    if path.is_file():
+        return path
+    if name in builtin:  # a folder of that name may be the run of it
+        return builtin[name]
+    if path.suffix == ".toml" or path.exists():
+        raise UserError(f"there is no sweep file '{name}'")
+    raise unknown("sweep", name, builtin)

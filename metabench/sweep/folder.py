@@ -145,8 +145,12 @@ def open_run_folder(path: Path) -> Iterator[RunFolder]:
 
 
 def _key(line: bytes) -> tuple[str, int] | None:
-    """Configuration and repetition of a row in `measurements.jsonl`; None for the noise configuration."""
-    row = measurement_of(parse_json(line.decode()))
+    """Configuration and repetition of a row in `measurements.jsonl`; None for the noise configuration, and for a line
+    that is blank."""
+    text = line.decode("utf-8-sig")
+    if not text.strip():
+        return None
+    row = measurement_of(parse_json(text))
     return None if row.noise else (row.id, row.round)
 
 

@@ -16,6 +16,7 @@ from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.record.cell import AXES, REPEATED, Cell
 from metabench.record.environment import Environment, SweepName
 from metabench.record.measurement import SIDES, Measurement, Noise
+from metabench.record.searching import ASKED
 from metabench.sweep import trainings
 from metabench.sweep.again import is_disturbed, job_again, settled, why
 from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
@@ -88,7 +89,8 @@ def run_sweep(
         backend = backend or stack.enter_context(open_backend(LOCAL))
         folder = stack.enter_context(open_run_folder(out))
         rows, mended = begin(folder, sweep, resume, backend.name)
-        rows = without_unfinished(folder, rows)
+        unfinished = to_go_on_with(folder, rows)
+        rows = [row for row in rows if row not in unfinished]
         code = SameCode(rows)
         code.check_unchanged(sources.folder(), out)
         folder.keep_sources(sources.digests(), sources.folder())
@@ -100,6 +102,8 @@ def run_sweep(
             here = describe_machine(folder, sweep, stand_in, said, progress)
             if rows and not any(row.machine for row in rows):
                 here = ""  # rows of an older version do not say it: a run is of one kind
+        if unfinished:  # not before the run is known to go on
+            folder.withdraw(unfinished)
         done = {(row.id, row.round, row.noise.side if row.noise else "") for row in rows}
         jobs = plan(sweep)
         left = [job for job in jobs if job.key not in done]
@@ -178,6 +182,8 @@ def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[
 def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -> tuple[list[Measurement], list[str]]:
     """Check that the folder is this sweep's; gives the rows that it holds already, and what was mended."""
     text = folder.read_sweep()
+    if (folder.path / ASKED).exists():
+        raise UserError(f"'{folder.path}' holds a search: choose another --out")
     if text is None:
         if folder.measurements.exists():
             raise UserError(f"'{folder.path}' has measurements but no sweep.toml: choose another --out")
@@ -198,14 +204,11 @@ def goes_on(row: Measurement) -> bool:
     return row.status in ("timeout", "oom", "crashed") and row.ended_in == "quality"
 
 
-def without_unfinished(folder: RunFolder, rows: list[Measurement]) -> list[Measurement]:
-    """The rows of a run that is resumed, without those of trainings that are gone on with."""
+def to_go_on_with(folder: RunFolder, rows: list[Measurement]) -> list[Measurement]:
+    """The rows of a run that is resumed whose trainings are gone on with."""
     kept = folder.path / CHECKPOINTS
     forget_paces(kept)
-    unfinished = [row for row in rows if goes_on(row) and is_kept(kept, row.id)]
-    if unfinished:
-        folder.withdraw(unfinished)
-    return [row for row in rows if row not in unfinished]
+    return [row for row in rows if goes_on(row) and is_kept(kept, row.id)]
 
 
 def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str]]:

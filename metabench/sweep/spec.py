@@ -23,13 +23,15 @@ from metabench.sweep.builtin import sources_of
 from metabench.sweep.filling import Filling, fill, in_words
 from metabench.sweep.threads import threads_for
 from metabench.tasks.base import TASKS, check_split
+from metabench.text import printable
 
 MOST_CELLS = 20_000
 """Most cells of a sweep, its rounds included: with a process of some seconds each, the work of days."""
 REGISTRIES: Mapping[str, Registry[Any]] = {"algorithm": ALGORITHMS, "engine": ENGINES, "task": TASKS, "model": MODELS}
 """Axes whose values are names of what is registered."""
 SETTABLE = frozenset(name for name, axis in AXES.items() if axis.settable)
-GRID_KEYS = {"name", "measure", "include", "exclude"}
+OTHER_KEYS = {"grid": {"name", "measure", "include", "exclude"}, "defaults": {"measure"}, "override": {"run"}}
+"""What the tables of a sweep file may have beside axes."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 TOP_KEYS = ("title", "run", "defaults", "grid", "override", "only")
 
@@ -100,7 +102,7 @@ def load_sweep(
         if table:
             text = f"{text.rstrip()}\n\n[{key}]\n{toml_lines(table)}"
             document[key] = table
-    return parse_sweep(path.stem, document, text, cores)
+    return parse_sweep(printable(path.stem), document, text, cores)
 
 
 def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -> Sweep:
@@ -133,7 +135,21 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
     title = document.get("title", name)
     if not isinstance(title, str):
         raise UserError("'title' in the sweep file must be text")
+    _check_text(text)
     return Sweep(name, title, text, settings, tuple(cells.values()), tuple(in_words(fillings)))
+
+
+def _check_text(text: str) -> None:
+    """Refuse what could not be read again from the run folder."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise UserError("the sweep has a text with an unpaired surrogate, which no file can hold") from None
+    if size > MOST_SWEEP:
+        raise UserError(
+            f"the sweep takes {size:,} bytes as a file, more than the {MOST_SWEEP:,} that are read: give a grid "
+            "several values of an axis in place of many grids"
+        )
 
 
 def _check_number(products: list[int]) -> None:
@@ -190,7 +206,7 @@ def _scalar(text: str) -> Any:
 def _table(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"'{name}' in the sweep file must be a table of axes")
-    allowed = SETTABLE | (GRID_KEYS if name == "grid" else {"measure", "run"} if name == "override" else {"measure"})
+    allowed = SETTABLE | OTHER_KEYS.get(name, set())
     for key in value:
         if key not in allowed:
             raise unknown("axis", key, allowed)
@@ -228,6 +244,8 @@ def _grid_cells(
 ) -> Iterator[tuple[Cell, Filling]]:
     measure = _measures(grid.get("measure", defaults.get("measure", list(USUAL_MEASURES))))
     excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
+    for axis, value in ((axis, value) for exclude in excludes for axis, values in exclude.items() for value in values):
+        check(axis, value)
     for number, axes in enumerate(_axes(grid, defaults, override)):
         models = axes.get("model")
 
@@ -309,6 +327,8 @@ def _named(value: Any) -> str:
 
 def _measures(value: Any) -> tuple[Any, ...]:
     names = value if isinstance(value, list) else [value]
+    if not names:
+        raise UserError(f"'measure' is an empty list: name one or more of {', '.join(MEASURES)}")
     for name in names:
         if name not in MEASURES:
             raise unknown("measure", _named(name), MEASURES)

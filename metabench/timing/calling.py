@@ -13,6 +13,7 @@ from metabench.machine.conditions import warnings_for
 from metabench.machine.cores import default_threads
 from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.measure.threads import torch_threads
+from metabench.sources import refuse_while_loading, use
 from metabench.timing.collecting import collect
 from metabench.timing.measuring import Effort, measure_clock, measure_whole, prepared
 from metabench.timing.record import StepRun, run_of
@@ -53,6 +54,8 @@ def time(
 
     Raises `UserError` for what is no step, or a device that is not there.
     """
+    refuse_while_loading("metabench.time")
+    use(Path.cwd())
     if not steps:
         raise UserError("name a step to time, or hand over a function")
     check_place(device)

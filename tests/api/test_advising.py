@@ -57,6 +57,7 @@ def test_advice_without_an_engine_that_runs_is_no_exception(asked):
 
 def test_a_mistake_is_one_sentence(asked):
     for call, says in (
+        (lambda: mb.advise("maml", inner_steps=[1, 20]), r"'inner_steps' takes one value, not \[1, 20\]"),
         (lambda: mb.advise("maml", engines="vmpa"), "unknown engine 'vmpa': did you mean 'vmap'?"),
         (lambda: mb.advise("maml", inner_step=3), "unknown axis 'inner_step': did you mean 'inner_steps'?"),
         (lambda: mb.advise("maml", memory_limit="much"), "much"),

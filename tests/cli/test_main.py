@@ -105,6 +105,15 @@ def test_unwritable_output_folder(metabench, tmp_path):
         assert "cannot write to 'closed" in refused(metabench("run", "s.toml", "--out", "closed/run"))
 
 
+def test_what_the_system_refuses_is_a_sentence(metabench, tmp_path):
+    long = "x" * 300
+    for arguments in (["report", long], ["run", long, "--dry-run"], ["merge", long, "--out", "new"]):
+        assert f"cannot read or write '{long}" in refused(metabench(*arguments))
+    if os.geteuid() != 0:  # root may read everything
+        (tmp_path / "closed").mkdir(mode=0o000)
+        assert "cannot read or write 'closed" in refused(metabench("report", "closed/run"))
+
+
 def test_an_algorithm_from_outside_the_tree_is_listed_and_a_broken_one_named(metabench):
     result = metabench("list", "algorithms")
     assert result.returncode == 0

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+import metabench as mb
 from drawn import check_texts
 from metabench.errors import UserError
 from metabench.record.cell import identity
@@ -38,10 +39,11 @@ def folders(run_of, row, pairs):
     its = [
         timed(made, 0.1) for made in (row(number, engine=engine) for number in range(3) for engine in ("loop", "vmap"))
     ]
+    later = [made | {"started": "2026-11-22T05:00:00Z"} for made in (row(0, engine="loop"), *pairs(*CALM))]
     return [
         run_of([*mine, *pairs(*CALM)], environment(), "slow"),
         run_of([*its, *pairs(*WILD)], environment(**FAST), "fast"),
-        run_of([row(0, engine="loop"), *pairs(*CALM)], environment(), "again"),
+        run_of(later, environment(), "again"),
     ]
 
 
@@ -113,22 +115,38 @@ def test_the_figure_shows_each_work_on_both_machines(merged):
     assert any(text.startswith("on Test CPU") for text in check_texts(figure))
 
 
-def test_a_merged_run_can_be_merged_again(folders, tmp_path, merged):
-    merge([tmp_path / "merged", folders[0]], tmp_path / "more")
+def test_a_merged_run_can_be_merged_again(folders, run_of, tmp_path, merged):
+    rows = [json.loads(line) for line in (folders[0] / MEASUREMENTS).read_text("utf-8").splitlines()]
+    next_day = run_of([made | {"started": "2026-11-23T05:00:00Z"} for made in rows], environment(), "next")
+    merge([tmp_path / "merged", next_day], tmp_path / "more")
     more = to_frame(read_run(tmp_path / "more"))
     assert len(more) == 19 and set(more["machine"]) == set(to_frame(merged)["machine"])
     assert not pd.DataFrame(more[["id", "round"]]).duplicated().any()
 
 
 def test_a_merged_run_that_is_merged_again_names_each_part_and_its_warnings_once(run_of, row, tmp_path):
-    for name in ("one", "two", "three"):
-        run_of([row(0)], environment() | {"warnings": [f"{name} was loud"]}, name)
+    for seconds, name in enumerate(("one", "two", "three")):
+        run_of([row(0) | {"seconds": seconds}], environment() | {"warnings": [f"{name} was loud"]}, name)
     merge([tmp_path / "one", tmp_path / "two"], tmp_path / "both")
     merge([tmp_path / "both", tmp_path / "three"], tmp_path / "all")
     found = read_run(tmp_path / "all").environment
     assert found.sweep.title == "Runs merged: one, two, three"
     assert found.warnings == ["one: one was loud", "two: two was loud", "three: three was loud"]
     assert [part["run"] for part in found.runs] == ["one", "two", "three"]
+
+
+def test_measurements_are_not_counted_twice(run_of, row, tmp_path):
+    mine = [row(number) | {"started": f"2026-01-0{number + 1}T00:00:00Z", "seconds": 1.5} for number in range(3)]
+    runs = [run_of(rows, environment(), name) for name, rows in (("one", mine), ("two", mine[:1]), ("three", mine[2:]))]
+    merge(runs[1:], tmp_path / "both")
+    for second in (runs[0], runs[1], tmp_path / "both"):
+        with pytest.raises(
+            UserError, match=rf"'one' and '{second.name}' hold the same measurements: name each run once"
+        ):
+            merge([runs[0], second], tmp_path / "new")
+    with pytest.raises(UserError, match="hold the same measurements"):
+        mb.load([runs[0], runs[0]])
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_is_there_is_not_written_over(folders, tmp_path):

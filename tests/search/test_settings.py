@@ -58,6 +58,7 @@ def test_steps_on_held_out_tasks_follow_those_of_training_unless_they_are_asked_
         ([], {"first": {"inner_lrs": 1}}, "unknown axis that is searched 'inner_lrs': did you mean 'inner_lr'"),
         ([], {"first": {"query": 77}}, "the first trial cannot have query = 77"),
         (["path=here"], {}, "axis 'path' is for the tasks"),
+        (["threads=1,2"], {}, "axis 'threads' of a search takes one value"),
     ],
 )
 def test_a_mistake_is_named_with_the_nearest_choice(sets, rest, said):

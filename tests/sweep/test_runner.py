@@ -17,7 +17,8 @@ from msgspec import structs
 
 from listening import Silent
 from metabench.errors import UserError
-from metabench.record.environment import Machine
+from metabench.record.environment import Machine, Processor
+from metabench.record.searching import ASKED
 from metabench.sweep import checkpoints, jobs, process, runner
 from metabench.sweep.folder import BROKEN
 from metabench.sweep.interruption import interruptible
@@ -93,6 +94,39 @@ def test_a_training_that_was_ended_from_outside_goes_on_when_the_run_is_resumed(
     assert len(run.rows) == 4 and not kept.exists()
     assert {row["status"] for row in run.rows} == ({"ok"} if status != "diverged" else {"ok", "diverged"})
     assert len(run.measured) == (5 if status != "diverged" else 4)
+
+
+def test_a_row_is_not_given_up_for_a_run_that_is_then_refused(run, monkeypatch):
+    """Neither is one for a line that is blank, or has a byte order mark."""
+    kept, first = run.folder / checkpoints.FOLDER, run.sweep.cells[0]
+
+    def ends(cell, number, *_, **__):
+        return made(cell, number, *(("timeout", "a reason") if cell == first else ("ok", "")), phase="quality")
+
+    monkeypatch.setattr(jobs, "run_cell", ends)
+    run.go()
+    kept.mkdir(exist_ok=True)
+    (kept / f"{first.id}.pt").write_bytes(b"")
+    before = run.rows
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(runner, "fingerprint", lambda threads: Machine(processor=Processor(name="another")))
+        with pytest.raises(UserError, match="another machine"):
+            run.go(resume=True)
+    assert run.rows == before
+    file = run.folder / "measurements.jsonl"
+    file.write_text("\ufeff\n" + file.read_text() + "\n")
+    monkeypatch.setattr(jobs, "run_cell", run.run_cell)
+    run.go(resume=True)
+    rows = [json.loads(line) for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+    assert [row["status"] for row in rows] == ["ok"] * 4
+
+
+def test_a_run_does_not_begin_where_a_search_is(run):
+    run.folder.mkdir()
+    (run.folder / ASKED).write_text("")
+    with pytest.raises(UserError, match="holds a search: choose another --out"):
+        run.go()
+    assert not (run.folder / "sweep.toml").exists()
 
 
 def test_a_row_without_a_checkpoint_stays(run, monkeypatch):

@@ -248,6 +248,13 @@ def test_the_syntax_of_set_and_only():
         (MINIMAL + "exclude = 3", "'exclude' must be a list of tables"),
         (MINIMAL + 'exclude = [{algoritm = "maml"}]', "unknown axis 'algoritm': did you mean 'algorithm'?"),
         (MINIMAL + 'exclude = [{algorithm = "maml"}]', "the sweep has no cells"),
+        (MINIMAL + 'exclude = [{algorithm = "fomalm"}]', "unknown algorithm 'fomalm': did you mean 'fomaml'?"),
+        (MINIMAL + 'exclude = [{seed = "0"}]', "axis 'seed' takes whole numbers of 0 or more, not '0'"),
+        (MINIMAL + 'exclude = [{measure = ["time"]}]', "unknown axis 'measure'"),
+        (MINIMAL + 'include = [{algorithm = "anil", measure = ["time"]}]', "unknown axis 'measure'"),
+        ('[only]\nmeasure = ["time"]\n' + MINIMAL, "unknown axis 'measure'"),
+        ('[override]\nmeasure = ["time"]\n' + MINIMAL, "unknown axis 'measure'"),
+        (MINIMAL + "measure = []", "'measure' is an empty list: name one or more of time, "),
         ("[runs]\n" + MINIMAL, "unknown table in the sweep file 'runs': did you mean 'run'?"),
         ("[run]\nround = 1\n" + MINIMAL, "unknown setting in [run] 'round': did you mean 'rounds'?"),
         ('[run]\nrounds = "two"\n' + MINIMAL, "setting 'rounds' in [run] must be a whole number"),
@@ -315,6 +322,23 @@ def test_nesting_numbers_and_sizes_without_end(tmp_path: Path):
             load_sweep(file, {}, 2)
 
 
+def test_what_could_not_be_read_again_is_refused_before_it_is_measured():
+    text = MINIMAL + "".join(f"# {'a' * 1000}\n" for _ in range(300))
+    with pytest.raises(UserError, match=r"takes 300,\d{3} bytes as a file, more than the 262,144 that are read"):
+        parse(text)
+    with pytest.raises(UserError, match="an unpaired surrogate, which no file can hold"):
+        parse_sweep("own", tomllib.loads(MINIMAL) | {"title": "\ud800"}, MINIMAL + 'title = "\ud800"', 2)
+
+
+def test_a_file_of_any_name_can_be_run(tmp_path: Path):
+    file = tmp_path / "s\udcff.toml"
+    try:
+        file.write_text(MINIMAL)
+    except (OSError, UnicodeError):
+        pytest.skip("a file system of whole characters")
+    assert load_sweep(file, {}, 2).name == "s\\udcff"
+
+
 def test_a_binary_file_is_no_sweep(tmp_path: Path):
     file = tmp_path / "bad.toml"
     file.write_bytes(b"\xff\xfe\x00")
@@ -335,6 +359,15 @@ def test_the_first_sweep_is_one_matched_comparison():
     assert len({cell.setting for cell in sweep.cells}) == 1
     assert {cell.measure for cell in sweep.cells} == {("time", "memory", "quality")}
     assert sweep.settings.rounds >= 3
+
+
+def test_a_folder_does_not_hide_the_sweep_that_it_is_a_run_of(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "other"):
+        (tmp_path / name).mkdir()
+    assert find_sweep("first") in builtin_sweeps()
+    with pytest.raises(UserError, match="there is no sweep file 'other'"):
+        find_sweep("other")
 
 
 def test_an_unknown_sweep_gets_the_nearest():

@@ -57,6 +57,28 @@ def test_names_beside_live_functions_are_found(tmp_path, monkeypatch):
     assert [step.name for step in found] == ["its.py:step", "lambda"] and found["step"].seconds > 0
 
 
+def test_names_are_of_the_current_folder_whatever_was_read_before(tmp_path, monkeypatch):
+    for folder, number in (("here", 1), ("sub", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "its.py").write_text(
+            f"def step():\n    return lambda: seen.append({number})\n\nseen = []\n"
+        )
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv(sources.VARIABLE, raising=False)
+    sources.use(tmp_path / "sub")
+    time("its.py:step", lambda: None, seconds=0.01, rounds=1)
+    assert set(sources.find("its.py:seen")) == {1}
+
+
+def test_a_file_that_times_itself_is_told_where_to_put_the_call(tmp_path, monkeypatch):
+    call = "import metabench\n\nmetabench.time('its.py:step', lambda: None)\n"
+    (tmp_path / "its.py").write_text(f"def step():\n    return [0] * 10\n\n{call}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(sources.VARIABLE, raising=False)
+    with pytest.raises(UserError, match=r"'its.py' calls metabench.time while it is loaded by name"):
+        time("its.py:step", lambda: None, seconds=0.01, rounds=1)
+
+
 @pytest.mark.parametrize(
     ("steps", "more", "says"),
     [
