@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
-from metabench.report.numbers import Valued, with_interval
+from metabench.report.numbers import Valued, percent, with_interval
 from metabench.statistics.intervals import NOISY_WIDTH
 from metabench.statistics.ratios import Ratio
 from metabench.statistics.spread import Spread, spread_of_pairs, student
@@ -150,7 +150,7 @@ def floor_text(rows: Sequence[Measurement], noise: Spread | None) -> str:
 def two_differ_by(noise: Spread) -> str:
     """How far two processes differ that time the same cell anywhere in the run: `15 %`, `a factor of 2.2`."""
     apart = math.exp(math.sqrt(2) * noise.half)
-    return f"{100 * (apart - 1):.2g} %" if apart < 2 else f"a factor of {_factor(apart)}"
+    return percent(apart - 1) if apart < 2 else f"a factor of {_factor(apart)}"
 
 
 def _factor(ratio: float) -> str:

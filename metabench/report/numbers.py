@@ -68,6 +68,11 @@ def exact(value: float) -> Valued:
     return Valued(trim(value, 0, 0), value)
 
 
+def percent(share: float) -> str:
+    """A share in percent, with two digits, and all of those before the point."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
 def trim(value: float, low: float, high: float) -> str:
     """`value` to the first digit of half the interval's width: 1.234567 in [1.21, 1.26] is 1.23.
 

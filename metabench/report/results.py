@@ -7,7 +7,7 @@ that is asked for. Frames stand in `frames`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from metabench.errors import NEAR, UserError
+from metabench.record.cell import Cell
 from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement
 from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, in_words, read_environment, read_rows
@@ -58,13 +59,18 @@ class Run:
 
         return bundles(self.measurements, training_key, self.noise)
 
+    def model_sizes(self, cell: Cell) -> Mapping[str, int]:
+        """The fewest meta-parameters seen with each model on such tasks: those of the network, where no algorithm has
+        more. A network on other data, or of other ways, has another number."""
+        return self._sizes.get((cell.distribution, cell.ways), {})
+
     @cached_property
-    def model_sizes(self) -> dict[str, int]:
-        """The fewest meta-parameters seen with each model: those of the network, where no algorithm learns more."""
-        sizes: dict[str, int] = {}
+    def _sizes(self) -> Mapping[Hashable, Mapping[str, int]]:
+        sizes: dict[Hashable, dict[str, int]] = {}
         for row in self.measurements:
             if row.parameters is not None:
-                sizes[row.cell.model] = min(row.parameters, sizes.get(row.cell.model, row.parameters))
+                seen = sizes.setdefault((row.cell.distribution, row.cell.ways), {})
+                seen[row.cell.model] = min(row.parameters, seen.get(row.cell.model, row.parameters))
         return sizes
 
     @cached_property

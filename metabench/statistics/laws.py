@@ -1,14 +1,14 @@
 """Laws of growth fitted to figures at several sizes: a power law, and a fixed part with a cost for each unit."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metabench.statistics.intervals import Interval
+from metabench.statistics.intervals import CONFIDENCE, Interval
 from metabench.statistics.ratios import ROUNDS_TO_TELL, exp_of
 from metabench.statistics.spread import Spread, spread_of_rounds
 
@@ -18,7 +18,7 @@ CLOSE = 0.05
 """A straight line passes a point if it misses it by no more than this share of the whole growth, and a power law if it
 misses it by no more than this share of the point."""
 LEFT = 0.1
-"""A size has left the law of the smaller ones if that misses it by more than this share, and than its interval."""
+"""A size has left the law of the smaller ones if that misses it by more than this share, and than noise explains."""
 LEAST_EXPLAINED = 0.98
 """R² below which a power law visibly does not fit."""
 LEAST_DRAWN = 0.1
@@ -54,7 +54,7 @@ class Fit:
     bent: bool | None
     """Whether the misfit is surely more than noise; None where no noise is known."""
 
-    def estimate(self, shares: Array, rounding: float = 0.0) -> Estimate:
+    def estimate(self, shares: Array, rounding: float = 0.0, confidence: float = CONFIDENCE) -> Estimate:
         """The sum of intercept and slope in those shares; what is smaller than `rounding` is 0.
 
         The interval holds how processes differ and, where the law surely misses or nothing else is known, how far it
@@ -62,7 +62,7 @@ class Fit:
         """
         value = _rounded(float(shares @ self.answers.mean(0)), rounding)
         gain = math.sqrt(float(np.sum((shares @ self.inverse) ** 2)))
-        known = [spread.half for spread in self._spreads(shares, gain)]
+        known = [spread.half_at(confidence) for spread in self._spreads(shares, gain)]
         if not known:
             return Estimate(value, None)
         half = _rounded(max(known) / math.sqrt(len(self.answers)), rounding)
@@ -170,14 +170,14 @@ class Law:
         rise, growth = (math.log(found[-1] / found[-2]) for found in (self.values, self.sizes))
         return rise / growth
 
-    def at(self, size: float) -> Estimate:
+    def at(self, size: float, confidence: float = CONFIDENCE) -> Estimate:
         """The figure at a size, by the law of its form."""
         if self.form == "line":
-            said = self.line.estimate(np.array([1.0, size]))
+            said = self.line.estimate(np.array([1.0, size]), confidence=confidence)
             ends = said.interval
             low = max(ends.low, LEAST_DRAWN * said.value) if ends else 0.0
             return Estimate(said.value, ends and Interval(ends.value, low, ends.high))
-        said = self.power.estimate(np.array([1.0, math.log(size)]))
+        said = self.power.estimate(np.array([1.0, math.log(size)]), confidence=confidence)
         return Estimate(exp_of(said.value), said.interval and Interval(*map(exp_of, astuple(said.interval))))
 
 
@@ -216,21 +216,35 @@ def left_at(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = 
     """The first size at which the law of all smaller sizes ends, for figures by round and size.
 
     Three sizes are needed for a law: where none passes the three smallest, it ends at the third. None where the law
-    holds up to the largest size, and where there are fewer than four.
+    holds up to the largest size, and where there are fewer than four. What the law says and what was measured are both
+    uncertain. Each size that is looked at is a chance to be wrong, and all of them together have 5 %.
     """
     whole = fit(rounds, noise)
     if whole is None:
         return None
-    for size, value in list(zip(whole.sizes, whole.values, strict=True))[POINTS_TO_JUDGE:]:
+    beyond = list(zip(whole.sizes, whole.values, strict=True))[POINTS_TO_JUDGE:]
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(beyond))
+    for size, value in beyond:
         smaller = {number: {s: points[s] for s in points if s < size} for number, points in rounds.items()}
         law = fit(smaller, noise)
         if law is None or law.form == "none":
             return law.sizes[-1] if law else None
-        said = law.at(size)
-        inside = said.interval is not None and said.interval.low <= value <= said.interval.high
-        if not inside and abs(value / said.value - 1) > LEFT:
+        said = law.at(size, confidence)
+        if said.value <= 0:
+            return size
+        own = _half_of_mean([math.log(points[size]) for points in rounds.values() if size in points], noise, confidence)
+        end = said.interval and (said.interval.high if value > said.value else said.interval.low)
+        half = math.hypot(math.log(end / said.value) if end else 0.0, own)
+        if abs(math.log(value / said.value)) > half and abs(value / said.value - 1) > LEFT:
             return size
     return None
+
+
+def _half_of_mean(logs: Sequence[float], noise: Spread | None, confidence: float) -> float:
+    """Half the width of the interval of the mean of logarithms, one of each round; 0 where nothing tells."""
+    own = spread_of_rounds(logs) if len(logs) > 1 else None
+    known = noise.with_own(own) if noise and own else noise or (own if len(logs) >= ROUNDS_TO_TELL else None)
+    return known.half_at(confidence) / math.sqrt(len(logs)) if known else 0.0
 
 
 def _fitted(x: Array, y: Array, weights: Array, noise: Spread | None) -> Fit:

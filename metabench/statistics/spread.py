@@ -25,7 +25,11 @@ class Spread:
     @property
     def half(self) -> float:
         """Half the width of the 95 % interval of one value with this deviation."""
-        return student(self.freedom) * self.deviation
+        return self.half_at(CONFIDENCE)
+
+    def half_at(self, confidence: float) -> float:
+        """Half the width of the interval of one value that has this confidence."""
+        return student(self.freedom, confidence) * self.deviation
 
     def times(self, factor: float) -> "Spread":
         """The spread of a value that is `factor` times as large."""
@@ -46,9 +50,9 @@ class Spread:
         return own if own.surely_above(self) and own.half > pooled.half else pooled
 
 
-def student(freedom: float) -> float:
-    """How many estimated deviations half a 95 % interval is wide, by Student's law of so many degrees of freedom."""
-    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+def student(freedom: float, confidence: float = CONFIDENCE) -> float:
+    """How many estimated deviations half an interval is wide, by Student's law of so many degrees of freedom."""
+    return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
 def spread_of_rounds(logs: Sequence[float] | np.ndarray) -> Spread:

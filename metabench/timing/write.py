@@ -62,7 +62,8 @@ def _times(timings: Timings) -> Figure:
             if run.time and step.interval:
                 call = run.time.call
                 own = {"step": step.label, "repetition": run.round + 1, "seconds": call.median}
-                all_of_it = {"low": step.interval.low, "high": min(step.interval.high, _longest(step))}
+                drawn = step.interval.drawn
+                all_of_it = {"low": drawn.low, "high": drawn.high}
                 rows.append(
                     {**own, **all_of_it, "text": "" if place else str(time_text(step.interval)), "cells": step.label}
                 )
@@ -79,10 +80,6 @@ def _times(timings: Timings) -> Figure:
     says = "A point is the median of one repetition. The line is the 95 % interval of all of them together."
     panel = Panel("", frame, layers, WIDTH - 160, ROW * max(1, len(names)))
     return Figure("times", "Time of a call", says, timings.machine, [Group("", [panel], columns=1)])
-
-
-def _longest(step: StepResult) -> float:
-    return max(max(samples) for samples in step.samples.values())
 
 
 def _pictures(timings: Timings, step: StepResult, number: int, folder: Path) -> list[Figure]:

@@ -149,6 +149,14 @@ def test_a_run_that_only_trains_says_which_is_best(run_of, row):
     assert found.sentences == ("maml has the lowest MSE: 0.40 [0.37, 0.43].",)
     rows[2]["quality"] |= {"value": 0.41, "low": 0.37, "high": 0.45}
     assert answer(run_of, *rows).sentences[0].endswith("; no difference from fomaml can be told.")
+    longer = row(algorithm="maml", measure=["quality"], iterations=2000)
+    longer["quality"] |= {"value": 0.41, "low": 0.37, "high": 0.45}
+    rows[2]["quality"] |= {"value": 0.6, "low": 0.57, "high": 0.63}
+    assert answer(run_of, *rows, longer).sentences == ("maml has the lowest MSE: 0.40 [0.37, 0.43].",)
+    easier = row(algorithm="anil", measure=["quality"], eval_queries="independent")
+    easier["quality"] |= {"value": 0.1, "low": 0.08, "high": 0.12}
+    said = answer(run_of, *rows, easier).sentences
+    assert said == ("maml has the lowest MSE of 3 that were judged alike: 0.40 [0.37, 0.43].",)
     assert found.noise == ""
 
 

@@ -61,6 +61,23 @@ def test_a_law_that_is_not_known_well_ends_nowhere():
     assert left_at({n: points | {1e3: 1e5} for n, points in rounds.items()}) == 1e3
 
 
+@pytest.mark.parametrize(("deviation", "rounds"), [(0.06, 1), (0.06, 3), (0.12, 1), (0.12, 3)])
+def test_noise_ends_few_laws(deviation, rounds):
+    """Seven sizes of a figure that grows linearly: all four beyond the first three may end the law, 5 % in all do."""
+    generator = np.random.default_rng(0)
+
+    def ended() -> bool:
+        noise = spread_of_pairs([tuple(generator.normal(0, deviation, 2)) for _ in range(5)])
+        logs = generator.normal(0, deviation, (rounds, 7))
+        sizes = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+        return (
+            left_at({n: dict(zip(sizes, sizes * np.exp(logs[n]), strict=True)) for n in range(rounds)}, noise)
+            is not None
+        )
+
+    assert sum(ended() for _ in range(200)) < 30
+
+
 def test_two_exact_figures_that_do_not_change_are_constant():
     law = fit({0: {4.0: 1e6, 8.0: 1e6}})
     assert (law.form, law.exponent.interval) == ("constant", Interval(0, 0, 0))

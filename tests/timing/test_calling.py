@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 
@@ -41,6 +42,9 @@ def test_live_functions_are_compared_in_this_process(tmp_path):
     assert "lambda 2: operators" in page and "1-flame" in page
     names = {file.name for file in (tmp_path / "out" / "plots").iterdir()}
     assert {"times.svg", "1-flame.svg", "2-memory.svg"} <= names
+    drawn = pd.read_csv(tmp_path / "out" / "plots" / "times.csv").groupby("step", sort=False).first()
+    for step, ends in zip(found, drawn.itertuples(), strict=True):
+        assert (ends.low, ends.high) == pytest.approx((step.interval.drawn.low, step.interval.drawn.high))
     assert json.loads((tmp_path / "out" / "traces" / "2.json").read_text())["traceEvents"]
 
 

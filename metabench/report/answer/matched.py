@@ -7,7 +7,7 @@ from math import exp, log
 from metabench.record.cell import DISTRIBUTION
 from metabench.report.answer.narrow import Found, best_first, narrow, place, with_difference
 from metabench.report.answer.phrases import difference, inverse, less_memory, listed, speed, times, told
-from metabench.report.axes import LINE_TECHNIQUES
+from metabench.report.axes import JUDGED, LINE_TECHNIQUES
 from metabench.report.bundles import BASELINE, axes_but, grouped, time_ratio_of, values_of
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.noise import ratio_mark
@@ -236,8 +236,12 @@ def _time_said(rival: Rival) -> str:
 
 
 def _best(one: Comparison, where: str) -> Iterator[str]:
-    """Which line has the best score, and which cannot be told from it."""
-    scored = [(line, line.quality) for line in one.lines if line.quality]
+    """Which line has the best score of those that were judged alike, and which cannot be told from it."""
+    judged = grouped(
+        [(line, line.quality) for line in one.lines if line.quality],
+        lambda pair: values_of(pair[0].bundle.cell, JUDGED),
+    )
+    scored = max(judged.values(), key=len, default=[])
     if len(scored) < 2 or len({found.metric for _, found in scored}) > 1:
         return
     metric = scored[0][1].metric
@@ -247,10 +251,12 @@ def _best(one: Comparison, where: str) -> Iterator[str]:
     alike = [
         line.bundle.algorithm
         for line, _ in others
-        if not (found := contrast(line.bundle, best.bundle)) or not told(found, metric)
+        if line.bundle.algorithm != best.bundle.algorithm
+        and (not (found := contrast(line.bundle, best.bundle)) or not told(found, metric))
     ]
     word = METRIC_WORDS.get(metric, metric)
-    said = f"{best.bundle.algorithm} has the {'lowest' if lower else 'highest'} {word}{where}: "
+    said = f"{best.bundle.algorithm} has the {'lowest' if lower else 'highest'} {word}{where}"
+    said += f" of {len(scored)} that were judged alike: " if len(judged) > 1 else ": "
     said += str(quality_text(highest.score, metric))
     if alike:
         names = list(dict.fromkeys(alike))

@@ -35,10 +35,12 @@ def score_of(claim: Claim, bundle: Bundle) -> Measured | None:
     """The score over seeds; None where there is none of the claim's metric."""
     found = quality(bundle)
     score = _read(claim, found) if found and found.metric == claim.metric else None
-    if not found or not score:
-        return None
-    diverged = {row.cell.seed for row in bundle.rows if row.status == "diverged"}
-    return Measured(score, seeds=found.seeds, diverged=len(diverged))
+    return Measured(score, seeds=found.seeds, diverged=diverged_seeds(bundle)) if found and score else None
+
+
+def diverged_seeds(bundle: Bundle) -> int:
+    """How many training seeds have no score, since they diverged."""
+    return len({row.cell.seed for row in bundle.rows if row.status == "diverged"})
 
 
 def gain_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
@@ -56,7 +58,10 @@ def gain_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
     if found is None:
         return None
     ends = sorted((better * found.low, better * found.high))
-    return Measured(Interval(better * found.value, *ends), seeds=seeds)
+    lost = diverged_seeds(other)
+    doubt = f"{lost} of {theirs.seeds + lost} seeds of {other.algorithm} diverged" if lost else ""
+    advantage = Interval(better * found.value, *ends)
+    return Measured(advantage, doubt=doubt, seeds=seeds, diverged=diverged_seeds(bundle))
 
 
 def ratio_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:

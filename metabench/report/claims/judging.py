@@ -1,5 +1,6 @@
 """Judges claims by runs: finds the cells, forms the figure, applies the rule."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,15 @@ from metabench.report.apart import ALIKE_TESTED
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.bundles import Bundle, by_cost, grouped, status, status_and_reason
 from metabench.report.claims.claim import Claim, Values
-from metabench.report.claims.figures import gain_of, growth_of, measured_in, of_derivatives, ratio_of, score_of
+from metabench.report.claims.figures import (
+    diverged_seeds,
+    gain_of,
+    growth_of,
+    measured_in,
+    of_derivatives,
+    ratio_of,
+    score_of,
+)
 from metabench.report.claims.rules import (
     ALL_BUT,
     ELSEWHERE,
@@ -44,6 +53,10 @@ ALIKE = (
 )
 """What two trainings must share to be compared; the rest is each algorithm's own."""
 _FREE = ("seed", "outer", *TRAINING_AXES)
+NOT_OF_AN_ENGINE = ("quality", "adaptation", "double_backward")
+"""Figures that are the same whatever engine a row names."""
+TRAINED_LIKE = {"ways": "train_ways", "shots": "train_shots"}
+"""Axes of training that follow one of testing where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,8 @@ def _distance(judged: Judged) -> tuple[int, int, int, float]:
         return 0, 0, 0, 0.0
     if (shown := judged.shown) and shown.measured:
         figure = shown.measured.figure
-        return 1, int(shown.lacks_gpu), len(shown.differences), figure.high - figure.low
+        width = figure.high - figure.low
+        return 1, int(shown.lacks_gpu), len(shown.differences), math.inf if math.isnan(width) else width
     if judged.answers:  # its cells were run, and have no figure
         return 2, 0, 0, 0.0
     other = (NO_GPU, NOTHING_ALIKE).index(judged.reason) + 1 if judged.reason in (NO_GPU, NOTHING_ALIKE) else 0
@@ -178,7 +192,7 @@ def _summed_up(claim: Claim, answers: Sequence[Answer]) -> Judged:
 
     Where engines differ, it says on which the claim holds.
     """
-    if claim.figure != "quality" and (by_engine := _by_engine(answers)):
+    if claim.figure not in NOT_OF_AN_ENGINE and (by_engine := _by_engine(answers)):
         return Judged(claim, tuple(answers), Said(PARTLY, by_engine))
     verdicts = [answer.said.verdict for answer in answers]
     verdict = next((each for each in (FAILS, HOLDS, ALL_BUT) if each in verdicts), OPEN)
@@ -222,7 +236,8 @@ def _partner(claim: Claim, bundle: Bundle, every: Sequence[Bundle]) -> Bundle | 
     wanted = with_defaults({**claim.of, **claim.against}, claim.figure)
     free = ALIKE_TESTED if claim.figure == "adaptation" else _FREE
     axes = ALIKE if claim.figure == "quality" else [axis for axis in bundle.cell.axes if axis not in free]
-    return matched(bundle, every, wanted, [axis for axis in axes if axis not in claim.against])
+    apart = {*claim.against, *(TRAINED_LIKE[axis] for axis in claim.against if axis in TRAINED_LIKE)}
+    return matched(bundle, every, wanted, [axis for axis in axes if axis not in apart])
 
 
 def _judged(
@@ -235,6 +250,9 @@ def _judged(
 ) -> Answer:
     """The answer of a figure of one or two bundles; without a figure `why_not` is the reason, if it is known."""
     claimed, apart = range_of(claim, scale), list[str]()
+    lost = diverged_seeds(both[0]) if claim.figure == "quality" else 0
+    if measured is None and lost and all(row.status == "diverged" for row in both[0].rows):
+        measured = Measured(Interval(math.nan, math.nan, math.nan), diverged=lost)
     if measured is None:
         bad = [status_and_reason(bundle, _LONGEST_REASON) for bundle in both if status(bundle) != "ok"]
         said = _undecided(claim, f"not measured: {why_not or '; '.join(bad) or _TOO_FEW}")

@@ -137,6 +137,8 @@ def repeated(verdict: ClaimVerdict) -> Repeated:
 
 def _placed(measured: Measured, claimed: Interval, strict: bool) -> tuple[ClaimVerdict, str]:
     verdict = _place(measured.figure, claimed, strict)
+    if verdict == OPEN and strict and measured.exact:  # equal, which is not better
+        verdict = FAILS
     return verdict, WIDE if verdict == OPEN else ""
 
 

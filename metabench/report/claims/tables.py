@@ -165,6 +165,8 @@ def measured_text(claim: Claim, answer: Answer | None) -> str:
         return NOTHING
     measured = answer.measured
     figure = measured.figure
+    if math.isnan(figure.value):
+        return "diverged"
     if claim.figure == "quality":
         return (signed_quality_text if claim.rule == "order" else quality_text)(figure, claim.metric)
     if measured.exact:

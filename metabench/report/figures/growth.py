@@ -64,7 +64,7 @@ def growth(run: Run) -> Figure | None:
         common, rest = shared([where for where, _ in here])
         alone = len(set(rest)) == 1  # one setting: what it is stands in the heading
         panels = [
-            _panel(where, "" if alone else own, lines, run.model_sizes)
+            _panel(where, "" if alone else own, lines, run.model_sizes(lines[0][2].bundle.cell))
             for (where, lines), own in zip(here, rest, strict=True)
         ]
         groups.append(Group(f"{word.capitalize()} — {common}" if common else word.capitalize(), panels))

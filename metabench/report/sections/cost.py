@@ -81,7 +81,7 @@ def comparisons(run: Run) -> list[Comparison]:
 
 
 def _group_order(cell: Cell, run: Run) -> tuple[Any, ...]:
-    size = run.model_sizes.get(cell.model, 0)
+    size = run.model_sizes(cell).get(cell.model, 0)
     task = (*cell.distribution, cell.ways, cell.shots)
     return (*task, size, cell.model, values_of(cell, GROUP))
 

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from metabench.record.measurement import Measurement
-from metabench.report.numbers import NOTHING, Valued, in_unit, trim
+from metabench.report.numbers import NOTHING, Valued, in_unit, percent, trim
 
 FEW_BUSY = 0.5
 """A GPU that runs kernels in a smaller share of a step than this waits for most of it."""
@@ -78,7 +78,7 @@ def busy_text(work: DeviceWork | None) -> str:
     """The share in which kernels run, and what the GPU waits for."""
     if work is None or work.busy_share is None:
         return NOTHING
-    return Valued(f"{100 * work.busy_share:.2g} %", work.busy_share) + (f", {work.bound}" if work.bound else "")
+    return Valued(percent(work.busy_share), work.busy_share) + (f", {work.bound}" if work.bound else "")
 
 
 def energy_text(energy: float | None) -> str:

@@ -22,7 +22,7 @@ from metabench.report.bundles import (
     work_key,
 )
 from metabench.report.noise import SAME, ratio_text
-from metabench.report.numbers import NOTHING, Valued, duration_text, error_text
+from metabench.report.numbers import NOTHING, Valued, duration_text, error_text, percent
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import MARKS, PARTIAL, Column, disturbed_mark, matched_axes, section, table_of
@@ -137,7 +137,7 @@ def layouts(run: Run) -> Iterator[Layout]:
         works = grouped(group, lambda bundle: work_key(bundle.cell))
         engines = {key: {bundle.cell.engine for bundle in work} for key, work in works.items()}
         compared = [bundle for bundle in group if {LOOP} < engines[work_key(bundle.cell)]]
-        compared.sort(key=lambda bundle: run.model_sizes.get(bundle.cell.model, 0))
+        compared.sort(key=lambda bundle: run.model_sizes(bundle.cell).get(bundle.cell.model, 0))
         if compared:
             yield _layout(compared, run.data_names)
 
@@ -215,7 +215,7 @@ def _rates(layout: Layout) -> Table:
             return NOTHING
         rate, peaks = work.flops / step.value, work.peaks
         share = rate / max(peaks.matmul, peaks.convolution)
-        text = f"{rate / 1e9:.3g} GFLOP/s, {100 * share:.2g} %{NOISY if peaks.noisy else ''}"
+        text = f"{rate / 1e9:.3g} GFLOP/s, {percent(share)}{NOISY if peaks.noisy else ''}"
         return Valued(text, rate)
 
     return table_of(

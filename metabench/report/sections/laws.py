@@ -1,5 +1,6 @@
 """How time and memory grow with inner steps, model size and meta-batch size, by which law, and what theory says."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ NOTES = (
     f"noise; of memory, by more than {100 * CLOSE:.0f} % of the growth or of the value. Last exponent: that between "
     "the two largest sizes.",
     f"leaves its law at: the first size at which the law of all smaller ones, three at least, misses the figure by "
-    f"more than its interval and {100 * LEFT:.0f} %; {NOTHING}: at none.",
+    f"more than noise explains, and by more than {100 * LEFT:.0f} %; {NOTHING}: at none.",
     "theory: what is expected of large sizes. Intercept in per cent: of the value at the smallest size.",
     f"agrees: the exponent's interval holds the expected one and none {ANOTHER} away, or lies within {ALIKE} of it; or "
     f"linear growth is expected, and a line that rises passes all sizes, three at least, within {100 * CLOSE:.0f} % of "
@@ -96,7 +97,7 @@ def _rows(axis: str, lines: Sequence[GrowthLine], measure: Measure, run: Run) ->
     if measure == "memory" and not any(one.peak for line in asked for one in line.values()):
         return []
     values = tuple(dict.fromkeys(value for line in asked for value in line))
-    return [Growing(line, measure, values, scaling_of(axis, line, measure, run.model_sizes)) for line in asked]
+    return [Growing(line, measure, values, scaling_of(axis, line, measure, run)) for line in asked]
 
 
 def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Run, notes: Sequence[str]) -> Table:
@@ -115,7 +116,7 @@ def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Ru
         Column("law", lambda row: law_text(row.scaling) if row.scaling else NOTHING),
         Column("theory", lambda row: verdict_text(row.scaling) if row.scaling else NOTHING),
         *([Column("leaves its law at", _left)] if any(_may_leave(row) for row in rows) else []),
-        *(_at(value, run, changing) for value in values),  # last: there may be more than a page is wide
+        *(_at(value, cells, run, changing) for value in values),  # last: there may be more than a page is wide
     ]
     return table_of(
         f"{TITLES[measure]} with {GROWING[axis]}: {setting(cells[0], common, run.data_names)}",
@@ -163,15 +164,22 @@ def _in_order(axis: str, groups: Sequence[Sequence[Growing]], run: Run) -> list[
     for number, group in enumerate(groups):
         for value in group[0].values:
             place.setdefault(value, number if axis == "model" else 0)
-    return sorted(place, key=lambda value: (place[value], *_size(value, run)))
+    cells = [group[0].bundle.cell for group in groups]
+    return sorted(place, key=lambda value: (place[value], *_size(value, cells, run)))
 
 
-def _size(value: AxisValue, run: Run) -> tuple[float, str]:
-    return (run.model_sizes.get(value, float("inf")), value) if isinstance(value, str) else (value, "")
+def _size(value: AxisValue, cells: Sequence[Cell], run: Run) -> tuple[float, str]:
+    return (min(_counts(value, cells, run), default=math.inf), value) if isinstance(value, str) else (value, "")
 
 
-def _at(value: AxisValue, run: Run, told: Sequence[str]) -> Column[Growing]:
-    count = f" ({run.model_sizes[value]:,})" if isinstance(value, str) and value in run.model_sizes else ""
+def _counts(model: str, cells: Sequence[Cell], run: Run) -> set[int]:
+    """How many meta-parameters a model has on the tasks of these cells."""
+    return {found for cell in cells if (found := run.model_sizes(cell).get(model)) is not None}
+
+
+def _at(value: AxisValue, cells: Sequence[Cell], run: Run, told: Sequence[str]) -> Column[Growing]:
+    counts = sorted(_counts(value, cells, run)) if isinstance(value, str) else []
+    count = f" ({' or '.join(f'{number:,}' for number in counts)})" if counts else ""
     return Column(
         f"{value}{count}",
         lambda row: _entry(row.line[value], row.measure) if value in row.line else "",
@@ -209,7 +217,7 @@ def _left(row: Growing) -> str:
 
 def _growth(row: Growing, axis: str, run: Run) -> str:
     """The ratio of the ends of a line, of what has figures; says which ends, if not those of its setting."""
-    values = sorted(row.values, key=lambda value: _size(value, run))
+    values = sorted(row.values, key=lambda value: _size(value, [row.bundle.cell], run))
     ends = [value for value in values if value in row.line and _figure(row.line[value], row.measure) != NOTHING]
     if len(ends) < 2:
         return NOTHING

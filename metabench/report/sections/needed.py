@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metabench.report.bundles import Bundle, ids_of, status
-from metabench.report.numbers import NOTHING, bytes_text
+from metabench.report.numbers import NOTHING, bytes_text, percent
 from metabench.report.render.tables import Table, setting, technique_text
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of
 from metabench.report.sections.columns import IMPLEMENTATION
-from metabench.report.sections.growth import GROWING, TITLE, GrowthLine, growing_lines
+from metabench.report.sections.growth import GROWING, TITLE, GrowthLine, first, growing_lines
 from metabench.report.sections.scaling import sizes_of
 
 LACKING = ("oom", "skipped")
@@ -40,7 +40,7 @@ def needed_tables(run: Run) -> Iterator[Table]:
         Column("setting", lambda one: setting(one.bundle.cell, TITLE, run.data_names)),
         Column("status", lambda one: status(one.bundle)),
         Column("predicted peak", lambda one: bytes_text(round(one.bytes))),
-        Column("error", lambda one: NOTHING if one.missed is None else f"{100 * one.missed:.2g} %"),
+        Column("error", lambda one: NOTHING if one.missed is None else percent(one.missed)),
         Column("from", _from),
     ]
     if found := sorted(needs(run), key=lambda one: (one.bundle.rank, one.bytes)):
@@ -63,7 +63,7 @@ def needs(run: Run) -> list[Needed]:
     best: dict[tuple[str, ...], Needed] = {}
     for axis, lines in growing_lines(run):
         for line in lines:
-            for one in _needs(axis, line, run.model_sizes):
+            for one in _needs(axis, line, run.model_sizes(first(line).cell)):
                 before = best.get(one.bundle.ids)
                 if before is None or len(one.foreseen_from) > len(before.foreseen_from):
                     best[one.bundle.ids] = one

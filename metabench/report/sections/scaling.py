@@ -53,17 +53,18 @@ def laws_of(run: Run) -> Iterator[tuple[str, list[Scaling]]]:
     """What the lines of each axis, setting and measure have in common, as a phrase, and their laws."""
     for axis, lines in growing_lines(run):
         for measure in MEASURES:
-            if found := scalings(axis, lines, measure, run.model_sizes):
+            if found := scalings(axis, lines, measure, run):
                 yield growing_setting(axis, lines, run.data_names), found
 
 
-def scalings(axis: str, lines: Sequence[GrowthLine], measure: Measure, sizes: Mapping[str, int]) -> list[Scaling]:
+def scalings(axis: str, lines: Sequence[GrowthLine], measure: Measure, run: Run) -> list[Scaling]:
     """The lines with two sizes or more that have figures, with their laws."""
-    return [found for line in lines if (found := scaling_of(axis, line, measure, sizes))]
+    return [found for line in lines if (found := scaling_of(axis, line, measure, run))]
 
 
-def scaling_of(axis: str, line: GrowthLine, measure: Measure, sizes: Mapping[str, int]) -> Scaling | None:
+def scaling_of(axis: str, line: GrowthLine, measure: Measure, run: Run) -> Scaling | None:
     """A line with its laws; None where fewer than two sizes have figures."""
+    sizes = run.model_sizes(first(line).cell)
     at = {sizes_of(axis, value, sizes): bundle for value, bundle in line.items()}
     figures, noise = figures_by_round(at, measure), first(line).noise if measure == "time" else None
     if (law := fit(figures, noise)) is None:

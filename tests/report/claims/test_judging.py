@@ -357,13 +357,52 @@ def test_one_seed_refutes_nothing(held, row):
 
 
 @pytest.mark.parametrize(
-    ("lost", "verdict"), [(1, "cannot tell"), (2, "cannot tell"), (3, "does not hold"), (4, "does not hold")]
+    ("lost", "verdict"),
+    [(1, "cannot tell"), (2, "cannot tell"), (3, "does not hold"), (4, "does not hold"), (5, "does not hold")],
 )
 def test_seeds_that_diverge_count_against_a_score(held, row, lost, verdict):
     rows = [row(seed=seed) for seed in range(5 - lost)]
     rows += [row(0, "diverged", "2 tasks have no score", seed=9 - i) for i in range(lost)]
     found = held([runs.run(rows)], **MSE, claimed=0.46)
     assert (found.verdict, found.reason) == (verdict, f"{lost} of 5 seeds diverged")
+    assert found.said.reaches == ("no" if verdict == "does not hold" else "cannot tell")
+    assert ("diverged" in claims_table([found]).rows[0]) == (lost == 5)
+    json.dumps(claims_json([found]), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("of", "verdict", "reason"),
+    [
+        ({"maml": 0, "fomaml": 0}, "holds", ""),
+        ({"maml": 1, "fomaml": 0}, "cannot tell", "1 of 5 seeds diverged"),
+        ({"maml": 3, "fomaml": 0}, "does not hold", "3 of 5 seeds diverged"),
+        ({"maml": 0, "fomaml": 3}, "cannot tell", "3 of 5 seeds of fomaml diverged"),
+    ],
+)
+def test_seeds_that_diverge_count_in_an_order(held, row, of, verdict, reason):
+    rows = [
+        row(0, *(("diverged", "a loss is not finite") if seed < lost else ()), algorithm=name, seed=seed)
+        for name, lost in of.items()
+        for seed in range(5)
+    ]
+    order = {"rule": "order", "metric": "mse", "of": {"algorithm": "maml"}, "against": {"algorithm": "fomaml"}}
+    found = held([runs.run(rows)], **order)
+    assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def test_equal_memory_is_not_less(held, row):
+    made = [row(algorithm=name) for name in ("maml", "fomaml")]
+    for one in made:
+        one["memory"]["tracked_bytes"] = 1000
+    order = {"rule": "order", "figure": "memory", "of": {"algorithm": "fomaml"}, "against": {"algorithm": "maml"}}
+    assert held([runs.run(made)], **order).verdict == "does not hold"
+
+
+def test_costs_at_other_shots_are_compared(held, row):
+    made = [row(number, shots=shots, train_shots=shots) for number in range(3) for shots in (1, 5)]
+    ratio = {"rule": "ratio", "figure": "time", "of": {"algorithm": "maml", "shots": 5}, "against": {"shots": 1}}
+    found = held([runs.run(made)], **ratio, claimed=1, allowance=0.1)
+    assert found.verdict == "holds" and found.shown.against.cell.shots == 1
 
 
 @pytest.mark.parametrize(
@@ -581,5 +620,14 @@ def test_a_network_is_differentiated_twice_in_the_time_of_so_many_gradients(held
     assert held([runs.run(made)], **TWICE, claimed=[25, 30], allowance=0.1).verdict == "does not hold"
     one = held([runs.run(made[:1])], **TWICE, claimed=5)
     assert (one.verdict, one.reason) == ("cannot tell", "only 1 round, and no noise floor")
+    slow = [
+        timed_apart(
+            row(number, measure=["double_backward"], engine="loop", model="mlp-256x2"), derivatives=(slower, 9 * slower)
+        )
+        for number, slower in enumerate(SLOWER)
+    ]
+    any_model = {**TWICE, "of": {"algorithm": "maml"}}
+    both = held([runs.run([*made, *slow])], **any_model, claimed=5, allowance=0.1)
+    assert (both.verdict, both.reason) == ("does not hold", "in 1 of 2 settings")  # the engine plays no part
     other = held([runs.run(made)], **{**TWICE, "of": {"model": "mlp-256x2"}}, claimed=5)
     assert other.verdict == "cannot tell" and "another model" in other.reason

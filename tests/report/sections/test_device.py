@@ -66,13 +66,14 @@ def column(table, name):
         (DeviceWork(6, 311, 0.41), BY_GAPS),
         (DeviceWork(1, 1, 0.41), BY_LAUNCHES),
         (DeviceWork(6, 311, 0.99), ""),
+        (DeviceWork(6, 311, 1.0), ""),
         (DeviceWork(6, None, None), ""),
     ],
 )
 def test_what_a_gpu_waits_for_is_said_in_words(work, bound):
     assert work.bound == bound
     if work.busy_share is not None:
-        assert busy_text(work) == f"{100 * work.busy_share:.2g} %" + (f", {bound}" if bound else "")
+        assert busy_text(work) == f"{100 * work.busy_share:.3g} %" + (f", {bound}" if bound else "")
         assert true_value(busy_text(work)) == work.busy_share
 
 

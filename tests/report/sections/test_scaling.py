@@ -23,7 +23,7 @@ def found_in(run, axis, measure):
         (one.bundle.algorithm, one.bundle.cell["engine"]): one
         for name, lines in growing_lines(run)
         if name == axis
-        for one in scalings(axis, lines, measure, SIZES)
+        for one in scalings(axis, lines, measure, run)
     }
 
 
@@ -130,6 +130,29 @@ def test_a_checkpointed_step_keeps_a_copy_of_the_parameters():
     expected = theory(bundle_of(checkpoint=True), "inner_steps", "memory", SIZES)
     assert expected.each == 4 * 1761
     assert theory(bundle_of(checkpoint=True, algorithm="cavia"), "inner_steps", "memory", SIZES) is None
+
+
+def test_the_size_of_a_network_is_that_on_the_tasks_of_its_line(run_of, row):
+    """On images a network has other numbers of parameters than on sinusoids, and time may follow these alone."""
+    sizes = {"sinusoid": (1_000, 10_000, 100_000), "glyphs": (30_000, 60_000, 900_000)}
+    rows = []
+    for task, parameters in sizes.items():
+        for model, count in zip(("mlp-40x2", "mlp-160x2", "mlp-640x2"), parameters, strict=True):
+            rows += [row(number, task=task, model=model, measure=["time"]) for number in range(3)]
+            for made_ in rows[-3:]:
+                made_["parameters"] = count
+                made_["time"]["step"] |= dict.fromkeys(("median", "low", "high"), 1e-9 * count) | {"iqr": 0.0}
+                made_["time"]["step"]["samples"] = [1e-9 * count] * 21
+    run = read_run(run_of(rows))
+    for axis, lines in growing_lines(run):
+        assert axis == "model"
+        for one in scalings(axis, lines, "time", run):
+            assert one.law.sizes == sizes[one.bundle.cell.task]
+            assert one.law.exponent.value == pytest.approx(1)
+    heads = [table.columns[-3:] for table in growth_tables(run).tables]
+    counts = ("1,000 or 30,000", "10,000 or 60,000", "100,000 or 900,000")
+    models = ("mlp-40x2", "mlp-160x2", "mlp-640x2")
+    assert tuple(f"{model} ({count})" for model, count in zip(models, counts, strict=True)) in heads
 
 
 def test_tables_name_what_they_fit(synthetic):
