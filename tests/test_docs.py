@@ -46,9 +46,9 @@ from pathlib import Path
 from metabench import sources
 sources.use(Path({folder!r}))
 from metabench.correctness.verification import SETTINGS, comply, verify
-verdicts = list(verify(["mine.py:ProximalMAML"], ["loop", "vmap"], SETTINGS[:3]))
+verdicts = list(verify(["proximal.py:ProximalMAML"], ["loop", "vmap"], SETTINGS[:3]))
 assert [v.word for v in verdicts] == ["ok"] * 6, verdicts
-regression, images = comply(["mine.py:ProximalMAML"])
+regression, images = comply(["proximal.py:ProximalMAML"])
 assert {{f.clause: f.reason for c in (regression, images) for f in c.findings if f.word == "incorrect"}} == {{}}
 assert [f.clause for f in regression.findings if f.word != "ok"] == ["running statistics"]
 assert {{f.word for f in images.findings}} == {{"ok"}}
@@ -56,7 +56,7 @@ assert {{f.word for f in images.findings}} == {{"ok"}}
 
 
 def test_the_example_of_an_algorithm_is_right(tmp_path):
-    (tmp_path / "mine.py").write_text(example("extending.md", "An algorithm"), encoding="utf-8")
+    (tmp_path / "proximal.py").write_text(example("extending.md", "An algorithm"), encoding="utf-8")
     python(CHECK.format(folder=str(tmp_path)))
 
 
@@ -75,7 +75,7 @@ def test_the_examples_of_a_model_and_a_task_distribution_keep_their_contracts():
 
 TRIED = """
 from metabench.correctness.verification import SETTINGS, verify
-print(*(f"{v.word} {v.reason}" for v in verify(["maml"], ["mine.py:engine"], SETTINGS[:3])), sep="\\n")
+print(*(f"{v.word} {v.reason}" for v in verify(["maml"], ["engine.py:engine"], SETTINGS[:3])), sep="\\n")
 """
 FIGURE = re.compile(r"\d\.\de[+-]\d+")
 
@@ -83,13 +83,13 @@ FIGURE = re.compile(r"\d\.\de[+-]\d+")
 def test_the_example_of_an_engine_is_proved_right_and_found_wrong_as_the_page_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = example("extending.md", "A training step as an engine")
-    Path("mine.py").write_text(code, encoding="utf-8")
+    Path("engine.py").write_text(code, encoding="utf-8")
     *right, images = python(TRIED).splitlines()
     assert [line.strip() for line in right] == ["ok", "ok"]
     assert images.startswith("unsupported the network does not fit the model")
-    Path("mine.py").write_text(code.replace(", create_graph=True", ""), encoding="utf-8")
+    Path("engine.py").write_text(code.replace(", create_graph=True", ""), encoding="utf-8")
     first, *_ = python(TRIED).splitlines()
-    (shown,) = [row for row in read("extending.md").splitlines() if row.startswith("mine.py:engine is incorrect: ")]
+    (shown,) = [row for row in read("extending.md").splitlines() if row.startswith("engine.py:engine is incorrect: ")]
     assert FIGURE.sub("#", first.removeprefix("incorrect ")) == FIGURE.sub("#", shown.partition("incorrect: ")[2])
 
 

@@ -18,7 +18,7 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         envvar="METABENCH_DATA",
-        help="Folder with Omniglot's two zips, or the extracted images_background and images_evaluation.",
+        help="Folder of data sets, such as Omniglot's two zips, or its images_background and images_evaluation.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
