@@ -1,7 +1,7 @@
 """Laws of growth fitted to figures at several sizes: a power law, and a fixed part with a cost for each unit."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Literal, TypeAlias
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metabench.statistics.intervals import CONFIDENCE, Interval
-from metabench.statistics.ratios import ROUNDS_TO_TELL, exp_of
-from metabench.statistics.spread import Spread, spread_of_rounds
+from metabench.statistics.ratios import exp_of
+from metabench.statistics.spread import ROUNDS_TO_TELL, Spread, spread_between, spread_of_rounds
 
 POINTS_TO_JUDGE = 3  # any law goes through two
 
@@ -232,19 +232,14 @@ def left_at(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = 
         said = law.at(size, confidence)
         if said.value <= 0:
             return size
-        own = _half_of_mean([math.log(points[size]) for points in rounds.values() if size in points], noise, confidence)
+        logs = [math.log(points[size]) for points in rounds.values() if size in points]
+        between = spread_between(logs, noise)
+        own = between.half_at(confidence) / math.sqrt(len(logs)) if between else 0.0
         end = said.interval and (said.interval.high if value > said.value else said.interval.low)
         half = math.hypot(math.log(end / said.value) if end else 0.0, own)
         if abs(math.log(value / said.value)) > half and abs(value / said.value - 1) > LEFT:
             return size
     return None
-
-
-def _half_of_mean(logs: Sequence[float], noise: Spread | None, confidence: float) -> float:
-    """Half the width of the interval of the mean of logarithms, one of each round; 0 where nothing tells."""
-    own = spread_of_rounds(logs) if len(logs) > 1 else None
-    known = noise.with_own(own) if noise and own else noise or (own if len(logs) >= ROUNDS_TO_TELL else None)
-    return known.half_at(confidence) / math.sqrt(len(logs)) if known else 0.0
 
 
 def _fitted(x: Array, y: Array, weights: Array, noise: Spread | None) -> Fit:

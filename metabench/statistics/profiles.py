@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeAlias, TypeVar
 
-from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval
-from metabench.statistics.spread import student
+from metabench.statistics.ratios import Interval
+from metabench.statistics.spread import ROUNDS_TO_TELL, student
 
 FEWEST_SETTINGS = 2
 NEVER = math.inf

@@ -9,10 +9,9 @@ import numpy as np
 from metabench.record.timing import MIN_SAMPLES, Summary
 from metabench.statistics.intervals import CONFIDENCE, RESAMPLES
 from metabench.statistics.intervals import Interval as Interval
-from metabench.statistics.spread import Spread, spread_of_rounds
+from metabench.statistics.spread import Spread, spread_between
 
 LARGEST_LOG = 700.0
-ROUNDS_TO_TELL = 3  # two rounds say too little about how rounds vary
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,8 @@ def _ends(
 ) -> tuple[float, float]:
     """How far the ends of the interval lie from the mean of the rounds' logarithms."""
     rounds = len(logs)
-    if rounds >= ROUNDS_TO_TELL or (noise and rounds > 1):
-        own = spread_of_rounds(logs)
-        half = (noise.with_own(own) if noise else own).half / math.sqrt(rounds)
+    if rounds > 1 and (between := spread_between(logs, noise)):
+        half = between.half / math.sqrt(rounds)
         return -half, half
     if min(len(samples) for side in sides for samples in side) < MIN_SAMPLES:
         return -math.inf, math.inf

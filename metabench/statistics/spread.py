@@ -11,6 +11,8 @@ from metabench.statistics.intervals import CONFIDENCE
 
 FEWEST_CELLS = 5
 """Cells without which nothing is said of a typical one."""
+ROUNDS_TO_TELL = 3
+"""Rounds that tell how rounds vary: two say too little."""
 SURE = 0.95
 """Confidence of the test that tells whether one spread is larger than another."""
 
@@ -58,6 +60,17 @@ def student(freedom: float, confidence: float = CONFIDENCE) -> float:
 def spread_of_rounds(logs: Sequence[float] | np.ndarray) -> Spread:
     """The spread of at least two values, one of each round."""
     return Spread(float(np.std(logs, ddof=1)), len(logs) - 1)
+
+
+def spread_between(logs: Sequence[float] | np.ndarray, noise: Spread | None) -> Spread | None:
+    """How processes differ, by the logarithms of one of each round and by the noise floor, pooled.
+
+    None without a floor where fewer than `ROUNDS_TO_TELL` rounds tell.
+    """
+    if len(logs) < 2 or not (noise or len(logs) >= ROUNDS_TO_TELL):
+        return noise
+    own = spread_of_rounds(logs)
+    return noise.with_own(own) if noise else own
 
 
 def spread_of_pairs(logs: Sequence[tuple[float, float]] | np.ndarray) -> Spread:

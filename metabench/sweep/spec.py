@@ -244,8 +244,9 @@ def _grid_cells(
 ) -> Iterator[tuple[Cell, Filling]]:
     measure = _measures(grid.get("measure", defaults.get("measure", list(USUAL_MEASURES))))
     excludes = [_listed(_table(entry, "exclude")) for entry in _entries(grid, "exclude")]
-    for axis, value in ((axis, value) for exclude in excludes for axis, values in exclude.items() for value in values):
-        check(axis, value)
+    for axis, values in (pair for exclude in excludes for pair in exclude.items()):
+        for value in values:
+            check(axis, value)
     for number, axes in enumerate(_axes(grid, defaults, override)):
         models = axes.get("model")
 

@@ -36,6 +36,7 @@ from metabench.report.claims.selection import (
     NO_GPU,
     NOT_ON_GPU,
     NOTHING_ALIKE,
+    TRAINED_LIKE,
     as_usual,
     deviations,
     fits,
@@ -55,8 +56,6 @@ ALIKE = (
 _FREE = ("seed", "outer", *TRAINING_AXES)
 NOT_OF_AN_ENGINE = ("quality", "adaptation", "double_backward")
 """Figures that are the same whatever engine a row names."""
-TRAINED_LIKE = {"ways": "train_ways", "shots": "train_shots"}
-"""Axes of training that follow one of testing where nobody says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 from metabench.report.claims.claim import Claim
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.statistics.laws import POINTS_TO_JUDGE, fit
-from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, Ratio
-from metabench.statistics.spread import Spread
+from metabench.statistics.ratios import Interval, Ratio
+from metabench.statistics.spread import ROUNDS_TO_TELL, Spread
 from metabench.text import counted
 
 ClaimVerdict: TypeAlias = Literal[

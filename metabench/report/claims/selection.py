@@ -24,6 +24,8 @@ UNSAID = tuple(name for name, axis in AXES.items() if axis.later and axis.role i
 NO_GPU = "no GPU in this run"
 NOT_ON_GPU = "measured on a processor, not on a GPU"
 NOTHING_ALIKE = "not measured"
+TRAINED_LIKE = {"ways": "train_ways", "shots": "train_shots"}
+"""Axes of training that follow one of testing where nobody says otherwise."""
 
 
 def value(bundle: Bundle, axis: str) -> Any:
@@ -43,7 +45,7 @@ def with_defaults(wanted: Selection, figure: Figure) -> Selection:
 
     A step is timed on training tasks, so the cost at 5 shots is that of tasks with 5 shots in training.
     """
-    trained = {f"train_{size}": wanted[size] for size in ("ways", "shots") if figure not in TESTED and size in wanted}
+    trained = {own: wanted[axis] for axis, own in TRAINED_LIKE.items() if figure not in TESTED and axis in wanted}
     return {**UNLESS_NAMED, **trained, **wanted}
 
 

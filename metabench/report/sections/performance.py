@@ -14,7 +14,7 @@ from metabench.report.results import Run
 from metabench.report.sections.base import DISTURBED, Column, section, table_of
 from metabench.report.sections.target import GROUP, ToTarget, targets
 from metabench.statistics.profiles import NEVER, Costs, Curve, curves_of, in_common
-from metabench.statistics.ratios import ROUNDS_TO_TELL
+from metabench.statistics.spread import ROUNDS_TO_TELL
 from metabench.text import counted
 
 MOST_NAMED = 12

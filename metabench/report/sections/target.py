@@ -24,8 +24,9 @@ from metabench.report.sections.base import (
 from metabench.report.sections.columns import METRIC_WORDS
 from metabench.statistics.crossing import Crossing, crossing
 from metabench.statistics.intervals import scale_of
-from metabench.statistics.ratios import ROUNDS_TO_TELL, Interval, time_interval
+from metabench.statistics.ratios import Interval, time_interval
 from metabench.statistics.scores import mean_of
+from metabench.statistics.spread import ROUNDS_TO_TELL
 
 SHARE = 0.95
 """Share of MAML's accuracy that is to be reached. An error must fall to MAML's error divided by this share."""
