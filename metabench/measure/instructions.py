@@ -78,10 +78,11 @@ def processor_counter(event: int) -> Iterator[Read]:
     number = SYSCALLS.get(platform.machine())
     if platform.system() != "Linux" or number is None:
         raise NoCounter("the processor's counters are read on Linux alone, on x86-64 and AArch64")
+    files: list[int] = []
     with ExitStack() as opened:
-        files = [_opened(number, event, int(thread.name)) for thread in THREADS.iterdir()]
-        for file in files:
-            opened.callback(os.close, file)
+        for thread in THREADS.iterdir():
+            files.append(_opened(number, event, int(thread.name)))
+            opened.callback(os.close, files[-1])
         yield lambda: sum(int.from_bytes(os.read(file, 8), "little") for file in files)
 
 

@@ -1,5 +1,6 @@
 """Instructions of an iteration, by counters that are made up, and by the processor's own where it has some."""
 
+import os
 from contextlib import contextmanager
 
 import pytest
@@ -71,3 +72,25 @@ def test_a_system_without_such_counters_says_so(monkeypatch):
     monkeypatch.setattr(instructions.platform, "system", lambda: "Darwin")
     with pytest.raises(NoCounter, match="on Linux alone"), processor_counter(INSTRUCTIONS):
         pass
+
+
+@pytest.mark.skipif(not instructions.THREADS.exists(), reason="the counters are read on Linux alone")
+def test_a_counter_that_cannot_be_opened_leaves_none_open(monkeypatch, tmp_path):
+    """The second of two threads has ended before its counter is opened."""
+    opened = []
+
+    def of_thread(number, event, thread):
+        if opened:
+            raise NoCounter("no such process")
+        opened.append(os.open(tmp_path, os.O_RDONLY))
+        return opened[0]
+
+    for name in ("1", "2"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(instructions, "THREADS", tmp_path)
+    monkeypatch.setattr(instructions, "SYSCALLS", {instructions.platform.machine(): 0})
+    monkeypatch.setattr(instructions, "_opened", of_thread)
+    with pytest.raises(NoCounter, match="no such process"), processor_counter(INSTRUCTIONS):
+        pass
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
