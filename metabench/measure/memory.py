@@ -23,7 +23,7 @@ from metabench.machine.limits import status_bytes
 from metabench.machine.nvml import Reading
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.gpu_memory import FOREIGN, library_peak, torch_peak
-from metabench.record.measurement import Memory
+from metabench.record.measurement import WORK_SPACE, Memory
 
 Step = Callable[[], object]
 
@@ -81,7 +81,7 @@ def measure_memory(
             tracked_peak(step) if device.type == "cpu" else (None, f"unavailable (no tracking on '{device.type}')")
         )
     if tracked[0] is not None and held:
-        tracked = (tracked[0] + held, f"{tracked[1]}, and what the engine keeps to work in")
+        tracked = (tracked[0] + held, f"{tracked[1]}{WORK_SPACE}")
     return Memory(*tracked, *resident, None, None, None, off_gpu)
 
 

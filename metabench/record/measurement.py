@@ -27,6 +27,10 @@ RARE = (
 """Fields that most rows lack, and then leave out."""
 
 
+WORK_SPACE = ", and what the engine keeps to work in"
+"""The end of a method's words where an engine keeps its work space from one iteration to the next."""
+
+
 class Memory(Record, frozen=True):
     """Peak memory of one meta-iteration. The method of a figure that is None says why."""
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any, TypeAlias, TypeVar
 
 from metabench.record.cell import Cell, varying
-from metabench.record.measurement import STATUSES, Measurement, Memory
+from metabench.record.measurement import STATUSES, WORK_SPACE, Measurement, Memory
 from metabench.record.timing import Summary
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.render.tables import techniques
@@ -35,6 +35,11 @@ class Peak:
 
     bytes: int
     method: str
+
+    @property
+    def kind(self) -> str:
+        """What was counted: peaks of one kind may be compared, whether or not an engine keeps its work space."""
+        return self.method.removesuffix(WORK_SPACE)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ class Rival:
             line.cost.peak.bytes / line.baseline.peak.bytes
             for line in self.lines
             if line.baseline and line.cost.peak and line.baseline.peak
-            if line.cost.peak.method == line.baseline.peak.method and line.baseline.peak.bytes
+            if line.cost.peak.kind == line.baseline.peak.kind and line.baseline.peak.bytes
         ]
 
     @property

@@ -71,7 +71,7 @@ def ratio_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
         ratio = time_ratio_of(bundle, other) if timed else ratio_of_parts(bundle, other, claim.figure)
         return of_ratio(ratio, noise_known=bundle.noise is not None) if ratio else None
     mine, theirs = bundle.peak, other.peak
-    if mine is None or theirs is None or mine.method != theirs.method or not theirs.bytes:
+    if mine is None or theirs is None or mine.kind != theirs.kind or not theirs.bytes:
         return None
     share = mine.bytes / theirs.bytes
     return Measured(Interval(share, share, share), exact=True)
@@ -97,7 +97,7 @@ def growth_of(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | No
 def _per_unit(claim: Claim, line: Sequence[Bundle]) -> float | None:
     """How much the peak grows from the smallest to the largest, per unit of the axis."""
     peaks = sorted((float(value(b, claim.along)), b.peak.bytes) for b in line if b.peak)
-    if len(peaks) < 2 or len({b.peak.method for b in line if b.peak}) > 1:
+    if len(peaks) < 2 or len({b.peak.kind for b in line if b.peak}) > 1:
         return None
     (start, least), (end, most) = peaks[0], peaks[-1]
     return (most - least) / (end - start) if end > start else None

@@ -162,7 +162,7 @@ def _alone(side: Side, own: Bundle, other: Bundle | None, figures: Sequence[str]
 
 def _costs(own: Bundle, other: Bundle | None) -> list[str]:
     found = ["time"] if own.samples and not (other and other.samples) else []
-    if own.peak and not (other and other.peak and other.peak.method == own.peak.method):
+    if own.peak and not (other and other.peak and other.peak.kind == own.peak.kind):
         found.append("peak memory")
     if (counted := _counted_by(own)) and _counted_by(other) != counted:
         found.append("instructions")

@@ -145,7 +145,7 @@ def _cell_change(base: Bundle, new: Bundle, time: TimeChange | None) -> CellChan
 
 
 def _memory(base: Peak | None, new: Peak | None) -> MemoryChange | None:
-    if base is None or new is None or base.method != new.method:
+    if base is None or new is None or base.kind != new.kind:
         return None
     verdict: AmountVerdict = "more" if new.bytes > base.bytes else "less" if new.bytes < base.bytes else "the same"
     return MemoryChange(base.bytes, new.bytes, new.method, verdict)

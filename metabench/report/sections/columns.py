@@ -49,8 +49,11 @@ def peak_text(bundle: Bundle) -> str:
 
 def memory_notes(bundles: Iterable[Bundle]) -> list[str]:
     """How the peaks of memory were found."""
-    methods = dict.fromkeys(bundle.peak.method for bundle in bundles if bundle.peak)
-    return [f"Peak memory of one meta-iteration, measured from {'; '.join(methods)}."] if methods else []
+    peaks = [bundle.peak for bundle in bundles if bundle.peak]
+    longest: dict[str, str] = {}
+    for peak in peaks:
+        longest[peak.kind] = max(longest.get(peak.kind, ""), peak.method, key=len)
+    return [f"Peak memory of one meta-iteration, measured from {'; '.join(longest.values())}."] if peaks else []
 
 
 def time_ratio(bundle: Bundle, baseline: Bundle) -> str:
@@ -63,7 +66,7 @@ def time_ratio(bundle: Bundle, baseline: Bundle) -> str:
 
 def memory_ratio(bundle: Bundle, baseline: Bundle) -> str:
     """How many times as much memory one takes as the other, if both were measured alike."""
-    if bundle.peak is None or baseline.peak is None or bundle.peak.method != baseline.peak.method:
+    if bundle.peak is None or baseline.peak is None or bundle.peak.kind != baseline.peak.kind:
         return NOTHING
     if bundle is baseline:
         return "1"

@@ -83,7 +83,7 @@ def _comparable(bundle: Bundle) -> bool:
 
 def _beats(other: Bundle, bundle: Bundle) -> bool:
     """Whether `other` is faster and no larger, or smaller and no slower."""
-    if not (other.step and bundle.step and other.peak and bundle.peak and other.peak.method == bundle.peak.method):
+    if not (other.step and bundle.step and other.peak and bundle.peak and other.peak.kind == bundle.peak.kind):
         return False
     time, memory = other.step.value - bundle.step.value, other.peak.bytes - bundle.peak.bytes
     return time <= 0 and memory <= 0 and (time, memory) != (0, 0)

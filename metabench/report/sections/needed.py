@@ -73,8 +73,8 @@ def needs(run: Run) -> list[Needed]:
 def _needs(axis: str, line: GrowthLine, sizes: Mapping[str, int]) -> Iterator[Needed]:
     measured = {sizes_of(axis, value, sizes): bundle for value, bundle in line.items() if bundle.peak}
     points = [(size, float(bundle.peak.bytes)) for size, bundle in sorted(measured.items()) if bundle.peak and size]
-    methods = {bundle.peak.method for bundle in measured.values() if bundle.peak}
-    if len(points) < 2 or len(methods) > 1 or 0 in dict(points).values():
+    kinds = {bundle.peak.kind for bundle in measured.values() if bundle.peak}
+    if len(points) < 2 or len(kinds) > 1 or 0 in dict(points).values():
         return
     missed = [abs(_foreseen(points[:i], points[i][0]) / points[i][1] - 1) for i in range(2, len(points))]
     for value, bundle in line.items():

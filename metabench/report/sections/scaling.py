@@ -75,12 +75,12 @@ def scaling_of(axis: str, line: GrowthLine, measure: Measure, run: Run) -> Scali
 def figures_by_round(line: Mapping[float, Bundle], measure: str) -> dict[int, dict[float, float]]:
     """Seconds or bytes of a line, by round and size; `measure` is time, memory, or what is timed apart.
 
-    Peaks of memory come from one round, and are of one method.
+    Peaks of memory come from one round, and are of one kind.
     """
     found: dict[int, dict[float, float]] = {}
-    methods = {bundle.peak.method for bundle in line.values() if bundle.peak}
+    kinds = {bundle.peak.kind for bundle in line.values() if bundle.peak}
     for size, bundle in line.items():
-        for number, figure in _figures(bundle, measure, len(methods) == 1):
+        for number, figure in _figures(bundle, measure, len(kinds) == 1):
             if size > 0 and figure > 0:
                 found.setdefault(number, {})[size] = figure
     return found

@@ -4,9 +4,11 @@ import random
 
 import pytest
 
+from metabench.record.measurement import WORK_SPACE
 from metabench.report.document import document
 from metabench.report.frames import to_frame
 from metabench.report.results import read_run
+from metabench.report.sections.columns import memory_ratio
 
 
 @pytest.fixture
@@ -68,6 +70,16 @@ def test_another_direction_does_not_push_this_one_off_its_own_frontier(run_of, m
         ("loop", "checkpointed inner loop", "○"),
         ("vmap", "none", ""),
     ]
+
+
+def test_a_work_space_that_is_kept_is_compared_with_one_that_is_taken_anew(run_of, measured):
+    kept = {"tracked_method": f"peak of live tensor bytes{WORK_SPACE}"}
+    folder = run_of([measured("loop", 8e-3, 1 << 11), measured("native", 1e-3, 1 << 10, memory=kept)])
+    assert [(line["engine"], line["frontier"]) for line in lines_of(folder)] == [("native", "●"), ("loop", "")]
+    (table,) = tables_of(folder)
+    assert table.notes == (f"Peak memory of one meta-iteration, measured from {kept['tracked_method']}.",)
+    by_engine = {bundle.cell.engine: bundle for bundle in read_run(folder).timed}
+    assert memory_ratio(by_engine["native"], by_engine["loop"]) == "0.500"
 
 
 def test_measures_that_cannot_be_compared_are_marked_and_kept_apart(run_of, measured):
