@@ -165,6 +165,15 @@ def test_algorithms_that_are_not_matched_stand_in_one_table_and_are_marked(synth
     assert "Hyper-parameters differ between rows: outer, outer lr (see results.csv)." in table.notes
 
 
+def test_what_is_matched_at_one_size_is_held_against_no_other_size(run_of, row):
+    """MAML itself is there at one step alone."""
+    sized = [row(inner_steps=1), *(row(algorithm="fomaml", inner_steps=n) for n in (1, 100))]
+    table = only(tables_of(run_of(sized), "Cost and quality"))
+    ratios = {(r["algorithm"], r["inner steps"]): r["relative time (maml = 1)"] for r in records(table)}
+    assert ratios["fomaml", "1"].startswith("0.60") and ratios["fomaml", "100"] == "–"
+    assert not any("†" in note for note in table.notes)
+
+
 def test_quality_is_the_mean_over_the_seeds_that_ended_well(synthetic):
     csv = Csv(synthetic)
     table = only(tables_of(synthetic, "Cost and quality"))

@@ -96,9 +96,20 @@ def _comparison(scored: bool, shown: list[tuple[Bundle, Bundle]], baselines: lis
     for own, cost in shown:
         baseline, mark = _baseline(cost, alike.get(values_of(cost.cell, ALIKE), []))
         lines.append(Line(own, cost, baseline, mark, _rival(own, baseline, trained)))
+    held = {_way(line.cost) for line in lines if line.baseline and not line.mark}
+    lines = [_alone(line) if line.mark and _way(line.cost) in held else line for line in lines]
     if all(line.baseline in (None, line.cost) for line in lines):  # a ratio would be 1 in all lines
         lines = [replace(line, baseline=None) for line in lines]
     return Comparison(scored, tuple(lines))
+
+
+def _way(bundle: Bundle) -> tuple[str, ...]:
+    """What a line measures, whatever its sizes. Where it is matched at one size, none is held against another size."""
+    return bundle.algorithm, bundle.cell.engine, *techniques(bundle.cell, LINE_TECHNIQUES)
+
+
+def _alone(line: Line) -> Line:
+    return replace(line, baseline=None, mark="", rival=None)
 
 
 def _baseline(bundle: Bundle, baselines: Sequence[Bundle]) -> tuple[Bundle | None, str]:
