@@ -195,7 +195,7 @@ def where_text(claim: Claim, answer: Answer) -> str:
     axes = [axis for axis in shown if axis != sizes.get(claim.along, claim.along)]
     text = f"{cell.algorithm}, {setting(cell, axes, answer.run.data_names)}"
     if claim.figure == "quality" and answer.measured:
-        text += f", {cell.iterations} iterations, {counted(answer.measured.seeds, 'seed')}"
+        text += f", {cell.iterations} iterations, {counted(answer.measured.trained, 'seed')}"
         text += f", after step {claim.after}" if claim.after is not None else ""
     changed = {**claim.against} if answer.against else {}
     if changed and answer.against:
