@@ -1,12 +1,12 @@
 """The pictures of documents are drawn from the runs that they name."""
 
 from draw_figures import main
-from places import EPYC
+from places import AVX2
 
 
 def test_a_picture_is_drawn_where_the_document_shows_it(tmp_path):
     document, said = tmp_path / "README.md", []
-    text = f"Before.\n\n<!-- drawn from {EPYC / 'memory'}: growth -->\n![Growth](img/growth.svg)\n"
+    text = f"Before.\n\n<!-- drawn from {AVX2 / 'memory'}: growth -->\n![Growth](img/growth.svg)\n"
     document.write_text(text, encoding="utf-8")
     assert main([str(document)], said.append) == 0
     assert "fomaml" in (tmp_path / "img" / "growth.svg").read_text(encoding="utf-8") and len(said) == 1

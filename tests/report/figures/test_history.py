@@ -9,7 +9,7 @@ from metabench.report.compare.history import CellHistory, Column, MachineHistory
 from metabench.report.figures.history import HEIGHT, WIDTH, history_chart
 from metabench.report.results import read_run
 from metabench.statistics.ratios import Interval
-from places import EPYC
+from places import AVX2
 
 SECONDS = (1.0, 1.02, 0.99, 1.5, None, 1.52, 1.48, 0.7, 0.71)
 
@@ -17,7 +17,7 @@ SECONDS = (1.0, 1.02, 0.99, 1.5, None, 1.52, 1.48, 0.7, 0.71)
 @pytest.fixture
 def history():
     """Nine revisions, of which one has no time, with two steps."""
-    cell = read_run(EPYC / "memory").measurements[0].cell
+    cell = read_run(AVX2 / "memory").measurements[0].cell
     times = tuple(s and Interval(s, 0.9 * s, 1.1 * s) for s in SECONDS)
     statuses = tuple("ok" if time else "oom" for time in times)
     columns = tuple(Column(f"{n:08x}", f"{n:08x}", f"run-{n}", "2026") for n in range(len(SECONDS)))
