@@ -262,7 +262,7 @@ def show_comparison(whole: Run, damaged: Run) -> None:
 def compare_with(whole: Run, damaged: Run) -> None:
     """What looks at more than one run."""
     said = attempt(lambda: show_comparison(whole, damaged))
-    assert not said or said.startswith("the runs have no cell in common")
+    assert not said or said.startswith("the runs have no configuration in common")
     found = histories([whole, damaged], {})
     assert is_shown_safely("".join(plain(history_table(each)) for each in found))
     history_frame(found).to_csv().encode()

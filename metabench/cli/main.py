@@ -108,7 +108,7 @@ def run(
     address: Annotated[str, typer.Option(help="Of the Ray cluster; by default that of this machine.")] = "",
     backend_option: Annotated[list[str] | None, typer.Option(help="key=value, such as partition=gpu.")] = None,
 ) -> None:
-    """Run a sweep, each cell in a process of its own, and print its answer."""
+    """Run a sweep, each configuration in a process of its own, and print its answer."""
     from metabench.api.running import carry_out, new_folder
     from metabench.machine.devices import check_device
     from metabench.progress import ConsoleProgress

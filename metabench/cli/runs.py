@@ -38,8 +38,8 @@ def compare(
 ) -> None:
     """Compare two runs, or two git revisions: faster, slower, the same, or cannot tell, and by how much.
 
-    Exit code 0: compared, and nothing is above --fail-above. 1: something is above it. 2: a mistake, no cell in common,
-    or, with --fail-above, a figure of the base that the new run has not. 130: interrupted.
+    Exit code 0: compared, and nothing is above --fail-above. 1: something is above it. 2: a mistake, no configuration
+    in common, or, with --fail-above, a figure of the base that the new run has not. 130: interrupted.
     """
     from metabench.report import document
     from metabench.report.compare.runs import compare as compare_runs
@@ -73,7 +73,7 @@ def compare(
     if failed:
         raise typer.Exit(1)
     if lost:
-        raise UserError(f"the threshold cannot vouch for {counted(len(lost), 'cell')} of the base: see above")
+        raise UserError(f"the threshold cannot vouch for {counted(len(lost), 'configuration')} of the base: see above")
     if share is not None and (why := blind(found)):
         raise UserError(f"the threshold can vouch for nothing: {why}")
 

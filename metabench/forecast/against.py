@@ -60,7 +60,7 @@ def compare_with(runs: Iterable[Run], counted: Sequence[MeasuredLine], hardware:
     by_work = {work_key(line.cell): line for line in counted if line.work}
     found = [compared for run in runs for compared in _compared(run, by_work, hardware)]
     if runs and not found:
-        raise UserError(f"no step that was timed in {_names(runs)} is of a cell whose work was counted")
+        raise UserError(f"no step that was timed in {_names(runs)} is of a configuration whose work was counted")
     return sorted(found, key=lambda compared: (compared.cell.model, order(compared.cell)))
 
 

@@ -82,8 +82,8 @@ def check_tables(found: Sequence[Check], data: Mapping[str, str]) -> Iterator[Ta
     notes = (
         "compute: the straight line of one process's time against its tasks, at the tasks of the process with most.",
         "communication: 2(p - 1)·latency + 2(p - 1)/p·bytes / bandwidth, and a wait that is a share of compute. The "
-        "three are fitted to what all other cells spent in the all-reduce, never to a step's time. Fitted to all: "
-        f"latency {duration_text(network.link.latency_s)}, bandwidth {_bandwidth(network.link.bandwidth)}, wait "
+        "three are fitted to what all other configurations spent in the all-reduce, never to a step's time. Fitted to "
+        f"all: latency {duration_text(network.link.latency_s)}, bandwidth {_bandwidth(network.link.bandwidth)}, wait "
         f"{share_text(network.wait)}.",
         "error: of the predicted step time.",
     )
@@ -93,7 +93,7 @@ def check_tables(found: Sequence[Check], data: Mapping[str, str]) -> Iterator[Ta
         said = (f"Not a straight line within 5 % of its rise: {', '.join(bent)}.",) if bent else ()
         yield Table(
             f"Predicted and measured: {where}",
-            "A step of several processes, predicted from cells of one process, and as it was measured.",
+            "A step of several processes, predicted from configurations of one process, and as it was measured.",
             columns,
             tuple(map(_check_row, group)),
             (*notes, *said),
@@ -123,9 +123,10 @@ def _check_row(check: Check) -> tuple[str, ...]:
 def check_verdict(found: Sequence[Check]) -> str:
     """How far the model is off, in a sentence."""
     if not found:
-        return "cannot tell: the run has no two cells of several processes whose laws and communication are known"
+        few = "the run has no two configurations of several processes whose laws and communication are known"
+        return f"cannot tell: {few}"
     errors = sorted(abs(check.error) for check in found)
     return (
-        f"a step of several processes is missed by {share_text(median(errors))} in the median of {len(errors)} cells, "
-        f"and by {share_text(errors[-1])} at the most"
+        f"a step of several processes is missed by {share_text(median(errors))} in the median of {len(errors)} "
+        f"configurations, and by {share_text(errors[-1])} at the most"
     )

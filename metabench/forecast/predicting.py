@@ -54,7 +54,7 @@ def predict(
     for line in found:
         where = setting(line.cell, SETTING_AXES, {})
         largest[where] = max(line.cell.meta_batch, largest.get(where, 0))
-    predicted, left_out, why = [], [], "no cell of one process was timed"
+    predicted, left_out, why = [], [], "no configuration of one process was timed"
     for line in found:
         where = setting(line.cell, SETTING_AXES, {})
         why = _missing(line, hardware)

@@ -95,7 +95,8 @@ def differing_conditions(base: Run, new: Run) -> Conditions:
     sentences += _of_own_files(base, new)
     names = [run.environment.sweep.name for run in (base, new)]
     if names[0] != names[1]:
-        sentences.append(f"the sweeps differ ({names[0]}; {names[1]}): only the cells that both have are compared")
+        shared = "only the configurations that both have are compared"
+        sentences.append(f"the sweeps differ ({names[0]}; {names[1]}): {shared}")
     return Conditions(machines[0] == machines[1], tuple(sentences))
 
 

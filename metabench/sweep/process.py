@@ -108,7 +108,7 @@ def run_job(
             result_file = folder / "result.json"
             result = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else {}
     except OSError as error:
-        raise UserError(f"a cell's process cannot be started or heard: {error}") from None
+        raise UserError(f"a configuration's process cannot be started or heard: {error}") from None
     return Ended(exit_code, messages, result)
 
 

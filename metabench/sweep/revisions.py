@@ -25,7 +25,7 @@ from metabench.sweep.worktrees import Revision, checked_out, counterpart, find_r
 ROUNDS = 36
 """Default: the fewest that find a slow-down of a tenth 95 times in 100 in the noise of the run `default-calm`."""
 ROUNDS_A_PAIR = 3  # in every third round the base times the noise configuration as two
-NOTE = "# Measured by `metabench compare --rev`, which decides on the number of rounds.\n"
+NOTE = "# Measured by `metabench compare --rev`, which decides on the number of repetitions.\n"
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
         for found in _grid_cells(_table(grid, "grid"), defaults, override, settings.threads, cores)
     ]
     if not spanned:
-        raise UserError("the sweep has no cells: its excludes leave nothing")
+        raise UserError("the sweep has no configurations: its excludes leave nothing")
     cells: dict[str, Cell] = {}
     fillings: list[Filling] = []
     for cell, filling in _part(spanned, _listed(_table(document.get("only", {}), "only"))):
@@ -156,8 +156,8 @@ def _check_number(products: list[int]) -> None:
     """Refuse what would never end, before any of its cells is made."""
     if sum(products) > MOST_CELLS:
         raise UserError(
-            f"the sweep spans {sum(products):,} cells and rounds, more than the {MOST_CELLS:,} that a run can have: "
-            "give its axes fewer values"
+            f"the sweep spans {sum(products):,} configurations and repetitions, more than the {MOST_CELLS:,} that a "
+            "run can have: give its axes fewer values"
         )
 
 

@@ -101,7 +101,10 @@ def test_without_a_cell_in_common_no_threshold_passes(metabench, slower):
     for options in (["--fail-above", "5%"], []):
         done = metabench("compare", "base", "new", *options)
         assert done.returncode == 2
-        assert "the runs have no cell in common: the nearest cells differ in inner steps (" in done.stderr
+        assert (
+            "the runs have no configuration in common: the nearest configurations differ in inner steps ("
+            in done.stderr
+        )
 
 
 def test_scores_of_other_held_out_tasks_do_not_pass_as_compared(metabench, slower):
@@ -110,7 +113,7 @@ def test_scores_of_other_held_out_tasks_do_not_pass_as_compared(metabench, slowe
         rewrite(folder, with_cell(eval_tasks=tasks, measure=["quality"]))
     done = metabench("compare", "base", "new", "--fail-above", "5%")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "no cell in common: the nearest cells differ in eval tasks (40; 41)" in done.stderr
+    assert "no configuration in common: the nearest configurations differ in eval tasks (40; 41)" in done.stderr
     for folder in slower:
         rewrite(folder, with_cell(measure=["time"]))
     done = metabench("compare", "base", "new", "--fail-above", "5%")
@@ -123,7 +126,7 @@ def test_one_round_cannot_pass_a_threshold(metabench, slower):
         rewrite(folder, lambda row: row if row["round"] == 0 else None)
     done = metabench("compare", "base", "new", "--fail-above", "5%")
     assert done.returncode == 2
-    assert "the threshold can vouch for nothing: there are times alone, and 1 round of 1 cell" in done.stderr
+    assert "the threshold can vouch for nothing: there are times alone, and 1 repetition of 1 configuration" in done.stderr
     assert metabench("compare", "base", "new").returncode == 0
 
 
@@ -139,9 +142,10 @@ def test_a_cell_that_the_new_run_has_not_is_no_regression_and_no_pass(metabench,
     done = metabench("compare", "base", "new", "--fail-above", "5%")
     assert done.returncode == 2
     assert (
-        "the base has its time, and the new run has no such cell: the nearest differs in inner steps (" in done.stderr
+        "the base has its time, and the new run has no such configuration: the nearest differs in inner steps ("
+        in done.stderr
     )
-    assert done.stderr.endswith("the threshold cannot vouch for 1 cell of the base: see above\n")
+    assert done.stderr.endswith("the threshold cannot vouch for 1 configuration of the base: see above\n")
     assert metabench("compare", "base", "new").returncode == 0
 
 

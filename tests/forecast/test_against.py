@@ -67,7 +67,7 @@ def test_numbers_of_as_many_bytes_have_the_same_work(run_of, rows, toy, measured
 
 
 def test_a_run_of_other_cells(run_of, rows, toy, measured):
-    with pytest.raises(UserError, match="no step that was timed in 'gpu' is of a cell whose work was counted"):
+    with pytest.raises(UserError, match="no step that was timed in 'gpu' is of a configuration whose work was counted"):
         predict(read_run(run_of(rows)), toy, [1], against=[measured({16: 0.1}, inner_steps=3)])
 
 

@@ -83,7 +83,9 @@ def test_a_step_that_takes_longer_than_predicted_is_an_error(run_of, rows):
     # communication was not touched, and nothing is fitted to the time of a step
     assert sorted(check.error for check in found.checks)[:2] == pytest.approx([-0.5] * 2)
     facts = dict(forecast_document(found).facts)
-    assert facts["model against measured"].endswith("missed by 0 % in the median of 6 cells, and by 50 % at the most")
+    assert facts["model against measured"].endswith(
+        "missed by 0 % in the median of 6 configurations, and by 50 % at the most"
+    )
     (table,) = [table for title, table in tables(found).items() if title.startswith("Predicted") and "40x2" in title]
     assert [line["error"] for line in records(table)] == ["0 %", "0 %", "-50 %"]
 

@@ -206,12 +206,14 @@ def test_two_revisions_of_this_tree_for_real(tmp_path):
     env = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "1 round of 1 cell can call no difference of time; from 7 rounds on" in " ".join(done.stderr.split())
+    assert "1 repetition of 1 configuration can call no difference of time; from 7 repetitions on" in " ".join(
+        done.stderr.split()
+    )
     (base,) = (repository / "out").glob("base-*")
     (new,) = (repository / "out").glob("new-*")
     assert [row["status"] for row in rows(base)] == ["ok"]
     assert [(row["status"], row["reason"]) for row in rows(new)] == [("crashed", "ValueError: of this revision")]
     assert "the base has its time, and the new run: crashed: ValueError: of this revision" in done.stderr
-    assert "the threshold cannot vouch for 1 cell of the base" in done.stderr
+    assert "the threshold cannot vouch for 1 configuration of the base" in done.stderr
     assert "Statuses that differ" in done.stdout
     assert len(git(repository, "worktree", "list").splitlines()) == 1

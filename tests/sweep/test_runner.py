@@ -256,5 +256,7 @@ def test_where_no_process_can_be_started_that_is_said(run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(subprocess, "Popen", full)
-    with pytest.raises(UserError, match="a cell's process cannot be started or heard: .* No space left on device"):
+    with pytest.raises(
+        UserError, match="a configuration's process cannot be started or heard: .* No space left on device"
+    ):
         process.run_cell(run.sweep.cells[0], 0, Settings(), None)

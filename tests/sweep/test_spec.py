@@ -300,7 +300,9 @@ def test_a_sweep_without_end_is_refused_before_its_cells_are_made(axes, count, m
     monkeypatch.setattr(spec, "fill", None)
     with pytest.raises(UserError) as caught:
         parse(MINIMAL + axes)
-    assert str(caught.value).startswith(f"the sweep spans {count:,} cells and rounds, more than the 20,000 that a run")
+    assert str(caught.value).startswith(
+        f"the sweep spans {count:,} configurations and repetitions, more than the 20,000 that a run"
+    )
 
 
 def test_malformed_toml(tmp_path: Path):

@@ -90,9 +90,9 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def _check_cells(self) -> None:
         if not self.of:
-            raise ValueError("it needs 'of': the cells that it is about")
+            raise ValueError("it needs 'of': the configurations that it is about")
         if self.rule in ("ratio", "order") and not self.against and self.figure != "double_backward":
-            raise ValueError(f"the rule '{self.rule}' needs 'against': what differs in the cells it compares with")
+            raise ValueError(f"the rule '{self.rule}' needs 'against': what differs in what it compares with")
 
     def _check_range(self) -> None:
         if self.rule == "order":

@@ -154,7 +154,7 @@ def _place(figure: Interval, claimed: Interval, strict: bool) -> ClaimVerdict:
 def of_ratio(ratio: Ratio, noise_known: bool) -> Measured:
     """A ratio of times; doubtful where fewer than three rounds and no noise floor tell how processes differ."""
     if ratio.rounds < ROUNDS_TO_TELL and not noise_known:
-        few = f"only {counted(ratio.rounds, 'round')}, and no noise floor"
+        few = f"only {counted(ratio.rounds, 'repetition')}, and no noise floor"
         return Measured(ratio, doubt=few)
     return Measured(ratio)
 
@@ -170,7 +170,7 @@ def of_growth(
     law = fit(figures, noise)
     if law is None or (len(law.sizes) < POINTS_TO_JUDGE and not (exact and law.form == "constant")):
         return None
-    few = f"only {counted(law.rounds, 'round')}, and no noise floor"
+    few = f"only {counted(law.rounds, 'repetition')}, and no noise floor"
     interval = law.exponent.interval or Interval(*[law.exponent.value] * 3)
     doubt = "" if exact or noise or law.rounds >= ROUNDS_TO_TELL else few
     return Measured(

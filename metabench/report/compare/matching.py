@@ -26,7 +26,7 @@ Side: TypeAlias = Literal["base", "new"]
 Matched: TypeAlias = Mapping[Key, Bundle]
 COSTS = frozenset({"time", "memory", "instructions"})
 SCORES = frozenset({"quality"})
-NOTHING_IN_COMMON = "the runs have no cell in common"
+NOTHING_IN_COMMON = "the runs have no configuration in common"
 MOST_LOOKED_AT = 300
 MOST_NAMED = 4
 """Axes that a sentence names."""
@@ -92,7 +92,7 @@ def check_common(base: Work, new: Work) -> None:
         return
     for before, after in ((base.costs, new.costs), (base.trainings, new.trainings)):
         if before and after:
-            raise UserError(f"{NOTHING_IN_COMMON}: the nearest cells differ in {_difference(before, after)}")
+            raise UserError(f"{NOTHING_IN_COMMON}: the nearest configurations differ in {_difference(before, after)}")
     first, second = (_measured([*work.costs.values(), *work.trainings.values()]) for work in (base, new))
     raise UserError(f"{NOTHING_IN_COMMON}: the base measured {first}, and the new run {second}")
 
@@ -142,7 +142,7 @@ def alone(base: Work, new: Work) -> tuple[Alone, ...]:
 
 def _lacks(key: Key, other: Matched) -> str:
     """What a run has where it has no cell of that key."""
-    return "has no such cell" + (f": the nearest differs in {_difference([key], other)}" if other else "")
+    return "has no such configuration" + (f": the nearest differs in {_difference([key], other)}" if other else "")
 
 
 def _alone(side: Side, own: Bundle, other: Bundle | None, figures: Sequence[str], lacks: str) -> list[Alone]:

@@ -31,11 +31,13 @@ from metabench.statistics.means import FEWEST
 from metabench.statistics.ranks import LEVEL
 
 HOW_TO_READ = (
-    "A time is the geometric mean over rounds, each of which is the median of a process's fastest tenth of samples (so",
-    "that it is below the time in the tables of a run, which are of all samples). A ratio is the new run's time by the",
-    "base's. 95 % intervals stand in square brackets, and none is narrower than the noise floor. *slower* and *faster*",
-    "need a difference that is significant over rounds after correction for the number of cells, and an interval",
-    f"without 1; *the same* needs an interval within {100 * (SAME - 1):.0f} % either way; all else is *cannot tell*.",
+    "A time is the geometric mean over repetitions, each of which is the median of a process's fastest tenth of",
+    "samples (so that it is below the time in the tables of a run, which are of all samples). A ratio is the new run's",
+    "time by the base's. 95 % intervals stand in square brackets, and none is narrower than the noise floor. *slower*",
+    "and *faster* need a difference that is significant over repetitions after correction for the number of",
+    "configurations, and an interval without 1; *the same* needs an interval within "
+    f"{100 * (SAME - 1):.0f} % either way; all",
+    "else is *cannot tell*.",
     f"Tracked memory is exact: any change is one. Instructions are the same within {100 * SAME_COUNT:g} %.",
 )
 SHOWN_AXES = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE))
@@ -59,7 +61,7 @@ def comparison_document(found: Comparison, failed: Sequence[Failure] = ()) -> Do
     common = setting(cells[0], fixed, data) if cells else ""
     sections = (
         _section("Threshold", _failures(failed, data)),
-        _section("Time", _times(found, f"Time, geometric mean over rounds: {common}", axes, data)),
+        _section("Time", _times(found, f"Time, geometric mean over repetitions: {common}", axes, data)),
         _section("Geometric means", _groups(found)),
         _section("Memory", _memory(found, axes, data)),
         _section("Instructions", _instructions(found, axes, data)),
@@ -100,33 +102,37 @@ def _facts(found: Comparison) -> tuple[tuple[str, str], ...]:
 def _memory_text(found: Comparison) -> str:
     weighed = [change.memory for change in found.cells if change.memory]
     changed = sum(memory.verdict != "the same" for memory in weighed)
-    return f"{changed} of {len(weighed)} cells changed, the others by not a byte" if weighed else "not measured in both"
+    if not weighed:
+        return "not measured in both"
+    return f"{changed} of {len(weighed)} configurations changed, the others by not a byte"
 
 
 def _counted_text(found: Comparison) -> str:
     counted = [change.instructions for change in found.cells if change.instructions]
     changed = sum(one.verdict != "the same" for one in counted)
-    return f"{changed} of {len(counted)} cells changed by more than {100 * SAME_COUNT:g} %" if counted else ""
+    return f"{changed} of {len(counted)} configurations changed by more than {100 * SAME_COUNT:g} %" if counted else ""
 
 
 def _failures(failed: Sequence[Failure], data: Mapping[str, str]) -> Table:
     body = tuple((cell_text(failure.cell, data=data), failure.reason) for failure in failed)
-    return Table("Above the threshold", "Every cell that is, and by what.", ("cell", "why"), body)
+    return Table("Above the threshold", "Every configuration that is, and by what.", ("configuration", "why"), body)
 
 
 def _groups(found: Comparison) -> Table:
     body = tuple(
         (
             f"{group.kind} {group.name}",
-            with_interval(group.interval) if group.interval else exact(group.value) + " (too few rounds)",
+            with_interval(group.interval) if group.interval else exact(group.value) + " (too few repetitions)",
             str(group.cells),
             str(group.rounds),
         )
         for group in found.groups
     )
-    formed = ", formed within each round" if found.paired else ""
-    says = f"Geometric mean of the ratios of times of all cells{formed}, over the rounds that have all of them."
-    return Table("Geometric means of the ratios of times", says, ("group", "ratio", "cells", "rounds"), body)
+    formed = ", formed within each repetition" if found.paired else ""
+    over = "over the repetitions that have all of them"
+    says = f"Geometric mean of the ratios of times of all configurations{formed}, {over}."
+    columns = ("group", "ratio", "configurations", "repetitions")
+    return Table("Geometric means of the ratios of times", says, columns, body)
 
 
 def _times(found: Comparison, title: str, axes: Sequence[str], data: Mapping[str, str]) -> Table:
@@ -146,10 +152,10 @@ def _times(found: Comparison, title: str, axes: Sequence[str], data: Mapping[str
         )
         for change, time in timed
     )
-    columns = ("implementation", "setting", "base", "new", "ratio", "p", "rounds", "verdict")
+    columns = ("implementation", "setting", "base", "new", "ratio", "p", "repetitions", "verdict")
     says = (
-        "Time of a meta-iteration: the geometric mean over rounds of the median of each process's fastest tenth; the "
-        f"ratio is new by base. p is corrected for the number of cells, and decides at {100 * LEVEL:g} %."
+        "Time of a meta-iteration: the geometric mean over repetitions of the median of each process's fastest tenth; "
+        f"the ratio is new by base. p is corrected for the number of configurations, and decides at {100 * LEVEL:g} %."
     )
     notes = _time_notes([time for _, time in timed], found)
     if any(any(change.disturbed) for change, _ in timed):
@@ -245,14 +251,14 @@ def _gain(change: QualityChange) -> str:
 def _statuses(changes: Sequence[StatusChange], data: Mapping[str, str]) -> Table:
     body = tuple((cell_text(change.cell, data=data), change.base, change.new) for change in changes)
     ids = tuple(change.ids for change in changes)
-    return Table("Statuses that differ", "Findings in themselves.", ("cell", "base", "new"), body, cells=ids)
+    return Table("Statuses that differ", "Findings in themselves.", ("configuration", "base", "new"), body, cells=ids)
 
 
 def _alone(found: Sequence[Alone], data: Mapping[str, str]) -> Table:
     body = tuple(
         (cell_text(one.cell, data=data), " and ".join(one.figures) or NOTHING, one.side, one.why) for one in found
     )
-    columns = ("cell", "figures", "run", "why")
+    columns = ("configuration", "figures", "run", "why")
     return Table("Figures of one run alone", "They cannot be compared.", columns, body)
 
 

@@ -185,11 +185,12 @@ def too_few_rounds(rounds: int, cells: int, paired: bool) -> str:
     """A sentence on what so many rounds of so many cells cannot tell; empty where they are enough for ranks."""
     if can_tell(rounds, rounds, cells, paired):
         return ""
-    enough = f"from {fewest_rounds(cells, paired)} rounds on, a test by ranks calls what shows in every round"
+    enough = f"from {fewest_rounds(cells, paired)} repetitions on, a test by ranks calls what shows in every repetition"
+    many = counted(cells, "configuration")
     if rounds < FEWEST:
-        return f"{counted(rounds, 'round')} of {counted(cells, 'cell')} can call no difference of time; {enough}"
+        return f"{counted(rounds, 'repetition')} of {many} can call no difference of time; {enough}"
     return (
-        f"{rounds} rounds are too few for a test by ranks of {counted(cells, 'cell')}: a difference is called only "
+        f"{rounds} repetitions are too few for a test by ranks of {many}: a difference is called only "
         f"where Student's test finds it and its whole interval lies beyond the noise floor; {enough}"
     )
 

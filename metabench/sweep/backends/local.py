@@ -109,4 +109,4 @@ def _open(options: Options) -> Iterator[Backend]:
     yield Local()
 
 
-BACKENDS.register("local")(BackendKind("this machine, one cell after the other", Options, _open))
+BACKENDS.register("local")(BackendKind("this machine, one configuration after the other", Options, _open))

@@ -24,7 +24,7 @@ RETRIES = 2
 POLL_S = 0.1
 PATIENCE_S = 30.0
 """Seconds after which a user is told that no node is free yet."""
-BEGUN = "other cells of its round were measured before, perhaps on another node"
+BEGUN = "other configurations of its repetition were measured before, perhaps on another node"
 Found: TypeAlias = tuple[Job, Measurement]
 
 

@@ -185,7 +185,7 @@ class Slurm:
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
         if 60 * self.options.time < work.settings.time_limit_s + MARGIN_S + 60:
             limit = f"{work.settings.time_limit_s:g} s"
-            raise UserError(f"option 'time' of backend slurm is too short for cells that may take {limit}")
+            raise UserError(f"option 'time' of backend slurm is too short for configurations that may take {limit}")
         folder = work.folder.resolve() / FOLDER / uuid4().hex[:8]
         folder.mkdir(parents=True)
         executor = self.submitit.AutoExecutor(folder=folder / "submitit", cluster=self.options.executor)

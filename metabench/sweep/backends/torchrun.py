@@ -169,5 +169,5 @@ def _open(options: Options) -> Iterator[Backend]:
 
 
 BACKENDS.register("torchrun")(
-    BackendKind("processes that torchrun has started, for one cell after the other", Options, _open)
+    BackendKind("processes that torchrun has started, for one configuration after the other", Options, _open)
 )

@@ -85,7 +85,7 @@ def test_an_interval_without_an_end_is_written(held, row):
 def test_a_single_round_says_nothing_of_processes(held, row):
     one = runs.run([row(0, algorithm=name) for name in ("maml", "fomaml")])
     found = held([one], **FASTER, claimed=0.8)
-    assert (found.verdict, found.reason) == ("cannot tell", "only 1 round, and no noise floor")
+    assert (found.verdict, found.reason) == ("cannot tell", "only 1 repetition, and no noise floor")
     assert found.shown.measured.figure.value == pytest.approx(0.6, rel=0.02)
 
 
@@ -619,7 +619,7 @@ def test_a_network_is_differentiated_twice_in_the_time_of_so_many_gradients(held
     assert found.verdict == "holds" and found.shown.measured.figure.value == pytest.approx(5)
     assert held([runs.run(made)], **TWICE, claimed=[25, 30], allowance=0.1).verdict == "does not hold"
     one = held([runs.run(made[:1])], **TWICE, claimed=5)
-    assert (one.verdict, one.reason) == ("cannot tell", "only 1 round, and no noise floor")
+    assert (one.verdict, one.reason) == ("cannot tell", "only 1 repetition, and no noise floor")
     slow = [
         timed_apart(
             row(number, measure=["double_backward"], engine="loop", model="mlp-256x2"), derivatives=(slower, 9 * slower)

@@ -54,7 +54,9 @@ def test_scores_match_where_all_but_the_seed_is_the_same(row, axis):
     if axis == "seed":  # one training, without a seed in common
         assert found([base], [new]).quality == ()
         return
-    with pytest.raises(UserError, match="the runs have no cell in common: the nearest cells differ in"):
+    with pytest.raises(
+        UserError, match="the runs have no configuration in common: the nearest configurations differ in"
+    ):
         found([base], [new])
 
 
@@ -63,7 +65,7 @@ def test_scores_match_where_all_but_the_seed_is_the_same(row, axis):
     [("outer", "sgd"), ("inner_steps", 2), ("model", "mlp-80x2"), ("threads", 4), ("first_order", 1.0), ("ways", 3)],
 )
 def test_costs_do_not_match_where_an_axis_changes_them(row, axis, value):
-    with pytest.raises(UserError, match="the runs have no cell in common"):
+    with pytest.raises(UserError, match="the runs have no configuration in common"):
         found([row(measure=COSTS)], [row(measure=COSTS, **{axis: value})])
 
 
@@ -72,7 +74,10 @@ def test_runs_without_a_cell_in_common_are_told_in_what_they_differ(row):
     new = [row(measure=["quality"], algorithm=name, eval_tasks=41) for name in ("anil", "reptile")]
     with pytest.raises(UserError) as caught:
         found(base, new)
-    assert str(caught.value) == "the runs have no cell in common: the nearest cells differ in eval tasks (40; 41)"
+    assert (
+        str(caught.value)
+        == "the runs have no configuration in common: the nearest configurations differ in eval tasks (40; 41)"
+    )
     with pytest.raises(UserError, match=r"differ in model \(mlp-40x2; mlp-80x2\)$"):
         found([row(measure=["quality"])], [row(measure=["quality"], model="mlp-80x2", seed=1)])
 
@@ -99,13 +104,13 @@ def test_figures_of_one_run_alone(row):
     both, base_only, new_only = row(), row(algorithm="anil", measure=COSTS), row(algorithm="reptile", measure=["time"])
     comparison = found([both, base_only], [new_only, both])
     assert [change.cell.algorithm for change in comparison.cells] == ["maml"]
-    lacks = "has no such cell: the nearest differs in algorithm"
+    lacks = "has no such configuration: the nearest differs in algorithm"
     assert lines(comparison) == [
         (
             "anil",
             "base",
             ("time", "peak memory"),
-            "the new run has no such cell: the nearest differs in algorithm (anil; maml)",
+            "the new run has no such configuration: the nearest differs in algorithm (anil; maml)",
         ),
         ("reptile", "new", ("time",), f"the base {lacks} (reptile; maml)"),
     ]
@@ -115,8 +120,13 @@ def test_a_cost_that_matches_has_a_score_of_its_own(row):
     comparison = found([row(iterations=100)], [row(iterations=200)])
     assert [(change.time is None, change.memory is None) for change in comparison.cells] == [(False, False)]
     assert lines(comparison) == [
-        ("maml", "base", ("score",), "the new run has no such cell: the nearest differs in iterations (100; 200)"),
-        ("maml", "new", ("score",), "the base has no such cell: the nearest differs in iterations (200; 100)"),
+        (
+            "maml",
+            "base",
+            ("score",),
+            "the new run has no such configuration: the nearest differs in iterations (100; 200)",
+        ),
+        ("maml", "new", ("score",), "the base has no such configuration: the nearest differs in iterations (200; 100)"),
     ]
 
 

@@ -40,14 +40,14 @@ def test_all_is_shown(row):
         assert title in lines
     assert "Test CPU, 2 cores, 8 GiB" in text
     assert "in pairs, one right after the other" in text
-    assert "0 of 3 cells changed, the others by not a byte" in text
+    assert "0 of 3 configurations changed, the others by not a byte" in text
 
 
 def test_what_there_is_nothing_of_is_left_out(row):
     text = as_text(comparison_document(compare(run([row()]), run([row()]))))
     for title in ("Above the threshold", "Statuses that differ", "Figures of one run alone", "Memory"):
         assert title not in text.splitlines()
-    assert "1 round of 1 cell can call no difference of time; from 5 rounds on" in text
+    assert "1 repetition of 1 configuration can call no difference of time; from 5 repetitions on" in text
     assert "cannot tell" in text
 
 

@@ -68,7 +68,7 @@ def test_instructions_fail_above_the_share_on_any_machine(row):
     assert reasons(counted(1e6), counted(1.01e6), 0.02) == []
     assert blind(compare(run(counted(1e6)), run(counted(1e6)))) == ""
     found = as_markdown(comparison_document(compare(run(counted(1e6)), run(counted(1.004e6)))))
-    assert "1.0040  | the same" in found and "0 of 1 cells changed by more than 0.5 %" in found
+    assert "1.0040  | the same" in found and "0 of 1 configurations changed by more than 0.5 %" in found
     assert lost(counted(1e6), counted(None)) == ["the base has its instructions, and the new run did not measure it"]
 
 
@@ -79,7 +79,8 @@ def lost(base, new) -> list[str]:
 def test_figures_of_the_base_that_the_new_run_has_not(row):
     both, other = row(), row(algorithm="anil", measure=["time"])
     assert lost([both, other], [both]) == [
-        "the base has its time, and the new run has no such cell: the nearest differs in algorithm (anil; maml)"
+        "the base has its time, and the new run has no such configuration: "
+        "the nearest differs in algorithm (anil; maml)"
     ]
     assert lost([both], [both, other]) == []
     assert lost([row()], [row(0, "crashed", "out of luck")]) == [

@@ -223,7 +223,7 @@ def test_twice_the_noise_floor_is_called_wherever_it_can_be(cells, paired):
         said = too_few_rounds(rounds, cells, paired)
         assert (found.test == "means") == bool(said) == (rounds < fewest_rounds(cells, paired))
         if said:
-            assert f"from {fewest_rounds(cells, paired)} rounds on" in said
+            assert f"from {fewest_rounds(cells, paired)} repetitions on" in said
             silent += found.verdict != "slower"
         else:
             assert found.verdict == "slower", rounds
@@ -266,7 +266,7 @@ def test_fewer_than_three_rounds_tell_nothing_beside_the_noise_floor():
         "cannot tell",
         pytest.approx(1.1 ** (1 / math.sqrt(2))),
     )
-    assert "2 rounds of 1 cell can call no difference of time" in too_few_rounds(2, 1, True)
+    assert "2 repetitions of 1 configuration can call no difference of time" in too_few_rounds(2, 1, True)
 
 
 def test_no_difference_below_the_noise_floor():
