@@ -126,7 +126,8 @@ def test_one_round_cannot_pass_a_threshold(metabench, slower):
         rewrite(folder, lambda row: row if row["round"] == 0 else None)
     done = metabench("compare", "base", "new", "--fail-above", "5%")
     assert done.returncode == 2
-    assert "the threshold can vouch for nothing: there are times alone, and 1 repetition of 1 configuration" in done.stderr
+    nothing = "the threshold can vouch for nothing: there are times alone"
+    assert f"{nothing}, and 1 repetition of 1 configuration" in done.stderr
     assert metabench("compare", "base", "new").returncode == 0
 
 
