@@ -53,12 +53,16 @@ SPEEDS = {
     "cpu": Speed(0.7, 10e-6, 40e-6, 1 / 60e9, 0.4e-9, 0.8e-9),
     "cuda": Speed(7.0, 30e-6, 100e-6, 1 / 5e12, 1e-11, 2e-11),
 }
-NATIVE = Speed(0.7, 3e-8, 0.0, 1 / 100e9, 5e-11, 1e-10)
+NATIVE = Speed(0.7, 3e-8, 0.0, 1 / 90e9, 5e-11, 1e-10)
 """What the engine `native` does in how many seconds: its code calls nothing, and goes through its memory once."""
 COMPILED_CALL = 1e-6
 """Seconds of an operator in compiled code."""
 COMPILE, COMPILE_A_CALL = 5.0, 0.025
 """Seconds of compiling an iteration: of any, and for each of its operators."""
+NATIVE_IMAGES = 0.08
+"""Seconds for each operator on images that `native` compiles, in both precisions: its loops are longer."""
+IMAGES = 4
+"""Operations for each parameter from which on a network convolves: a dense one has two."""
 GATE = 16
 """Directions of two tasks in float64 that the gate takes as long as, differences and proof included."""
 TIMING, FEWEST, MOST = 1.3, 8, 10
@@ -103,7 +107,9 @@ def expected(cell: Cell, settings: Settings, trains: bool = True) -> Expected:
     work = GATE * step_seconds(replace(cell, engine="loop", meta_batch=2, world_size=1, precision="float64"))
     work += step * sum(ITERATIONS.get(measure, 0) for measure in cell.measure)
     if compiles(cell):
-        fixed += COMPILE + COMPILE_A_CALL * sum(passes(_written(cell))) * size.calls
+        on_images = cell.engine == "native" and size.flops > IMAGES * size.parameters
+        a_call = NATIVE_IMAGES if on_images else COMPILE_A_CALL
+        fixed += COMPILE + a_call * sum(passes(_written(cell, size))) * size.calls
     if "time" in cell.measure:
         budget = settings.time_budget_s
         fixed += TIMING * budget
@@ -187,8 +193,8 @@ def passes(cell: Cell) -> tuple[float, float]:
     if kind.order == "first" or cell.first_order == 1:
         return GRADIENT * steps, GRADIENT if kind.query_loss else 0
     again = 1 if cell.checkpoint or cell.second_order != "reverse" else 0
-    if 0 < cell.kept_steps < steps:
-        again += most_computations(steps, cell.kept_steps) - 1
+    if cell.kept_steps:
+        again += most_computations(steps, cell.kept_steps)
     return (GRADIENT_OF_GRADIENT + GRADIENT * again) * steps, GRADIENT
 
 
@@ -198,10 +204,16 @@ def compiles(cell: Cell) -> bool:
     return engine.compiles or engine.start is not None
 
 
-def _written(cell: Cell) -> Cell:
+def _written(cell: Cell, size: NetworkSize) -> Cell:
     """The cell as its code has it: `native` writes down one of many inner steps that are all alike, and a loop."""
-    in_a_loop = cell.engine == "native" and cell.kept_steps and cell.inner_optimizer in LINEAR
-    return replace(cell, inner_steps=1, kept_steps=0) if in_a_loop and cell.inner_steps else cell
+    if cell.engine != "native" or cell.inner_optimizer not in LINEAR or not cell.inner_steps:
+        return cell
+    from metabench.engines.native.repeats import OPERATIONS  # of an engine that is loaded by now
+
+    not_gone_back_through = cell.first_order == 1 or ALGORITHMS.get(cell.algorithm).order in ("first", "implicit")
+    many = GRADIENT * size.calls * cell.inner_steps > OPERATIONS
+    in_a_loop = cell.kept_steps or (not_gone_back_through and many)
+    return replace(cell, inner_steps=1, kept_steps=0) if in_a_loop else cell
 
 
 def _of_example(size: NetworkSize, speed: Speed, threads: int) -> float:

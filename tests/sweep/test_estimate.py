@@ -75,6 +75,14 @@ def test_steps_of_native_in_committed_runs_are_expected_within_a_factor(machine,
     assert all(1 / factor < step_seconds(row.cell) / row.time.step.median < factor for row in rows)
 
 
+def test_where_steps_are_kept_each_is_computed_again_on_the_way_back():
+    """Even where all of them are: the way there keeps none."""
+    axes = {"task": "omniglot", "model": "conv4-32", "engine": "native", "second_order": "forward-over-reverse"}
+    all_there, kept = (step_seconds(cell("maml", inner_steps=10, kept_steps=n, **axes)) for n in (0, 11))
+    few, fewer = (step_seconds(cell("maml", inner_steps=100, kept_steps=n, **axes)) for n in (11, 4))
+    assert all_there < kept < 2 * all_there and 10 * kept < few < fewer
+
+
 def test_evaluations_of_committed_runs_are_expected_within_a_factor_of_three():
     """A second of a test on few tasks is torch's first calls, which no guess is about."""
     rows = [row for folder in RUNS for row in read_run(folder).measurements if row.cell.device == "cpu"]
@@ -103,6 +111,7 @@ def test_native_writes_down_one_of_many_steps_that_are_alike():
 
     assert compiling(inner_steps=1000, **tangents) == compiling(inner_steps=10, **tangents)
     assert compiling(inner_steps=20, engine="native") > compiling(inner_steps=10, engine="native")
+    assert compiling(inner_steps=1000, first_order=1.0, engine="native") < compiling(inner_steps=10, engine="native")
     assert compiling(inner_steps=20, inner_optimizer="adam", **tangents) > compiling(inner_steps=20, **tangents)
 
 
