@@ -123,8 +123,9 @@ def _check_row(check: Check) -> tuple[str, ...]:
 def check_verdict(found: Sequence[Check]) -> str:
     """How far the model is off, in a sentence."""
     if not found:
-        few = "the run has no two configurations of several processes whose laws and communication are known"
-        return f"cannot tell: {few}"
+        return (
+            "cannot tell: the run has no two configurations of several processes whose laws and communication are known"
+        )
     errors = sorted(abs(check.error) for check in found)
     return (
         f"a step of several processes is missed by {share_text(median(errors))} in the median of {len(errors)} "

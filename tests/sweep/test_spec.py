@@ -247,7 +247,7 @@ def test_the_syntax_of_set_and_only():
         (MINIMAL + 'measure = ["tim"]', "unknown measure 'tim': did you mean 'time'?"),
         (MINIMAL + "exclude = 3", "'exclude' must be a list of tables"),
         (MINIMAL + 'exclude = [{algoritm = "maml"}]', "unknown axis 'algoritm': did you mean 'algorithm'?"),
-        (MINIMAL + 'exclude = [{algorithm = "maml"}]', "the sweep has no cells"),
+        (MINIMAL + 'exclude = [{algorithm = "maml"}]', "the sweep has no configurations"),
         (MINIMAL + 'exclude = [{algorithm = "fomalm"}]', "unknown algorithm 'fomalm': did you mean 'fomaml'?"),
         (MINIMAL + 'exclude = [{seed = "0"}]', "axis 'seed' takes whole numbers of 0 or more, not '0'"),
         (MINIMAL + 'exclude = [{measure = ["time"]}]', "unknown axis 'measure'"),

@@ -92,7 +92,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not self.of:
             raise ValueError("it needs 'of': the configurations that it is about")
         if self.rule in ("ratio", "order") and not self.against and self.figure != "double_backward":
-            raise ValueError(f"the rule '{self.rule}' needs 'against': what differs in what it compares with")
+            raise ValueError(f"the rule '{self.rule}' needs 'against': in what the other configurations differ")
 
     def _check_range(self) -> None:
         if self.rule == "order":

@@ -35,9 +35,8 @@ HOW_TO_READ = (
     "samples (so that it is below the time in the tables of a run, which are of all samples). A ratio is the new run's",
     "time by the base's. 95 % intervals stand in square brackets, and none is narrower than the noise floor. *slower*",
     "and *faster* need a difference that is significant over repetitions after correction for the number of",
-    "configurations, and an interval without 1; *the same* needs an interval within "
-    f"{100 * (SAME - 1):.0f} % either way; all",
-    "else is *cannot tell*.",
+    f"configurations, and an interval without 1; *the same* needs an interval within {100 * (SAME - 1):.0f} % either",
+    "way; all else is *cannot tell*.",
     f"Tracked memory is exact: any change is one. Instructions are the same within {100 * SAME_COUNT:g} %.",
 )
 SHOWN_AXES = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE))

@@ -44,7 +44,8 @@ def engines(run: Run) -> Figure | None:
         panel.rows["word"].str.contains(DRIFTING.strip()).any() for group in groups for panel in group.panels
     )
     says += f" {DRIFTING.strip()}: a drift of the machine could explain it." if drifting else ""
-    says += f" {PARTIAL.strip()}: ended early, or failed after its time was measured." if partial else ""
+    ended = "the configuration ended early or failed after its time was measured"
+    says += f" {PARTIAL.strip()}: {ended}." if partial else ""
     return figure_of(run, "engines", "Speed-up over loop of one meta-iteration", says, groups)
 
 

@@ -46,7 +46,7 @@ def rows_table(run: Run) -> Table:
         Column("reason", lambda row: row.reason or "", droppable=True),
     ]
     title = f"All {len(rows)} rows"
-    says = "One configuration in one repetition each, as in results.csv, with the 95 % interval of one process."
+    says = "A row is one configuration in one repetition, as in results.csv, with the 95 % interval of one process."
     notes = _fixed(rows, [axis for axis in axes if axis not in changing])
     return table_of(title, says, columns, rows, lambda row: (row.id,), notes, marks={})
 

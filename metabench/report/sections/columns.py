@@ -49,11 +49,9 @@ def peak_text(bundle: Bundle) -> str:
 
 def memory_notes(bundles: Iterable[Bundle]) -> list[str]:
     """How the peaks of memory were found."""
-    peaks = [bundle.peak for bundle in bundles if bundle.peak]
-    longest: dict[str, str] = {}
-    for peak in peaks:
-        longest[peak.kind] = max(longest.get(peak.kind, ""), peak.method, key=len)
-    return [f"Peak memory of one meta-iteration, measured from {'; '.join(longest.values())}."] if peaks else []
+    peaks = sorted((bundle.peak for bundle in bundles if bundle.peak), key=lambda peak: len(peak.method))
+    methods = {peak.kind: peak.method for peak in peaks}  # of each kind the longest, which names what is added
+    return [f"Peak memory of one meta-iteration, measured from {'; '.join(methods.values())}."] if methods else []
 
 
 def time_ratio(bundle: Bundle, baseline: Bundle) -> str:

@@ -92,36 +92,35 @@ def _comparison(scored: bool, shown: list[tuple[Bundle, Bundle]], baselines: lis
     baselines = sorted(baselines, key=lambda other: all(cost is not other for cost in costs))
     alike = grouped(baselines, lambda other: values_of(other.cell, ALIKE))
     trained = [own for own, _ in shown if own.asked_for("quality")]
+    near = [alike.get(values_of(cost.cell, ALIKE), []) for cost in costs]
+    matched = [_matched(cost, others) for cost, others in zip(costs, near, strict=True)]
+    # where a way of doing it is matched at one size, none of its lines is held against another size
+    ways = {_way(cost) for cost, baseline in zip(costs, matched, strict=True) if baseline}
     lines = []
-    for own, cost in shown:
-        baseline, mark = _baseline(cost, alike.get(values_of(cost.cell, ALIKE), []))
+    for (own, cost), others, baseline in zip(shown, near, matched, strict=True):
+        mark = "" if baseline or _way(cost) in ways else UNMATCHED
+        baseline = _unmatched(others) if mark else baseline
         lines.append(Line(own, cost, baseline, mark, _rival(own, baseline, trained)))
-    held = {_way(line.cost) for line in lines if line.baseline and not line.mark}
-    lines = [_alone(line) if line.mark and _way(line.cost) in held else line for line in lines]
     if all(line.baseline in (None, line.cost) for line in lines):  # a ratio would be 1 in all lines
         lines = [replace(line, baseline=None) for line in lines]
     return Comparison(scored, tuple(lines))
 
 
 def _way(bundle: Bundle) -> tuple[str, ...]:
-    """What a line measures, whatever its sizes. Where it is matched at one size, none is held against another size."""
+    """What a line measures, whatever its sizes."""
     return bundle.algorithm, bundle.cell.engine, *techniques(bundle.cell, LINE_TECHNIQUES)
 
 
-def _alone(line: Line) -> Line:
-    return replace(line, baseline=None, mark="", rival=None)
-
-
-def _baseline(bundle: Bundle, baselines: Sequence[Bundle]) -> tuple[Bundle | None, str]:
-    """The baseline of a line, and its mark; an unmatched baseline only where there is no matched one."""
+def _matched(bundle: Bundle, baselines: Sequence[Bundle]) -> Bundle | None:
+    """The baseline of a line, where one has its sizes."""
     cell, plain = bundle.cell, _plain(baselines)
     if bundle.algorithm == BASELINE and (plain is baselines or not techniques(cell, LINE_TECHNIQUES)):
-        return bundle, ""
+        return bundle
     axes = _matched_axes(cell) if plain is not baselines else [*_matched_axes(cell), *LINE_TECHNIQUES]
     matched = [other for other in plain if values_of(other.cell, axes) == values_of(cell, axes)]
     # of several, rather that with the same outer optimiser
     matched.sort(key=lambda other: values_of(other.cell, ("outer",)) != values_of(cell, ("outer",)))
-    return (matched[0], "") if matched else (_unmatched(baselines), UNMATCHED)
+    return next(iter(matched), None)
 
 
 def _rival(own: Bundle, baseline: Bundle | None, trained: Sequence[Bundle]) -> Bundle | None:

@@ -81,4 +81,4 @@ def test_a_cell_that_failed_after_its_timing_is_drawn_with_a_mark(run_of, row, f
     figure = figure_of(read_run(run_of([late, row(engine="loop")])), "engines")
     (bar,) = figure.frame.itertuples()
     assert (bar.status, bar.text.endswith("× ‡")) == ("timeout in quality after 150 s", True)
-    assert "‡: ended early, or failed after its time was measured." in figure.says
+    assert "‡: the configuration ended early or failed after its time was measured." in figure.says
