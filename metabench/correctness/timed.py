@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite
+from math import hypot, isfinite
 from typing import Any
 
 import torch
@@ -22,11 +22,10 @@ from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
 from metabench.correctness.fault import Fault, not_finite
-from metabench.correctness.gate import ENGINE_TOLERANCE, LOSS_TOLERANCE, flat, nudge
+from metabench.correctness.gate import ENGINE_TOLERANCE, LOSS_TOLERANCE, flat
 from metabench.correctness.outer_update import (
     RATE,
     copied,
-    doubled,
     less,
     norm,
     shown_direction,
@@ -34,16 +33,13 @@ from metabench.correctness.outer_update import (
     wrong,
     wrong_update,
 )
-from metabench.engines import loop
-from metabench.engines.base import Iteration, OuterState, Step
+from metabench.correctness.points import DISTINCT, UNITS, Directions, Point, Points, Precise
+from metabench.engines.base import Iteration, OuterState
 from metabench.engines.outer import BETA1, CLIP_EPSILON, Outer
 from metabench.errors import Unsupported
 from metabench.tasks.base import ALL, TaskDistribution
-from metabench.tasks.stream import sampled
-from metabench.tensors import Params, Task, cast, task_at, task_of, tensors_of
+from metabench.tensors import Params, Task, task_of, tensors_of
 
-DISTINCT = 3
-"""Different tasks that an episode batch is made of."""
 CALLS = 2
 """Calls in a row that are looked at: an engine that leaves out every second one is found."""
 POINTS = 3
@@ -51,12 +47,8 @@ POINTS = 3
 jumps, and at another point it does not; a wrong one is wrong at all of them."""
 ROUNDINGS = {"float64": 30.0, "float32": 30.0, "tf32": 8.0, "bfloat16": 4.0}
 """How many times what rounding does to `loop` an error may be, by precision. Sums in another order round otherwise."""
-UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
-"""Spacing of the numbers just above 1 in which products are computed, by precision."""
 SHARP = 1e4
 """How many of these units the error of `loop` may be before it is looked into."""
-SHAKEN = 8.0
-"""How many units inputs are shaken by to find out what rounding can do at most."""
 DEFERRED = 0.5
 """Share of a step by which a result may come late, beyond the time that it takes to read it."""
 SOON = 2e-5
@@ -64,8 +56,6 @@ SOON = 2e-5
 MORE, READS = 8, 3
 """Iterations more in a row than one, and how often both are tried: work that was put off grows with them, and the time
 that it takes to read a result does not."""
-
-Precise = Callable[[Step], Step]
 
 
 @dataclass(frozen=True)
@@ -78,16 +68,8 @@ class TimedError:
     """Relative error of `loop` in that precision, on the same episodes."""
     excess: float
     """Error in shares of what is allowed, of the worst tensor."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """Meta-parameters, a few tasks, and their directions by `loop`: in float64, and in the precision of the cell."""
-
-    meta: Params
-    tasks: Task
-    truth: Sequence[tuple[Params, Tensor]]
-    rounded: Sequence[tuple[Params, Tensor]]
+    allowed: float
+    """What is allowed of all tensors together, relative to the direction: from 1 on, no direction at all would pass."""
 
 
 @dataclass
@@ -103,15 +85,13 @@ class TimedProof:
     tasks: int
     """Tasks of a meta-batch."""
     precision: str = "float32"
-    precise: Precise = lambda step: step
-    """What computes a step in the precision of the cell."""
+    precise: Precise = lambda function: function
     share: slice = field(default_factory=lambda: ALL)
     """The tasks that this process takes of a meta-batch."""
     agree: Callable[[bool], bool] = lambda passed: passed
     """Whether all processes agree that it passed: they go on together."""
     seen: list[TimedError] = field(default_factory=list)
     """Errors of the calls that passed."""
-    points: dict[int, Point] = field(default_factory=dict)
     batches: int = 0
     seconds: float = 0.0
     """Wall time that it has taken so far."""
@@ -143,7 +123,7 @@ class TimedProof:
     def prepare(self) -> None:
         """Compute the first point, while nothing else is held in memory."""
         with self._timed():
-            self._point(0)
+            _ = self.points[0]
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -161,25 +141,15 @@ class TimedProof:
     def _prove(self, iteration: Iteration, buffers: Sequence[Task] | None, step_s: float | None) -> Fault | None:
         fault = None
         for number in range(POINTS):
-            fault = self._look(iteration, self._point(number), buffers, step_s)
+            fault = self._look(iteration, number, buffers, step_s)
             if self.agree(fault is None) or (fault and fault.status != "incorrect"):
                 return fault
         return fault
 
-    def _point(self, number: int) -> Point:
-        if number not in self.points:
-            self.points[number] = self._made(number)
-        return self.points[number]
-
-    def _made(self, number: int) -> Point:
-        generator = torch.Generator().manual_seed(2 + number)  # the gate has 0 and 1
-        own = {name: p.cpu() for name, p in self.meta.items()}
-        meta = {name: p.to(self.meta[name]) for name, p in nudge(own, generator).items()}
-        tasks = sampled(self.distribution, "train", DISTINCT, generator, self._like)
-        truth = self._directions(loop.build(self.algorithm), doubled(meta), cast(tasks, self._like.double()))
-        if self.precision == "float64":
-            return Point(meta, tasks, truth, truth)
-        return Point(meta, tasks, truth, self._directions(self.precise(loop.build(self.algorithm)), meta, tasks))
+    @cached_property
+    def points(self) -> Points:
+        """Where it is tried."""
+        return Points(self.algorithm, self.distribution, self.meta, self.precision, self.precise, self.agree)
 
     @cached_property
     def _like(self) -> Tensor:
@@ -189,18 +159,11 @@ class TimedProof:
     def _spacing(self) -> float:
         return float(torch.finfo(self._like.dtype).eps)
 
-    @staticmethod
-    def _directions(step: Step, meta: Params, tasks: Task) -> list[tuple[Params, Tensor]]:
-        found = []
-        for i in range(DISTINCT):
-            direction, metrics = step(meta, task_at(tasks, slice(i, i + 1)))
-            found.append((doubled(direction), metrics["loss"].double()))
-        return found
-
     def _look(
-        self, iteration: Iteration, point: Point, buffers: Sequence[Task] | None, step_s: float | None
+        self, iteration: Iteration, number: int, buffers: Sequence[Task] | None, step_s: float | None
     ) -> Fault | None:
         """What is wrong with some calls in a row at one point."""
+        point = self.points[number]
         for which, found in (("float64", point.truth), (self.precision, point.rounded)):
             if not all(bool(torch.isfinite(loss)) and bool(torch.isfinite(flat(p)).all()) for p, loss in found):
                 return not_finite(self.algorithm, f"in {which}")
@@ -220,10 +183,11 @@ class TimedProof:
             middle = time.perf_counter()
             copied(iteration.outer_state)
             late.append(2 * middle - start - time.perf_counter())
-            if fault := self._judged(point, weights, before, after, float(metrics["loss"])):
+            if fault := self._judged(number, weights, before, after, float(metrics["loss"])):
                 return fault
         if step_s is not None and min(late) > (allowed := max(DEFERRED * step_s, SOON)):
             # It may be that a second reading is quicker, since what was read is kept.
+            iteration.meta = point.meta  # a step at `RATE` has led far away
             each = self._put_off(iteration, taken) if self.share == ALL else min(late)
             if each > allowed:
                 return wrong(
@@ -258,10 +222,9 @@ class TimedProof:
         chosen = which[self.share].tolist()
         return weights, task_of([torch.stack([tensor[i] for i in chosen]) for tensor in tensors_of(point.tasks)])
 
-    def _judged(
-        self, point: Point, weights: Tensor, before: OuterState, after: OuterState, loss: float
-    ) -> Fault | None:
+    def _judged(self, number: int, weights: Tensor, before: OuterState, after: OuterState, loss: float) -> Fault | None:
         """What is wrong with one call, of which the outer state was seen before and after it."""
+        point = self.points[number]
         if after.updates != before.updates + 1:
             return wrong(f"one call counted as {after.updates - before.updates} outer updates")
         found = shown_direction(before, after)
@@ -269,7 +232,7 @@ class TimedProof:
         noise = {name: rounded[0][name] - p for name, p in truth[0].items()}
         error = self._error(found, truth[0], noise, before)
         if error.excess > 1 or error.rounding > SHARP * UNITS[self.precision]:
-            error = self._error(found, truth[0], self._shaken(point, weights, truth[0]), before)
+            error = self._error(found, truth[0], self._shaken(number, weights, truth[0]), before)
         if not isfinite(error.error):
             return wrong(f"the timed function gives a direction in {self.precision} that is not finite")
         if error.excess > 1:
@@ -289,7 +252,7 @@ class TimedProof:
         self.seen.append(error)
         return None
 
-    def _mean(self, found: Sequence[tuple[Params, Tensor]], weights: Tensor) -> tuple[Params, float]:
+    def _mean(self, found: Directions, weights: Tensor) -> tuple[Params, float]:
         """The direction of a batch, clipped as the outer optimiser does it, and its loss."""
         parts = list(zip(weights.tolist(), found, strict=True))
         direction = {name: sum((w * d[name] for w, (d, _) in parts), torch.zeros(())) for name in found[0][0]}
@@ -302,31 +265,19 @@ class TimedProof:
         """The error of a direction, held against what rounding does: the noise, and the spacing of what was read."""
         total = norm(flat(truth))
         error, rounding = (norm(flat(each)) / (total or 1.0) for each in (less(found, truth), noise))
-        times, excess = ROUNDINGS[self.precision], 0.0
+        times, excess, all_allowed = ROUNDINGS[self.precision], 0.0, 0.0
         for name, p in truth.items():
             read = norm(before.means[name]) / (1 - BETA1) if before.means else norm(before.meta[name]) / RATE
             allowed = times * (norm(noise[name]) + rounding * norm(p) + self._spacing * (4 * total + read))
             if self._like.dtype == torch.float64:
                 allowed += ENGINE_TOLERANCE * total
+            all_allowed = hypot(all_allowed, allowed)
             off = norm(found[name] - p)
             excess = max(excess, off / allowed if allowed else float(off > 0) * 2)
-        return TimedError(error if isfinite(error) else float("inf"), rounding, excess if excess == excess else 2.0)
+        error, excess = error if isfinite(error) else float("inf"), excess if excess == excess else 2.0
+        return TimedError(error, rounding, excess, all_allowed / (total or 1.0))
 
-    def _shaken(self, point: Point, weights: Tensor, truth: Params) -> Params:
-        """What shaking every number by a few spacings does to the direction in float64: kinks that switch count."""
-        generator = torch.Generator().manual_seed(0)
-        amount = SHAKEN * UNITS[self.precision]
-
-        def shaken(p: Tensor) -> Tensor:
-            noise = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.device)
-            return p.double() * (1 + amount * noise) if p.is_floating_point() else p
-
-        found: Params = {}
-        for _ in range(2):
-            meta = {name: shaken(p) for name, p in point.meta.items()}
-            tasks = task_of([shaken(tensor) for tensor in tensors_of(point.tasks)])
-            direction, _ = self._mean(self._directions(loop.build(self.algorithm), meta, tasks), weights)
-            moved = less(direction, truth)
-            if not found or norm(flat(moved)) > norm(flat(found)):
-                found = moved
-        return found
+    def _shaken(self, number: int, weights: Tensor, truth: Params) -> Params:
+        """The most that shaking every number by a few units does to the direction of a batch."""
+        moved = [less(self._mean(found, weights)[0], truth) for found in self.points.shaken(number)]
+        return max(moved, key=lambda each: norm(flat(each)))

@@ -20,6 +20,8 @@ ORDERS = {
     **dict.fromkeys(("prototypical", "prototypical-cosine", "matching", "matching-fce", "relation", "cnp"), "none"),
 }
 CONCURRENT_TASKS = {"loop": False, "vmap": True}
+ALLOWED = 60.0
+"""What was allowed of all tensors together, in errors of `loop`: 30 for those of each tensor, 30 for that of all."""
 _PHASE = re.compile(r"\bin phase '([^']+)'")
 
 
@@ -30,6 +32,11 @@ def theory_of(algorithm: str, engine: str) -> dict[str, Any]:
         "order": ORDERS.get(algorithm, ""),
         "concurrent_tasks": CONCURRENT_TASKS.get(engine),
     }
+
+
+def allowed_of(rounding_error: float | None) -> float | None:
+    """What rounding allowed of a direction in single precision, relative to it, where a row says how much it is."""
+    return None if rounding_error is None else ALLOWED * rounding_error
 
 
 def phase_of(reason: str) -> str:

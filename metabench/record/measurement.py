@@ -7,7 +7,7 @@ import msgspec
 
 from metabench.record.axes import LARGEST, LONGEST_NAME
 from metabench.record.cell import Amount, Cell, Name, Whole
-from metabench.record.earlier import phase_of, theory_of
+from metabench.record.earlier import allowed_of, phase_of, theory_of
 from metabench.record.quality import Quality
 from metabench.record.timing import Adaptation, DoubleBackward, Phases, Record, Text, Time
 
@@ -89,6 +89,8 @@ class Gate(Record, frozen=True):
     """Error of `loop` in that precision, on the same episodes: what rounding does."""
     timed_excess: Amount | None = None
     """Share of what is allowed that the timed function reaches in its worst tensor; above 1 it is refused."""
+    timed_allowed: Amount | None = None
+    """What rounding allows of all tensors together, relative to the direction; from 1 on, anything would pass."""
     timed_s: Amount | None = None
     """Seconds that the proof of the timed function took, before the timing and after it."""
 
@@ -212,6 +214,14 @@ class Measurement(Record, frozen=True, kw_only=True):
     def ended_in(self) -> str:
         """The phase in which it ended; of old rows, the one that their reason names. Empty where that is not known."""
         return self.phase or (phase_of(self.reason) if self.status != "ok" else "")
+
+    @property
+    def hollow(self) -> bool:
+        """Whether rounding allowed any direction of the timed function, so that only the one in float64 is proved."""
+        if self.gate is None:
+            return False
+        allowed = self.gate.timed_allowed
+        return (allowed if allowed is not None else allowed_of(self.gate.rounding_error) or 0.0) >= 1
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, as it stands in `measurements.jsonl`."""

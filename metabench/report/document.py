@@ -100,6 +100,11 @@ def _warnings(rows: Sequence[Measurement]) -> list[str]:
         warnings.append(
             f"{counted(repeated, 'row')} of a configuration and repetition that is there already: all are used."
         )
+    if hollow := [row for row in rows if row.hollow]:
+        warnings.append(
+            f"{counted(len(hollow), 'row')} whose direction rounding may change as much as it likes: the function that "
+            "was timed is not proved in its precision. The engine's step is, in float64."
+        )
     disturbed = [row for row in rows if row.time and row.time.disturbed]
     if disturbed:
         several = any(row.cell.threads > 1 for row in disturbed)

@@ -147,6 +147,7 @@ def gate_record(result: Correctness, proof: TimedProof | None = None) -> Gate:
         timed_error=timed.error if timed else None,
         rounding_error=timed.rounding if timed else None,
         timed_excess=timed.excess if timed else None,
+        timed_allowed=timed.allowed if timed else None,
         timed_s=proof.seconds if proof else None,
     )
 

@@ -70,9 +70,10 @@ def test_what_is_right_passes(engine, outer, dtype, name):
     proof = proof_of(algorithm, outer, dtype)
     iteration = stepwise(ENGINES.get(engine).build(algorithm), outer, algorithm, dtype)
     assert tried(proof, iteration, step_s=1.0) is None
-    assert len(proof.points) == 1
+    assert list(proof.points.found) == [0]
     assert 0 <= proof.worst.excess < 0.5
     assert proof.worst.error < 1e-4
+    assert proof.worst.allowed < 0.1
 
 
 def test_the_iteration_is_left_as_it_was():

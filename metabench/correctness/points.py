@@ -1,0 +1,160 @@
+"""Where a timed function is tried: meta-parameters and a few tasks, with what `loop` gives there.
+
+In single precision, one ReLU or max-pool may switch that does not switch in float64. A long inner loop turns that into
+a tenth of the direction and more, in which a wrong direction could hide. So tasks are drawn until there are enough on
+which the inner loop ends alike in both precisions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ParamSpec, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from metabench.algorithms.base import Algorithm
+from metabench.correctness.gate import nudge
+from metabench.correctness.outer_update import doubled
+from metabench.engines import loop
+from metabench.engines.base import Step
+from metabench.tasks.base import TaskDistribution
+from metabench.tasks.stream import sampled
+from metabench.tensors import Params, Task, cast, task_at, task_of, tensors_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DISTINCT = 3
+"""Different tasks that an episode batch is made of."""
+DRAWN = 8
+"""Tasks that are drawn at most to find so many that are steady."""
+SCALES = (1.0, 10.0)
+"""What meta-parameters are multiplied by, in the order in which it is tried. Behind a batch norm, larger weights move
+relatively less in an inner step, so that fewer kinks are crossed."""
+UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
+"""Spacing of the numbers just above 1 in which products are computed, by precision."""
+STEADY = 16.0
+"""How many units the objective of a steady task may be off, relative to itself. Through a hundred inner steps it is off
+by about 1 where nothing switches, and by 100 and more where something does."""
+SHAKEN = 8.0
+"""How many units inputs are shaken by to find out what rounding can do at most."""
+SHAKES = 2
+
+
+class Precise(Protocol):
+    """What makes a function compute in the precision of the cell."""
+
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+Directions = Sequence[tuple[Params, Tensor]]
+"""The direction and the loss of each task."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Meta-parameters, a few tasks, and their directions by `loop`: in float64, and in the precision of the cell."""
+
+    meta: Params
+    tasks: Task
+    truth: Directions
+    rounded: Directions
+
+
+@dataclass
+class Points:
+    """The points at which a timed function is tried, as many as are asked for; each is computed once."""
+
+    algorithm: Algorithm
+    distribution: TaskDistribution
+    meta: Params
+    """Initial meta-parameters, on the device and in the type that they have there."""
+    precision: str
+    precise: Precise
+    agree: Callable[[bool], bool]
+    """Whether all processes say so: they choose the same tasks."""
+    found: dict[int, Point] = field(default_factory=dict)
+    _moved: dict[int, list[Directions]] = field(default_factory=dict)
+
+    def __getitem__(self, number: int) -> Point:
+        if number not in self.found:
+            self.found[number] = self._made(number)
+        return self.found[number]
+
+    def shaken(self, number: int) -> list[Directions]:
+        """Directions in float64 after shaking every number by a few units, some times: kinks that switch count."""
+        if number not in self._moved:
+            self._moved[number] = self._shaken(self[number])
+        return self._moved[number]
+
+    def _made(self, number: int) -> Point:
+        generator = torch.Generator().manual_seed(2 + number)  # the gate has 0 and 1
+        own = {name: p.cpu() for name, p in self.meta.items()}
+        nudged = {name: p.to(self.meta[name]) for name, p in nudge(own, generator).items()}
+        first: tuple[Params, list[Task]] | None = None
+        for scale in SCALES:
+            meta = {name: scale * p for name, p in nudged.items()}
+            steady, others = self._drawn(meta, generator)
+            if len(steady) == DISTINCT:
+                break
+            first = first or (meta, [*steady, *others][:DISTINCT])
+        else:
+            assert first
+            meta, steady = first
+        tasks = task_of([torch.cat(tensors) for tensors in zip(*map(tensors_of, steady), strict=True)])
+        truth = self._directions(loop.build(self.algorithm), doubled(meta), self._double(tasks))
+        if self.precision == "float64":
+            return Point(meta, tasks, truth, truth)
+        return Point(meta, tasks, truth, self._directions(self.precise(loop.build(self.algorithm)), meta, tasks))
+
+    def _drawn(self, meta: Params, generator: torch.Generator) -> tuple[list[Task], list[Task]]:
+        """Tasks one by one, until there are enough steady ones; and those that are not steady."""
+        steady: list[Task] = []
+        others: list[Task] = []
+        for _ in range(DRAWN):
+            task = sampled(self.distribution, "train", 1, generator, self._like)
+            (steady if self.agree(self._is_steady(meta, task)) else others).append(task)
+            if len(steady) == DISTINCT:
+                break
+        return steady, others
+
+    def _is_steady(self, meta: Params, task: Task) -> bool:
+        """Whether the inner loop ends alike in float64 and in the precision of the cell."""
+        if self.precision == "float64":
+            return True
+        objective = self.algorithm.objective
+        with torch.no_grad():
+            exact = float(objective(doubled(meta), doubled(meta), task_at(self._double(task), 0)))
+            rounded = float(self.precise(objective)(meta, meta, task_at(task, 0)))
+        return abs(rounded - exact) <= STEADY * UNITS[self.precision] * abs(exact)
+
+    def _shaken(self, point: Point) -> list[Directions]:
+        generator = torch.Generator().manual_seed(0)
+        amount = SHAKEN * UNITS[self.precision]
+
+        def shaken(p: Tensor) -> Tensor:
+            noise = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.device)
+            return p.double() * (1 + amount * noise) if p.is_floating_point() else p
+
+        found = []
+        for _ in range(SHAKES):
+            meta = {name: shaken(p) for name, p in point.meta.items()}
+            tasks = task_of([shaken(tensor) for tensor in tensors_of(point.tasks)])
+            found.append(self._directions(loop.build(self.algorithm), meta, tasks))
+        return found
+
+    @cached_property
+    def _like(self) -> Tensor:
+        return next(iter(self.meta.values())).new_empty(())
+
+    def _double(self, tasks: Task) -> Task:
+        return cast(tasks, self._like.double())
+
+    @staticmethod
+    def _directions(step: Step, meta: Params, tasks: Task) -> Directions:
+        found = []
+        for i in range(DISTINCT):
+            direction, metrics = step(meta, task_at(tasks, slice(i, i + 1)))
+            found.append((doubled(direction), metrics["loss"].double()))
+        return found
