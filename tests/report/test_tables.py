@@ -523,6 +523,21 @@ def test_the_header_says_what_must_be_known(synthetic):
     assert " (noisy) |" in text
 
 
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [
+        ({"rounding_error": 0.01}, False),  # as earlier rows have it: thirty times two such shares are allowed
+        ({"rounding_error": 0.02}, True),
+        ({"rounding_error": 0.02, "timed_allowed": 0.7}, False),
+        ({"rounding_error": 0.02, "timed_allowed": 1.3}, True),
+        ({}, False),
+    ],
+)
+def test_rows_in_which_rounding_explains_any_direction_are_counted(run_of, row, gate, told):
+    warnings = document(read_run(run_of([row(0) | {"gate": gate}, row(1) | {"gate": gate}]))).warnings[1:]
+    assert [said[:38] for said in warnings] == ["In 2 rows rounding alone may change th"] * told
+
+
 def test_warnings_of_rows_and_repeated_rows_are_counted(run_of, row):
     made = row() | {"warnings": ["the machine was busy"]}
     warnings = document(read_run(run_of([made, made, row(1)]))).warnings[1:]
