@@ -102,8 +102,8 @@ def _warnings(rows: Sequence[Measurement]) -> list[str]:
         )
     if hollow := [row for row in rows if row.hollow]:
         warnings.append(
-            f"In {counted(len(hollow), 'row')} rounding alone may change the whole direction. There the engine's step is "
-            "proved in float64, and the function that was timed is not proved in its own precision."
+            f"In {counted(len(hollow), 'row')} rounding alone may change the whole direction. There the engine's step "
+            "is proved in float64, and the function that was timed is not proved in its own precision."
         )
     disturbed = [row for row in rows if row.time and row.time.disturbed]
     if disturbed:

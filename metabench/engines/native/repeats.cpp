@@ -22,10 +22,6 @@ template <class S> static void steps_of(const T* from, T* to, int steps, Given g
     }
 }
 
-template <class S> static void there(const T* from, T* to, std::initializer_list<const void*> given, T* work) {
-    steps_of<S>(from, to, S::steps, given.begin(), work, work + S::width);
-}
-
 // How many of the steps are computed again, where `kept` states are kept at once (Griewank and Walther 2000).
 static int computed_again(int steps, int kept) {
     if (kept == 1) return steps - 1;
@@ -36,18 +32,39 @@ static int computed_again(int steps, int kept) {
     return steps - int(std::min<int64_t>(steps - 1, alone));
 }
 
-// Back through the steps from a state. `line` has the cotangents of the state after them, and gets those before them.
-// `places` are for the states that are kept.
+template <class S> static void there(const T* from, T* to, std::initializer_list<const void*> given, T* work) {
+    steps_of<S>(from, to, S::steps, given.begin(), work, work + S::width);
+}
+
+// The way there that leaves in `places` the states with which the way back begins.
 template <class S>
-static void back_from(const T* state, int steps, int kept, Given given, T* line, T* places, T* work, T* scratch) {
+static void there(const T* from, T* to, std::initializer_list<const void*> given, T* work, T* places) {
+    int steps = S::steps, kept = S::kept;
+    for (; steps > 1; places += S::width, kept = std::max(kept - 1, 1)) {
+        const int next = steps > kept ? computed_again(steps, kept) : 1;
+        steps_of<S>(from, places, next, given.begin(), work, work + S::width);
+        from = places;
+        steps -= next;
+    }
+    steps_of<S>(from, to, steps, given.begin(), work, work + S::width);
+}
+
+// Back through the steps from a state. `line` has the cotangents of the state after them, and gets those before them.
+// `places` are for the states that are kept, and have the first of them if they `are_there`.
+template <class S>
+static void back_from(
+    const T* state, int steps, int kept, Given given, T* line, T* places, bool are_there, T* work, T* scratch
+) {
     while (steps > kept) {
-        const int again = computed_again(steps, kept);
-        steps_of<S>(state, places, again, given, work, scratch);
-        back_from<S>(places, steps - again, std::max(kept - 1, 1), given, line, places + S::width, work, scratch);
+        const int again = computed_again(steps, kept), fewer = std::max(kept - 1, 1);
+        if (!are_there) steps_of<S>(state, places, again, given, work, scratch);
+        back_from<S>(places, steps - again, fewer, given, line, places + S::width, are_there, work, scratch);
+        are_there = false;
         steps = again;
     }
     auto before = [&](int step) { return step ? places + (step - 1) * S::width : state; };
-    for (int i = 0; i + 1 < steps; ++i) S::advance(Places<S>(before(i)).at, given, places + i * S::width, scratch);
+    for (int i = 0; i + 1 < steps && !are_there; ++i)
+        S::advance(Places<S>(before(i)).at, given, places + i * S::width, scratch);
     for (int i = steps - 1; i >= 0; --i) {
         std::memcpy(work, line, sizeof(T) * S::width);
         const T* parts[2 * S::parts];
@@ -57,8 +74,8 @@ static void back_from(const T* state, int steps, int kept, Given given, T* line,
 }
 
 // `line` has the cotangents of the last state in the beginning, and room for what is added up behind them.
-template <class S> static void back(const T* from, T* line, std::initializer_list<const void*> given, T* work) {
+template <class S>
+static void back(const T* from, T* line, std::initializer_list<const void*> given, T* work, T* places, bool are_there) {
     std::memset(line + S::width, 0, sizeof(T) * S::added);
-    T* const places = work + S::width;
-    back_from<S>(from, S::steps, S::kept, given.begin(), line, places, work, places + S::kept * S::width);
+    back_from<S>(from, S::steps, S::kept, given.begin(), line, places, are_there, work, work + S::width);
 }

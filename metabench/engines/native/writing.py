@@ -140,6 +140,8 @@ class Loops:
         self.texts: list[str] = []
         self.steps: dict[tuple[Any, ...], tuple[str, int]] = {}
         """Names and scratch of functions, by what they compute and of which values."""
+        self.ways: dict[tuple[Any, ...], Value] = {}
+        """The states that the way there has kept for the way back, by what tells ways apart."""
 
     def call(self, node: Node, values: Mapping[Node, Any]) -> list[Value]:
         """What a loop gives."""
@@ -151,7 +153,7 @@ class Loops:
         steps = {"advance": self._step(repeat.advance, state, given, inside)}
         if repeat.pull_back:
             steps["pull_back"] = self._step(repeat.pull_back, state, given, inside, last, len(added))
-        verb, kept = ("back", min(repeat.kept, repeat.steps)) if repeat.pull_back else ("there", 0)
+        kept = min(repeat.kept, repeat.steps) if repeat.pull_back or self._is_gone_back(node) else 0
         name, width, behind = f"repeat{len(self.texts)}", sum(map(prod, shapes)), sum(map(prod, added))
         text = LOOP.format(
             name=name,
@@ -168,10 +170,32 @@ class Loops:
         for line, numbers in ((start, _of(state, values)), (end, _of(last, values))):
             for place, value in zip(_parts(line, shapes), numbers, strict=False):
                 program.loop(place, [value])
-        work = program.buffer([width * (1 + kept) + max(scratch for _, scratch in steps.values())])
-        call = f"{verb}<{name}>({start.base}, {end.base}, {pointers}, {work.base});"
-        program.emit(call, [end, work], start, *read)
+        work = program.buffer([width + max(scratch for _, scratch in steps.values())])
+        places = self.ways.pop(self._way(node), None)
+        are_there = places is not None
+        if kept and places is None:
+            places = program.buffer([width * kept])
+        call = f"({start.base}, {end.base}, {pointers}, {', '.join(each.base for each in (work, places) if each)}"
+        if repeat.pull_back:
+            call = f"back<{name}>{call}, {str(are_there).lower()});"
+        else:
+            call = f"there<{name}>{call});"
+            if places:
+                self.ways[self._way(node)] = places
+        program.emit(call, [end, work, *([places] if places else [])], start, *read)
         return _parts(end, [*shapes, *added])
+
+    def _way(self, node: Node) -> tuple[Any, ...]:
+        """What the ways there and back through the same steps have in common."""
+        arguments: Any = node.args
+        state, given, _, _, number = arguments
+        repeat = self.repeats[number]
+        return repeat.advance, repeat.steps, repeat.kept, *state, *given
+
+    def _is_gone_back(self, there: Node) -> bool:
+        """Whether the program goes back through the steps of a way there."""
+        loops: list[Any] = [node for node in there.graph.nodes if node.target is REPEAT]
+        return any(self._way(loop) == self._way(there) and self.repeats[loop.args[-1]].pull_back for loop in loops)
 
     def _step(
         self,
