@@ -28,15 +28,16 @@ R = TypeVar("R")
 DISTINCT = 3
 """Different tasks that an episode batch is made of."""
 DRAWN = 8
-"""Tasks that are drawn at most to find so many that are steady."""
+"""Tasks that are drawn at most, for each scale, to find so many that are steady."""
 SCALES = (1.0, 10.0)
 """What meta-parameters are multiplied by, in the order in which it is tried. Behind a batch norm, larger weights move
 relatively less in an inner step, so that fewer kinks are crossed."""
 UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
 """Spacing of the numbers just above 1 in which products are computed, by precision."""
-STEADY = 16.0
-"""How many units the objective of a steady task may be off, relative to itself. Through a hundred inner steps it is off
-by about 1 where nothing switches, and by 100 and more where something does."""
+STEADY = (16.0, 256.0)
+"""How many units the objective of a steady task may be off, relative to itself: tasks within the first are looked for
+at each scale before those within the second. Through a hundred inner steps it is off by about 1 where nothing switches,
+and by 100 and more where something does."""
 SHAKEN = 8.0
 """How many units inputs are shaken by to find out what rounding can do at most."""
 SHAKES = 2
@@ -60,6 +61,15 @@ class Point:
     tasks: Task
     truth: Directions
     rounded: Directions
+
+
+@dataclass
+class _Drawn:
+    """Tasks that were drawn for some meta-parameters, and by how many units the objective of each is off."""
+
+    meta: Params
+    tasks: list[Task] = field(default_factory=list)
+    off: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -92,42 +102,42 @@ class Points:
         generator = torch.Generator().manual_seed(2 + number)  # the gate has 0 and 1
         own = {name: p.cpu() for name, p in self.meta.items()}
         nudged = {name: p.to(self.meta[name]) for name, p in nudge(own, generator).items()}
-        first: tuple[Params, list[Task]] | None = None
-        for scale in SCALES:
-            meta = {name: scale * p for name, p in nudged.items()}
-            steady, others = self._drawn(meta, generator)
-            if len(steady) == DISTINCT:
-                break
-            first = first or (meta, [*steady, *others][:DISTINCT])
-        else:
-            assert first
-            meta, steady = first
-        tasks = task_of([torch.cat(tensors) for tensors in zip(*map(tensors_of, steady), strict=True)])
+        drawn = [_Drawn({name: scale * p for name, p in nudged.items()}) for scale in SCALES]
+        steady = (found for units in STEADY for each in drawn if (found := self._steady(each, units, generator)))
+        meta, chosen = next(steady, None) or (drawn[0].meta, drawn[0].tasks[:DISTINCT])
+        tasks = task_of([torch.cat(tensors) for tensors in zip(*map(tensors_of, chosen), strict=True)])
         truth = self._directions(loop.build(self.algorithm), doubled(meta), self._double(tasks))
         if self.precision == "float64":
             return Point(meta, tasks, truth, truth)
         return Point(meta, tasks, truth, self._directions(self.precise(loop.build(self.algorithm)), meta, tasks))
 
-    def _drawn(self, meta: Params, generator: torch.Generator) -> tuple[list[Task], list[Task]]:
-        """Tasks one by one, until there are enough steady ones; and those that are not steady."""
-        steady: list[Task] = []
-        others: list[Task] = []
-        for _ in range(DRAWN):
-            task = sampled(self.distribution, "train", 1, generator, self._like)
-            (steady if self.agree(self._is_steady(meta, task)) else others).append(task)
-            if len(steady) == DISTINCT:
-                break
-        return steady, others
+    def _steady(self, drawn: "_Drawn", units: float, generator: torch.Generator) -> tuple[Params, list[Task]] | None:
+        """Tasks whose objective is off by so many units at most, and their meta-parameters; None if there are few.
 
-    def _is_steady(self, meta: Params, task: Task) -> bool:
-        """Whether the inner loop ends alike in float64 and in the precision of the cell."""
+        Tasks are drawn one by one, until there are enough.
+        """
+        found: list[Task] = []
+        for number in range(DRAWN):
+            if number == len(drawn.tasks):
+                drawn.tasks.append(sampled(self.distribution, "train", 1, generator, self._like))
+                drawn.off.append(self._off(drawn.meta, drawn.tasks[number]))
+            if self.agree(drawn.off[number] <= units):
+                found.append(drawn.tasks[number])
+            if len(found) == DISTINCT:
+                return drawn.meta, found
+        return None
+
+    def _off(self, meta: Params, task: Task) -> float:
+        """Units by which the objective in the precision of the cell is off, relative to that in float64."""
         if self.precision == "float64":
-            return True
+            return 0.0
         objective = self.algorithm.objective
         with torch.no_grad():
             exact = float(objective(doubled(meta), doubled(meta), task_at(self._double(task), 0)))
             rounded = float(self.precise(objective)(meta, meta, task_at(task, 0)))
-        return abs(rounded - exact) <= STEADY * UNITS[self.precision] * abs(exact)
+        if rounded == exact:
+            return 0.0
+        return abs(rounded - exact) / (UNITS[self.precision] * abs(exact)) if exact else float("inf")
 
     def _shaken(self, point: Point) -> list[Directions]:
         generator = torch.Generator().manual_seed(0)

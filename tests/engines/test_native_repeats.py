@@ -62,7 +62,9 @@ def test_every_algorithm_has_the_direction_of_loop(algorithm, optimizer):
     direction, metrics = ENGINES.get("native").build(made)(meta, episodes)
     truth, truth_metrics = truth_of(made, meta, episodes)
     back = [line for line in source_of(made, meta, episodes)[0].splitlines() if "back<" in line]
-    assert back and all(line.endswith("true);") for line in back), "the way there has kept what the way back begins with"
+    assert back and all(line.endswith("true);") for line in back), (
+        "the way there has kept what the way back begins with"
+    )
     assert relative_error(direction, truth) < 1e-12
     assert float(metrics["loss"]) == pytest.approx(float(truth_metrics["loss"]), rel=1e-12)
 
