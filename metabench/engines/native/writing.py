@@ -145,8 +145,7 @@ class Loops:
 
     def call(self, node: Node, values: Mapping[Node, Any]) -> list[Value]:
         """What a loop gives."""
-        arguments: Any = node.args
-        state, given, last, wanted, number = arguments
+        state, given, last, wanted, number = _arguments(node)
         repeat, program = self.repeats[number], self.program
         shapes, added = _shapes(state), _shapes([given[i] for i in wanted])
         pointers, inside, read = _given(program, _of(given, values))
@@ -171,31 +170,33 @@ class Loops:
             for place, value in zip(_parts(line, shapes), numbers, strict=False):
                 program.loop(place, [value])
         work = program.buffer([width + max(scratch for _, scratch in steps.values())])
-        places = self.ways.pop(self._way(node), None)
-        are_there = places is not None
-        if kept and places is None:
-            places = program.buffer([width * kept])
-        call = f"({start.base}, {end.base}, {pointers}, {', '.join(each.base for each in (work, places) if each)}"
-        if repeat.pull_back:
-            call = f"back<{name}>{call}, {str(are_there).lower()});"
-        else:
-            call = f"there<{name}>{call});"
-            if places:
+        verb, arguments = "there", [start.base, end.base, pointers, work.base]
+        targets = [end, work]
+        if kept:
+            known = self.ways.pop(self._way(node), None)
+            places = known or program.buffer([width * kept])
+            targets.append(places)
+            arguments.append(places.base)
+            if repeat.pull_back:
+                verb = "back"
+                arguments.append("true" if known else "false")
+            else:
                 self.ways[self._way(node)] = places
-        program.emit(call, [end, work, *([places] if places else [])], start, *read)
+        program.emit(f"{verb}<{name}>({', '.join(arguments)});", targets, start, *read)
         return _parts(end, [*shapes, *added])
 
     def _way(self, node: Node) -> tuple[Any, ...]:
         """What the ways there and back through the same steps have in common."""
-        arguments: Any = node.args
-        state, given, _, _, number = arguments
+        state, given, _, _, number = _arguments(node)
         repeat = self.repeats[number]
         return repeat.advance, repeat.steps, repeat.kept, *state, *given
 
     def _is_gone_back(self, there: Node) -> bool:
         """Whether the program goes back through the steps of a way there."""
-        loops: list[Any] = [node for node in there.graph.nodes if node.target is REPEAT]
-        return any(self._way(loop) == self._way(there) and self.repeats[loop.args[-1]].pull_back for loop in loops)
+        back = [
+            node for node in there.graph.nodes if node.target is REPEAT and self.repeats[_arguments(node)[-1]].pull_back
+        ]
+        return any(self._way(node) == self._way(there) for node in back)
 
     def _step(
         self,
@@ -227,6 +228,11 @@ class Loops:
         self.texts.append(f"namespace {space} {{\n{text}\n}}")
         self.steps[key] = f"{space}::step", scratch
         return self.steps[key]
+
+
+def _arguments(loop: Node) -> Any:
+    """What a loop is given, as `repeats` declares it."""
+    return loop.args
 
 
 def _given(program: Program, values: Sequence[Value]) -> tuple[str, list[Value], list[Value]]:
