@@ -36,8 +36,7 @@ UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16":
 """Spacing of the numbers just above 1 in which products are computed, by precision."""
 STEADY = (16.0, 256.0)
 """How many units the objective of a steady task may be off, relative to itself: tasks within the first are looked for
-at each scale before those within the second. Through a hundred inner steps it is off by about 1 where nothing switches,
-and by 100 and more where something does."""
+at each scale before those within the second. Where nothing switches it is off by about 1, else by 100 and more."""
 SHAKEN = 8.0
 """How many units inputs are shaken by to find out what rounding can do at most."""
 SHAKES = 2
@@ -111,7 +110,7 @@ class Points:
             return Point(meta, tasks, truth, truth)
         return Point(meta, tasks, truth, self._directions(self.precise(loop.build(self.algorithm)), meta, tasks))
 
-    def _steady(self, drawn: "_Drawn", units: float, generator: torch.Generator) -> tuple[Params, list[Task]] | None:
+    def _steady(self, drawn: _Drawn, units: float, generator: torch.Generator) -> tuple[Params, list[Task]] | None:
         """Tasks whose objective is off by so many units at most, and their meta-parameters; None if there are few.
 
         Tasks are drawn one by one, until there are enough.

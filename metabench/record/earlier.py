@@ -20,8 +20,9 @@ ORDERS = {
     **dict.fromkeys(("prototypical", "prototypical-cosine", "matching", "matching-fce", "relation", "cnp"), "none"),
 }
 CONCURRENT_TASKS = {"loop": False, "vmap": True}
-ALLOWED = 60.0
-"""What was allowed of all tensors together, in errors of `loop`: 30 for those of each tensor, 30 for that of all."""
+ALLOWED = {"tf32": 16.0, "bfloat16": 8.0}
+OTHERWISE = 60.0
+"""What was allowed of all tensors together, in errors of `loop`: half for each tensor's own, half for that of all."""
 _PHASE = re.compile(r"\bin phase '([^']+)'")
 
 
@@ -34,9 +35,9 @@ def theory_of(algorithm: str, engine: str) -> dict[str, Any]:
     }
 
 
-def allowed_of(rounding_error: float | None) -> float | None:
-    """What rounding allowed of a direction in single precision, relative to it, where a row says how much it is."""
-    return None if rounding_error is None else ALLOWED * rounding_error
+def allowed_of(rounding_error: float | None, precision: str) -> float:
+    """What rounding allowed of a direction, relative to it; zero where a row does not say how much it is."""
+    return ALLOWED.get(precision, OTHERWISE) * (rounding_error or 0.0)
 
 
 def phase_of(reason: str) -> str:

@@ -220,8 +220,9 @@ class Measurement(Record, frozen=True, kw_only=True):
         """Whether rounding allowed any direction of the timed function, so that only the one in float64 is proved."""
         if self.gate is None:
             return False
-        allowed = self.gate.timed_allowed
-        return (allowed if allowed is not None else allowed_of(self.gate.rounding_error) or 0.0) >= 1
+        if (allowed := self.gate.timed_allowed) is None:
+            allowed = allowed_of(self.gate.rounding_error, self.cell.precision)
+        return allowed >= 1
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, as it stands in `measurements.jsonl`."""

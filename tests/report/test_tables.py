@@ -538,6 +538,13 @@ def test_rows_in_which_rounding_explains_any_direction_are_counted(run_of, row, 
     assert [said[:38] for said in warnings] == ["In 2 rows rounding alone may change th"] * told
 
 
+@pytest.mark.parametrize(("precision", "told"), [("float32", True), ("tf32", False), ("bfloat16", False)])
+def test_earlier_rows_of_low_precision_were_allowed_fewer_errors_of_loop(run_of, row, precision, told):
+    found = row(precision=precision) | {"gate": {"rounding_error": 0.05}}
+    warnings = document(read_run(run_of([found]))).warnings[1:]
+    assert [said[:13] for said in warnings] == ["In 1 row roun"] * told
+
+
 def test_warnings_of_rows_and_repeated_rows_are_counted(run_of, row):
     made = row() | {"warnings": ["the machine was busy"]}
     warnings = document(read_run(run_of([made, made, row(1)]))).warnings[1:]

@@ -114,6 +114,7 @@ class Program:
         """Declarations of the buffers, and how many numbers they take together."""
         taken: list[tuple[int, int, int]] = []  # last line, begin, end
         declarations, most = [], 0
+        # Of those that begin together the longest-lived lies lowest: it does not part what is free above it.
         for name, (first, last) in sorted(self.uses.items(), key=lambda item: (item[1][0], -item[1][1])):
             taken = sorted((block for block in taken if block[0] >= first), key=lambda block: block[1])
             size, begin = -(-self.sizes[name] // 16) * 16, 0  # whole cache lines
