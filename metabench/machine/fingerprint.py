@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -38,11 +38,11 @@ ENVIRONMENT = re.compile(
 T = TypeVar("T")
 
 
-def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> Machine:
+def fingerprint(threads: int) -> Machine:
     """The machine, its state now, and the versions of all that counts.
 
-    `threads` is the number that measurements run with; processes in `known_pids` and their children are, like this
-    one's, not counted as load. Bytes, MHz, watts, °C; times in UTC. Takes about half a second.
+    `threads` is the number that measurements run with. This process and those below it are not counted as load.
+    Bytes, MHz, watts, °C; times in UTC. Takes about half a second.
     """
     gpus, cuda = _gpus()
     found = {
@@ -53,7 +53,7 @@ def fingerprint(threads: int, known_pids: Iterable[int] = ()) -> Machine:
         "system": _system(),
         "gpus": gpus,
         "cuda": cuda,
-        "load": _load(known_pids),
+        "load": _load(),
         "power": power(),
         "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
         "packages": _packages(),
@@ -85,8 +85,8 @@ def short_name(machine: Machine) -> str:
 # --- hardware and system ---------------------------------------------------------------------------------------------
 
 
-def _load(known_pids: Iterable[int]) -> dict[str, Any]:
-    load = look_twice(known_pids, LOOK_SECONDS)
+def _load() -> dict[str, Any]:
+    load = look_twice(LOOK_SECONDS)
     return {
         "average_1min": _try(lambda: round(os.getloadavg()[0], 2)),
         "other_processes_cores": load and round(load.others, 2),

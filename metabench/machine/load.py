@@ -1,8 +1,7 @@
 """How much other programs keep the processors from a measurement."""
 
-import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ class Look:
     at: float
     busy: float  # by all processes
     stolen: float  # by the host's other virtual machines
-    ours: Mapping[int, float]  # by each of the processes that are not "others"
+    ours: Mapping[int, float]  # by this process and each below it, with what those had used that have ended
 
 
 @dataclass(frozen=True)
@@ -31,48 +30,47 @@ class Load:
 
 
 def load_between(first: Look, second: Look) -> Load:
-    """Cores that others used between two looks. A process that ended in between counts as another's."""
+    """Cores that others used between two looks.
+
+    What a process of ours had used that ended in between, its parent has at the second look. So it is in both sums.
+    """
     seconds = second.at - first.at
-    ours = sum(used - first.ours.get(pid, 0.0) for pid, used in second.ours.items())
+    ours = sum(second.ours.values()) - sum(first.ours.values())
     others = second.busy - first.busy - ours
     return Load(max(0.0, others / seconds), max(0.0, (second.stolen - first.stolen) / seconds))
 
 
-def look(known_pids: Iterable[int] = ()) -> Look:
-    """The processor time used so far by all, and by this process, `known_pids` and the children of both."""
+def look() -> Look:
+    """The processor time used so far by all, and by this process and those below it."""
     times = psutil.cpu_times()
     waiting = times.idle + getattr(times, "iowait", 0.0)
     stolen = getattr(times, "steal", 0.0)
     guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # Linux counts them in user and nice too
     ours: dict[int, float] = {}
-    for root in (os.getpid(), *known_pids):
-        with suppress(psutil.Error):
-            process = psutil.Process(root)
-            for member in (process, *process.children(recursive=True)):
-                with suppress(psutil.Error):
-                    used = member.cpu_times()
-                    # With those of its children that ended: a cell's process is gone at the second look.
-                    ours[member.pid] = used.user + used.system + used.children_user + used.children_system
+    with suppress(psutil.Error):
+        process = psutil.Process()
+        for member in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                used = member.cpu_times()
+                # With those of its children that ended: a cell's process is gone at the second look.
+                ours[member.pid] = used.user + used.system + used.children_user + used.children_system
     return Look(time.monotonic(), sum(times) - waiting - stolen - guests, stolen, ours)
 
 
-def look_twice(known_pids: Iterable[int], seconds: float) -> Load | None:
+def look_twice(seconds: float) -> Load | None:
     """What others use during a look of `seconds`; None where it cannot be known."""
-    pids = tuple(known_pids)
     try:
-        first = look(pids)
+        first = look()
         time.sleep(seconds)
-        return load_between(first, look(pids))
+        return load_between(first, look())
     except (OSError, psutil.Error):
         return None
 
 
-def load_warning(
-    known_pids: Iterable[int] = (), *, seconds: float = LOOK_SECONDS, threshold: float = NOTABLE_CORES
-) -> str | None:
-    """A sentence if processes other than this one, `known_pids` and the children of both keep more than `threshold`
-    cores busy during a look of `seconds`; None if all is quiet or it cannot be known."""
-    load = look_twice(known_pids, seconds)
+def load_warning(seconds: float = LOOK_SECONDS, threshold: float = NOTABLE_CORES) -> str | None:
+    """A sentence if processes other than this one and those below it keep more than `threshold` cores busy during a
+    look of `seconds`; None if all is quiet or it cannot be known."""
+    load = look_twice(seconds)
     if load is None or load.others <= threshold:
         return None
     return f"other processes use {load.others * 100:.0f} % of a core: timings will be noisy; close them or rerun later"
