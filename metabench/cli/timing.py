@@ -39,18 +39,19 @@ def time(
     from metabench.timing.terminal import as_text
 
     check_place(device)
-    plan = Plan(tuple(steps), device, threads or default_threads(), rounds, seconds, time_limit)
+    used = default_threads() if threads is None else threads
+    plan = Plan(tuple(steps), device, used, rounds, seconds, time_limit)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if out:
         make_folder(out)
     found = collect(plan, out, lambda line: print(printable(line), file=sys.stderr, flush=True))
     timings = found.timings
+    if timings:
+        print(strict_json(figures(timings)) if as_json else as_text(timings, out, full), flush=True)
     if timings and out:
         from metabench.timing.write import write_timings
 
         write_timings(timings, out)
-    if timings:
-        print(strict_json(figures(timings)) if as_json else as_text(timings, out, full))
     if found.interrupted:
         fail(f"interrupted after {found.done} of {len(turns(plan))} processes", 130)
     if timings is None or any(step.failed for step in timings.steps):

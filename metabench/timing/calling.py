@@ -17,7 +17,7 @@ from metabench.sources import refuse_while_loading, use
 from metabench.timing.collecting import collect
 from metabench.timing.measuring import Effort, measure_clock, measure_whole, prepared
 from metabench.timing.record import StepRun, run_of
-from metabench.timing.result import StepResult, Timings
+from metabench.timing.result import StepResult, Timings, noise_of
 from metabench.timing.running import Plan, check_place, make_folder, trace_file
 from metabench.timing.steps import Step, checked, labels, step_named
 from metabench.timing.terminal import as_text
@@ -52,7 +52,7 @@ def time(
     times in random order, without a time limit, and what a step raises is raised here. Each further step is compared
     with the first. `seconds` are for samples in each round. `out` is a folder for a page, all figures and traces.
 
-    Raises `UserError` for what is no step, or a device that is not there.
+    Raises `UserError` for what is no step, a device that is not there, or a number that makes no sense.
     """
     refuse_while_loading("metabench.time")
     use(Path.cwd())
@@ -64,7 +64,8 @@ def time(
         make_folder(folder)
     names = [step for step in steps if isinstance(step, str)]
     if len(names) == len(steps):
-        plan = Plan(tuple(names), device, threads or default_threads(), rounds, seconds, time_limit)
+        used = default_threads() if threads is None else threads
+        plan = Plan(tuple(names), device, used, rounds, seconds, time_limit)
         found = collect(plan, folder, lambda line: None)
         if found.interrupted or found.timings is None:
             raise KeyboardInterrupt
@@ -81,13 +82,16 @@ def _timed_here(
 ) -> Timings:
     names = _names(steps)
     calls = [step_named(step) if isinstance(step, str) else checked(step) for step in steps]
-    used = threads or torch.get_num_threads()
+    used = torch.get_num_threads() if threads is None else threads
+    Plan(tuple(names), device, used, rounds, seconds)  # its checks
     with torch_threads(used):
-        Plan(tuple(names), device, used, rounds, seconds)  # its checks
         warnings = warnings_for(used, device == "cuda")
         runs = _runs(names, calls, Effort(torch.device(device), seconds), rounds, folder)
     shown = zip(names, labels(names), strict=True)
-    results = tuple(StepResult(name, label, tuple(runs[name])) for name, label in shown)
+    noise, _ = noise_of(list(runs.values()))
+    results = tuple(
+        StepResult(name, label, tuple(runs[name]), noise, number) for number, (name, label) in enumerate(shown, 1)
+    )
     machine = short_name(fingerprint(used))
     return Timings(results, device, used, machine, tuple(warnings), in_process=True)
 

@@ -50,12 +50,25 @@ def collect(plan: Plan, out: Path | None, tell: Callable[[str], object]) -> Coll
 def timings_of(plan: Plan, found: Sequence[tuple[Turn, StepRun]], warnings: Sequence[str] = ()) -> Timings:
     """The steps of a plan, as far as they were measured."""
 
-    def runs(step: str, twin: bool = False) -> list[StepRun]:
-        here = (run for turn, run in found if turn.step == step and turn.twin == twin)
+    def runs(step: str) -> list[StepRun]:
+        """Those of the step, and one of its twin that did not end well: both do the same work."""
+        here = (run for turn, run in found if turn.step == step and not (turn.twin and run.status == "ok"))
         return sorted(here, key=lambda run: run.round)
 
-    noise, pairs = noise_of(runs(plan.steps[0]), runs(plan.steps[0], twin=True), plan.rounds)
-    named = zip(plan.steps, labels(list(plan.steps)), strict=True)
-    steps = tuple(StepResult(name, label, tuple(own), noise) for name, label in named if (own := runs(name)))
+    every = [runs(step) for step in plan.steps]
+    noise, pairs = noise_of(every, [run for turn, run in found if turn.twin])
+    planned = zip(plan.steps, labels(list(plan.steps)), every, strict=True)
+    steps = tuple(
+        StepResult(name, label, tuple(own), noise, number)
+        for number, (name, label, own) in enumerate(planned, 1)
+        if own
+    )
     machine = short_name(fingerprint(plan.threads))
-    return Timings(steps, plan.device, plan.threads, machine, tuple(warnings), pairs)
+    return Timings(steps, plan.device, plan.threads, machine, (*warnings, *_instead(plan, steps)), pairs)
+
+
+def _instead(plan: Plan, steps: Sequence[StepResult]) -> list[str]:
+    """That the baseline is another step than the first one, where that was not reached."""
+    if len(steps) < 2 or steps[0].name == plan.steps[0]:
+        return []
+    return [f"{plan.steps[0]} was not measured: the other steps are compared with {steps[0].label}"]

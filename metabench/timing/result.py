@@ -10,7 +10,7 @@ from metabench.report.advice import PROCESSES
 from metabench.report.bundles import Peak
 from metabench.statistics.intervals import Interval
 from metabench.statistics.ratios import Ratio, ratio_interval, time_interval
-from metabench.statistics.spread import Spread, spread_of_pairs
+from metabench.statistics.spread import ROUNDS_TO_TELL, Spread, spread_of_pairs
 from metabench.timing.record import StepRun
 
 Samples: TypeAlias = Mapping[int, Sequence[float]]
@@ -36,6 +36,8 @@ class StepResult:
     runs: tuple[StepRun, ...]
     noise: Spread | None = None
     """How one process differs from another, where that is known."""
+    number: int = 1
+    """Its place among the steps that were asked for; the first is 1."""
 
     @property
     def failed(self) -> StepRun | None:
@@ -103,7 +105,10 @@ class Timings:
         return iter(self.steps)
 
     def __getitem__(self, label: str) -> StepResult:
-        return next(step for step in self.steps if label in (step.label, step.name))
+        for step in self.steps:
+            if label in (step.label, step.name):
+                return step
+        raise KeyError(f"no step is called {label!r}: there are {', '.join(step.label for step in self.steps)}")
 
     @property
     def baseline(self) -> StepResult:
@@ -135,17 +140,18 @@ class Timings:
         return ratio_interval(self.baseline.samples, step.samples, noise=self.noise)
 
 
-def noise_of(runs: Sequence[StepRun], twins: Sequence[StepRun], rounds: int) -> tuple[Spread | None, int]:
-    """How processes differ, from the baseline's runs and those of its twin, and from how many pairs.
+def noise_of(steps: Sequence[Sequence[StepRun]], twins: Sequence[StepRun] = ()) -> tuple[Spread | None, int]:
+    """How processes differ, from the runs of all steps and those of the baseline's twin, and from how many pairs.
 
-    One repetition alone cannot say it: then two processes are taken to differ by up to a tenth.
+    The first step is the baseline. Without pairs, and with too few repetitions of any step, nothing says it: then two
+    processes are taken to differ by up to a tenth.
     """
-    second = {run.round: run.time.call.median for run in twins if run.time}
-    first = {run.round: run.time.call.median for run in runs if run.time}
+    timed = [{run.round: run.time.call.median for run in runs if run.time} for runs in (*steps, twins)]
+    first, second = timed[0], timed.pop()
     logs = [(math.log(first[number]), math.log(second[number])) for number in sorted(first.keys() & second.keys())]
     if len(logs) >= FEWEST_PAIRS:
         return spread_of_pairs(logs), len(logs)
-    return (PROCESSES if rounds == 1 else None), 0
+    return (PROCESSES if min(map(len, filter(None, timed)), default=0) < ROUNDS_TO_TELL else None), 0
 
 
 def differs(ratio: Ratio | None) -> bool:

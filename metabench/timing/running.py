@@ -63,10 +63,10 @@ class Plan:
             ("rounds", self.rounds, 1, 100),
             ("threads", self.threads, 1, 4096),
             ("seconds", self.seconds, 0.01, 3600),
-            ("time-limit", self.time_limit_s, 1, 86400),
+            ("time limit", self.time_limit_s, 1, 86400),
         ):
             if not least <= value <= most:
-                raise UserError(f"--{what} takes a number from {least} to {most}, and {value:g} was given")
+                raise UserError(f"{what} takes a number from {least} to {most}, and {value:g} was given")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from metabench.report.answer.phrases import inverse
 from metabench.report.noise import two_differ_by
 from metabench.report.numbers import bytes_text, duration_text, time_text, trim, with_interval
 from metabench.statistics.ratios import Ratio
+from metabench.statistics.spread import ROUNDS_TO_TELL
 from metabench.text import counted
+from metabench.timing.measuring import OUTSIDE
 from metabench.timing.record import StepRun
 from metabench.timing.result import StepResult, Timings, differs
 
@@ -31,8 +33,8 @@ def figures(step: StepResult) -> str:
     """The time, the rate and the memory of a step, and where its time goes."""
     if not step.interval:
         return f"{step.label}: {failure(step)}."
-    parts = [f"{time_text(step.interval)} a call", f"{bytes_text(step.peak.bytes)} of memory" if step.peak else ""]
-    return f"{step.label}: {', '.join(filter(None, [*parts, most(step)]))}."
+    memory = f"{bytes_text(step.peak.bytes)} of memory" if step.peak else ""
+    return f"{step.label}: {', '.join(filter(None, [f'{time_text(step.interval)} a call', most(step), memory]))}."
 
 
 def most(step: StepResult) -> str:
@@ -42,7 +44,9 @@ def most(step: StepResult) -> str:
     if not recorded or not whole:
         return ""
     name = max(recorded.parts, key=lambda part: recorded.parts[part])
-    return f"{100 * recorded.parts[name] / whole:.0f} % of it in {name}" if recorded.parts[name] * 2 > whole else ""
+    if recorded.parts[name] * 2 <= whole:
+        return ""
+    return f"{100 * recorded.parts[name] / whole:.0f} % of it {name if name == OUTSIDE else f'in {name}'}"
 
 
 def against(timings: Timings, step: StepResult) -> str:
@@ -108,14 +112,15 @@ def failure(step: StepResult) -> str:
 def noise_text(timings: Timings) -> str:
     """How far two processes with the same work differ, and how that is known."""
     if timings.in_process:
-        return (
-            "All repetitions are of this one process: how processes differ is not known, and no interval includes it."
+        intervals = (
+            f"intervals allow for {two_differ_by(timings.noise)}" if timings.noise else "no interval includes it"
         )
+        return f"All repetitions are of this one process: how processes differ is not known, and {intervals}."
     if timings.noise is None:
         return "" if len(timings.steps) == 1 else "The noise floor is not known: the first step was not timed twice."
     apart = two_differ_by(timings.noise)
     if not timings.pairs:
-        return f"One repetition says nothing of how processes differ: intervals allow for {apart}."
+        return f"Fewer than {ROUNDS_TO_TELL} repetitions do not say how processes differ: intervals allow for {apart}."
     pairs = counted(timings.pairs, "pair")
     return (
         f"Noise floor: two processes that time {timings.baseline.label} differ by up to {apart} (95 %, from {pairs}); "

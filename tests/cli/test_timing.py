@@ -85,7 +85,7 @@ def test_an_interruption_keeps_what_is_there(monkeypatch):
         (["my.py:a", "--device", "cuba"], "unknown device 'cuba': did you mean 'cuda'?"),
         (["my.py:a", "--device", "cuda"], "torch finds no CUDA device"),
         (["my.py:a", "my.py:a"], "a step is named twice: my.py:a"),
-        (["my.py:a", "--seconds", "0"], "--seconds takes a number from 0.01 to 3600, and 0 was given"),
+        (["my.py:a", "--seconds", "0"], "seconds takes a number from 0.01 to 3600, and 0 was given"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(words, says, monkeypatch):

@@ -89,7 +89,9 @@ def test_a_file_that_times_itself_is_told_where_to_put_the_call(tmp_path, monkey
         ((), {}, "name a step to time"),
         ((3,), {}, "an object of type int"),
         ((lambda: None,), {"device": "cuba"}, "unknown device 'cuba': did you mean 'cuda'?"),
-        ((lambda: None,), {"rounds": 0}, "--rounds takes"),
+        ((lambda: None,), {"rounds": 0}, "^rounds takes"),
+        ((lambda: None,), {"threads": -1}, "^threads takes a number from 1 to 4096, and -1 was given"),
+        (("its.py:step",), {"threads": 0}, "^threads takes"),
     ],
 )
 def test_what_cannot_be_timed_is_one_sentence(steps, more, says):

@@ -7,9 +7,11 @@ import pytest
 from metabench import sources
 from metabench.errors import UserError
 from metabench.sweep.process import Ended
-from metabench.timing.collecting import collect
+from metabench.timing.collecting import collect, timings_of
 from metabench.timing.plain_data import as_json
 from metabench.timing.running import Plan, Turn, run_from, turns
+from metabench.timing.words import doubts
+from timed_steps import run
 
 STEPS = """
 import sys, time
@@ -60,6 +62,26 @@ def test_every_end_of_a_step_is_a_row_and_the_others_are_measured(my_steps):
     assert as_json(found)["steps"][1]["times_as_fast"]["value"] > 0
 
 
+def test_what_became_of_the_twin_counts_for_the_baseline():
+    plan = Plan(("a", "b"), rounds=3)
+    twin = run("a", 0, 1e-3, time=None, status="crashed", reason="ValueError: no")
+    found = timings_of(
+        plan, [(Turn("a", 0), run("a", 0, 1e-3)), (Turn("a", 0, True), twin), (Turn("b", 0), run("b", 0, 1e-3))]
+    )
+    assert found["a"].status == "crashed" and len(found["a"].samples) == 1
+    assert "a is crashed: ValueError: no; what was measured before is shown" in doubts(found)
+
+
+def test_steps_keep_their_numbers_where_an_interruption_left_some_out():
+    plan = Plan(("a", "b", "c"), rounds=1)
+    found = timings_of(plan, [(Turn("c", 0), run("c", 0, 1e-3)), (Turn("b", 0), run("b", 0, 1e-3))])
+    assert [(step.label, step.number) for step in found] == [("b", 2), ("c", 3)]
+    assert found.warnings == ("a was not measured: the other steps are compared with b",)
+    assert timings_of(plan, [(Turn("a", 0), run("a", 0, 1e-3)), (Turn("c", 0), run("c", 0, 1e-3))]).warnings == ()
+    with pytest.raises(KeyError, match="no step is called 'a': there are b, c"):
+        found["a"]
+
+
 def test_a_step_that_hangs_is_ended_at_its_time_limit(my_steps):
     (step,) = collect(Plan(("my.py:hangs",), rounds=3, time_limit_s=3), None, lambda line: None).timings
     assert step.status == "timeout" and len(step.runs) == 1  # it is not tried again
@@ -91,10 +113,10 @@ def test_the_baseline_is_timed_twice_in_each_repetition_of_a_comparison():
     ("given", "says"),
     [
         ({"steps": ("a", "b", "a")}, "a step is named twice: a"),
-        ({"rounds": 0}, "--rounds takes a number from 1 to 100, and 0 was given"),
-        ({"seconds": 0.0}, "--seconds takes"),
-        ({"time_limit_s": 0.5}, "--time-limit takes"),
-        ({"threads": -1}, "--threads takes"),
+        ({"rounds": 0}, "rounds takes a number from 1 to 100, and 0 was given"),
+        ({"seconds": 0.0}, "seconds takes"),
+        ({"time_limit_s": 0.5}, "time limit takes"),
+        ({"threads": -1}, "threads takes"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(given, says):

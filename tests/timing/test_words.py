@@ -54,7 +54,7 @@ def test_a_single_step_is_told_with_its_figures():
     recorded = Recorded(run("a", 0, 1e-3).time.call, {"backward passes": 0.6e-3, "other operators": 0.4e-3}, [], 7)
     one = StepResult("a", "a", (run("a", 0, 2e-3, 2048, recorded=recorded), run("a", 1, 2e-3)))
     (said,) = sentences(timings(one))
-    assert said.startswith("a: 2.00") and said.endswith(" a call, 2.00 KiB of memory, 60 % of it in backward passes.")
+    assert said.startswith("a: 2.00") and said.endswith(" a call, 60 % of it in backward passes, 2.00 KiB of memory.")
 
 
 def test_a_step_that_failed_costs_the_others_nothing():
@@ -83,15 +83,25 @@ def test_what_was_measured_before_a_failure_is_kept():
 def test_the_noise_is_learnt_from_the_baseline_and_its_twin():
     first = [run("a", i, t) for i, t in enumerate((1.0, 1.0, 1.0))]
     twins = [run("a", i, t) for i, t in enumerate((1.1, 1.0, 0.9))]
-    noise, pairs = noise_of(first, twins, 3)
+    noise, pairs = noise_of([first], twins)
     assert pairs == 3 and noise.deviation > 0.03
-    assert noise_of(first, [], 3) == (None, 0)
-    assumed, none = noise_of(first[:1], twins[:1], 1)
-    assert none == 0 and assumed.deviation > 0
+    assert noise_of([first]) == (None, 0)
+    assert noise_of([first, [], first], twins[:1]) == (None, 0)
     said = noise_text(timings(step("a", [1.0] * 3, noise=noise), step("b", [1.0] * 3, noise=noise)))
     assert said.startswith("Noise floor: two processes that time a differ by up to ") and "from 3 pairs" in said
     here = timings(step("a", [1.0] * 3), in_process=True)
     assert "how processes differ is not known, and no interval includes it" in noise_text(here)
+
+
+@pytest.mark.parametrize("medians", [(1.0,), (1.0, 1.2)])
+@pytest.mark.parametrize("where", [{}, {"in_process": True}])
+def test_too_few_repetitions_to_tell_the_noise_have_intervals_that_allow_for_it(medians, where):
+    first = [run("a", i, t) for i, t in enumerate(medians)]
+    noise, pairs = noise_of([first, [run("b", i, 1.0) for i in range(3)]], [run("a", 0, 1.0)])
+    assert pairs == 0 and noise.deviation > 0
+    one = step("a", medians, noise=noise)
+    assert one.interval.low < min(medians) and max(medians) < one.interval.high
+    assert "intervals allow for 10 %" in noise_text(timings(one, pairs=0, **where))
 
 
 def test_noise_widens_the_interval_of_a_ratio():
