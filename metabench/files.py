@@ -127,6 +127,23 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def folder_for_results(folder: Path) -> Iterator[None]:
+    """Make a folder before results are measured, so that none is lost; new ones in which nothing came are removed.
+
+    Raises `UserError` when the disk refuses.
+    """
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # one that holds something stays, and those above it
+            for each in new:
+                each.rmdir()
+
+
+@contextmanager
 def replacing(file: Path) -> Iterator[BinaryIO]:
     """A stream whose content takes the place of `file` once all of it is on disk; else `file` stays as it was.
 

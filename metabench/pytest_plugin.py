@@ -118,6 +118,7 @@ class MetaIteration:
         from metabench import sources
         from metabench.correctness.fault import refuse
         from metabench.errors import Unsupported
+        from metabench.measure.clock import no_garbage_collection
         from metabench.sweep.measuring import gate_record
         from metabench.sweep.proving import configured, proved
 
@@ -132,7 +133,8 @@ class MetaIteration:
             refuse(proof.before(run.iteration))
             benchmark.group = benchmark.group or f"{cell.task}, {cell.model}"
             try:
-                benchmark(run.waited)
+                with no_garbage_collection():
+                    benchmark(run.waited)
                 seconds = benchmark.stats.stats.median if benchmark.stats else None
                 refuse(proof.after(run.iteration, run.episodes, seconds))
             except BaseException:

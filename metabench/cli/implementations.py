@@ -20,6 +20,7 @@ from metabench.cli.options import (
     with_cell_options,
 )
 from metabench.errors import UserError
+from metabench.files import folder_for_results
 from metabench.machine.devices import check_device
 from metabench.record.cell import DISTRIBUTION
 from metabench.text import file_name, strict_json
@@ -103,11 +104,12 @@ def profile(
     asked = {axis: value for axis, value in cell.items() if value != LEFT_OUT.get(axis)}
     name = file_name(f"{chosen.algorithm}-{chosen.engine}")
     folder = out or Path("profiles") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    try:
-        found = profiled(chosen, data_dir, seconds, peaks, asked)
-    except (Incorrect, Diverged) as error:
-        fail(f"{chosen.implementation} is not profiled: {error}", 1)
-    write_profile(found, folder)
+    with folder_for_results(folder):
+        try:
+            found = profiled(chosen, data_dir, seconds, peaks, asked)
+        except (Incorrect, Diverged) as error:
+            fail(f"{chosen.implementation} is not profiled: {error}", 1)
+        write_profile(found, folder)
     print(strict_json(figures(found)) if as_json else as_text(found, folder, full))
 
 

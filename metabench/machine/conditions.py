@@ -56,7 +56,8 @@ def _power_warnings(state: Mapping[str, Any]) -> list[str]:
 class Observation:
     """The machine right before or after a cell's process."""
 
-    look: Look
+    look: Look | None
+    """What processors did; None where the system does not tell."""
     swapped: int | None
     """Bytes moved to and from the swap since the machine started; None where that cannot be known."""
     gpu_processes: int | None
@@ -74,7 +75,8 @@ def disturbances(before: Observation, after: Observation, time: Time | None, thr
     No figures are in them, so that the rows of a run with the same sentence can be counted.
     """
     found = []
-    if load_between(before.look, after.look).others > NOTABLE_CORES:
+    load = load_between(before.look, after.look)
+    if load and load.others > NOTABLE_CORES:
         others = f"other programs used more than {100 * NOTABLE_CORES:.0f} % of a core meanwhile: close them"
         found.append(_with_remedy(others, threads))
     if before.swapped is not None and after.swapped is not None and after.swapped > before.swapped:

@@ -4,6 +4,7 @@ A group is below others, and each of them may have a limit of its own: the lowes
 groups for each kind of limit, and version 2 has one tree for all.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,11 @@ OWN = "/proc/self/cgroup"
 MOUNTS = "/proc/self/mountinfo"
 USUAL = "/sys/fs/cgroup"
 """Where the trees are mounted where a system does not say it; in a container, the group itself is often their root."""
+MEMORY = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""By version, the files with a group's limit and with what it holds, and what memory.stat calls files not in use."""
 UNLIMITED = 2**60
 """Version 1 says that memory has no limit by a number beyond this one."""
 
@@ -38,13 +44,33 @@ def quota_cores() -> float | None:
 
 def group_limit() -> int | None:
     """Bytes that the group, or one above it, may hold; None where there is no limit."""
-    found = [
-        int(text)
-        for folder in _folders("memory")
-        for name in ("memory.max", "memory.limit_in_bytes")
-        if (text := read_plain(f"{folder}/{name}")) and text.isdecimal()
-    ]
-    return min((limit for limit in found if limit < UNLIMITED), default=None)
+    return min((limit for _, _, limit in _limits()), default=None)
+
+
+def group_free() -> int | None:
+    """Bytes that the group may take beside what it holds; None where there is no limit.
+
+    What it holds of files that are not in use counts as free: the system drops them when memory is wanted.
+    """
+    found = []
+    for folder, (_, use, unused), limit in _limits():
+        used = _bytes(read_plain(f"{folder}/{use}")) or 0
+        kept = re.search(rf"^{unused} (\d+)$", read_plain(f"{folder}/memory.stat") or "", re.MULTILINE)
+        found.append(max(0, limit - max(0, used - (int(kept.group(1)) if kept else 0))))
+    return min(found, default=None)
+
+
+def _limits() -> Iterator[tuple[str, tuple[str, str, str], int]]:
+    """The folders of groups with a limit of memory, the names of their files, and the limit in bytes."""
+    for folder in _folders("memory"):
+        for names in MEMORY:
+            limit = _bytes(read_plain(f"{folder}/{names[0]}"))
+            if limit is not None and limit < UNLIMITED:
+                yield folder, names, limit
+
+
+def _bytes(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
 
 
 def _folders(controller: str) -> list[str]:

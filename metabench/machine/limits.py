@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from metabench.errors import Unsupported, UserError
-from metabench.machine.groups import group_limit
+from metabench.machine.groups import group_free
 
 SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(i?))?B\s*", re.IGNORECASE)
 
@@ -76,7 +76,7 @@ def _start_threads() -> None:
 def spare_the_system(processes: int = 1) -> None:
     """Hold this process, one of so many, to its share of the memory that is free now, where the system does that."""
     if sys.platform == "linux":
-        free = min(psutil.virtual_memory().available, group_limit() or sys.maxsize)
+        free = min(psutil.virtual_memory().available, sys.maxsize if (group := group_free()) is None else group)
         with suppress(OSError, ValueError):  # some sandboxes do not say what a process holds
             limit_memory(int((1 - SPARED) * free / processes), torch.device("cpu"))
 

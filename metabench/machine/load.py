@@ -29,20 +29,28 @@ class Load:
     stolen: float
 
 
-def load_between(first: Look, second: Look) -> Load:
-    """Cores that others used between two looks.
+def load_between(first: Look | None, second: Look | None) -> Load | None:
+    """Cores that others used between two looks; None where one of them saw nothing, or no time has passed.
 
     What a process of ours had used that ended in between, its parent has at the second look. So it is in both sums.
     """
+    if first is None or second is None or second.at <= first.at:
+        return None
     seconds = second.at - first.at
     ours = sum(second.ours.values()) - sum(first.ours.values())
     others = second.busy - first.busy - ours
     return Load(max(0.0, others / seconds), max(0.0, (second.stolen - first.stolen) / seconds))
 
 
-def look() -> Look:
-    """The processor time used so far by all, and by this process and those below it."""
-    times = psutil.cpu_times()
+def look() -> Look | None:
+    """The processor time used so far by all, and by this process and those below it.
+
+    None where the system does not tell: some containers hide what their host does.
+    """
+    try:
+        times = psutil.cpu_times()
+    except (OSError, psutil.Error):
+        return None
     waiting = times.idle + getattr(times, "iowait", 0.0)
     stolen = getattr(times, "steal", 0.0)
     guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # Linux counts them in user and nice too
@@ -59,12 +67,9 @@ def look() -> Look:
 
 def look_twice(seconds: float) -> Load | None:
     """What others use during a look of `seconds`; None where it cannot be known."""
-    try:
-        first = look()
-        time.sleep(seconds)
-        return load_between(first, look())
-    except (OSError, psutil.Error):
-        return None
+    first = look()
+    time.sleep(seconds)
+    return load_between(first, look())
 
 
 def load_warning(seconds: float = LOOK_SECONDS, threshold: float = NOTABLE_CORES) -> str | None:

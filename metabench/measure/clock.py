@@ -4,15 +4,14 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-import psutil
 import torch
 
-from metabench.machine.load import Look, load_between, look
+from metabench.machine.load import load_between, look
 from metabench.record.timing import MIN_SAMPLES, Summary
 from metabench.statistics.intervals import NOISY_WIDTH, known_within, summarise
 from metabench.statistics.trend import Trend, trend
@@ -52,7 +51,8 @@ class Timing:
     processor_share: float | None = None
     """Processor seconds that this process used in each second of sampling."""
     others: float | None = None
-    """Cores that others kept busy meanwhile; None where it cannot be known, as in a short time."""
+    """Cores that other programs, and other virtual machines of the host, kept busy meanwhile; None where it cannot be
+    known, as in a short time."""
 
 
 def time_once(call: Callable[[], object], device: torch.device, wait: Callable[[], object] = lambda: None) -> float:
@@ -73,34 +73,22 @@ def measure_time(
     run_block = _block_of(device, wait)
     with no_garbage_collection():
         warm = time.perf_counter() + budget.seconds / 4
-        block = _calibrate(call, run_block, budget)
-        _warm_up(call, run_block, block, warm)
-        before, used, began = _look(), time.process_time(), time.perf_counter()
+        block = _warm_block(call, run_block, budget, warm)
+        before, used, began = look(), time.process_time(), time.perf_counter()
         samples = _sample(call, run_block, block, budget)
-        seconds, used, after = time.perf_counter() - began, time.process_time() - used, _look()
+        seconds, used, after = time.perf_counter() - began, time.process_time() - used, look()
     summary = summarise(samples, block)
     noisy = summary.n < MIN_SAMPLES or summary.relative_width > budget.noisy_width
     several = device.type == "cpu" and torch.get_num_threads() > 1
     note = _note(summary, trend(samples), budget, several)
-    others = _others(before, after) if before and after and seconds > SHORTEST_LOOK_S else None
+    load = load_between(before, after) if seconds > SHORTEST_LOOK_S else None
+    others = load.others + load.stolen if load else None
     return Timing(summary, noisy, note, used / seconds if seconds else None, others)
 
 
 def _block_of(device: torch.device, wait: Callable[[], object]) -> Callable[[Callable[[], object], int], float]:
     """The clock of that device: `(call, number of calls) -> seconds of each`."""
     return partial(_cuda_block if device.type == "cuda" else _cpu_block, wait)
-
-
-def _look() -> Look | None:
-    with suppress(OSError, psutil.Error):
-        return look()
-    return None
-
-
-def _others(before: Look, after: Look) -> float:
-    """Cores that other programs, and other virtual machines of the host, kept busy between two looks."""
-    load = load_between(before, after)
-    return load.others + load.stolen
 
 
 def _sample(call: Callable[[], object], run_block: Callable[..., float], block: int, budget: Budget) -> list[float]:
@@ -134,7 +122,8 @@ def _note(summary: Summary, drift: Trend, budget: Budget, several_threads: bool)
         if drift.change > 1:
             return f"the time rose by {share} while it was measured: let the machine cool down, and measure again"
         return (
-            f"the time fell by {share} while it was measured: raise {budget.word}, of which a quarter is for warming up"
+            f"the time fell by {share} while it was measured: raise {budget.word}, since warming up takes up to a "
+            "quarter as long"
         )
     if summary.relative_width > budget.noisy_width:
         return (
@@ -142,6 +131,15 @@ def _note(summary: Summary, drift: Trend, budget: Budget, several_threads: bool)
             f"{', take threads = 1' if several_threads else ''} or raise {budget.word}"
         )
     return ""
+
+
+def _warm_block(call: Callable[[], object], run_block: Callable[..., float], budget: Budget, deadline: float) -> int:
+    """Warm up, and give how many calls make a block: many more where one call that was slow by chance was taken for
+    the time of all."""
+    block = _calibrate(call, run_block, budget)
+    while (each := _warm_up(call, run_block, block, deadline)) and each * block < budget.block_seconds / 2:
+        block = max(2 * block, round(budget.block_seconds / each))
+    return block
 
 
 def _calibrate(call: Callable[[], object], run_block: Callable[..., float], budget: Budget) -> int:
@@ -152,15 +150,19 @@ def _calibrate(call: Callable[[], object], run_block: Callable[..., float], budg
     return max(1, round(block * budget.block_seconds / elapsed)) if elapsed < budget.block_seconds else block
 
 
-def _warm_up(call: Callable[[], object], run_block: Callable[..., float], block: int, deadline: float) -> None:
-    """Run blocks until two successive windows agree, or until the deadline: a very slow call is warm by then."""
+def _warm_up(call: Callable[[], object], run_block: Callable[..., float], block: int, deadline: float) -> float:
+    """Run blocks until two successive windows agree, or until the deadline: a very slow call is warm by then.
+
+    Gives the seconds of a call at last; 0 where there was no time for any.
+    """
     recent: list[float] = []
     while time.perf_counter() < deadline:
         recent.append(run_block(call, block))
         if len(recent) >= 2 * WINDOW:
             before, after = median(recent[-2 * WINDOW : -WINDOW]), median(recent[-WINDOW:])
             if math.isclose(before, after, rel_tol=STABLE):
-                return
+                break
+    return median(recent[-WINDOW:]) if recent else 0.0
 
 
 def _cpu_block(wait: Callable[[], object], call: Callable[[], object], block: int) -> float:

@@ -36,9 +36,21 @@ def measure_energy(run: Callable[[], object], wait: Callable[[], object], device
     try:
         counter, method = (_gpu(device), NVML_METHOD) if device.type == "cuda" else (_packages(), RAPL_METHOD)
         with counter as read:
-            return over_window(run, wait, read, method)
+            return over_window(run, wait, _told(read), method)
     except NoCounter as error:
         return Energy(None, None, None, None, f"unavailable ({error})")
+
+
+def _told(read: Read) -> Read:
+    """The same counter; raises `NoCounter` where a reading fails that went well before."""
+
+    def reading() -> float:
+        try:
+            return read()
+        except Exception as error:  # a file that is gone, a driver that ended: each has a class of its own
+            raise NoCounter(f"a reading failed: {in_short(error)}") from error
+
+    return reading
 
 
 def over_window(

@@ -1,10 +1,12 @@
 """Instructions of a meta-iteration: what it asks of a processor, whatever the clock and other programs do meanwhile."""
 
 import ctypes
+import errno
 import os
 import platform
+import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import TypeAlias
@@ -21,6 +23,19 @@ SYSCALLS = {"x86_64": 298, "aarch64": 241}
 CYCLES, INSTRUCTIONS = 0, 1  # PERF_COUNT_HW_… of <linux/perf_event.h>
 INHERIT, NO_KERNEL, NO_HYPERVISOR = 1 << 1, 1 << 5, 1 << 6
 """Bits of `perf_event_attr`: threads that are started later count; what runs in the kernel does not."""
+BOTH_TIMES = 1 | 2
+"""The times of `read_format`: how long the counter was asked for, and how long it counted."""
+READING = struct.Struct("=QQQ")
+"""A count, and these two times in nanoseconds."""
+NONE_THERE = "this machine has none that can be read, as most virtual machines"
+NOT_ALLOWED = (
+    "the system does not allow it: set kernel.perf_event_paranoid to 2 or lower; in a container, allow perf_event_open"
+)
+WHY = {
+    **dict.fromkeys((errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP), NONE_THERE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), NOT_ALLOWED),
+}
+"""What the system's errors mean here, and what to do."""
 THREADS = Path("/proc/self/task")
 
 Read: TypeAlias = Callable[[], int]
@@ -81,14 +96,24 @@ def processor_counter(event: int) -> Iterator[Read]:
     files: list[int] = []
     with ExitStack() as opened:
         for thread in THREADS.iterdir():
-            files.append(_opened(number, event, int(thread.name)))
-            opened.callback(os.close, files[-1])
-        yield lambda: sum(int.from_bytes(os.read(file, 8), "little") for file in files)
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                files.append(_opened(number, event, int(thread.name)))
+                opened.callback(os.close, files[-1])
+        yield lambda: sum(count_of(os.read(file, READING.size)) for file in files)
+
+
+def count_of(reading: bytes) -> int:
+    """What a counter has counted. Raises `NoCounter` where it had to share its place in the processor with others."""
+    count, enabled, running = READING.unpack(reading)
+    if running < enabled:
+        raise NoCounter("the processor's counters: others count, too, and each has them for a part of the time")
+    return int(count)
 
 
 def _opened(number: int, event: int, thread: int) -> int:
-    """The file descriptor of a counter of one thread."""
-    attributes = _Attributes(size=ctypes.sizeof(_Attributes), config=event, bits=INHERIT | NO_KERNEL | NO_HYPERVISOR)
+    """The file descriptor of a counter of one thread; raises `NoCounter`, and ProcessLookupError for one that ended."""
+    bits = INHERIT | NO_KERNEL | NO_HYPERVISOR
+    attributes = _Attributes(size=ctypes.sizeof(_Attributes), config=event, read_format=BOTH_TIMES, bits=bits)
     libc = ctypes.CDLL(None, use_errno=True)
     every_processor, no_group, no_flags = (ctypes.c_long(value) for value in (-1, -1, 0))
     file = int(
@@ -97,5 +122,8 @@ def _opened(number: int, event: int, thread: int) -> int:
         )
     )
     if file < 0:
-        raise NoCounter(f"the processor's counters: {os.strerror(ctypes.get_errno()).lower()}")
+        code = ctypes.get_errno()
+        if code == errno.ESRCH:
+            raise ProcessLookupError(code, os.strerror(code))
+        raise NoCounter(f"the processor's counters: {WHY.get(code) or os.strerror(code).lower()}")
     return file

@@ -83,6 +83,13 @@ def iteration_calls(run: Callable[[], object]) -> int:
     return int(traffic.calls)
 
 
+IDLE = (
+    *("empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"),
+    "_unsafe_view",
+)
+"""Operators that touch no element."""
+
+
 class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators that do something, and the bytes of the tensors that go into them and come out of them."""
 
@@ -95,7 +102,7 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         returns = func._schema.returns
         view = bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
-        if not view and func.overloadpacket.__name__ not in ("empty", "empty_like", "empty_strided", "_unsafe_view"):
+        if not view and func.overloadpacket.__name__ not in IDLE:
             self.calls += 1
             self.bytes += sum(map(_touched, tree_leaves((args, kwargs, out))))
         return out

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import psutil
-
 from metabench.machine.load import NOTABLE_CORES, load_between, look
 from metabench.text import counted
 
@@ -27,8 +25,10 @@ class Crowding:
 
     @property
     def exceeded(self) -> bool:
-        """Whether more programs wanted to run than there are processors."""
-        return self.load is not None and self.load > self.cores + WAITING
+        """Whether more programs wanted to run than there are processors, and others than this one are known to be there
+        or may be."""
+        crowded = self.load is not None and self.load > self.cores + WAITING
+        return crowded and (self.others is None or self.others > NOTABLE_CORES)
 
     @property
     def warning(self) -> str:
@@ -48,17 +48,12 @@ class Crowding:
 
 def watch() -> Callable[[], Crowding]:
     """Begin to watch; the function that is given ends it."""
-    first = None
-    with suppress(OSError, psutil.Error):
-        first = look()
+    first = look()
 
     def crowding() -> Crowding:
-        others = load = None
-        if first is not None:
-            with suppress(OSError, psutil.Error, ZeroDivisionError):
-                others = load_between(first, look()).others
+        between, load = load_between(first, look()), None
         with suppress(OSError, AttributeError):  # Windows has no such figure
             load = os.getloadavg()[0]
-        return Crowding(others, load, os.cpu_count() or 1)
+        return Crowding(between.others if between else None, load, os.cpu_count() or 1)
 
     return crowding

@@ -14,14 +14,15 @@ def is_vague(time: Interval) -> bool:
 
 def told_time(time: Interval) -> Valued:
     """A time with its interval, or what it is at most."""
-    return Valued(f"at most {duration_text(time.high)}", time.value) if is_vague(time) else time_text(time)
+    at_most = time.known and is_vague(time)
+    return Valued(f"at most {duration_text(time.high)}", time.value) if at_most else time_text(time)
 
 
 def told_share(time: Interval, whole: float) -> str:
     """The share of a time in a whole, in per cent, or what it is at most."""
     if not whole:
         return NOTHING
-    if is_vague(time):
+    if time.known and is_vague(time):
         return Valued(f"at most {share_text(min(time.high, whole), whole)}", time.value / whole)
     return share_text(time.value, whole)
 

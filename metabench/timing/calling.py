@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from metabench.errors import UserError
-from metabench.machine.conditions import warnings_for
+from metabench.machine.conditions import disturbances, observe, warnings_for
 from metabench.machine.cores import default_threads
 from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.measure.threads import torch_threads
@@ -108,7 +108,9 @@ def _runs(
     medians: dict[str, float] = {}
     for number in range(rounds):
         for name in order.sample(names, len(names)):
+            before = observe(effort.device.type)
             median = measure_clock(effort, ready[name], found[name][number].update)
+            found[name][number]["warnings"] = disturbances(before, observe(), None, torch.get_num_threads())
             medians.setdefault(name, median)
     for place, name in enumerate(names, 1):  # last, since the profiler slows down what comes after it
         traced = Effort(effort.device, effort.seconds, True, trace_file(folder, place) if folder else None)

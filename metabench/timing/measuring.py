@@ -20,7 +20,7 @@ from metabench.profile.trace import Trace
 from metabench.record.measurement import Launches
 from metabench.record.timing import MIN_SAMPLES, Mean
 from metabench.sweep.child import Record
-from metabench.timing.phases import phase
+from metabench.timing.phases import WATCHED
 from metabench.timing.record import Clocked, Marked, OperatorSeen, Recorded
 from metabench.timing.steps import Ready, Step, after_first_call
 
@@ -114,11 +114,11 @@ def measure_step(effort: Effort, call: Step, record: Record) -> None:
 @contextmanager
 def watched(marks: Marks) -> Iterator[None]:
     """Have the marks of a step noted meanwhile."""
-    phase.watched = marks
+    token = WATCHED.set(marks)
     try:
         yield
     finally:
-        phase.watched = None
+        WATCHED.reset(token)
 
 
 def _with_marks(step: Step, marks: Marks) -> Step:

@@ -1,5 +1,6 @@
 """A mark that a user puts around a part of a step, so that its time is told apart."""
 
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -16,22 +17,27 @@ class Watch(Protocol):
         ...
 
 
+WATCHED: ContextVar[Watch | None] = ContextVar("watched", default=None)
+"""What notes the parts of a step that is being measured. Each thread has its own, and only the step's has one."""
+
+
 class phase:  # noqa: N801 (it reads as a statement: `with phase("inner loop"):`)
     """Context in which the time of a step is that of the named part; without a measurement it does nothing.
 
-    Parts may stand in each other: the time of an inner one is no part of the outer one's.
+    Parts may stand in each other: the time of an inner one is no part of the outer one's. In a thread that the step
+    starts, it does nothing: parts divide the time of the thread that called the step.
     """
 
     __slots__ = ("name", "watch")
-    watched: Watch | None = None
-    """What notes the parts of a step that is being measured."""
 
     def __init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"phase takes the name of a part, and not {name!r}")
         self.name = name
         self.watch: Watch | None = None
 
     def __enter__(self) -> Self:
-        self.watch = phase.watched
+        self.watch = WATCHED.get()
         if self.watch is not None:
             self.watch.enter(self.name)
         return self

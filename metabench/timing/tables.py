@@ -1,6 +1,9 @@
 """Timings as tables: the steps beside each other, where their time goes, and their operators."""
 
+import math
+
 from metabench.profile.trust import share_text, told_share, told_time
+from metabench.record.timing import MIN_SAMPLES, Mean
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, with_interval
 from metabench.report.render.tables import Table
 from metabench.report.sections.base import Column, table_of
@@ -118,11 +121,16 @@ def marked_table(step: StepResult) -> Table | None:
     if not marked:
         return None
     total = sum(mean.value for mean in marked.seconds.values())
-    own = {name: Interval(mean.value, mean.low, mean.high) for name, mean in marked.seconds.items()}
+    own = {name: _interval(mean) for name, mean in marked.seconds.items()}
     names = [*(name for name in own if name != REST), *(name for name in own if name == REST)]
     rows = tuple((name, told_time(own[name]), told_share(own[name], total)) for name in names)
     says = "Time of the parts that the step marks by `phase`, without the profiler, with 95 % intervals."
     return Table(f"{step.label}: marked parts", says, ("part", "time", "share"), rows)
+
+
+def _interval(mean: Mean) -> Interval:
+    """A mean with its interval, which is not known from few samples."""
+    return Interval(mean.value, mean.low, mean.high) if mean.n >= MIN_SAMPLES else Interval(mean.value, 0.0, math.inf)
 
 
 def operators_table(step: StepResult, most: int = MOST_OPERATORS) -> Table | None:
@@ -135,7 +143,7 @@ def operators_table(step: StepResult, most: int = MOST_OPERATORS) -> Table | Non
         (
             each.name,
             str(each.calls),
-            told_time(own := Interval(each.self_s.value, each.self_s.low, each.self_s.high)),
+            told_time(own := _interval(each.self_s)),
             told_share(own, whole),
         )
         for each in recorded.operators[:most]

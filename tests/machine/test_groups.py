@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from metabench.machine import groups
-from metabench.machine.groups import group_limit, quota_cores
+from metabench.machine.groups import group_free, group_limit, quota_cores
 
 V2 = "35 24 0:30 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 V1 = """
@@ -89,3 +89,21 @@ def test_a_group_may_have_less_memory(
 ) -> None:
     files_are(monkeypatch, mounts, own, files)
     assert group_limit() == limit
+
+
+@pytest.mark.parametrize(
+    ("mounts", "own", "folder", "names"),
+    [
+        (V2, "0::/a.slice/job.scope", "/sys/fs/cgroup/a.slice", ("max", "current", "inactive_file")),
+        (V1, V1_OWN, f"{V1_MEMORY}/docker/abc", ("limit_in_bytes", "usage_in_bytes", "total_inactive_file")),
+    ],
+)
+def test_what_a_group_holds_is_not_free_but_for_files_not_in_use(monkeypatch, mounts, own, folder, names):
+    limit, use, unused = names
+    files = {f"{folder}/memory.{limit}": "4000", f"{folder}/memory.{use}": "3000"}
+    stat = {f"{folder}/memory.stat": f"anon 2000\n{unused} 700\nx_{unused} 9\nactive_file 200"}
+    for more, free in (({}, 1000), (stat, 1700), ({f"{folder}/memory.{use}": "5000"}, 0)):
+        files_are(monkeypatch, mounts, own, files | more)
+        assert group_free() == free
+    files_are(monkeypatch, mounts, own, {f"{folder}/memory.{use}": "3000"})
+    assert group_free() is None

@@ -75,7 +75,7 @@ from types import SimpleNamespace
 from metabench.machine import limits as limit
 torch.set_num_threads({THREADS})
 psutil.virtual_memory = lambda: SimpleNamespace(available={free} << 20)
-limit.group_limit = lambda: {group} and {group} << 20
+limit.group_free = lambda: {group} and {group} << 20
 limit.spare_the_system({processes})
 limit.limit_memory(1 << 30, torch.device("cpu"))
 print(len(torch.ones(80 << 18)) >> 18)

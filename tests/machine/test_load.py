@@ -8,7 +8,7 @@ from itertools import count
 import psutil
 import pytest
 
-from metabench.machine import load
+from metabench.machine import conditions, load
 from metabench.machine.load import Load, Look, load_between, load_warning, look
 
 TICKS = 0.2
@@ -77,11 +77,14 @@ def test_a_busy_machine_gives_a_sentence_and_a_quiet_one_none(monkeypatch: pytes
 
 
 def test_a_system_that_does_not_tell_gives_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied() -> Look:
+    def denied() -> None:
         raise PermissionError("/proc/stat")
 
-    monkeypatch.setattr(load, "look", denied)
-    assert load_warning(seconds=0.0) is None
+    monkeypatch.setattr(psutil, "cpu_times", denied)
+    assert look() is None and load_warning(seconds=0.0) is None
+    assert load_between(None, Look(1.0, 1.0, 0.0, {})) is None
+    before = conditions.observe()
+    assert before.look is None and conditions.disturbances(before, conditions.observe(), None) == []
 
 
 def test_a_child_that_ended_between_two_looks_is_still_ours() -> None:

@@ -127,6 +127,17 @@ def test_on_a_processor_it_is_rapls(powercap, monkeypatch):
     assert found.joules is None and found.method.startswith("unavailable (RAPL: no package in")
 
 
+def test_a_counter_that_goes_away_meanwhile_is_one_that_is_not_there(powercap, monkeypatch):
+    folder = powercap("intel-rapl:0", "package-0", 0)
+    monkeypatch.setattr(energy, "POWERCAP", folder)
+    found = measure_energy(lambda: (folder / "intel-rapl:0" / "energy_uj").unlink(missing_ok=True), lambda: None, CPU)
+    assert found.joules is None
+    assert found.method.startswith("unavailable (a reading failed: FileNotFoundError")
+    with pytest.raises(ZeroDivisionError):  # what the work itself raises is no matter of the counter
+        powercap("intel-rapl:0", "package-0", 0)
+        measure_energy(lambda: 1 / 0, lambda: None, CPU)
+
+
 def test_on_a_gpu_it_is_nvmls(monkeypatch):
     FakeCuda(monkeypatch)
     nvml = FakeNvml(monkeypatch, GPU_aaaa_bbbb_0=[(os.getpid(), 1)])

@@ -1,13 +1,16 @@
 """Instructions of an iteration, by counters that are made up, and by the processor's own where it has some."""
 
+import errno
 import os
+import struct
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from metabench.measure import instructions
 from metabench.measure.energy import NoCounter
-from metabench.measure.instructions import CYCLES, INSTRUCTIONS, measure_instructions, processor_counter
+from metabench.measure.instructions import CYCLES, INSTRUCTIONS, count_of, measure_instructions, processor_counter
 from metabench.record.measurement import Instructions
 
 EMULATED = Instructions(7.0, None, 4, "emulated")
@@ -66,6 +69,30 @@ def test_the_processor_counts_what_is_done_or_the_system_says_why_not():
         assert "counters" in str(error) and len(str(error)) > len("the processor's counters: ")
     else:
         assert 5 < counts[1] / counts[0] < 20
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (errno.ENOENT, "this machine has none that can be read, as most virtual machines"),
+        (errno.EACCES, "set kernel.perf_event_paranoid to 2 or lower"),
+        (errno.EMFILE, "too many open files"),
+    ],
+)
+def test_the_system_s_error_is_told_in_words_that_help(monkeypatch, code, says):
+    monkeypatch.setattr(instructions.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(syscall=lambda *_: -1))
+    monkeypatch.setattr(instructions.ctypes, "get_errno", lambda: code)
+    with pytest.raises(NoCounter, match=says):
+        instructions._opened(298, INSTRUCTIONS, 1)
+    monkeypatch.setattr(instructions.ctypes, "get_errno", lambda: errno.ESRCH)
+    with pytest.raises(ProcessLookupError):
+        instructions._opened(298, INSTRUCTIONS, 1)
+
+
+def test_a_counter_that_counted_a_part_of_the_time_is_none():
+    assert count_of(struct.pack("=QQQ", 12345, 800, 800)) == 12345
+    with pytest.raises(NoCounter, match="others count, too"):
+        count_of(struct.pack("=QQQ", 12345, 800, 799))
 
 
 def test_a_system_without_such_counters_says_so(monkeypatch):

@@ -113,6 +113,8 @@ def test_a_gpu_that_waits_is_the_cause(launches, why):
         (Crowding(1.3, 7.6, 2), "Overloaded: 7.6 programs wanted to run on 2 cores."),
         (Crowding(0.6, 2.1, 2), "Other programs kept 0.6 of 2 cores busy during the profile"),
         (Crowding(0.1, 1.2, 2), ""),
+        (Crowding(0.0, 8.0, 2), ""),
+        (Crowding(None, 8.0, 2), "Overloaded: 8.0 programs wanted to run on 2 cores."),
         (Crowding(None, None, 1), ""),
     ],
 )

@@ -193,12 +193,20 @@ def test_what_runs_as_one_piece_says_so(monkeypatch, found):
     assert any("vmap runs its part as one piece" in sentence for sentence in warnings(whole))
 
 
-def test_what_is_wrong_is_not_profiled(monkeypatch):
+def test_what_is_wrong_is_not_profiled(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(proving, "gate", lambda *_: Correctness(1.0, 0.0))
     with pytest.raises(Incorrect, match="the engine's direction differs"):
         profiled(cell_of("maml/vmap", TINY, 1), None, 0.0, peaks=False)
     done = CliRunner().invoke(app, ["profile", "maml/vmap", "--threads", "1"])
-    assert done.exit_code == 1
+    assert done.exit_code == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_measured(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("metabench.profile.measuring.profiled", lambda *_: pytest.fail("nothing is to be measured"))
+    done = CliRunner().invoke(app, ["profile", "maml/vmap", "--threads", "1", "--out", str(tmp_path / "file" / "new")])
+    assert isinstance(done.exception, UserError) and "cannot write to" in str(done.exception)
 
 
 def test_mistakes_are_one_sentence():

@@ -1,6 +1,7 @@
 """One step in one process: its memory to the byte, its parts, its marks."""
 
 import time
+from threading import Thread
 
 import pytest
 import torch
@@ -82,7 +83,25 @@ def test_marks_end_where_a_step_raises():
 
     with pytest.raises(ValueError):
         measured(step)
-    assert phase.watched is None
+    with phase("inner") as mark:
+        assert mark.watch is None
+
+
+def test_marks_of_other_threads_do_nothing_and_a_name_must_be_one():
+    def part():
+        with phase("theirs"):
+            torch.ones(2)
+
+    def step():
+        with phase("mine"):
+            thread = Thread(target=part)
+            thread.start()
+            thread.join()
+
+    run = measured(step, Effort(torch.device("cpu"), 0.1))
+    assert set(run.marked.seconds) == {"mine", REST} and run.recorded is not None
+    with pytest.raises(TypeError, match="phase takes the name of a part, and not 3"):
+        phase(3)
 
 
 def test_what_a_set_up_returns_is_timed():

@@ -4,11 +4,14 @@ import math
 
 import pytest
 
+from metabench.record.timing import Mean
 from metabench.statistics.intervals import summarise
 from metabench.statistics.spread import Spread
+from metabench.timing.measuring import REST
 from metabench.timing.plain_data import as_json
-from metabench.timing.record import Clocked, Recorded
+from metabench.timing.record import Clocked, Marked, OperatorSeen, Recorded
 from metabench.timing.result import StepResult, noise_of
+from metabench.timing.tables import marked_table, operators_table
 from metabench.timing.terminal import as_text
 from metabench.timing.words import doubts, noise_text, sentences
 from timed_steps import run, step, timings
@@ -109,6 +112,15 @@ def test_noise_widens_the_interval_of_a_ratio():
     quiet, noisy = (timings(step("a", [2e-3] * 3, noise=n), step("b", [1e-3] * 3, noise=n)) for n in (QUIET, wide))
     assert quiet.times_as_fast(quiet["b"]).differs
     assert noisy.times_as_fast(noisy["b"]).low < quiet.times_as_fast(quiet["b"]).low
+
+
+def test_parts_and_operators_of_few_calls_have_no_interval():
+    few = Mean(2e-3, 2e-3, 2e-3, 2)
+    parts = Marked({"a": few, REST: few}, None)
+    recorded = Recorded(run("s", 0, 1e-3).time.call, {}, [OperatorSeen("aten::mm", 1, few)], 1)
+    one = StepResult("s", "s", (run("s", 0, 2e-3, marked=parts, recorded=recorded),))
+    for table in (marked_table(one), operators_table(one)):
+        assert all("2.00 ms [?]" in map(str, row) for row in table.rows), table.rows
 
 
 def test_calls_that_differ_are_doubted():
