@@ -130,7 +130,8 @@ def marked_table(step: StepResult) -> Table | None:
 
 def _interval(mean: Mean) -> Interval:
     """A mean with its interval, which is not known from few samples."""
-    return Interval(mean.value, mean.low, mean.high) if mean.n >= MIN_SAMPLES else Interval(mean.value, 0.0, math.inf)
+    few = mean.n is not None and mean.n < MIN_SAMPLES
+    return Interval(mean.value, 0.0, math.inf) if few else Interval(mean.value, mean.low, mean.high)
 
 
 def operators_table(step: StepResult, most: int = MOST_OPERATORS) -> Table | None:
