@@ -6,7 +6,7 @@ of the algorithm's own definition (`Algorithm.objective`), which know nothing of
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ as ones are."""
 DIFFERENCES = (1e-5, 1e-6, 1e-7)
 """Steps of the central differences, in the order in which they are tried. The best one counts: a ReLU or a max-pool
 that switches inside one of them spoils that difference and not the gradient, while a wrong gradient is wrong at all."""
-CLEAR = 0.01
+CLEAR = 0.1
 """The share of what is allowed at which a difference agrees clearly. Then no other is tried, since each costs two
 evaluations of the objective."""
 EXPLODED = 1e30
@@ -250,11 +250,13 @@ def definition_error(
     for _ in range(2):
         random = torch.randn(gradient.shape, generator=generator, dtype=gradient.dtype).to(gradient.device)
         probes.append((random / random.norm(), typical))
-    units = [scale * norm if norm > 0 else 1.0 for _, scale in probes]
-    errors = [
-        _best_difference(objective, meta, along, float(gradient @ along), DEFINITION_TOLERANCE * unit) / unit
-        for (along, _), unit in zip(probes, units, strict=True)
-    ]
+    errors, first = [], DIFFERENCES[0]
+    for along, scale in probes:
+        unit = scale * norm if norm > 0 else 1.0
+        slope = float(gradient @ along)
+        found = _best_difference(objective, meta, along, slope, DEFINITION_TOLERANCE * unit, first)
+        errors.append(found.error / unit)
+        first = found.size
     return max(errors, key=_nan_last)
 
 
@@ -266,24 +268,37 @@ def _inner_gradients(algorithm: Algorithm, meta: Params, task: Task) -> list[tup
     return record
 
 
-def _best_difference(
-    objective: Callable[[Params], float], meta: Params, along: Tensor, slope: float, allowed: float
-) -> float:
-    """The least error of the differences that are tried.
+class Difference(NamedTuple):
+    """The error of a central difference, and how far its ends lie from the middle."""
 
-    The first that agrees clearly ends the search. Finer ones are tried where none of the usual ones is within what is
-    allowed.
+    error: float
+    size: float
+
+
+def _best_difference(
+    objective: Callable[[Params], float],
+    meta: Params,
+    along: Tensor,
+    slope: float,
+    allowed: float,
+    first: float = DIFFERENCES[0],
+) -> Difference:
+    """The difference with the least error of those that are tried.
+
+    The size that is told to be tried `first` did best along another direction. The first difference that agrees
+    clearly ends the search. Finer ones are tried where none of the usual ones is within what is allowed.
     """
 
-    def error(size: float) -> float:
+    def difference(size: float) -> Difference:
         rise = objective(_shift(meta, size * along)) - objective(_shift(meta, -size * along))
-        return abs(rise / (2 * size) - slope)
+        return Difference(abs(rise / (2 * size) - slope), size)
 
-    best = float("inf")
+    best = difference(first)
     for size in (*DIFFERENCES, *FINER):
-        if best <= (allowed if size in FINER else CLEAR * allowed):
+        if best.error <= (allowed if size in FINER else CLEAR * allowed):
             break
-        best = min(error(size), best, key=_nan_last)
+        if size != first:
+            best = min(difference(size), best, key=lambda found: _nan_last(found.error))
     return best
 
 

@@ -117,6 +117,8 @@ class Points:
         """
         found: list[Task] = []
         for number in range(DRAWN):
+            if len(found) + DRAWN - number < DISTINCT:  # too few are left
+                break
             if number == len(drawn.tasks):
                 drawn.tasks.append(sampled(self.distribution, "train", 1, generator, self._like))
                 drawn.off.append(self._off(drawn.meta, drawn.tasks[number]))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import TAPE
 from metabench.correctness.fault import refuse
-from metabench.correctness.gate import NUDGE, _best_difference, gate, nudge, relative_error
+from metabench.correctness.gate import FINER, NUDGE, _best_difference, gate, nudge, relative_error
 from metabench.engines.base import ENGINES
 from metabench.errors import Diverged, Unsupported
 from metabench.models.base import MODELS
@@ -226,20 +226,23 @@ def test_finer_differences_are_taken_where_a_kink_lies_in_all_others(slope, agre
         return x + 1000 * max(0.0, x - kink)
 
     at = {"x": torch.zeros(1, dtype=torch.float64)}
-    error = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), slope, 1e-5)
-    assert error == pytest.approx(0 if agrees else 1, abs=1e-6)
+    found = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), slope, 1e-5)
+    assert found.size in FINER or not agrees
+    assert found.error == pytest.approx(0 if agrees else 1, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("error", "tried"),
+    ("error", "first", "tried"),
     [
-        (0.0, [1e-5]),  # the first agrees clearly
-        (9e-8, [1e-5]),
-        (2e-7, [1e-5, 1e-6, 1e-7]),  # within what is allowed, and another may be better
-        (2e-5, [1e-5, 1e-6, 1e-7, 1e-8, 1e-9]),
+        (0.0, 1e-5, [1e-5]),  # the first agrees clearly
+        (9e-7, 1e-5, [1e-5]),
+        (9e-7, 1e-7, [1e-7]),  # it did best along another direction
+        (2e-6, 1e-5, [1e-5, 1e-6, 1e-7]),  # within what is allowed, and another may be better
+        (2e-6, 1e-8, [1e-8, 1e-5, 1e-6, 1e-7]),
+        (2e-5, 1e-6, [1e-6, 1e-5, 1e-7, 1e-8, 1e-9]),
     ],
 )
-def test_no_more_differences_are_taken_than_it_needs(error, tried):
+def test_no_more_differences_are_taken_than_it_needs(error, first, tried):
     sizes = []
 
     def objective(point):
@@ -248,8 +251,8 @@ def test_no_more_differences_are_taken_than_it_needs(error, tried):
         return x
 
     at = {"x": torch.zeros(1, dtype=torch.float64)}
-    found = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0 - error, 1e-5)
-    assert found == pytest.approx(error, abs=1e-12)
+    found = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0 - error, 1e-5, first)
+    assert found.error == pytest.approx(error, abs=1e-12)
     assert sizes == pytest.approx([size for size in tried for _ in range(2)])
 
 
@@ -258,7 +261,7 @@ def test_what_is_not_finite_agrees_nowhere():
         return float("nan")
 
     at = {"x": torch.zeros(1, dtype=torch.float64)}
-    assert not _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0, 1e-5) <= 1e-5
+    assert not _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0, 1e-5).error <= 1e-5
 
 
 def test_relative_error():
