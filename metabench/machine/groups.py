@@ -17,7 +17,8 @@ MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-"""By version, the files with a group's limit and with what it holds, and what memory.stat calls files not in use."""
+"""Files with a group's limit of memory and with what it holds, and the word for files not in use in `memory.stat`: of
+version 2, and of version 1."""
 UNLIMITED = 2**60
 """Version 1 says that memory has no limit by a number beyond this one."""
 

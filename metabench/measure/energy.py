@@ -42,7 +42,7 @@ def measure_energy(run: Callable[[], object], wait: Callable[[], object], device
 
 
 def _told(read: Read) -> Read:
-    """The same counter; raises `NoCounter` where a reading fails that went well before."""
+    """Make a counter raise `NoCounter` where a reading fails that went well before."""
 
     def reading() -> float:
         try:

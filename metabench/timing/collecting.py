@@ -51,7 +51,7 @@ def timings_of(plan: Plan, found: Sequence[tuple[Turn, StepRun]], warnings: Sequ
     """The steps of a plan, as far as they were measured."""
 
     def runs(step: str) -> list[StepRun]:
-        """Those of the step, and one of its twin that did not end well: both do the same work."""
+        """Runs of a step, and one of its twin that did not end well: both do the same work."""
         here = (run for turn, run in found if turn.step == step and not (turn.twin and run.status == "ok"))
         return sorted(here, key=lambda run: run.round)
 
@@ -68,7 +68,7 @@ def timings_of(plan: Plan, found: Sequence[tuple[Turn, StepRun]], warnings: Sequ
 
 
 def _instead(plan: Plan, steps: Sequence[StepResult]) -> list[str]:
-    """That the baseline is another step than the first one, where that was not reached."""
+    """Say that another step is the baseline, where an interruption left the first one out."""
     if len(steps) < 2 or steps[0].name == plan.steps[0]:
         return []
     return [f"{plan.steps[0]} was not measured: the other steps are compared with {steps[0].label}"]

@@ -37,7 +37,7 @@ class StepResult:
     noise: Spread | None = None
     """How one process differs from another, where that is known."""
     number: int = 1
-    """Its place among the steps that were asked for; the first is 1."""
+    """Place of the step among those that were asked for; the first is 1."""
 
     @property
     def failed(self) -> StepRun | None:

@@ -76,7 +76,7 @@ def test_an_interruption_keeps_what_is_there(monkeypatch):
     monkeypatch.setattr(collecting, "measured", interrupted)
     done = command("my.py:a")
     assert done.exit_code == 130 and "interrupted after 1 of 3 processes" in done.stderr
-    assert done.stdout.splitlines()[-1].startswith("a: 2.000")
+    assert done.stdout.splitlines()[-1].startswith("a: 2.00 ms")
 
 
 @pytest.mark.parametrize(
