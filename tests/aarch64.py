@@ -115,12 +115,12 @@ class Iterate:
     """The function of an executable, to be called as that of a shared library."""
 
     argtypes: list[type]
-    restype: None
+    restype: type
 
     def __init__(self, machine: unicorn.Uc, entry: int) -> None:
         self.machine, self.entry = machine, entry
 
-    def __call__(self, *given: object) -> None:
+    def __call__(self, *given: object) -> int:
         whole, real = registers.UC_ARM64_REG_X0, registers.UC_ARM64_REG_D0
         for value, kind in zip(given, self.argtypes, strict=True):
             if kind is ctypes.c_double:
@@ -133,3 +133,4 @@ class Iterate:
         self.machine.reg_write(registers.UC_ARM64_REG_SP, STACK + DEEP)
         self.machine.reg_write(registers.UC_ARM64_REG_LR, END - 4)
         self.machine.emu_start(self.entry, END - 4)
+        return self.machine.reg_read(registers.UC_ARM64_REG_W0)

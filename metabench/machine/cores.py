@@ -10,6 +10,8 @@ from metabench.text import counted
 
 ASKED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which a user or a cluster tells every program its number of threads; torch heeds both."""
+LIMIT = "OMP_THREAD_LIMIT"
+"""Variable with the most threads that OpenMP gives to a program."""
 SPINS = {"GOMP_SPINCOUNT": "5000", "KMP_BLOCKTIME": "1"}
 """How long a thread of OpenMP spins before it sleeps: GNU's in turns, some 0.15 ms, LLVM's and Intel's in milliseconds.
 
@@ -37,15 +39,25 @@ def available_cores() -> int:
 
 
 def default_threads() -> int:
-    """How many threads a cell has if nobody says it: what the environment asks for, or else a thread for each core."""
-    return threads_asked_for(os.environ) or available_cores()
+    """How many threads a cell has if nobody says it: what the environment asks for, or else a thread for each core.
+
+    They are no more than the environment's limit.
+    """
+    threads = threads_asked_for(os.environ) or available_cores()
+    return min(threads, _number(os.environ.get(LIMIT, "")) or threads)
 
 
 def threads_asked_for(variables: Mapping[str, str]) -> int | None:
     """The lower one of the numbers of threads that the environment asks for; None where it asks for none."""
     # A list has a number for each level of nested parallelism, the outermost first.
-    texts = [variables.get(name, "").split(",")[0].strip() for name in ASKED_BY]
-    return min((int(text) for text in texts if text.isdecimal() and int(text) > 0), default=None)
+    numbers = [_number(variables.get(name, "").split(",")[0]) for name in ASKED_BY]
+    return min((number for number in numbers if number), default=None)
+
+
+def _number(text: str) -> int | None:
+    """A number of threads; None for what is none."""
+    text = text.strip()
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def too_many_threads(threads: int) -> str | None:

@@ -25,6 +25,8 @@ from metabench.sweep.servers import POLL_S, Lend
 from metabench.sweep.spec import Settings
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+FEWER_THREADS = ("OMP_THREAD_LIMIT", "OMP_DYNAMIC")
+"""Variables by which OpenMP gives fewer threads than a row names: a worker has none of them."""
 
 LAST_MESSAGES = 4000  # bytes of what a process has written
 
@@ -172,7 +174,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def worker_environment(threads: int, code: Path | None = None) -> Mapping[str, str]:
     """The variables of a worker: its threads, how long these spin, and the sources in `code` before any others."""
     # torchrun's own would make processes meet at torchrun's address instead of at their own
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TORCHELASTIC") and name not in FEWER_THREADS
+    }
     variables = {**kept, **dict.fromkeys(THREAD_VARIABLES, str(threads)), **bounded_spinning(kept)}
     if code:
         variables["PYTHONPATH"] = os.pathsep.join([str(code), str(code / "src"), variables.get("PYTHONPATH", "")])

@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -112,6 +115,48 @@ def test_iterations_are_those_of_a_step_and_torchs_optimiser(outer, threads):
     finally:
         torch.set_num_threads(before)
     assert relative_error(mine.meta, meta) > 1e-2
+
+
+FEWER_THREADS = """
+import torch
+from metabench.algorithms.base import ALGORITHMS, Learner
+from metabench.engines import native
+from metabench.engines.base import ENGINES
+from metabench.engines.outer import Outer
+from metabench.errors import Unsupported
+from metabench.models.mlp import MLP
+from metabench.tasks.base import TASKS, EpisodeShape
+
+native.FLAGS = ("-O1", *native.FLAGS[1:])
+torch.set_num_threads(2)
+maml = ALGORITHMS.get("maml")(Learner(MLP(1, 1, 4, 1), "regression"), 0.1, 1)
+meta = maml.init(torch.Generator())
+iterations = ENGINES.get("native").start(maml, meta, Outer("sgd", 0.1, "none", 4))
+episodes = TASKS.get("sinusoid").build(EpisodeShape(1, 2, 2), None).sample("train", 4, torch.Generator())
+try:
+    iterations.run(iterations.take(episodes))
+except Unsupported as error:
+    print(error)
+print(all(torch.equal(meta[name], p) for name, p in iterations.meta.items()))
+"""
+
+
+def test_fewer_threads_than_asked_for_are_refused_and_change_nothing():
+    """The sums of threads that never ran were added, whatever lay there."""
+    variables = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    found = subprocess.run([sys.executable, "-c", FEWER_THREADS], env=variables, capture_output=True, text=True)
+    sentence, unchanged = found.stdout.splitlines()
+    assert sentence.startswith("native was made for 2 threads, and OpenMP gives it 1: ")
+    assert unchanged == "True"
+
+
+def test_another_number_of_threads_is_compiled_for(monkeypatch):
+    made, meta, episodes = problem("maml")
+    iterations = ENGINES.get("native").start(made, meta, Outer("sgd", 0.1, "none", 4))
+    for threads in (1, 2, 1):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        iterations.run(iterations.take(episodes))
+    assert [function.threads for function in iterations.functions.values()] == [1, 2]
 
 
 def test_float32_is_float32_and_not_a_number_stays_one():

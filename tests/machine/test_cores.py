@@ -76,6 +76,25 @@ def test_the_environment_may_ask_for_threads(
     assert default_threads() == (threads or 7)
 
 
+@pytest.mark.parametrize(("limit", "threads"), [("2", 2), ("64", 7), ("0", 7), ("few", 7), ("", 7)])
+def test_there_are_no_more_threads_than_the_limit_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, limit: str, threads: int
+) -> None:
+    for name in ASKED_BY:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_THREAD_LIMIT", limit)
+    monkeypatch.setattr(cores, "available_cores", lambda: 7)
+    assert default_threads() == threads
+
+
+def test_a_worker_has_all_the_threads_that_its_row_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("OMP_THREAD_LIMIT", "1"), ("OMP_DYNAMIC", "true")):
+        monkeypatch.setenv(name, value)
+    variables = worker_environment(3)
+    assert variables["OMP_NUM_THREADS"] == "3"
+    assert not {"OMP_THREAD_LIMIT", "OMP_DYNAMIC"} & set(variables)
+
+
 def test_a_worker_spins_for_so_long_unless_the_user_has_said_how_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OWN_CHOICE:
         monkeypatch.delenv(name, raising=False)

@@ -48,19 +48,22 @@ TASKS = """
         }}"""
 """The directions of the tasks from `first` to `end`, so many abreast. Threads take turns."""
 ITERATE = """
-extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episodes, T* work, double rate, double clip,
-                        double done, int tasks, double* loss) {{
+extern "C" int iterate(T* theta, T* mean, T* square, const void* const* episodes, T* work, double rate, double clip,
+                       double done, int tasks, double* loss) {{
     const T* meta[] = {{{meta}}};
     static const int64_t sizes[] = {{{sizes}}};
     T* const sums = work + int64_t({threads}) * {scratch};
+    int ran = 1;
 #pragma omp parallel num_threads({threads}) if ({threads} > 1)
     {{
         const int me = omp_get_thread_num(), crowd = omp_get_num_threads();
+        if (me == 0) ran = crowd;
         T* const scratch = work + int64_t(me) * {scratch};
         T* const sum = sums + int64_t(me) * {width};
         std::memset(sum, 0, sizeof(T) * {width});
 {directions}
     }}
+    if (ran != {threads}) return ran;  // nobody wrote the sums of the others
     for (int t = 1; t < {threads}; ++t)
         for (int i = 0; i < {width}; ++i) sums[i] += sums[int64_t(t) * {width} + i];
     const T share = T(1) / tasks;
@@ -73,7 +76,7 @@ extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episode
     }}
     if (!mean) {{
         for (int i = 0; i < {parameters}; ++i) theta[i] -= T(rate) * sums[i];
-        return;
+        return ran;
     }}
     const T size = T(rate / (1 - std::pow({beta1}, done + 1))), root = T(std::sqrt(1 - std::pow({beta2}, done + 1)));
     for (int i = 0; i < {parameters}; ++i) {{
@@ -81,8 +84,10 @@ extern "C" void iterate(T* theta, T* mean, T* square, const void* const* episode
         square[i] = T({beta2}) * square[i] + T(1 - {beta2}) * sums[i] * sums[i];
         theta[i] -= size * mean[i] / (std::sqrt(square[i]) / root + T({epsilon}));
     }}
+    return ran;
 }}
 """
+"""One meta-iteration; it returns how many threads ran, and has updated nothing where these are too few."""
 
 
 def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
@@ -109,14 +114,19 @@ class Iterations(Flat):
         self.wide = 0 if algorithm.kept_steps else wide_bytes(self.meta)
 
     def run(self, episodes: Episodes) -> dict[str, float]:
-        key = episodes.signature, episodes.tasks if self.wide else 0
+        key = episodes.signature, torch.get_num_threads(), episodes.tasks if self.wide else 0
         if key not in self.functions:
             self.functions[key] = Function(self.stage, self.meta, episodes, self.wide)
         function, outer = self.functions[key], self.outer
-        function.iterate(
+        ran = function.iterate(
             *(*self.pointers[:3], episodes.pointers, function.work.data_ptr()),
             *(outer.lr * outer.factor(self.count), outer.clip, self.count, episodes.tasks, self.loss),
         )
+        if ran != function.threads:
+            raise Unsupported(
+                f"native was made for {function.threads} threads, and OpenMP gives it {ran}: "
+                f"unset OMP_THREAD_LIMIT and OMP_DYNAMIC, or take threads = {ran}"
+            )
         self.count += 1
         return {"loss": self.loss.value}
 
@@ -135,8 +145,8 @@ class Function:
     """
 
     def __init__(self, stage: Stage, meta: Params, episodes: Episodes, wide: int) -> None:
-        threads, dtype = torch.get_num_threads(), next(iter(meta.values())).dtype
-        rows = rows_of(episodes.tasks, threads, wide)
+        self.threads, dtype = torch.get_num_threads(), next(iter(meta.values())).dtype
+        rows = rows_of(episodes.tasks, self.threads, wide)
         shapes, parts = tuple((name, p.shape) for name, p in meta.items()), len(episodes.tensors)
         bodies = [body_for(stage, shapes, episodes.signature, number) for number in rows]
         scratch = max(numbers for _, numbers in bodies)
@@ -160,7 +170,7 @@ class Function:
                     directions="".join(directions),
                     meta=", ".join(f"theta + {start}" for start in starts),
                     sizes=", ".join(str(t[0].numel() * t.element_size()) for t in episodes.tensors),
-                    threads=threads,
+                    threads=self.threads,
                     scratch=scratch,
                     width=width,
                     parameters=parameters,
@@ -171,11 +181,11 @@ class Function:
                 ),
             ]
         )
-        self.work = torch.empty(threads * (scratch + width), dtype=dtype)
+        self.work = torch.empty(self.threads * (scratch + width), dtype=dtype)
         self.iterate = compiled(source, FLAGS).iterate
         pointer, real = ctypes.c_void_p, ctypes.c_double
         self.iterate.argtypes = [*[pointer] * 5, real, real, real, ctypes.c_int, ctypes.POINTER(real)]
-        self.iterate.restype = None
+        self.iterate.restype = ctypes.c_int
 
 
 @lru_cache(maxsize=8)
