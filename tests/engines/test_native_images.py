@@ -14,6 +14,7 @@ from metabench.correctness.gate import relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES
 from metabench.engines.native import code
+from metabench.engines.native.convolutions import Convolution, Sizes, function_of
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
@@ -164,6 +165,21 @@ def test_not_a_number_is_taken():
 def test_what_it_cannot_carry_is_said(change, words):
     with pytest.raises(Unsupported, match=words):
         error(net_of(change))
+
+
+def test_what_grows_with_a_tensor_is_not_on_the_stack():
+    """A thread's stack may have but 512 KiB."""
+    program, size = code.Program(), (4, 3000)
+    for i in range(4):
+        program.total(Value(f"in{i}", size, row_major(size)), [0], False)
+    (line,) = program.lines
+    assert re.findall(r"T s\d+\[(\d+)\]", str(line)) == ["3000", "3000"]
+    assert sum(numbers == 3000 for numbers in program.sizes.values()) == 4 + 2
+    program.total(Value("in4", (4, 9000), (9000, 1)), [0], False)
+    assert "T s" not in str(program.lines[-1])
+    of_one = Convolution("OUTPUT", (2, 1, 500, 300), (2, 16, 250, 150), (3, 3), Sizes(2, 1, 1))
+    assert function_of(of_one)[1] == 501 * 301
+    assert not re.search(r"\bT \w+\[[^\]]*[HW]\b", native.KERNELS[2].read_text("utf-8"))
 
 
 def test_large_tensors_are_computed_where_they_are_read():

@@ -141,6 +141,7 @@ FORMS: dict[str, Form] = {
     "sum": Form(lambda a: [a.sum(), a.sum(1), a.sum((0, -1)), a.sum(-2, keepdim=True)], (CUBE,)),
     "sum of a number": Form(lambda a: [a.sum(), a.sum(0), a.mean(-1)], (ONE,)),
     "mean": Form(lambda a: [a.mean(), a.mean((0, 2), keepdim=True)], (CUBE,)),
+    "sums with much left": Form(lambda a: [a.sum((0, 1)), (a * a).sum((0, 1)), (a + 1).sum(0)], (numbers(3, 2, 5001),)),
     "sum to whole": Form(lambda a: a.sum(dtype=torch.int64), (A,), "int64|sum"),
     "prod": Form(lambda a: a.prod(), (A,), "prod"),
     "cumsum": Form(lambda a: a.cumsum(0), (A,), "cumsum"),

@@ -31,7 +31,7 @@ KERNELS = {
     "product of rows": "product_of_rows<20, 64, 64, 64, 64>(a, b, c)",
     "outputs": "run_of_pixels<64, 64, 128, 64>(a, b, c, 14)",
     "weights": "outer_sum<64, 64, 128, 1792, 64, 448>(a, b, c, 7, 7)",
-    "weights of one channel": "convolution<WEIGHT, 5, 28, 28, 1, 14, 14, 64, 3, 3, 2, 1, 1>(a, b, c)",
+    "weights of one channel": "convolution<WEIGHT, 5, 28, 28, 1, 14, 14, 64, 3, 3, 2, 1, 1, 841>(a, b, c, c + 12544)",
 }
 TO_MEMORY = re.compile(r"\bv?mov\w+\s+%[xyz]mm\d+, -?\d*\(%r[sb]p\)|\bst(?:r|p|ur)\s+q\d+.*\[(?:sp|x29)")
 """A vector register is written to the function's own memory: x86-64 and AArch64."""

@@ -173,8 +173,10 @@ class Program:
         number = self._alike(wanted, value) if value.size >= LARGE else None
         line = wanted if number is None else self.lines[number]
         assert isinstance(line, Sums)
+        if len(line.sums) >= line.on_stack:
+            line.buffers.append(self.buffer(line.kept))
         line.sums.append((of_dimensions(out, [left.index(d) for d in kept]), of_dimensions(value, line.dims)))
-        self.emit(line, out, value, at=number)
+        self.emit(line, [out, *line.buffers], value, at=number)
         return with_dimensions_kept(out, summed, value) if keep else out
 
     def _alike(self, wanted: Sums, value: Value) -> int | None:

@@ -109,9 +109,9 @@ static inline void few_pixels(const T* y, const T* weights, T* x) {
 enum Role { OUTPUT, INPUT, WEIGHT, INPUT_OF_FEW };
 
 // One of the three of a convolution from the other two: y (N, OH, OW, CO), x (N, H, W, CI) or w (KH, KW, CI, CO).
-// For x the weights are (KH, KW, CO, CI), but for few pixels (KH, KW, CI, CO).
-template <Role role, int N, int H, int W, int CI, int OH, int OW, int CO, int KH, int KW, int S, int D, int P>
-ALONE static void convolution(const T* first, const T* second, T* __restrict result) {
+// For x the weights are (KH, KW, CO, CI), but for few pixels (KH, KW, CI, CO). There are WORK numbers to work in.
+template <Role role, int N, int H, int W, int CI, int OH, int OW, int CO, int KH, int KW, int S, int D, int P, int WORK = 0>
+ALONE static void convolution(const T* first, const T* second, T* __restrict result, T* __restrict work = nullptr) {
     typedef Reach<H, OH, S, D, P> Rows;
     typedef Reach<W, OW, S, D, P> Columns;
     constexpr int STEP = std::max(1, CHUNK / OW), LINES = N * OH;
@@ -121,7 +121,9 @@ ALONE static void convolution(const T* first, const T* second, T* __restrict res
     constexpr int VECTOR = width_for(CO), WIDE = std::min(ABREAST, CO / VECTOR), SIDE = std::min(ABREAST / 2, CO / VECTOR);
     if constexpr ((role == OUTPUT || role == WEIGHT) && CI == 1 && KH * KW <= 9 && CO % (VECTOR * WIDE) == 0) {
         constexpr int LINE = std::max((OW - 1) * S + (KW - 1) * D + 1, W + P), COLUMN = (OH - 1) * S + (KH - 1) * D + 1;
-        T image[std::max(COLUMN, H + P) * LINE] = {};  // with borders
+        static_assert(WORK >= std::max(COLUMN, H + P) * LINE);
+        T* const image = work;  // with borders
+        std::memset(image, 0, sizeof(T) * WORK);
         for (int n = 0; n < N; ++n) {
             for (int h = 0; h < H; ++h) std::memcpy(image + (h + P) * LINE + P, first + (n * H + h) * W, sizeof(T) * W);
             const int64_t out = int64_t(n) * OH * OW * CO;

@@ -3,6 +3,7 @@
 Images lie with their channels in line (N, H, W, C), and weights as (KH, KW, CI, CO).
 """
 
+from math import prod
 from typing import NamedTuple
 
 from metabench.engines.flat import WEIGHTS
@@ -63,11 +64,19 @@ def function_of(what: Convolution) -> tuple[str, int]:
     rows, columns = x[2:] if what.role == "INPUT" else y[2:]
     tiles = -(-rows // 2) * -(-columns // 2)
     if what.role == "INPUT_OF_FEW" or not _in_tiles(what, tiles):
-        return f"convolution<{', '.join([what.role, *map(str, numbers)])}>", 0
+        work = _with_borders(what) if x[1] == 1 and what.role in ("OUTPUT", "WEIGHT") else 0
+        return f"convolution<{', '.join([what.role, *map(str, [*numbers, work])])}>", work
     most = min(TILES, x[0] * tiles)
     work = PLACES * (x[1] * y[1] + most * (x[1] + y[1]) + 3 * VECTOR)
     numbers = [*numbers[:7], what.sizes.padding, most, work]
     return f"winograd<{', '.join([what.role, *map(str, numbers)])}>", work
+
+
+def _with_borders(what: Convolution) -> int:
+    """How many numbers an image of one channel has with the borders that places of the kernel reach."""
+    stride, padding, dilation = what.sizes
+    sides = zip(what.x[2:], what.y[2:], what.kernel, strict=True)
+    return prod(max((out - 1) * stride + (k - 1) * dilation + 1, n + padding) for n, out, k in sides)
 
 
 def _in_tiles(what: Convolution, tiles: int) -> bool:

@@ -8,6 +8,8 @@ from metabench.engines.native.value import UNDIVIDED, Value, mapped, of_dimensio
 
 VECTOR = 16
 """Numbers of 4 bytes in the longest vector; of 8 bytes, two of them."""
+MOST_ON_STACK = 8192
+"""Numbers of unfinished sums that a loop has on the stack: 64 KiB of float64, where some threads have 512 KiB."""
 BLOCK = 16
 """Numbers of 4 bytes in a line of the cache."""
 WHOLE_NUMBERS = "in_"
@@ -25,18 +27,32 @@ class Sums:
     """The dimensions of what is summed, in the order of the loops."""
     sums: list[tuple[Value, Value]] = field(default_factory=list)
     """Target and value, both with their dimensions in that order."""
+    buffers: list[Value] = field(default_factory=list)
+    """Where unfinished sums lie for which there is no room on the stack, one for each of the last sums."""
+
+    @property
+    def on_stack(self) -> int:
+        """How many unfinished sums the stack has room for."""
+        return MOST_ON_STACK // math.prod(self.kept)
 
     def __str__(self) -> str:
         # A part of the sum for each of the outermost elements: rounding grows with the length of a sum.
         indices = [f"i{d}" for d in range(len(self.over) + len(self.kept))]
         kept = indices[len(self.over) :]
-        parts = [Value(f"s{n}", self.kept, row_major(self.kept)) for n in range(len(self.sums))]
+        stacked = [f"s{n}" for n in range(len(self.sums) - len(self.buffers))]
+        parts = [*(Value(name, self.kept, row_major(self.kept)) for name in stacked), *self.buffers]
         values, outs = [value for _, value in self.sums], [out for out, _ in self.sums]
         inner = innermost([*values, *parts]) if self.kept else None
         loads, items = elements(values, indices, inner)
         adding = [assigned(part.at(kept), item, inner, "+=") for part, item in zip(parts, items, strict=True)]
         begin = nest(self.kept, kept, " ".join(f"{out.at(kept)} = 0;" for out in outs))
-        zeros = " ".join(f"T {part.base}[{part.size}] = {{}};" for part in parts)
+        size = math.prod(self.kept)
+        zeros = " ".join(
+            [
+                *(f"T {name}[{size}] = {{}};" for name in stacked),
+                *(f"std::memset({part.base}, 0, sizeof(T) * {size});" for part in self.buffers),
+            ]
+        )
         body = nest([*self.over[1:], *self.kept], indices[1:], " ".join([loads, *adding]), inner is not None)
         ends = [f"{out.at(kept)} += {part.at(kept)};" for out, part in zip(outs, parts, strict=True)]
         end = nest(self.kept, kept, " ".join(ends))
