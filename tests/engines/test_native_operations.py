@@ -188,6 +188,7 @@ FORMS: dict[str, Form] = {
     "linear": Form(lambda a, b: F.linear(a, b), (CUBE, B)),
     "outer": Form(lambda r: torch.outer(r, r), (ROW,)),
     "mm with long rows": Form(lambda a, b: a @ b.t(), (numbers(7, 301), numbers(263, 301))),
+    "mm of a very wide matrix": Form(lambda a, b: a @ b, (numbers(3, 2), numbers(2, 9001))),
     "mm of a wide matrix": Form(lambda a, b: [a @ b, a.t() @ a], (numbers(3, 1203), numbers(1203, 1001))),
     # images
     "conv2d": Form(slope(lambda x, w: F.conv2d(x, w, stride=2, padding=1)), (IMAGE, KERNEL)),

@@ -54,6 +54,23 @@ def test_sums_of_products_stay_in_registers(target, number, tmp_path):
     assert max(writes.values()) <= FEW.get(target, 120)
 
 
+WIDE = (
+    "product<3, 21168, 5, 5, 1, 21168>(a, b, c)",
+    "product<10, 9001, 2, 2, 1, 9001>(a, b, c)",
+    "run_of_pixels<9001, 3, 3, 9001>(a, b, c, 5)",
+    "outer_sum<3, 9001, 3, 21, 9001, 63007>(a, b, c, 7, 7)",
+)
+
+
+@pytest.mark.parametrize("number", ["float", "double"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_wide_layer_asks_no_compiler_for_a_thousand_templates_in_a_row(target, number, tmp_path):
+    functions = (f"void kernel{i}(const T* a, const T* b, T* c) {{ {call}; }}\n" for i, call in enumerate(WIDE))
+    kernels = "".join(file.read_text("utf-8") for file in native.KERNELS)
+    flags = ["-O0", *(flag for flag in native.FLAGS[1:] if flag != "-shared")]
+    assert "kernel3" in _assembly(f"typedef {number} T;\n{kernels}{''.join(functions)}", flags, target, tmp_path)
+
+
 def _assembly(source, flags, target, folder):
     if target == "aarch64":
         return aarch64.translated(source, flags, folder, "-S").read_text("utf-8")

@@ -29,11 +29,9 @@ static inline void pixels(const T* a, const T* b, T* c, int count) {
 // c (count, N) += a (count, K) b (K, N): of pixels that are A0 and C0 apart.
 template <int N, int K, int A0, int C0, int B0 = N, int LEFT = N>
 static inline void run_of_pixels(const T* a, const T* b, T* c, int count) {
-    if constexpr (LEFT > 0) {
-        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, ABREAST);
-        pixels<V, W, K, A0, B0, C0>(a, b, c, count);
-        run_of_pixels<N, K, A0, C0, B0, LEFT - V * W>(a, b + V * W, c + V * W, count);
-    }
+    constexpr int W = width_for(LEFT), V = std::min(LEFT / W, ABREAST), WHOLE = LEFT / (V * W) * (V * W);
+    for (int n = 0; n < WHOLE; n += V * W) pixels<V, W, K, A0, B0, C0>(a, b + n, c + n, count);
+    if constexpr (WHOLE < LEFT) run_of_pixels<N, K, A0, C0, B0, LEFT - WHOLE>(a, b + WHOLE, c + WHOLE, count);
 }
 
 // R rows by V vectors of c += aᵀ b over `rows` runs of `count` pixels.
@@ -49,13 +47,15 @@ static INLINE void outer_block(const T* a, const T* b, T* c, int rows, int count
 
 template <int M, int N, int A0, int A1, int B0, int B1, int LEFT = N>
 static inline void outer_sum(const T* a, const T* b, T* c, int rows, int count) {
-    if constexpr (LEFT > 0) {
-        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 2), R = rows_for(M, REGISTERS / 4);
+    constexpr int W = width_for(LEFT), V = std::min(LEFT / W, 2), WHOLE = LEFT / (V * W) * (V * W);
+    constexpr int R = rows_for(M, REGISTERS / 4);
+    for (int n = 0; n < WHOLE; n += V * W) {
         int m = 0;
-        for (; m + R <= M; m += R) outer_block<R, V, W, A0, A1, B0, B1, N>(a + m, b, c + m * N, rows, count);
-        if constexpr (M % R != 0) outer_block<M % R, V, W, A0, A1, B0, B1, N>(a + m, b, c + m * N, rows, count);
-        outer_sum<M, N, A0, A1, B0, B1, LEFT - V * W>(a, b + V * W, c + V * W, rows, count);
+        for (; m + R <= M; m += R) outer_block<R, V, W, A0, A1, B0, B1, N>(a + m, b + n, c + m * N + n, rows, count);
+        if constexpr (M % R != 0) outer_block<M % R, V, W, A0, A1, B0, B1, N>(a + m, b + n, c + m * N + n, rows, count);
     }
+    if constexpr (WHOLE < LEFT)
+        outer_sum<M, N, A0, A1, B0, B1, LEFT - WHOLE>(a, b + WHOLE, c + WHOLE, rows, count);
 }
 
 // Which places of a row (or column) of outputs a place k of the kernel reaches inputs from.

@@ -74,13 +74,12 @@ static inline void columns(const T* a, const T* b, T* c) {
     if constexpr (M % R != 0) block<M % R, V, W, N, K, A0, A1, B0, ADD>(a + m * A0, b, c + m * N);
 }
 
+// Strips of so many columns as registers hold, in a loop: of templates, compilers take some hundred in a row.
 template <int M, int N, int K, int A0, int A1, int B0, bool ADD, int LEFT = N>
 static inline void strips(const T* a, const T* b, T* c) {
-    if constexpr (LEFT > 0) {
-        constexpr int W = width_for(LEFT), V = std::min(LEFT / W, ABREAST);
-        columns<V, W, M, N, K, A0, A1, B0, ADD>(a, b, c);
-        strips<M, N, K, A0, A1, B0, ADD, LEFT - V * W>(a, b + V * W, c + V * W);
-    }
+    constexpr int W = width_for(LEFT), V = std::min(LEFT / W, ABREAST), WHOLE = LEFT / (V * W) * (V * W);
+    for (int n = 0; n < WHOLE; n += V * W) columns<V, W, M, N, K, A0, A1, B0, ADD>(a, b + n, c + n);
+    if constexpr (WHOLE < LEFT) strips<M, N, K, A0, A1, B0, ADD, LEFT - WHOLE>(a, b + WHOLE, c + WHOLE);
 }
 
 template <int M, int N> constexpr int64_t bytes = int64_t(M) * N * int(sizeof(T));
