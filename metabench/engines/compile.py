@@ -17,7 +17,7 @@ from metabench.engines.base import ENGINES, Engine, Iteration, Step, by_unit_des
 from metabench.engines.capture import captured
 from metabench.engines.convolutions import forms_for
 from metabench.engines.function import Function, Made
-from metabench.engines.inductor import compiled, kept_libraries, need_compiler
+from metabench.engines.inductor import compiled, kept_libraries
 from metabench.engines.iterations import Iterations, Signature, signature_of
 from metabench.engines.outer import Outer
 from metabench.engines.tracing import direction_of_tensors, stage_of
@@ -28,7 +28,6 @@ from metabench.tensors import Params, Task, tensors_of
 def start(algorithm: Algorithm, meta: Params, outer: Outer) -> Iteration:
     """Whole iterations; the first one of each shape of episodes is compiled."""
     device = next(iter(meta.values())).device
-    need_compiler(device)
     if algorithm.second_order != "reverse":
         raise Unsupported(f"torch cannot trace {algorithm.second_order} under vmap: use compile-tasks, vmap or native")
     return Iterations(algorithm, meta, outer, _made, forms_for(device))

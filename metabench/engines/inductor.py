@@ -5,6 +5,8 @@ module, and whatever vmap or loop carries is carried. Inductor makes fused loops
 torch.compile's guards, which take longer than the work on small networks: what they would check, `signature_of` does.
 """
 
+import shlex
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -20,23 +22,29 @@ def compiled(function: Function, inputs: list[Tensor]) -> Function:
 
     Raises `Unsupported` on a processor without a C++ compiler.
     """
-    need_compiler(inputs[0].device)
     # Importing the compiler takes seconds, which the other engines need not spend.
     from torch._guards import TracingContext, tracing
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._subclasses import FakeTensorMode
 
+    compiling = _by_our_compiler() if inputs[0].device.type == "cpu" else nullcontext()
     graph = traced(function, inputs)
     mode = FakeTensorMode(allow_non_fake_inputs=True)  # for what the network keeps for itself
-    with torch.no_grad(), tracing(TracingContext(mode)):
+    with compiling, torch.no_grad(), tracing(TracingContext(mode)):
         made: Function = compile_fx_inner(graph, [mode.from_tensor(tensor) for tensor in inputs])
     return made
 
 
-def need_compiler(device: torch.device) -> None:
-    """Raise `Unsupported` on a processor without a C++ compiler."""
-    if device.type == "cpu":
-        compiler("compile")
+def _by_our_compiler() -> AbstractContextManager[object]:
+    """Have Inductor call the compiler that other engines call: by itself it takes what CXX says, or else g++ alone.
+
+    Raises `Unsupported` where there is none.
+    """
+    command = compiler("compile")
+    from torch._inductor import config
+
+    patched: AbstractContextManager[object] = config.patch({"cpp.cxx": (shlex.join(command),)})
+    return patched
 
 
 def kept_libraries() -> int:

@@ -6,7 +6,7 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import relative_error
-from metabench.engines import loop
+from metabench.engines import inductor, loop
 from metabench.engines.base import ENGINES, Stepwise
 from metabench.engines.outer import Outer
 from metabench.errors import Unsupported
@@ -89,11 +89,33 @@ def test_what_a_network_keeps_for_itself_is_a_constant():
     assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
 
 
-def test_without_a_compiler_there_is_a_sentence(monkeypatch):
+@pytest.mark.parametrize("engine", ["compile", "compile-tasks"])
+def test_without_a_compiler_there_is_a_sentence(engine, monkeypatch):
+    """It comes with the first step: before, nobody knows whether tasks are on a GPU, for which it is not asked."""
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    made, _, _ = problem("maml")
+    made, meta, episodes = problem("maml", Learner(MLP(1, 1, 6, 1), "regression"))
+    step = ENGINES.get(engine).build(made)
     with pytest.raises(Unsupported, match="needs a C\\+\\+ compiler"):
-        ENGINES.get("compile").build(made)
+        step(meta, episodes)
+
+
+@pytest.mark.parametrize(
+    ("cxx", "search"), [(None, "/of/clang++"), ("", "/of/clang++"), ("clang++ -m64 '-D A'", "/of/clang++ -m64 '-D A'")]
+)
+def test_inductor_is_given_the_compiler_that_is_found(cxx, search, monkeypatch):
+    """By itself it knows no clang++, and takes an empty CXX as the name of a program."""
+    from torch._inductor import compile_fx, config
+
+    seen = []
+    monkeypatch.delenv("CXX", raising=False)
+    if cxx is not None:
+        monkeypatch.setenv("CXX", cxx)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/of/{name}" if name == "clang++" else None)
+    monkeypatch.setattr(compile_fx, "compile_fx_inner", lambda graph, inputs: seen.append(config.cpp.cxx))
+    before = config.cpp.cxx
+    inductor.compiled(lambda inputs: [inputs[0] + 1], [torch.zeros(1)])
+    assert seen == [(search,)]
+    assert config.cpp.cxx == before
 
 
 @pytest.mark.parametrize("engine", ["compile", "compile-tasks"])

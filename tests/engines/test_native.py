@@ -13,6 +13,7 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import nudge, relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES, Stepwise
+from metabench.engines.compiler import compiler
 from metabench.engines.native import library, operations
 from metabench.engines.native.code import Program
 from metabench.engines.native.loops import merged
@@ -210,6 +211,46 @@ def test_without_a_compiler_there_is_a_sentence(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(Unsupported, match="needs a C\\+\\+ compiler"):
         ENGINES.get("native").build(problem("maml")[0])
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """The folders of two programs, and the only ones that are searched."""
+    found = [tmp_path / "plain" / "g++", tmp_path / "with space" / "g++-99"]
+    for program in found:
+        program.parent.mkdir()
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join(str(program.parent) for program in found))
+    return [str(program) for program in found]
+
+
+@pytest.mark.parametrize(
+    ("asked", "program", "options"),
+    [
+        (None, 0, ()),
+        ("", 0, ()),
+        (" ", 0, ()),
+        ("g++-99", 1, ()),
+        ("g++-99 -m64", 1, ("-m64",)),
+        ("g++ g++-99 '-D A'", 0, ("g++-99", "-D A")),
+        ("{}", 1, ()),
+        ("'{}' -m64", 1, ("-m64",)),
+    ],
+)
+def test_cxx_is_a_command(asked, program, options, programs, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("CXX", asked.format(programs[1]))
+    assert compiler("native") == (programs[program], *options)
+
+
+@pytest.mark.parametrize("asked", ["g+++", "/nowhere/g++ -m64", "'g++", "''"])
+def test_a_cxx_that_is_not_found_is_named_and_nothing_takes_its_place(asked, programs, monkeypatch):
+    monkeypatch.setenv("CXX", asked)
+    with pytest.raises(Unsupported, match="^native needs a C\\+\\+ compiler, and CXX names ") as refused:
+        compiler("native")
+    assert f"CXX names '{asked}', which is not found" in str(refused.value)
 
 
 def test_what_was_compiled_once_is_kept(monkeypatch, tmp_path):

@@ -74,7 +74,7 @@ def test_a_wide_layer_asks_no_compiler_for_a_thousand_templates_in_a_row(target,
 def _assembly(source, flags, target, folder):
     if target == "aarch64":
         return aarch64.translated(source, flags, folder, "-S").read_text("utf-8")
-    command = [compiler("native"), *flags, f"-march={target}", "-S", "-xc++", "-", "-o-"]
+    command = [*compiler("native"), *flags, f"-march={target}", "-S", "-xc++", "-", "-o-"]
     result = subprocess.run(command, input=source, capture_output=True, text=True)
     if "march" in result.stderr:
         pytest.skip(f"the compiler does not know {target}")

@@ -26,8 +26,8 @@ ASSOCIATIVE = ("-fassociative-math", "-fno-signed-zeros")
 def compiled(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
     """The library of a source, from the cache folder where it was compiled before by the same compiler for the same
     processor; raises `Unsupported` with the compiler's first complaint."""
-    command = [compiler("native"), *flags, *ASSOCIATIVE, _march()]
-    name = hashlib.sha256("\0".join([source, *command, _target(command[0], _march())]).encode()).hexdigest()
+    command = [*compiler("native"), *flags, *ASSOCIATIVE, _march()]
+    name = hashlib.sha256("\0".join([source, *command, _target(compiler("native"), _march())]).encode()).hexdigest()
     folder = make_cache_dir() / KEPT_LIBRARIES
     kept = next((library for library in folder.glob(f"{name}-*.so") if _is_whole(library)), None)
     if kept is None:
@@ -64,9 +64,9 @@ def _march() -> str:
 
 
 @lru_cache
-def _target(compiler: str, march: str) -> str:
+def _target(compiler: tuple[str, ...], march: str) -> str:
     """What tells compilers and processors apart: the macros that are defined for this one."""
-    command = [compiler, march, "-E", "-dM", "-x", "c++", "-"]
+    command = [*compiler, march, "-E", "-dM", "-x", "c++", "-"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
 
 
