@@ -1,7 +1,9 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +21,7 @@ from metabench.engines.native.code import Program
 from metabench.engines.native.loops import merged
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.outer import Outer
-from metabench.errors import Unsupported
+from metabench.errors import Unsupported, UserError
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import Batch, Task, cast
@@ -347,23 +349,104 @@ def test_a_parameter_without_use_has_a_direction_of_zero():
     assert relative_error(direction, loop.build(made)(meta, episodes)[0]) < 1e-12
 
 
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    """Compiles by a compiler that does nothing but say something."""
+
+    def compile_by(says, kind=Unsupported, ends="exit 1"):
+        program = tmp_path / "g++"
+        program.write_text(f'#!/bin/sh\ncat >&2 <<"END"\n{says}\nEND\n{ends}\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("CXX", str(program))
+        monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+        library.compiled.cache_clear()
+        with pytest.raises(kind) as raised:
+            library.compiled("int one;", native.FLAGS)
+        assert not list((tmp_path / "native").iterdir())
+        return str(raised.value)
+
+    return compile_by
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
         ("clang: error: unsupported option '-fopenmp'", r"unsupported option '-fopenmp'; it lacks OpenMP: install GCC"),
         ("iterate.cpp:7:10: fatal error: 'omp.h' file not found", r"'omp.h' file not found; it lacks OpenMP: install"),
+        (
+            "ld: cannot find -lgomp: No such file\ncollect2: error: ld returned 1 exit status",
+            "ld returned 1 exit status; it lacks OpenMP: install GCC",
+        ),
         ("iterate.cpp:9:1: error: no register is left", r"does not take native's code: no register is left$"),
-        ("killed", r"does not take native's code: no error is named$"),
+        ("killed", r"does not take native's code: killed$"),
+        ("Assembler messages:\nno such instruction\n\n", r"does not take native's code: no such instruction$"),
+        ("", r"does not take native's code: it says nothing, and ends with 1$"),
     ],
 )
-def test_a_compiler_that_fails_is_quoted(error, sentence, tmp_path, monkeypatch):
-    failing = tmp_path / "g++"
-    failing.write_text(f'#!/bin/sh\necho "{error}" >&2\nexit 1\n')
-    failing.chmod(0o755)
-    monkeypatch.setenv("CXX", str(failing))
+def test_a_compiler_that_fails_is_quoted(error, sentence, failing):
+    assert re.search(sentence, failing(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        ("g++: fatal error: Killed signal terminated program cc1plus\ncompilation terminated.", "exit 1"),
+        ("virtual memory exhausted: Cannot allocate memory", "exit 1"),
+        ("cc1plus: out of memory allocating 65536 bytes after a total of 1 bytes", "exit 1"),
+        ("clang: error: unable to execute command: Killed", "exit 1"),
+        ("", "kill -9 $$"),
+    ],
+)
+def test_a_compiler_without_memory_is_no_fault_of_the_code(error, ends, failing):
+    assert "the C++ compiler ran out of memory" in failing(error, MemoryError, ends)
+
+
+def test_a_full_disk_is_said(failing, tmp_path):
+    said = failing("iterate.cpp:1: fatal error: error writing to /tmp/x.s: No space left on device", UserError)
+    assert said == f"cannot write to '{tmp_path / 'native'}': No space left on device"
+
+
+def test_a_compiler_says_what_is_known_and_writes_where_it_is_cleared_away(failing):
+    said = failing("", ends='echo "error: $LC_ALL $TMPDIR" >&2\nexit 1')
+    assert re.search(r": C \S*/native/\.compile-\w+$", said)
+
+
+def test_a_kept_library_is_loaded_from_where_nothing_can_be_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    source = 'extern "C" int answer() { return 42; }'
     library.compiled.cache_clear()
-    with pytest.raises(Unsupported, match=sentence):
+    library.compiled(source, native.FLAGS)
+    library.compiled.cache_clear()
+
+    def refuse():
+        raise UserError("read-only")
+
+    monkeypatch.setattr(library, "make_cache_dir", refuse)
+    assert library.compiled(source, native.FLAGS).answer() == 42
+    with pytest.raises(UserError, match="read-only"):
+        library.compiled(source + " ", native.FLAGS)
+
+
+def test_a_file_in_place_of_the_folder_of_libraries_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    (tmp_path / "native").write_text("")
+    library.compiled.cache_clear()
+    with pytest.raises(UserError, match="cannot write to '.*native': File exists"):
         library.compiled("int one;", native.FLAGS)
+    assert library.kept_libraries() == 0
+
+
+def test_what_a_killed_compiler_has_left_is_removed_after_a_day(monkeypatch, tmp_path):
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    old, new = (tmp_path / "native" / f".compile-{name}" for name in ("old", "new"))
+    for place, age in ((old, 25), (new, 23)):
+        place.mkdir(parents=True)
+        (place / "iterate.cpp").write_text("")
+        then = time.time() - age * 3600
+        os.utime(place, (then, then))
+    library.compiled.cache_clear()
+    library.compiled("int one;", native.FLAGS)
+    assert not old.exists() and new.exists()
 
 
 def test_a_tensor_that_the_network_keeps_is_refused():
