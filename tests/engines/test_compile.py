@@ -1,3 +1,4 @@
+import os
 import shutil
 from dataclasses import replace
 
@@ -116,6 +117,22 @@ def test_inductor_is_given_the_compiler_that_is_found(cxx, search, monkeypatch):
     inductor.compiled(lambda inputs: [inputs[0] + 1], [torch.zeros(1)])
     assert seen == [(search,)]
     assert config.cpp.cxx == before
+
+
+def test_pieces_are_counted_while_another_process_removes_some(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    for name in ("a/one.so", "a/one.cpp", "b/c/two.cubin", "gone/three.so", "four.hsaco"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    scan = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith("gone"):  # listed by the folder above, and removed since
+            raise FileNotFoundError(folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert inductor.kept_libraries() == 3
 
 
 @pytest.mark.parametrize("engine", ["compile", "compile-tasks"])
