@@ -68,7 +68,7 @@ class Flat:
 
     @meta.setter
     def meta(self, meta: Params) -> None:
-        torch.cat(_in_line(meta[name] for name in self.shapes), out=self.theta)
+        self._fill(self.theta, meta)
 
     @property
     def outer_state(self) -> OuterState:
@@ -78,11 +78,15 @@ class Flat:
     def restore(self, state: OuterState) -> None:
         self.meta = state.meta
         for line, moments in zip(self.moments, (state.means, state.squares), strict=False):
-            torch.cat(_in_line(moments[name] for name in self.shapes), out=line)
+            self._fill(line, moments)
         self.count = state.updates
 
     def set_rate(self, rate: float) -> None:
         self.outer = self.outer.at_rate(rate)
+
+    def _fill(self, line: Tensor, params: Params) -> None:
+        """Write tensors into a line of numbers, of which they may be parts."""
+        line.copy_(torch.cat(_in_line(params[name] for name in self.shapes)))
 
     def _named(self, line: Tensor) -> Params:
         """The parts of a line of numbers, as views."""

@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from metabench.correctness.gate import nudge, relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES, Stepwise
 from metabench.engines.compiler import compiler
+from metabench.engines.flat import Flat
 from metabench.engines.native import library, operations
 from metabench.engines.native.code import Program
 from metabench.engines.native.loops import merged
@@ -292,6 +294,23 @@ def test_a_library_that_was_exchanged_is_compiled_anew(monkeypatch, tmp_path):
     kept.write_bytes(stale)
     library.compiled.cache_clear()
     assert library.compiled(right, native.FLAGS).answer() == 42
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_iterations_take_back_what_is_their_own(optimizer):
+    """Without a call: this needs no compiler."""
+    made, meta, _ = series(Net())
+    meta["square"] = torch.arange(2.0 * 3 * 4 * 5, dtype=torch.float64).view(2, 3, 4, 5)
+    iterations = Flat("native", made, meta, Outer(optimizer, 0.1, "none", 4))
+    for moment in iterations.moments:
+        moment.copy_(torch.rand_like(moment))
+    state = iterations.outer_state
+    before = [[p.clone() for p in part.values()] for part in state[:3]]
+    iterations.meta = iterations.meta
+    iterations.restore(state)
+    after = [list(part.values()) for part in iterations.outer_state[:3]]
+    assert all(map(torch.equal, *map(list, map(itertools.chain.from_iterable, (before, after)))))
+    assert all(torch.equal(iterations.meta[name], p) for name, p in meta.items())
 
 
 def test_an_operation_without_a_kernel_is_named(monkeypatch):
