@@ -13,7 +13,7 @@ from metabench.algorithms.reversal import end_of, most_computations
 from metabench.autodiff import TAPE
 from metabench.correctness.gate import gate, relative_error
 from metabench.engines.base import ENGINES
-from metabench.errors import Unsupported
+from metabench.errors import Unsupported, UserError
 from metabench.measure.memory import tracked_peak
 from metabench.models.base import MODELS
 from metabench.models.module import from_module
@@ -138,6 +138,13 @@ def test_checkpointing_changes_no_number(engine, name, inner_optimizer):
 def test_techniques_that_an_algorithm_has_no_use_for(name, options, sentence):
     with pytest.raises(Unsupported, match=sentence):
         algorithm(name, **options)
+
+
+@pytest.mark.parametrize("second_order", ["reverse", "forward-over-reverse"])
+def test_fewer_kept_steps_than_none_are_refused(second_order):
+    """The search for the number of computations would never end."""
+    with pytest.raises(UserError, match=r"kept_steps takes a number of steps, or 0 for all of them, not -1"):
+        algorithm(second_order=second_order, kept_steps=-1)
 
 
 @pytest.mark.parametrize("kept_steps", [0, 1, 2])

@@ -132,6 +132,8 @@ class Algorithm(ABC):
             raise Unsupported(f"{name} does not differentiate inner gradients: second_order has no say")
         if self.second_order != "reverse" and self.checkpoint:
             raise Unsupported("forward-over-reverse keeps no graph of an inner step: checkpoint has nothing to save")
+        if self.kept_steps < 0:
+            raise UserError(f"kept_steps takes a number of steps, or 0 for all of them, not {self.kept_steps}")
         if self.second_order == "reverse" and self.kept_steps:
             raise Unsupported("kept_steps is for second_order = forward-over-reverse, which keeps parameters alone")
         if self.inner_optimizer != "sgd" and self.order == "none":
