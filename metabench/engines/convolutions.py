@@ -117,7 +117,10 @@ def forms_for(device: torch.device) -> Forms:
 
 
 def measured(geometry: Geometry, device: torch.device) -> dict[str, float]:
-    """Seconds that the second-order gradient of some tasks takes in each form: the least of a few tries."""
+    """Seconds that the second-order gradient of some tasks takes in each form: the least of a few tries.
+
+    A form that runs out of memory is left out; raises torch.OutOfMemoryError where both do.
+    """
     tasks, shape = TASKS if device.type == "cuda" else FEW_TASKS, (geometry.channels, *geometry.kernel)
     x = torch.rand(tasks, geometry.examples, geometry.channels, geometry.height, geometry.width, device=device)
     weight = torch.rand(tasks, geometry.outputs, *shape, device=device)
@@ -127,6 +130,8 @@ def measured(geometry: Geometry, device: torch.device) -> dict[str, float]:
             call = _repeatable(_second_order(form, geometry), [x, weight])
             _seconds(call, device)
             calls[form] = call
+    if not calls:
+        raise torch.OutOfMemoryError(f"no memory for either form of the convolution of {geometry}")
     times: dict[str, list[float]] = {form: [] for form in calls}
     for _ in range(TRIES):
         for form, call in calls.items():
@@ -168,7 +173,8 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def _pair(value: int | Sequence[int]) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    """A size for height and width, of which torch takes one number for both, too, alone or in a sequence."""
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
 # --- what is kept on disk --------------------------------------------------------------------------------------------

@@ -192,6 +192,11 @@ FORMS: dict[str, Form] = {
     "mm of a wide matrix": Form(lambda a, b: [a @ b, a.t() @ a], (numbers(3, 1203), numbers(1203, 1001))),
     # images
     "conv2d": Form(slope(lambda x, w: F.conv2d(x, w, stride=2, padding=1)), (IMAGE, KERNEL)),
+    "conv2d, sizes of one number": Form(slope(lambda x, w: F.conv2d(x, w, None, (2,), [1], (1,))), (IMAGE, KERNEL)),
+    "transposed, sizes of one number": Form(
+        lambda x, w: F.conv_transpose2d(x, w.transpose(0, 1), None, (2,), [1], (1,)), (IMAGE, KERNEL)
+    ),
+    "pool, sizes of one number": Form(lambda x: F.max_pool2d(x, (2,), [2], (0,)), (IMAGE,)),
     "conv2d with bias": Form(lambda x, w, b: F.conv2d(x, w, b), (IMAGE, KERNEL, numbers(5))),
     "conv2d dilated": Form(lambda x, w: F.conv2d(x, w, dilation=2), (IMAGE, KERNEL)),
     "conv2d of one image": Form(lambda x, w: F.conv2d(x[0], w), (IMAGE, KERNEL)),

@@ -7,7 +7,7 @@ from torch._ops import OpOverload
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.correctness.gate import relative_error
-from metabench.engines import loop
+from metabench.engines import convolutions, loop
 from metabench.engines.convolutions import Forms
 from metabench.engines.function import Made
 from metabench.engines.iterations import Iterations
@@ -69,6 +69,31 @@ def product_types(graph):
     values = [value for name, value in operations(graph) if name in PRODUCTS]
     flat = [one for value in values for one in (value if isinstance(value, (tuple, list)) else [value])]
     return {one.dtype for one in flat if one is not None}
+
+
+@pytest.mark.parametrize("form", ["grouped", "matrix"])
+def test_a_size_may_be_a_sequence_of_one(form):
+    x, weight = torch.rand(2, 3, 9, 8), torch.rand(4, 3, 3, 3)
+    found = Chosen(form).convolve(x, weight, stride=(2,), padding=[1], dilation=(1,))
+    torch.testing.assert_close(found, F.conv2d(x, weight, stride=2, padding=1))
+
+
+def test_a_convolution_without_memory_for_either_form_is_out_of_memory_and_kept_nowhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+
+    def fail(inputs):
+        raise torch.OutOfMemoryError("no memory")
+
+    functions = {"grouped": fail, "matrix": fail}
+    monkeypatch.setattr(convolutions, "_second_order", lambda form, geometry: functions[form])
+    x, weight = torch.rand(1, 1, 5, 5), torch.rand(1, 1, 3, 3)
+    with pytest.raises(torch.OutOfMemoryError, match="either form of the convolution of 1×1×5×5 to 1 by 3×3"):
+        Forms(torch.device("cpu")).convolve(x, weight)
+    assert not list(tmp_path.iterdir())
+    functions["matrix"] = list  # with memory for one, that one is taken
+    forms = Forms(torch.device("cpu"))
+    forms.convolve(x, weight)
+    assert list(forms.chosen.values()) == ["matrix"]
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])

@@ -47,12 +47,12 @@ def _convolution(
     if groups != 1:
         raise _without(program, "grouped convolutions")
     sizes = Sizes(*(_same(program, pair) for pair in (stride, padding, dilation)))
+    s, p, d = sizes
     out_channels = weight.shape[1] if transposed else weight.shape[0]
+    more = (output_padding[0], output_padding[-1])  # torch takes one number for both, too
     extents = [
         (n - 1) * s - 2 * p + d * (k - 1) + 1 + extra if transposed else (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d, extra in zip(
-            x.shape[2:], weight.shape[2:], stride, padding, dilation, output_padding, strict=True
-        )
+        for n, k, extra in zip(x.shape[2:], weight.shape[2:], more, strict=True)
     ]
     shape = (x.shape[0], out_channels, *extents)
     if transposed:
