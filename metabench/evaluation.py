@@ -56,13 +56,13 @@ def evaluate(
     Without `every_step`, after all inner steps alone: one point. Accuracy in [0, 1] or mean squared error. An algorithm
     without an inner loop gives one point. `batch_norm` says what query examples are normalised by: `transductive`, the
     whole query set; `one-query`, the support set and that one query; `running`, the statistics of `population`. The
-    inner loop always sees the support set alone.
+    support set is normalised by itself, but for `running` without an inner loop: then by `population`, too.
     """
     one_query = batch_norm == "one-query"
 
     def scores(algorithm: Algorithm, each: Each, task: Task) -> Params:
         (support, _), (x, y), _ = task
-        points = algorithm.trajectory(meta, task.support)
+        points = algorithm.trajectory(begun_from(algorithm, meta, population or {}), task.support)
         found = []
         for adapted in points if every_step else iter([last(points)]):
             predict = partial(algorithm.predict, {**adapted, **(population or {})})
@@ -79,6 +79,15 @@ def evaluate(
         episodes = sampled(distribution, split, min(at_once, tasks - len(rows)), generator, like)
         rows.extend(of_tasks(episodes)["scores"])
     return torch.stack(rows).cpu()
+
+
+def begun_from(algorithm: Algorithm, meta: Params, population: Params) -> Params:
+    """What the adaptation to a held-out task begins with, where queries are normalised by the statistics `population`.
+
+    Without an inner loop, predictions compare features of the support set with those of queries: both are normalised
+    alike. An inner loop normalises the support set by itself, as in training.
+    """
+    return {**meta, **population} if algorithm.order == "none" else meta
 
 
 def as_tested(algorithm: Algorithm, steps: int, autodiff: Autodiff = TAPE) -> Algorithm:

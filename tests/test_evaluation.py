@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,6 +8,7 @@ from metabench import evaluation
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.evaluation import OfTasks, evaluate, population_statistics
 from metabench.models.base import MODELS
+from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tasks.stream import sampled
@@ -298,6 +301,27 @@ def test_many_tasks_at_once_have_the_scores_that_each_has_alone(name, kind, mode
     assert alone[:, -1].std() > 0
     half = len(kinds_of_tasks) // 2
     assert [each.together for each in kinds_of_tasks] == [True] * half + [False] * half
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, _, mode in EVERY if mode == "running" and ALGORITHMS.get(name).order == "none"]
+)
+def test_support_set_and_queries_that_are_compared_are_both_normalised_by_the_population(name):
+    """The expected scores are of a network in evaluation mode, which normalises all that it sees by the population."""
+    learner, distribution = PROBLEMS["classification"]
+    made = ALGORITHMS.get(name)(learner, 0.0, 0)
+    meta = perturbed(made)
+    population = population_statistics(made, meta, distribution, 5, generator(8))
+
+    class InEvaluationMode(Conv4):
+        def features(self, params, x):
+            return super().features(params | population, x)
+
+    network = InEvaluationMode((1, 10, 10), 3, 8, max_pool=False, normalise=True, blocks=2)
+    by_network = replace(made, learner=Graded(network, "classification"))
+    expected = evaluate(by_network, meta, distribution, "test", 4, 0, generator(5))
+    found = evaluate(made, meta, distribution, "test", 4, 0, generator(5), "running", population)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 class Refused(MLP):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.errors import Unsupported
-from metabench.evaluation import answers, as_tested, population_statistics
+from metabench.evaluation import answers, as_tested, begun_from, population_statistics
 from metabench.measure.clock import Budget
 from metabench.measure.derivatives import differentiated_once, differentiated_twice
 from metabench.record.timing import Adaptation, DoubleBackward
@@ -36,7 +36,7 @@ def measure_adaptation(workload: Workload, meta: Params, held_out: TaskDistribut
     population = _population(workload, meta) if cell.batch_norm == "running" else {}
 
     def adapt(task: Task) -> Params:
-        return {**algorithm.adapt(meta, task.support), **population}
+        return {**algorithm.adapt(begun_from(algorithm, meta, population), task.support), **population}
 
     def predict(adapted: Params, task: Task) -> Tensor:
         (support, _), (queries, _), _ = task

@@ -27,6 +27,7 @@ from metabench.correctness.outcome import (
 )
 from metabench.engines import loop
 from metabench.errors import Unsupported
+from metabench.evaluation import begun_from
 from metabench.tensors import Batch, Params, Task, cast, task_at, tensors_of
 
 GRADIENT_STEPS = (1, 5)
@@ -277,8 +278,9 @@ def running_statistics(case: Case) -> Outcome:
         raise Unsupported("the model has no statistics of the batch")
     algorithm, (support, (x, _), _) = case.algorithm(), case.task
     with torch.no_grad():
-        adapted = algorithm.adapt(case.meta, support)
-        adapted |= case.learner.model.statistics(algorithm.effective(adapted), x)
+        seen = algorithm.effective(algorithm.adapt(case.meta, support))
+        population = case.learner.model.statistics(seen, x)
+        adapted = algorithm.adapt(begun_from(algorithm, case.meta, population), support) | population
         alone = torch.cat([algorithm.predict(adapted, one[None]) for one in x])
         error = relative_error({"outputs": alone}, {"outputs": algorithm.predict(adapted, x)})
     return within(error, SYMMETRY_TOLERANCE, "with running statistics, what is predicted of a query depends on others")
