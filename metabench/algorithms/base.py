@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal, Self, TypeAlias
 
 import torch
@@ -35,6 +36,24 @@ class Learner:
     def held(self) -> frozenset[str]:
         """Names of the model's parameters that inner loops leave as they are; the outer loop learns them."""
         return getattr(self.model, "held", frozenset())
+
+    @cached_property
+    def head_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of the parameters of the model's head, by name."""
+        params = self.model.init(torch.Generator())
+        return {name: tuple(p.shape) for name, p in params.items() if name in self.model.head_names}
+
+    @property
+    def feature_count(self) -> int:
+        """How many features of an example the head takes; raises `Unsupported` if it is not one linear layer."""
+        shapes, outputs = list(self.head_shapes.values()), self.model.outputs
+        weights = [shape for shape in shapes if len(shape) == 2 and outputs in shape]
+        if len(weights) != 1 or [shape for shape in shapes if shape not in weights] not in ([], [(outputs,)]):
+            raise Unsupported(
+                "the head of this network is not one linear layer, and its features cannot be counted: "
+                "let the network end in a linear layer, and name that as the head"
+            )
+        return math.prod(weights[0]) // outputs
 
     def predict(self, params: Params, x: Tensor) -> Tensor:
         """(examples, *input_shape) -> (examples, outputs)"""

@@ -56,12 +56,14 @@ class FineTuning(Algorithm):
         super().__post_init__()
         if self.learner.kind == "classification" and self.learner.classes == 0:
             raise Unsupported("FineTuning trains on all classes jointly, and these tasks' classes have no identity")
+        if self.learner.kind == "classification":
+            _ = self.learner.feature_count  # says at once what head it cannot replace
 
     def init(self, generator: torch.Generator) -> Params:
         meta = self.learner.model.init(generator)
         if self.learner.kind == "regression":
             return meta
-        classes, features = self.learner.classes, meta["head.weight"].shape[1]
+        classes, features = self.learner.classes, self.learner.feature_count
         return self.learner.body(meta) | {
             "joint.weight": glorot((classes, features), generator),
             "joint.bias": torch.zeros(classes),
@@ -70,10 +72,9 @@ class FineTuning(Algorithm):
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         start = meta
         if self.learner.kind == "classification":
-            ways, features = self.learner.model.outputs, meta["joint.weight"].shape[1]
             zeros = meta["joint.weight"].new_zeros
             start = {name: p for name, p in meta.items() if not name.startswith("joint.")}
-            start |= {"head.weight": zeros(ways, features), "head.bias": zeros(ways)}
+            start |= {name: zeros(shape) for name, shape in self.learner.head_shapes.items()}
         return descend(self, self.learner.loss, start, repeat(support, self.inner_steps))
 
     def adapted_names(self, meta: Params) -> frozenset[str]:

@@ -99,10 +99,12 @@ class FullContextMatching(ScaledMatching):
     presets: ClassVar = {"quick/omniglot": _FCE, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
     symmetric = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.learner.feature_count  # says at once what features the recurrent layers cannot read
+
     def init(self, generator: torch.Generator) -> Params:
-        params = self.learner.model.init(generator)
-        units = params["head.weight"].shape[1]
-        meta = self.learner.body(params) | {"scale": torch.tensor(SCALE)}
+        meta, units = super().init(generator), self.learner.feature_count
         for name, recurrent in (("forward", units), ("backward", units), ("query", 2 * units)):
             meta[f"{name}.input"] = glorot((4 * units, units), generator)
             meta[f"{name}.recurrent"] = glorot((4 * units, recurrent), generator)

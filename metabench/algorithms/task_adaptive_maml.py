@@ -44,9 +44,12 @@ class TaskAdaptiveMAML(Algorithm):
         "quick/miniimagenet": quick_colour(0.4, 1, 1),
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.learner.feature_count  # says at once what features it cannot embed tasks by
+
     def init(self, generator: torch.Generator) -> Params:
-        params = self.learner.model.init(generator)
-        features = params["head.weight"].shape[1]
+        params, features = self.learner.model.init(generator), self.learner.feature_count
         moved = [name for name in params if name not in self.learner.held]
         inputs = features if self.learner.kind == "classification" else features * (1 + self.learner.model.outputs)
         return (
