@@ -37,6 +37,11 @@ class Learner:
         """Names of the model's parameters that inner loops leave as they are; the outer loop learns them."""
         return getattr(self.model, "held", frozenset())
 
+    @property
+    def norm_names(self) -> frozenset[str]:
+        """Names of the scales and shifts of the model's batch normalisation."""
+        return getattr(self.model, "norm_names", frozenset())
+
     @cached_property
     def head_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shapes of the parameters of the model's head, by name."""

@@ -67,14 +67,21 @@ class MAMLPlusPlus(Algorithm):
             raise Unsupported(
                 "MAML++ has weights of its own after each inner step, and needs all of them: no kept_steps"
             )
+        if self.learner.model.batch_statistics and not hasattr(self.learner.model, "norm_names"):
+            raise Unsupported(
+                "MAML++ learns the scales and shifts of batch norm for each inner step, and this network does not say "
+                "which they are: give it norm_names"
+            )
 
     def init(self, generator: torch.Generator) -> Params:
         theta = self.learner.model.init(generator)
-        norms = [name for name in theta if _of_batch_norm(name)]
+        norms = self.learner.norm_names
         rate = torch.full((max(self.inner_steps, 1),), self.inner_lr)
         rates = {f"rate.{name}": rate.clone() for name in theta if name not in norms}
         steps = range(1, self.inner_steps + 1)
-        return theta | rates | {f"step{i}.{name}": theta[name].clone() for i in steps for name in norms}
+        return (
+            theta | rates | {f"step{i}.{name}": theta[name].clone() for i in steps for name in theta if name in norms}
+        )
 
     def at(self, progress: float) -> Self:
         return replace(self, multi_step=max(0.0, 1 - progress / MULTI_STEP_SHARE))
@@ -82,7 +89,7 @@ class MAMLPlusPlus(Algorithm):
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         rates = {name: meta[f"rate.{name}"].unbind() for name in meta if f"rate.{name}" in meta}
         theta = {name: meta[name] for name in rates}
-        norms = _norms_by_step(meta)
+        norms = self._norms_by_step(meta)
         steps = range(self.inner_steps)
         batches = ((support, _or_last(norms, i)) for i in steps)
         step_rates = ({name: _or_last(rate, i) for name, rate in rates.items()} for i in steps)
@@ -105,22 +112,18 @@ class MAMLPlusPlus(Algorithm):
         each = self.multi_step / self.inner_steps
         return [each] * (self.inner_steps - 1) + [1 - each * (self.inner_steps - 1)]
 
+    def _norms_by_step(self, meta: Params) -> list[Params]:
+        """Weights and biases of batch norm after 0, 1, … inner steps, under the model's names."""
+        own = self.learner.norm_names
+        names = [name for name in meta if name in own]
+        norms = [{name: meta[name] for name in names}]
+        while names and f"step{len(norms)}.{names[0]}" in meta:
+            norms.append({name: meta[f"step{len(norms)}.{name}"] for name in names})
+        return norms
+
     def _loss(self, theta: Params, batch: tuple[Batch, Params]) -> Tensor:
         support, norms = batch
         return self.learner.loss(theta | norms, support)
-
-
-def _of_batch_norm(name: str) -> bool:
-    return name.startswith("norm")
-
-
-def _norms_by_step(meta: Params) -> list[Params]:
-    """Weights and biases of batch norm after 0, 1, … inner steps, under the model's names."""
-    names = [name for name in meta if _of_batch_norm(name)]
-    norms = [{name: meta[name] for name in names}]
-    while names and f"step{len(norms)}.{names[0]}" in meta:
-        norms.append({name: meta[f"step{len(norms)}.{name}"] for name in names})
-    return norms
 
 
 def _or_last(by_step: Sequence[T], step: int) -> T:

@@ -42,7 +42,8 @@ class Model(Protocol):
         ...
 
     # A model may also have `held`: a frozenset of names of parameters of the body that inner loops leave as they are,
-    # and that the outer loop alone learns (`Learner.held`).
+    # and that the outer loop alone learns (`Learner.held`). And it may have `norm_names`: a frozenset of names of the
+    # scales and shifts of its batch normalisation (`Learner.norm_names`), which MAML++ learns for each inner step.
 
     def init(self, generator: torch.Generator) -> Params:
         """Fresh float32 parameters on the CPU, a function of the generator's state alone."""

@@ -55,6 +55,11 @@ class Conv4:
     def batch_statistics(self) -> bool:
         return self.normalise
 
+    @property
+    def norm_names(self) -> frozenset[str]:
+        names = (f"norm{i}.{part}" for i in range(1, self.blocks + 1) for part in ("weight", "bias"))
+        return frozenset(names if self.normalise else ())
+
     def init(self, generator: torch.Generator) -> Params:
         params: Params = {}
         channels = self.input_shape[0]

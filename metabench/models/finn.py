@@ -42,6 +42,10 @@ class FinnConv4(Conv4):
         return frozenset(f"norm{i}.bias" for i in range(1, self.blocks + 1))
 
     @property
+    def norm_names(self) -> frozenset[str]:
+        return self.held
+
+    @property
     def modulated(self) -> tuple[str, ...]:
         return (f"norm{self.blocks - 1}.bias",)
 
@@ -67,6 +71,10 @@ class FinnMLP:
     @property
     def held(self) -> frozenset[str]:
         return frozenset(f"norm{i}.bias" for i in self._layers) if self.normalise else frozenset()
+
+    @property
+    def norm_names(self) -> frozenset[str]:
+        return self.held
 
     @property
     def modulated(self) -> tuple[str, ...]:

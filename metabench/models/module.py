@@ -87,6 +87,7 @@ class ModuleModel:
     """Names of all parameters that are learned."""
     head_names: frozenset[str]
     modulated: tuple[str, ...]
+    norm_names: frozenset[str]
     batch_statistics: bool
 
     def init(self, generator: torch.Generator) -> Params:
@@ -140,7 +141,9 @@ def model_of(
         alone = near(parts.features(params, x[:half]), parts.features(params, x)[:half])
     head_names = frozenset(parts.head.names)
     modulated = _modulated(order, parts.body.names)
-    return ModuleModel(fresh, parts, outputs, frozenset(whole.names), head_names, modulated, not alone)
+    norms = {f"{path}.{part}" for path in batch_norms(parts.body.module) for part in ("weight", "bias")}
+    learned = frozenset(whole.names)
+    return ModuleModel(fresh, parts, outputs, learned, head_names, modulated, learned & norms, not alone)
 
 
 def _nudged(p: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ The input has as many channels as the images. Normalisation is by the statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
@@ -51,6 +51,10 @@ class ResNet(ABC):
     modulated: ClassVar[tuple[str, ...]]
     widths: ClassVar[tuple[int, ...]]
     """Channels of the blocks."""
+
+    @cached_property
+    def norm_names(self) -> frozenset[str]:
+        return frozenset(f"{each.norm}.{part}" for each in self.convolutions() for part in ("weight", "bias"))
 
     @abstractmethod
     def convolutions(self) -> Iterator[Convolution]:

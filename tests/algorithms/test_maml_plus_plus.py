@@ -2,12 +2,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.presets import most_specific
 from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.correctness.gate import definition_error, relative_error
 from metabench.engines import loop, vmap
+from metabench.errors import Unsupported
+from metabench.models.conv4 import Conv4
+from metabench.models.module import from_module
 from metabench.tensors import Batch, Task, task_at
 from problems import BOTH, CONV, SMOOTH, Smooth, differences, images, mean_direction, perturbed, points
 
@@ -169,6 +173,38 @@ def test_the_inner_loop_moves_all_but_batch_norm_and_what_is_learned_besides():
     adapted = algorithm.adapt(meta, support)
     moved = {name for name in meta if not torch.equal(adapted[name], meta[name])}
     assert moved == algorithm.adapted_names(meta) == {f"conv{i}.weight" for i in range(1, 5)} | CONV.model.head_names
+
+
+class Named(nn.Module):
+    """A network whose batch norm is not called so, and whose convolution nearly is."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.normal_conv, self.bn1 = nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, outputs)
+
+    def forward(self, x):
+        return self.fc(self.bn1(self.normal_conv(x)).relu().mean((2, 3)))
+
+
+def test_batch_norm_is_what_the_network_says():
+    algorithm = build(steps=2, learner=Learner(from_module(Named)((1, 16, 16), 3), "classification"))
+    meta = algorithm.init(torch.Generator().manual_seed(0))
+    convolution, norms = {"normal_conv.weight", "normal_conv.bias"}, {"bn1.weight", "bn1.bias"}
+    assert algorithm.adapted_names(meta) == convolution | {"fc.weight", "fc.bias"}
+    assert {name for name in meta if name.startswith("step")} == {f"step{i}.{name}" for i in (1, 2) for name in norms}
+
+
+def test_a_network_that_does_not_say_what_its_batch_norm_is_is_refused():
+    class Silent(Conv4):
+        @property
+        def norm_names(self):
+            raise AttributeError
+
+    silent = Silent((1, 16, 16), 3, 2, max_pool=False, normalise=True)
+    with pytest.raises(Unsupported, match="give it norm_names"):
+        build(learner=Learner(silent, "classification"))
+    build(learner=Learner(replace(silent, normalise=False), "classification"))  # it has none
 
 
 def test_the_published_presets_are_those_of_the_authors_code():

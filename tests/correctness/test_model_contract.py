@@ -132,6 +132,14 @@ class HoldsNothingOfItsOwn(MLP):
     held = frozenset({"norm1.bias"})
 
 
+class NormalisesItsHead(MLP):
+    norm_names = frozenset({"head.bias"})
+
+
+class NormalisesNothingOfItsOwn(MLP):
+    norm_names = frozenset({"norm1.bias"})
+
+
 class RoundsItsOutputs(MLP):
     def head(self, params, features):
         return super().head(params, features).float()
@@ -235,6 +243,8 @@ class GivesStatisticsForNothing(MLP):
         (ModulatesAMatrix, {"names"}, "modulated names hidden1.weight of shape (5, 2), where (units,) is due"),
         (HoldsItsHead, {"names"}, "held names head.bias of the head: only the body can be held"),
         (HoldsNothingOfItsOwn, {"names"}, "held names norm1.bias, which is no parameter: there are hidden1.weight,"),
+        (NormalisesItsHead, {"names"}, "norm_names has head.bias of the head: only the body is normalised"),
+        (NormalisesNothingOfItsOwn, {"names"}, "norm_names names norm1.bias, which is no parameter: there are hidden1"),
         (RoundsItsOutputs, {"types"}, "outputs come out as torch.float32 where all that went in is torch.float64"),
         (FarInSinglePrecision, {"precision"}, "outputs in float32 differ from those in float64 by 1.0e-01"),
         (Dropout, {"repeatable"}, "two calls with the same arguments give different outputs: the model draws random"),

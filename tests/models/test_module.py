@@ -163,6 +163,9 @@ def test_batch_norm_is_that_of_torch_in_training_mode(kind):
     outputs = model.head(params, model.features(params, x))
     torch.testing.assert_close(outputs, theirs(x), rtol=1e-10, atol=1e-10)
     assert model.batch_statistics
+    scales_and_shifts = {f"norm{i}.{part}" for i in (1, 2) for part in ("weight", "bias")}
+    assert model.norm_names == scales_and_shifts & params.keys()
+    assert (kind == "no affine") == (not model.norm_names)
 
 
 def test_statistics_are_what_torch_keeps_and_take_the_batchs_place():

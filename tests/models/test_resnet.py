@@ -53,6 +53,13 @@ def test_statistics_take_the_place_of_the_batchs(params, theirs):
     )
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet12"])
+def test_scales_and_shifts_are_all_vectors_but_the_heads_bias(name):
+    model = MODELS.get(name)((1, 28, 28), 5)
+    params = model.init(torch.Generator().manual_seed(0))
+    assert model.norm_names == {each for each, p in params.items() if p.dim() == 1} - {"fc.bias"}
+
+
 def test_it_is_large_and_for_images(params):
     assert sum(p.numel() for p in params.values()) == 11_172_805
     with pytest.raises(Unsupported, match="needs images"):

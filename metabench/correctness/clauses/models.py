@@ -71,10 +71,12 @@ def initial_parameters(case: ModelCase) -> Outcome:
 
 
 def names(case: ModelCase) -> Outcome:
-    """`head_names` are what `head` alone uses; `modulated` names vectors, and `held` parameters of the body."""
+    """`head_names` are what `head` alone uses; `modulated` names vectors, `held` and `norm_names` parts of the body."""
     params, head = case.params, case.model.head_names
     held: frozenset[str] = getattr(case.model, "held", frozenset())
-    for words, found in (("head_names", head), ("modulated", case.model.modulated), ("held", held)):
+    norms: frozenset[str] = getattr(case.model, "norm_names", frozenset())
+    named = (("head_names", head), ("modulated", case.model.modulated), ("held", held), ("norm_names", norms))
+    for words, found in named:
         for name in sorted(set(found) - params.keys()):
             return broken(f"{words} names {name}, which is no parameter: there are {', '.join(params)}")
     for name in case.model.modulated:
@@ -82,6 +84,8 @@ def names(case: ModelCase) -> Outcome:
             return broken(f"modulated names {name} of shape {tuple(params[name].shape)}, where (units,) is due")
     if held & head:
         return broken(f"held names {', '.join(sorted(held & head))} of the head: only the body can be held")
+    if norms & head:
+        return broken(f"norm_names has {', '.join(sorted(norms & head))} of the head: only the body is normalised")
     features = case.features_of(params, case.x)
     other_head = {name: p + 1 if name in head else p for name, p in params.items()}
     if relative_error({"": case.features_of(other_head, case.x)}, {"": features}) > SAME:
