@@ -150,10 +150,8 @@ class Algorithm(ABC):
             )
         if self.first_order and self.order != "second":
             raise Unsupported(f"{name} does not differentiate through its inner loop: first_order has nothing to drop")
-        if self.checkpoint and self.order != "second":
-            raise Unsupported(f"{name} keeps no graph of its inner loop: checkpoint has nothing to save")
-        if self.second_order != "reverse" and self.order != "second":
-            raise Unsupported(f"{name} does not differentiate inner gradients: second_order has no say")
+        if self.order != "second":
+            check_without_second_order(name, self.checkpoint, self.second_order)
         if self.second_order != "reverse" and self.checkpoint:
             raise Unsupported("forward-over-reverse keeps no graph of an inner step: checkpoint has nothing to save")
         if self.kept_steps < 0:
@@ -211,6 +209,14 @@ class Algorithm(ABC):
         """What one task contributes to the outer optimiser, and scalar metrics (`loss`)."""
         direction, loss = self.autodiff.gradient_and_value(self.objective)(meta, meta, task)
         return direction, {"loss": loss}
+
+
+def check_without_second_order(name: str, checkpoint: bool, second_order: SecondOrder) -> None:
+    """Raise `Unsupported` for techniques that what never differentiates inner gradients has no use for."""
+    if checkpoint:
+        raise Unsupported(f"{name} keeps no graph of its inner loop: checkpoint has nothing to save")
+    if second_order != "reverse":
+        raise Unsupported(f"{name} does not differentiate inner gradients: second_order has no say")
 
 
 def accepted(found: object) -> type[Algorithm]:

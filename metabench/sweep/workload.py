@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner, check_without_second_order
 from metabench.correctness.problem import check_problem
 from metabench.correctness.timed import TimedProof
 from metabench.engines.base import ENGINES, Engine, Iteration, Restorable, Step, Stepwise
@@ -256,6 +256,8 @@ def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
         raise Unsupported(
             f"{cell.algorithm} has a head for {cell.train_ways} classes: it cannot tell {cell.ways} apart"
         )
+    if cell.first_order == 1:  # a smaller share of the training leaves the rest to second order
+        check_without_second_order(f"{cell.algorithm} with first_order = 1", cell.checkpoint, cell.second_order)
     own: dict[str, Any] = {"eval_batch": cell.eval_batch} if cell.eval_batch else {}
     if not own.keys() <= {field.name for field in fields(kind)}:
         raise Unsupported(

@@ -85,6 +85,21 @@ def test_first_order_is_a_share_of_the_iterations(share, first, monkeypatch):
     assert built == [kind for kind in (True, False) if kind in taken]
 
 
+@pytest.mark.parametrize(
+    ("technique", "sentence"),
+    [
+        ({"checkpoint": True}, "maml with first_order = 1 keeps no graph of its inner loop"),
+        ({"second_order": "forward-over-reverse"}, "maml with first_order = 1 does not differentiate inner gradients"),
+        ({"second_order": "forward-over-reverse", "kept_steps": 2}, "maml with first_order = 1 does not differentiate"),
+    ],
+)
+def test_what_the_second_order_alone_can_use_is_refused_where_there_is_none(technique, sentence):
+    with pytest.raises(Unsupported, match=f"^{sentence}"):
+        build_algorithm(cell_of(first_order=1, **technique), SINUSOID)
+    for share in (0, 0.5):
+        assert build_algorithm(cell_of(first_order=share, **technique), SINUSOID).order == "second"
+
+
 def test_half_of_first_order_is_fomaml_then_maml():
     cell = cell_of(first_order=0.5)
     algorithm = build_algorithm(cell, SINUSOID)
