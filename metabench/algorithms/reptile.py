@@ -18,8 +18,8 @@ from metabench.errors import Unsupported
 from metabench.tensors import Batch, Params, Task
 
 _ALIKE = (
-    "minibatches of a training task go through it once, in order and with as many examples of each class, where theirs "
-    "are random; one query of each class in testing at any number of shots"
+    "minibatches of a training task go through it in order, with as many examples of each class, where theirs are "
+    "random; one query of each class in testing at any number of shots"
 )
 _OMNIGLOT = (
     "arXiv 1803.02999, table of hyper-parameters for Omniglot, and the commands of the authors' code: 10 training "
@@ -68,9 +68,9 @@ class Reptile(Algorithm):
     """θ ← θ - ε mean(θ - θ'ᵢ), with θ'ᵢ from several steps of descent on minibatches of the task.
 
     Nichol, Achiam and Schulman 2018, arXiv 1803.02999, algorithms 1 and 2. Reptile has no use for a query set: in
-    training it walks through all examples of the task, support first, in minibatches of the support set's size, so
-    that an inner step costs what it costs the others. It reports the loss of its last minibatch, before the step,
-    which takes no pass of its own. With one inner step it is joint training, as the paper says (§2).
+    training it walks through all examples of the task again and again, support first, in minibatches of the support
+    set's size, so that an inner step costs what it costs the others. It reports the loss of its last minibatch, before
+    the step, which takes no pass of its own. With one inner step it is joint training, as the paper says (§2).
 
     In testing, the authors take minibatches of the support set, which they shuffle for each pass; so does `eval_batch`,
     with the same order of places for all tasks.
@@ -134,10 +134,13 @@ class Reptile(Algorithm):
 
 
 def minibatches(task: Task, count: int) -> Iterator[Batch]:
-    """`count` minibatches of the support set's size: the support set, then the query set in order, and again."""
-    size = task.support.x.shape[0]
-    chunks = zip(torch.split(task.query.x, size), torch.split(task.query.y, size), strict=True)
-    return islice(cycle([task.support, *(Batch(x, y) for x, y in chunks)]), count)
+    """`count` minibatches of the support set's size: all examples in order, and again, with no stop between passes."""
+    size, examples = len(task.support.x), len(task.support.x) + len(task.query.x)
+    if not examples % size:
+        chunks = map(Batch, torch.split(task.query.x, size), torch.split(task.query.y, size))
+        return islice(cycle([task.support, *chunks]), count)
+    x, y = (torch.cat([own, others, own]) for own, others in zip(task.support, task.query, strict=True))
+    return (Batch(x[i : i + size], y[i : i + size]) for i in (step * size % examples for step in range(count)))
 
 
 def portions(support: Batch, size: int, count: int) -> Iterator[Batch]:

@@ -264,6 +264,11 @@ def build_algorithm(cell: Cell, distribution: TaskDistribution) -> Algorithm:
             f"{cell.algorithm} adapts to the whole support set at once: eval_batch is for what takes minibatches "
             "of it, such as reptile"
         )
+    if cell.eval_batch > cell.ways * cell.shots:
+        raise Unsupported(
+            f"a minibatch of {cell.eval_batch} examples is more than the support set of {cell.ways * cell.shots}: "
+            "let eval_batch be less, or 0 for all of them"
+        )
     return kind(
         learner,
         cell.inner_lr,

@@ -132,14 +132,21 @@ def test_class_order_does_not_matter(name, autodiff):
     assert_close(algorithm.task_direction(meta, shuffled)[0], algorithm.task_direction(meta, task)[0], 1e-9)
 
 
-def test_reptile_minibatches_walk_through_the_task():
-    task = Task(
-        Batch(torch.arange(2).view(2, 1), torch.arange(2)),
-        Batch(torch.arange(2, 7).view(5, 1), torch.arange(2, 7)),
-        torch.arange(1),
-    )
-    seen = [batch.y.tolist() for batch in minibatches(task, 6)]
-    assert seen == [[0, 1], [2, 3], [4, 5], [6], [0, 1], [2, 3]]
+@pytest.mark.parametrize(
+    ("support", "query", "expected"),
+    [
+        (2, 4, [[0, 1], [2, 3], [4, 5], [0, 1], [2, 3], [4, 5]]),
+        (2, 5, [[0, 1], [2, 3], [4, 5], [6, 0], [1, 2], [3, 4]]),
+        (3, 1, [[0, 1, 2], [3, 0, 1], [2, 3, 0], [1, 2, 3], [0, 1, 2], [3, 0, 1]]),
+    ],
+)
+def test_reptile_minibatches_walk_through_the_task(support, query, expected):
+    numbers = torch.arange(support + query)
+    examples = Batch(numbers[:, None], numbers)
+    task = Task(*(Batch(*each) for each in zip(*(part.split([support, query]) for part in examples), strict=True)), 0)
+    found = list(minibatches(task, 6))
+    assert [batch.y.tolist() for batch in found] == expected
+    assert all(torch.equal(batch.x[:, 0], batch.y) for batch in found)
 
 
 def test_reptile_tests_on_minibatches_of_the_support_set(autodiff):

@@ -7,7 +7,7 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.inner_loop import descend, last
-from metabench.algorithms.reptile import minibatches
+from metabench.algorithms.reptile import Reptile, minibatches
 from metabench.errors import Unsupported
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task
@@ -89,6 +89,17 @@ def test_it_reports_the_loss_of_its_last_minibatch_and_asks_for_no_other():
         assert len(asked) == steps
         there = last(descend(algorithm, algorithm.learner.loss, meta, before))
         torch.testing.assert_close(metrics["loss"], algorithm.learner.loss(there, final))
+
+
+def test_the_published_trainings_have_minibatches_of_ten_images():
+    """Of 75 images in seven minibatches and a half; the eighth begins the second pass."""
+    preset = Reptile.presets["published/miniimagenet-5way"]
+    images = torch.arange(75)
+    shot_major = [Batch(part[:, None], part % 5) for part in images.split([5 * preset.train_shots, 5 * preset.query])]
+    found = list(minibatches(Task(*shot_major, torch.arange(5)), preset.inner_steps))
+    assert [batch.x.flatten().tolist() for batch in found[:7]] == images[:70].view(7, 10).tolist()
+    assert found[7].x.flatten().tolist() == [*range(70, 75), *range(5)]
+    assert all(batch.y.bincount().tolist() == [2] * 5 for batch in found)
 
 
 def test_without_an_inner_step_there_is_nothing_to_learn():

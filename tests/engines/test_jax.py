@@ -51,7 +51,7 @@ def problem(algorithm, model, steps, **options):
     if learner.kind == "classification":
         made, episodes = ALGORITHMS.get(algorithm)(learner, 0.4, steps, **options), image_episodes(2, 5, 1, query=2)
     else:
-        # Seven query examples for four support examples: the last minibatch of Reptile is smaller than the others.
+        # Seven query examples for four support examples: minibatches of Reptile end one pass and begin the next.
         (sx, sy), query, classes = points(3, examples=7)
         made = ALGORITHMS.get(algorithm)(learner, 0.01, steps, **options)
         episodes = Task(Batch(sx[:, :4], sy[:, :4]), query, classes)

@@ -197,6 +197,17 @@ def test_what_adapts_to_whole_support_sets_refuses_minibatches_of_them():
         build_algorithm(cell_of(eval_batch=4), SINUSOID)
 
 
+def test_a_minibatch_of_the_support_set_has_each_example_once():
+    points = {"algorithm": "reptile", "shots": 10}
+    assert build_algorithm(cell_of(**points, eval_batch=10), SINUSOID).eval_batch == 10
+    with pytest.raises(Unsupported, match="^a minibatch of 11 examples is more than the support set of 10: let eval_b"):
+        build_algorithm(cell_of(**points, eval_batch=11), SINUSOID)
+    drawings = {"task": "glyphs", "algorithm": "reptile", "ways": 5, "shots": 2}
+    assert build_algorithm(cell_of(**drawings, eval_batch=10), Images()).eval_batch == 10
+    with pytest.raises(Unsupported, match="^a minibatch of 11 examples is more than the support set of 10"):
+        build_algorithm(cell_of(**drawings, eval_batch=11), Images())
+
+
 def test_a_cell_is_judged_by_minibatches_where_it_asks_for_them():
     """Of the same training, whose score before any inner step is the same."""
     reptile = {"algorithm": "reptile", "measure": ["quality"], "iterations": 2, "eval_tasks": 10, "eval_steps": 2}

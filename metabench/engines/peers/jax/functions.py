@@ -164,7 +164,7 @@ class Functions:
             theta = {name: p for name, p in meta.items() if not name.startswith("rate.")}
             return self.descend(self.loss, theta, batches, {name: meta[f"rate.{name}"] for name in theta})
         if isinstance(self.algorithm, Reptile):
-            return self.descend(self.loss, meta, islice(cycle(_minibatches(task)), self.algorithm.inner_steps), rate)
+            return self.descend(self.loss, meta, _minibatches(task, self.algorithm.inner_steps), rate)
         return self.descend(self.loss, meta, batches, rate)
 
     def direction(self, meta: Arrays, episodes: Episodes) -> tuple[Arrays, Array]:
@@ -180,9 +180,12 @@ class Functions:
         return gradient, loss
 
 
-def _minibatches(task: Episodes) -> Iterator[Batch]:
-    """The support set, then the query set in pieces of its size."""
-    size = task.support.x.shape[0]
-    yield task.support
-    for i in range(0, task.query.x.shape[0], size):
-        yield Batch(task.query.x[i : i + size], task.query.y[i : i + size])
+def _minibatches(task: Episodes, count: int) -> Iterator[Batch]:
+    """`count` minibatches of the support set's size, of all examples in order, and again."""
+    size, queries = task.support.x.shape[0], task.query.x.shape[0]
+    if queries % size:
+        x, y = (jnp.concatenate([own, others, own]) for own, others in zip(task.support, task.query, strict=True))
+        starts = (i * size % (size + queries) for i in range(count))
+        return (Batch(x[start : start + size], y[start : start + size]) for start in starts)
+    chunks = (Batch(*(each[i : i + size] for each in task.query)) for i in range(0, queries, size))
+    return islice(cycle([task.support, *chunks]), count)
