@@ -205,8 +205,10 @@ def population_statistics(
 ) -> Params:
     """The mean, over training tasks, of the batch statistics of the query set after adaptation.
 
-    They are what running averages hold at the end of a meta-training, without the iterations before.
+    They are what running averages hold at the end of a meta-training, without the iterations before. Raises
+    `Unsupported` for an algorithm that they are not enough for.
     """
+    algorithm.check_batch_norm("running")
 
     def seen(algorithm: Algorithm, each: Each, task: Task) -> Params:
         adapted = algorithm.effective(algorithm.adapt(meta, task.support))

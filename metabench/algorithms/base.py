@@ -17,7 +17,7 @@ from metabench.algorithms.presets import Preset
 from metabench.autodiff import FUNCTIONAL, Autodiff, Scalar
 from metabench.errors import Unsupported, UserError
 from metabench.models.base import Model
-from metabench.record.cell import InnerOptimizer, SecondOrder
+from metabench.record.cell import BatchNorm, InnerOptimizer, SecondOrder
 from metabench.registry import Registry, described
 from metabench.tasks.base import Kind
 from metabench.tensors import Batch, Params, Task
@@ -138,6 +138,21 @@ class Algorithm(ABC):
     engine compiles then reads them as data, and serves for all their values but 0, which may leave work out."""
     symmetric: ClassVar[bool] = True
     """Whether the order of the classes, and of the examples, makes no difference."""
+
+    running: ClassVar[bool] = True
+    """Whether a population's statistics can take the place of all batch statistics that predictions depend on."""
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether what is predicted of a query depends on the other queries of its batch."""
+        return self.learner.model.batch_statistics
+
+    def check_batch_norm(self, batch_norm: BatchNorm) -> None:
+        """Raise `Unsupported` for `running` statistics where they cannot take the place of the batch's."""
+        if batch_norm == "running" and not self.running:
+            raise Unsupported(
+                f"{type(self).__name__} keeps no running statistics of its own: choose another batch_norm"
+            )
 
     def __post_init__(self) -> None:
         name = type(self).__name__

@@ -71,7 +71,7 @@ class Relation(Algorithm):
     the paper. The relation module starts as in the authors' code: convolutions normal with variance 2 / (9 channels),
     linear layers nearly zero, their biases one. The embedding starts as that of every other algorithm, theirs as the
     relation module. The module normalises over all pairs of a query and a class in the batch, in evaluation too;
-    it keeps no running statistics, and to be given some for the embedding alone raises `Unsupported`.
+    it keeps no running statistics, so `batch_norm = "running"` is `Unsupported`, whatever the embedding.
     """
 
     family = "metric-based"
@@ -79,6 +79,8 @@ class Relation(Algorithm):
     source = "Sung et al. 2018, arXiv 1711.06025, eq. 1 and 2"
     kinds = ("classification",)
     any_ways = True
+    running = False
+    batch_statistics = True
     presets: ClassVar = {
         "published/omniglot-5way": _published(19),
         "published/omniglot-5way-5shot": _published(15),
@@ -122,8 +124,6 @@ class Relation(Algorithm):
 
     def predict(self, adapted: Params, x: Tensor) -> Tensor:
         """(queries, *input_shape) -> (queries, ways): relation scores."""
-        if "norm1.mean" in adapted:
-            raise Unsupported("Relation keeps no running statistics for its relation module: choose another batch_norm")
         # The convolution of two maps side by side is the sum of each one's own: that of all pairs is never formed.
         weight = adapted["relation.conv1.weight"]
         of_class, of_query = weight[:, : self.mapper.width], weight[:, self.mapper.width :]

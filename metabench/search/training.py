@@ -55,6 +55,7 @@ def run_trial(cell: Cell, asked: Asked, pruning: Pruning, data_dir: Path | None,
     workload = Workload(cell, distribution)
     judge = Judge(cell, distribution, held_out)
     check_problem(
+    judge.algorithm.check_batch_norm(cell.batch_norm)
         *(judge.algorithm.learner, held_out, held_out_shape(cell), torch.device(cell.device)),
         *((VALIDATION,), cell.batch_norm),
     )

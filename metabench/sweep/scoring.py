@@ -97,7 +97,7 @@ def measure_quality(
         train_s=trained.seconds,
         eval_s=eval_s,
         test_s=eval_s - before,
-        batch_norm=cell.batch_norm if judge.algorithm.learner.model.batch_statistics else "none",
+        batch_norm=cell.batch_norm if judge.algorithm.batch_statistics else "none",
         by_step=by_step(means),
         curve=curve,
         trained_by=trained_by,

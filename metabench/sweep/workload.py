@@ -62,8 +62,9 @@ class Workload:
         cell, distribution = self.cell, held_out or self.distribution
         shape, splits = (train_shape(cell), TRAINING) if held_out is None else (held_out_shape(cell), HELD_OUT)
         batch_norm = cell.batch_norm if "quality" in cell.measure else "transductive"
-        learner = build_algorithm(cell, distribution).learner
-        check_problem(learner, distribution, shape, torch.device(cell.device), splits, batch_norm)
+        algorithm = build_algorithm(cell, distribution)
+        algorithm.check_batch_norm(batch_norm)
+        check_problem(algorithm.learner, distribution, shape, torch.device(cell.device), splits, batch_norm)
 
     @cached_property
     def algorithm(self) -> Algorithm:

@@ -216,6 +216,16 @@ def test_a_cell_is_judged_by_minibatches_where_it_asks_for_them():
     assert whole.by_step[1].value != portions.by_step[1].value
 
 
+def test_what_normalises_over_pairs_depends_on_the_other_queries_whatever_the_network():
+    """The relation module normalises over all pairs of a query and a class."""
+    axes = {"task": "glyphs", "algorithm": "relation", "model": "conv4-16-nonorm", "train_ways": 5, "eval_tasks": 3}
+    axes |= {"measure": ["quality"], "iterations": 1, "meta_batch": 1}
+    found = measured(cell_of(**axes), curve_points=0)["quality"]
+    assert found.batch_norm == "transductive"
+    with pytest.raises(Unsupported, match="^Relation keeps no running statistics of its own: choose another batch_nor"):
+        measured(cell_of(**axes, batch_norm="running"), curve_points=0)
+
+
 TECHNIQUES = {
     "first order": "first_order = 1",
     "checkpoint": "checkpoint = true",

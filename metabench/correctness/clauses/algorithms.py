@@ -274,9 +274,10 @@ def trajectory(case: Case) -> Outcome:
 
 def running_statistics(case: Case) -> Outcome:
     """Queries do not see each other once evaluation has put the statistics of a population among `adapted`."""
+    algorithm, (support, (x, _), _) = case.algorithm(), case.task
+    algorithm.check_batch_norm("running")
     if not case.learner.model.batch_statistics:
         raise Unsupported("the model has no statistics of the batch")
-    algorithm, (support, (x, _), _) = case.algorithm(), case.task
     with torch.no_grad():
         seen = algorithm.effective(algorithm.adapt(case.meta, support))
         population = case.learner.model.statistics(seen, x)
