@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import structs, to_builtins
 
 from metabench import sources
-from metabench.errors import UserError
+from metabench.errors import Unsupported, UserError
 from metabench.machine.conditions import warnings_for
 from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.record.cell import Cell
@@ -28,6 +28,7 @@ from metabench.statistics.intervals import Interval
 from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.process import run_job, worker_environment
 from metabench.sweep.servers import Servers
+from metabench.tasks.base import TASKS, splits_of
 
 PATIENCE, LONGEST_START_S = 10, 1800
 """How many times its time a trial's process may take, and how many seconds more: gate, compilation and evaluation."""
@@ -51,8 +52,8 @@ def run_search(
     Raises `UserError`; on KeyboardInterrupt the folder can be resumed, and the trial that ran is lost. Once `stop` is
     set no trial begins any more; if any is left then, that is a KeyboardInterrupt.
     """
-    for tasks in (training_tasks, held_out_tasks):
-        tasks(settings.start, data_dir)
+    training_tasks(settings.start, data_dir)
+    _need_validation(settings.start, data_dir)
     with open_search_folder(out) as folder, Servers() as servers:
         trials, mended = folder.begin(settings.asked, resume)
         folder.run.keep_sources(sources.digests(), sources.folder())
@@ -71,6 +72,27 @@ def run_search(
                 trials.append(trial)
                 shown.say(trial_text(trial, found()))
         return found()
+
+
+def _need_validation(cell: Cell, data_dir: Path | None) -> None:
+    """Raise `UserError` for held-out tasks without validation classes, with the splits that have some."""
+    if _validates(cell, data_dir):
+        return
+    named = [name for name in TASKS.get(cell.task).splits if "*" not in name]
+    others = [name for name in named if _can_validate(structs.replace(cell, split=name), data_dir)]
+    choose = f"choose the split {' or '.join(others)}" if others else "choose other tasks"
+    raise UserError(f"a search is judged on validation classes, and these tasks of {cell.task} have none: {choose}")
+
+
+def _validates(cell: Cell, data_dir: Path | None) -> bool:
+    return "validation" in splits_of(held_out_tasks(cell, data_dir))
+
+
+def _can_validate(cell: Cell, data_dir: Path | None) -> bool:
+    try:
+        return _validates(cell, data_dir)
+    except (UserError, Unsupported):  # the data cannot be split so, or not into classes enough
+        return False
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from metabench.errors import UserError
+from metabench.errors import Unsupported, UserError
 from metabench.record.cell import AXES
 from metabench.record.environment import Machine
 from metabench.record.searching import ASKED, CONFIRM, SUMMARY, TRIALS, read_search
@@ -16,6 +16,7 @@ from metabench.search.settings import again, settings_for
 from metabench.sweep.folder import BROKEN
 from metabench.sweep.process import Ended
 from metabench.sweep.spec import load_sweep
+from metabench.tasks.base import TASKS, TaskSource
 
 AXES_GIVEN = {"task": "sinusoid", "model": "mlp-40x2", "inner_steps": [1, 2], "query": 5, "iterations": 3}
 
@@ -66,6 +67,27 @@ def stand_in(tmp_path, monkeypatch):
 
 def parameters(search):
     return [trial.parameters for trial in search.trials]
+
+
+class Rules:
+    """Tasks of noise; of the ways to split their classes, one leaves none for validation, and one cannot be taken."""
+
+    kind, input_shape, outputs, training_classes = "regression", (1,), 1, 0
+
+    def __init__(self, shape, data_dir, split="joined"):
+        if split == "impossible":
+            raise Unsupported("no such classes")
+        self.classes = {"train": ["a"], "validation": [] if split == "joined" else ["b"], "test": ["c"]}
+
+
+def test_a_search_needs_validation_classes(stand_in, monkeypatch):
+    source = TaskSource("regression", Rules, axes=("split",), splits=("joined", "apart", "impossible", "*.csv"))
+    monkeypatch.setitem(TASKS._entries, "sinusoid", source)
+    said = "^a search is judged on validation classes, and these tasks of sinusoid have none: choose the split apart$"
+    settings = settings_for("maml", AXES_GIVEN | {"split": "joined"}, None, {}, trials=2)
+    with pytest.raises(UserError, match=said):
+        stand_in.go(settings=settings)
+    assert not stand_in.jobs and not stand_in.folder.exists()
 
 
 def test_trials_are_kept_and_read_again(stand_in):
