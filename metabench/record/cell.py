@@ -267,9 +267,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     def seed_for(self, purpose: Literal["init", "train", "validation", "test"]) -> int:
         """A seed derived from the shared axes, never from algorithm or engine: comparisons are matched.
 
-        Initial weights depend on the model and the seed; training tasks on the episode shape and the seed; held-out
-        tasks on their shape alone, so that all seeds and algorithms are judged on the same tasks. Tasks whose queries
-        are not balanced are chosen from balanced ones of as many queries a class as they have in all.
+        All depend on the task distribution and its data (`data`). Initial weights depend on the ways, the model and the
+        seed besides; training tasks on the episode shape and the seed; held-out tasks on their shape alone, so that all
+        seeds and algorithms are judged on the same tasks. Tasks whose queries are not balanced are chosen from balanced
+        ones of as many queries a class as they have in all.
         """
         parts: list[Any] = [purpose, self.task, *self.data.items()]
         if purpose == "init":

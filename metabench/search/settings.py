@@ -52,6 +52,8 @@ class Settings:
         for axis in ("task", "threads"):
             if axis not in self.fixed:
                 raise UserError(f"axis '{axis}' of a search takes one value: give it one")
+        if not ALGORITHMS.get(self.asked.algorithm).query_loss and self._may_be("inner_steps", 0):
+            raise UserError(f"{self.asked.algorithm} learns by its inner loop alone: let inner_steps be 1 or more")
         task = str(self.fixed["task"])
         if ALGORITHMS.get(self.asked.algorithm).kinds and TASKS.get(task).kind not in self.kinds:
             raise UserError(f"{self.asked.algorithm} is for {' and '.join(self.kinds)} tasks, not for {task}")
@@ -102,6 +104,12 @@ class Settings:
         return Sampler(self.asked, self.space, self.metric == "accuracy")
 
     def cell(self, parameters: Mapping[str, Value]) -> Cell:
+    def _may_be(self, axis: str, value: Value) -> bool:
+        """Whether a trial can have that value."""
+        if axis in self.space:
+            return self.space[axis].nearest(value) == value
+        return bool(self.start[axis] == value)
+
         """The configuration of a trial; its iterations and its engine are not known yet, unless they are asked for."""
         return self._filled(parameters)
 

@@ -1,13 +1,14 @@
 """One trial: a training that fits the time, watched on validation tasks, and judged on others."""
 
 import time
+from math import isfinite
 from pathlib import Path
 
 import torch
 from msgspec.structs import replace
 
 from metabench.correctness.problem import check_problem
-from metabench.errors import Unsupported
+from metabench.errors import Diverged, Unsupported
 from metabench.record.cell import Cell
 from metabench.record.quality import CurvePoint
 from metabench.record.searching import Asked
@@ -54,8 +55,8 @@ def run_trial(cell: Cell, asked: Asked, pruning: Pruning, data_dir: Path | None,
     record({"cell": cell.to_json(), "gate": found.gate, **timed})
     workload = Workload(cell, distribution)
     judge = Judge(cell, distribution, held_out)
-    check_problem(
     judge.algorithm.check_batch_norm(cell.batch_norm)
+    check_problem(
         *(judge.algorithm.learner, held_out, held_out_shape(cell), torch.device(cell.device)),
         *((VALIDATION,), cell.batch_norm),
     )
@@ -97,13 +98,15 @@ class Curve:
         self.since = time.perf_counter()
 
     def look(self, iteration: int, meta: Params) -> float:
-        """The mean score after so many iterations. Raises `Pruned`."""
+        """The mean score after so many iterations. Raises `Pruned`, and `Diverged` for what is no finite score."""
         self.seconds += time.perf_counter() - self.since if self.curve else 0.0
         number = len(self.curve)
         cell = self.judge.cell
         value = float(self.judge.scores(meta, VALIDATION, CURVE_TASKS, cell.seed_for(VALIDATION), False).mean())
         self.curve.append(CurvePoint(iteration, self.seconds, None, finite(value)))
         self.record({"curve": self.curve})
+        if not isfinite(value):
+            raise Diverged(f"its score after {iteration} iterations is not finite")
         if 0 < number < self.points and self.pruning.ends(number, value):
             self.record({"train_s": self.seconds})
             raise Pruned(f"its score after {iteration} iterations is worse than the median of earlier trials")

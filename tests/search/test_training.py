@@ -3,14 +3,16 @@
 import time
 
 import pytest
+import torch
 from msgspec.structs import replace
 
 from metabench.engines.base import ENGINES
-from metabench.errors import Incorrect, Unsupported
+from metabench.errors import Diverged, Incorrect, Unsupported
 from metabench.search import readiness, training
 from metabench.search.readiness import ready
 from metabench.search.settings import settings_for
 from metabench.search.training import Pruned, iterations_for, run_trial
+from metabench.sweep.judging import Judge
 from metabench.sweep.proving import configured
 from metabench.tasks.sinusoid import Sinusoid
 
@@ -69,6 +71,16 @@ def test_a_trial_that_is_ended_keeps_its_curve_and_has_no_score(quick):
     assert isinstance(error, Pruned) and "after 2 iterations is worse than the median" in str(error)
     assert [point.iteration for point in record["curve"]] == [0, 2] and "score" not in record
     assert record["train_s"] == record["curve"][-1].seconds > 0
+
+
+def test_a_score_that_is_not_finite_fails_a_trial(quick, monkeypatch):
+    """Whatever earlier trials scored: there may be none."""
+    scores = iter([0.5, float("nan")])
+    monkeypatch.setattr(Judge, "scores", lambda *_: torch.tensor([[next(scores)]]).double())
+    pruning = Never()
+    record, error = trial(asked(engine="loop", axes={"iterations": 4}), pruning)
+    assert isinstance(error, Diverged) and str(error) == "its score after 2 iterations is not finite"
+    assert [point.value for point in record["curve"]] == [0.5, None] and not pruning.seen
 
 
 def test_a_training_is_not_ended_at_its_beginning_or_its_end(quick):
