@@ -25,9 +25,6 @@ PRESET = "quick"
 """Preset whose values are taken on the axes that a search leaves open."""
 TRAINING_SEED = 1000
 """Seed of all trainings: none that a sweep is likely to have, so that a confirmation is on others."""
-MORE_STEPS = 2
-"""Inner steps on a held-out task beyond those of training, where nothing is said: MAML's authors train with one and
-test with three."""
 UNKNOWN_YET = "loop"
 """Engine of a configuration before one is chosen."""
 
@@ -52,11 +49,11 @@ class Settings:
         for axis in ("task", "threads"):
             if axis not in self.fixed:
                 raise UserError(f"axis '{axis}' of a search takes one value: give it one")
-        if not ALGORITHMS.get(self.asked.algorithm).query_loss and self._may_be("inner_steps", 0):
-            raise UserError(f"{self.asked.algorithm} learns by its inner loop alone: let inner_steps be 1 or more")
         task = str(self.fixed["task"])
         if ALGORITHMS.get(self.asked.algorithm).kinds and TASKS.get(task).kind not in self.kinds:
             raise UserError(f"{self.asked.algorithm} is for {' and '.join(self.kinds)} tasks, not for {task}")
+        if not ALGORITHMS.get(self.asked.algorithm).query_loss and self._may_be("inner_steps", 0):
+            raise UserError(f"{self.asked.algorithm} learns by its inner loop alone: let inner_steps be 1 or more")
         for axis in PARTICULAR:
             if axis in self.asked.axes:
                 check_takers(axis, [self.fixed[axis]] if axis in self.fixed else [], [task])
@@ -104,21 +101,26 @@ class Settings:
         return Sampler(self.asked, self.space, self.metric == "accuracy")
 
     def cell(self, parameters: Mapping[str, Value]) -> Cell:
+        """The configuration of a trial; its iterations and its engine are not known yet, unless they are asked for."""
+        return self._filled(parameters)
+
     def _may_be(self, axis: str, value: Value) -> bool:
         """Whether a trial can have that value."""
         if axis in self.space:
             return self.space[axis].nearest(value) == value
         return bool(self.start[axis] == value)
 
-        """The configuration of a trial; its iterations and its engine are not known yet, unless they are asked for."""
-        return self._filled(parameters)
-
     def _filled(self, parameters: Mapping[str, Value]) -> Cell:
         engine = {"engine": self.asked.engine or UNKNOWN_YET}
         point = {"algorithm": self.asked.algorithm, "preset": PRESET, **engine, **self.fixed, **parameters}
         if "inner_steps" in point and "eval_steps" not in point:
-            point["eval_steps"] = int(point["inner_steps"]) + MORE_STEPS
-        cell, _ = fill(point, lambda _: int(self.fixed["threads"]), ("quality",))
+            # As many steps more than in training as the preset has: none where learned rates are too large for more.
+            preset = self._cell({axis: value for axis, value in point.items() if axis != "inner_steps"})
+            point["eval_steps"] = int(point["inner_steps"]) + max(0, preset.eval_steps - preset.inner_steps)
+        return self._cell(point)
+
+    def _cell(self, point: Mapping[str, Value]) -> Cell:
+        cell, _ = fill(dict(point), lambda _: int(self.fixed["threads"]), ("quality",))
         return cell
 
 

@@ -119,7 +119,7 @@ def test_what_is_tried_lies_in_the_space_and_the_rest_is_fixed(stand_in):
         assert all(cell[axis] == value for axis, value in tried.items())
         assert 0.003 <= tried["inner_lr"] <= 0.3 and tried["inner_steps"] in (1, 2) and 4 <= tried["meta_batch"] <= 64
         assert (cell.query, cell.iterations, cell.threads, cell.seed) == (5, 3, 1, 1000)
-        assert cell.eval_steps == cell.inner_steps + 2
+        assert cell.eval_steps == cell.inner_steps + 9  # as the preset, which trains with one and tests with ten
 
 
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(stand_in, tmp_path, monkeypatch):

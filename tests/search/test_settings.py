@@ -45,6 +45,24 @@ def test_steps_on_held_out_tasks_follow_those_of_training_unless_they_are_asked_
     assert made("prototypical").cell({}).eval_steps == 0
 
 
+@pytest.mark.parametrize("name", ["meta-sgd", "task-adaptive-maml", "maml++", "maml", "anil", "meta-curvature"])
+@pytest.mark.parametrize(("task", "like"), [("glyphs", "omniglot"), ("sinusoid", "sinusoid")])
+def test_a_trial_is_tested_after_as_many_steps_more_as_the_preset(name, task, like):
+    """Learned rates are too large for more steps than they were trained with."""
+    preset = ALGORITHMS.get(name).presets[f"quick/{like}"]
+    more = preset.eval_steps - preset.inner_steps
+    assert made(name, {"task": task}).cell({"inner_steps": 4}).eval_steps == 4 + more
+    assert made(name, {"task": task}, sets=["inner_steps=3"]).cell({}).eval_steps == 3 + more
+    assert more == 0 or name not in ("meta-sgd", "task-adaptive-maml", "maml++")
+
+
+@pytest.mark.parametrize("steps", ["0", "0,3"])
+def test_what_learns_by_its_inner_loop_alone_is_not_searched_without_one(steps):
+    with pytest.raises(UserError, match="reptile learns by its inner loop alone: let inner_steps be 1 or more"):
+        made("reptile", sets=[f"inner_steps={steps}"])
+    assert made("maml", sets=[f"inner_steps={steps}"]).cell({"inner_steps": 0}).inner_steps == 0
+
+
 @pytest.mark.parametrize(
     ("sets", "rest", "said"),
     [
