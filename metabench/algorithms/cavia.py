@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.naming import beside
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.errors import Unsupported
 from metabench.models.base import glorot
@@ -64,7 +65,7 @@ class CAVIA(Algorithm):
             f"context.{name}": glorot((params[name].shape[0], count), generator)
             for name in self.learner.model.modulated
         }
-        return params | weights
+        return beside(params, weights, ("phi",))
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         # A zero that depends on the meta-parameters: of a bare one, the tape would not see that what is made of it
@@ -79,7 +80,8 @@ class CAVIA(Algorithm):
 
     def effective(self, adapted: Params) -> Params:
         shifts = {name: adapted[f"context.{name}"] @ adapted["phi"] for name in self.learner.model.modulated}
-        own = {name: p for name, p in adapted.items() if name != "phi" and not name.startswith("context.")}
+        learned = {"phi", *(f"context.{name}" for name in self.learner.model.modulated)}
+        own = {name: p for name, p in adapted.items() if name not in learned}
         return own | {name: own[name] + shift for name, shift in shifts.items()}
 
     def adapted_names(self, meta: Params) -> frozenset[str]:

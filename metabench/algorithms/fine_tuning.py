@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.naming import beside
 from metabench.algorithms.presets import Preset, quick_colour
 from metabench.errors import Unsupported
 from metabench.models.base import glorot
@@ -20,6 +21,8 @@ _PRETRAINED = (
     "the pretrained baseline of arXiv 1703.03400, §5.1 and appendix C; its step size is tuned, 0.01 for 5 points in "
     "figure 2 (recalled); the authors' code trains on the 10 support points, here on the 10 query points as well"
 )
+JOINT = frozenset({"joint.weight", "joint.bias"})
+"""Names of the parameters of the layer that tells all classes apart."""
 
 
 @ALGORITHMS.register("fine-tuning")
@@ -64,21 +67,19 @@ class FineTuning(Algorithm):
         if self.learner.kind == "regression":
             return meta
         classes, features = self.learner.classes, self.learner.feature_count
-        return self.learner.body(meta) | {
-            "joint.weight": glorot((classes, features), generator),
-            "joint.bias": torch.zeros(classes),
-        }
+        joint = {"joint.weight": glorot((classes, features), generator), "joint.bias": torch.zeros(classes)}
+        return self.learner.body(beside(meta, joint))
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         start = meta
         if self.learner.kind == "classification":
             zeros = meta["joint.weight"].new_zeros
-            start = {name: p for name, p in meta.items() if not name.startswith("joint.")}
+            start = {name: p for name, p in meta.items() if name not in JOINT}
             start |= {name: zeros(shape) for name, shape in self.learner.head_shapes.items()}
         return descend(self, self.learner.loss, start, repeat(support, self.inner_steps))
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
-        return super().adapted_names(meta) - {"joint.weight", "joint.bias"}
+        return super().adapted_names(meta) - JOINT
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         x, y = (torch.cat(parts) for parts in zip(task.support, task.query, strict=True))

@@ -84,8 +84,8 @@ def descend(
     a step that is computed again, or written as a loop, does not see their closures. Where few steps are kept and
     something is differentiated, φ₀ and the end are all that there is.
 
-    With `remembered`, as `first_memory` makes it, U goes on from what it remembers of earlier tasks, and each φᵢ has
-    that as well, by the names that `memory_in` looks for. To `losses`, L(φᵢ, batchᵢ) is added as step i + 1 is taken.
+    With `remembered`, U goes on from what it remembers of earlier tasks (`with_first_memory`), and each φᵢ has that as
+    well, by the names that `memory_in` looks for. To `losses`, L(φᵢ, batchᵢ) is added as step i + 1 is taken.
     """
     own = {name: p for name, p in params.items() if name not in algorithm.learner.held}
     held = {name: p for name, p in params.items() if name not in own}

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import torch
 
+from metabench.algorithms.naming import beside, split_off
 from metabench.record.cell import InnerOptimizer
 from metabench.tensors import Params
 
@@ -51,18 +52,21 @@ def remembering(gradient: Params, state: State, step: int) -> tuple[Params, Stat
     return direction, {"square": square, "weight": {"square": weight}}
 
 
-def first_memory(params: Params) -> Params:
-    """What `rmsprop` remembers before the first task: next to nothing, as squares are positive."""
+def with_first_memory(params: Params) -> Params:
+    """The network's parameters, and what `rmsprop` remembers of them before the first task.
+
+    That is next to nothing, as squares are positive.
+    """
     like = next(iter(params.values()))
     squares = {"square": {name: torch.full_like(p, FORGOTTEN**2) for name, p in params.items()}}
-    return named({**squares, "weight": {"square": like.new_tensor(FORGOTTEN)}})
+    return beside(params, named({**squares, "weight": {"square": like.new_tensor(FORGOTTEN)}}))
 
 
 def memory_in(meta: Params) -> tuple[Params, State | None]:
     """The network's parameters among the meta-parameters, and what is remembered of earlier tasks, if anything is."""
     if "weight.square" not in meta:
         return meta, None
-    squares = {name.removeprefix("square."): p for name, p in meta.items() if name.startswith("square.")}
+    _, squares = split_off("square", meta)
     return {name: meta[name] for name in squares}, {"square": squares, "weight": {"square": meta["weight.square"]}}
 
 

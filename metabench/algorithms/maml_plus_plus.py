@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.naming import beside
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.errors import Unsupported
 from metabench.tensors import Batch, Params, Task
@@ -79,9 +80,8 @@ class MAMLPlusPlus(Algorithm):
         rate = torch.full((max(self.inner_steps, 1),), self.inner_lr)
         rates = {f"rate.{name}": rate.clone() for name in theta if name not in norms}
         steps = range(1, self.inner_steps + 1)
-        return (
-            theta | rates | {f"step{i}.{name}": theta[name].clone() for i in steps for name in theta if name in norms}
-        )
+        by_step = {f"step{i}.{name}": theta[name].clone() for i in steps for name in theta if name in norms}
+        return beside(theta, rates | by_step)
 
     def at(self, progress: float) -> Self:
         return replace(self, multi_step=max(0.0, 1 - progress / MULTI_STEP_SHARE))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.algorithms.naming import beside
 from metabench.algorithms.presets import BY_ALPHABET, Preset, quick, quick_colour
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
@@ -33,9 +34,8 @@ class Matching(Algorithm):
     """p(y | x) = Σᵢ a(x, xᵢ) [yᵢ = y] over the support set, with a(x, ·) = softmax cos(f(x), f(xᵢ)).
 
     Vinyals et al. 2016, arXiv 1606.04080, eq. 1 and §2.1.1, with one embedding f = g, the body of the model. The
-    outputs are log-probabilities, so that the cross-entropy is the authors' loss. The cosines have no scale, so the
-    attention stays close to even: no weight is more than e² times another, and training is slow. `matching-scaled` has
-    one.
+    outputs are log-probabilities, so that the cross-entropy is the authors' loss. The cosines have no scale (that of
+    `matching-scaled` is learned), so attention stays nearly even: no weight is over e² times another. Training is slow.
     """
 
     family = "metric-based"
@@ -51,7 +51,8 @@ class Matching(Algorithm):
     }
 
     def init(self, generator: torch.Generator) -> Params:
-        return self.learner.body(self.learner.model.init(generator))
+        own = self.learner.body(self.learner.model.init(generator))
+        return beside(own, {}, ("support.embeddings", "support.labels"))
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         features = self.learner.model.features(meta, support.x)
@@ -79,7 +80,7 @@ class ScaledMatching(Matching):
     presets: ClassVar = {"quick/omniglot": _SCALED, "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
-        return super().init(generator) | {"scale": torch.tensor(SCALE)}
+        return beside(super().init(generator), {"scale": torch.tensor(SCALE)})
 
 
 @ALGORITHMS.register("matching-fce")
@@ -104,12 +105,12 @@ class FullContextMatching(ScaledMatching):
         _ = self.learner.feature_count  # says at once what features the recurrent layers cannot read
 
     def init(self, generator: torch.Generator) -> Params:
-        meta, units = super().init(generator), self.learner.feature_count
+        own, units, learned = super().init(generator), self.learner.feature_count, Params()
         for name, recurrent in (("forward", units), ("backward", units), ("query", 2 * units)):
-            meta[f"{name}.input"] = glorot((4 * units, units), generator)
-            meta[f"{name}.recurrent"] = glorot((4 * units, recurrent), generator)
-            meta[f"{name}.bias"] = torch.zeros(4 * units)
-        return meta
+            learned[f"{name}.input"] = glorot((4 * units, units), generator)
+            learned[f"{name}.recurrent"] = glorot((4 * units, recurrent), generator)
+            learned[f"{name}.bias"] = torch.zeros(4 * units)
+        return beside(own, learned)
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         """Appendix A.2: g(xᵢ, S) = →hᵢ + ←hᵢ + g'(xᵢ)."""

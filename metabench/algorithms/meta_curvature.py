@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.naming import beside
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
@@ -61,15 +62,17 @@ class MetaCurvature(Algorithm):
 
     def init(self, generator: torch.Generator) -> Params:
         theta = self.learner.model.init(generator)
-        return theta | {
+        curvature = {
             f"curvature.{name}.{mode}": torch.ones_like(p) if mode in VECTOR else torch.eye(size)
             for name, p in theta.items()
             if name not in self.learner.held
             for mode, size in zip(_modes(p), _by_mode(p).shape, strict=True)
         }
+        return beside(theta, curvature)
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        theta = {name: p for name, p in meta.items() if not name.startswith("curvature.")}
+        learned = _learned(meta)
+        theta = {name: p for name, p in meta.items() if name not in learned}
         curvature = {
             name: [meta[f"curvature.{name}.{mode}"] for mode in _modes(p)]
             for name, p in theta.items()
@@ -83,12 +86,16 @@ class MetaCurvature(Algorithm):
         return self.learner.loss(theta, batch[0])
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
-        own = super().adapted_names(meta)
-        return frozenset(name for name in own if not name.startswith("curvature."))
+        return super().adapted_names(meta) - _learned(meta)
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)
         return self.learner.loss(adapted, task.query)
+
+
+def _learned(meta: Params) -> frozenset[str]:
+    """Names of what multiplies gradients, of which some may be those of a layer that is called `curvature`."""
+    return frozenset(f"curvature.{name}.{mode}" for name, p in meta.items() for mode in _modes(p)) & meta.keys()
 
 
 def _transform(gradient: Params, batch: tuple[Batch, Curvature]) -> Params:

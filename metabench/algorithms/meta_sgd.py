@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.naming import beside, split_off
 from metabench.algorithms.presets import MAML_PUBLISHED, Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
@@ -52,20 +53,16 @@ class MetaSGD(Algorithm):
 
     def init(self, generator: torch.Generator) -> Params:
         theta = self.learner.model.init(generator)
-        return theta | {
-            f"rate.{name}": torch.full_like(p, self.inner_lr)
-            for name, p in theta.items()
-            if name not in self.learner.held
-        }
+        moved = {name: p for name, p in theta.items() if name not in self.learner.held}
+        return beside(theta, {f"rate.{name}": torch.full_like(p, self.inner_lr) for name, p in moved.items()})
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
-        theta = {name: p for name, p in meta.items() if not name.startswith("rate.")}
-        rates = {name: meta[f"rate.{name}"] for name in theta if name not in self.learner.held}
+        theta, rates = split_off("rate", meta)
         for adapted in descend(self, self.learner.loss, theta, repeat(support, self.inner_steps), repeat(rates)):
             yield meta | adapted
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
-        return frozenset(name for name in meta if f"rate.{name}" in meta)
+        return frozenset(split_off("rate", meta)[1])
 
     def objective(self, meta: Params, anchor: Params, task: Task) -> Tensor:
         adapted = self.adapt(meta, task.support)

@@ -9,11 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
+from metabench.algorithms.naming import beside
 from metabench.algorithms.presets import BY_ALPHABET, Preset, quick, quick_colour
 from metabench.tensors import Batch, Params, Task
 
 SCALE = 10.0
 """Initial factor of the cosines, which is learned: that of Gidaris and Komodakis 2018, arXiv 1804.09458, §3.2."""
+ADDED = ("prototypes",)
+"""Names of what is found of a support set."""
 
 _QUICK = quick("prototypical, trial 0", 0.0, 0, 0, 1, 5, 8_300, train_ways=20)
 _LIKE = "ours: that of prototypical networks"
@@ -63,7 +66,7 @@ class Prototypical(Algorithm):
     }
 
     def init(self, generator: torch.Generator) -> Params:
-        return self.learner.body(self.learner.model.init(generator))
+        return beside(self.learner.body(self.learner.model.init(generator)), {}, ADDED)
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         yield meta | {"prototypes": _prototypes(self.learner, meta, support)}
@@ -96,7 +99,8 @@ class CosinePrototypical(Algorithm):
     presets: ClassVar = {"quick/omniglot": replace(_QUICK, source=_LIKE), "quick/miniimagenet": quick_colour(0.0, 0, 0)}
 
     def init(self, generator: torch.Generator) -> Params:
-        return self.learner.body(self.learner.model.init(generator)) | {"scale": torch.tensor(SCALE)}
+        own = self.learner.body(self.learner.model.init(generator))
+        return beside(own, {"scale": torch.tensor(SCALE)}, ADDED)
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         yield meta | {"prototypes": _prototypes(self.learner, meta, support)}

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.algorithms.naming import beside
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.errors import Unsupported
 from metabench.models.conv4 import batch_norm
@@ -104,17 +105,19 @@ class Relation(Algorithm):
         return cast(Mapper, self.learner.model)
 
     def init(self, generator: torch.Generator) -> Params:
-        meta = self.learner.body(self.learner.model.init(generator))
+        own, learned = self.learner.body(self.learner.model.init(generator)), Params()
         width = self.mapper.width
         for i, channels in ((1, 2 * width), (2, width)):
-            meta[f"relation.conv{i}.weight"] = _normal((width, channels, 3, 3), math.sqrt(2 / (9 * width)), generator)
-            meta[f"relation.norm{i}.weight"] = torch.ones(width)
-            meta[f"relation.norm{i}.bias"] = torch.zeros(width)
+            learned[f"relation.conv{i}.weight"] = _normal(
+                (width, channels, 3, 3), math.sqrt(2 / (9 * width)), generator
+            )
+            learned[f"relation.norm{i}.weight"] = torch.ones(width)
+            learned[f"relation.norm{i}.bias"] = torch.zeros(width)
         # Biases of one, as in the authors' code: at zero, half of so few ReLU units could start dead and stay so.
         for layer, shape in (("hidden", (HIDDEN, width)), ("score", (1, HIDDEN))):
-            meta[f"relation.{layer}.weight"] = _normal(shape, LINEAR_SD, generator)
-            meta[f"relation.{layer}.bias"] = torch.ones(shape[0])
-        return meta
+            learned[f"relation.{layer}.weight"] = _normal(shape, LINEAR_SD, generator)
+            learned[f"relation.{layer}.bias"] = torch.ones(shape[0])
+        return beside(own, learned, ("class.maps",))
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         maps = self.mapper.feature_map(meta, support.x)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend, last
-from metabench.algorithms.inner_optimizers import first_memory, memory_in
+from metabench.algorithms.inner_optimizers import memory_in, with_first_memory
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.errors import Unsupported
 from metabench.tensors import Batch, Params, Task
@@ -110,7 +110,7 @@ class Reptile(Algorithm):
 
     def init(self, generator: torch.Generator) -> Params:
         theta = self.learner.model.init(generator)
-        return theta | first_memory(theta) if self.inner_optimizer == "rmsprop" else theta
+        return with_first_memory(theta) if self.inner_optimizer == "rmsprop" else theta
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         return self._descend(meta, portions(support, self.eval_batch, self.inner_steps))

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from metabench.algorithms.base import ALGORITHMS, Algorithm
 from metabench.algorithms.inner_loop import descend
+from metabench.algorithms.naming import beside, split_off
 from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.models.base import glorot
 from metabench.tensors import Batch, Params, Task
 
 HIDDEN = 32
 """Units of the network that makes the rates."""
+NETWORK = tuple(f"rates.{layer}.{part}" for layer in ("hidden", "output") for part in ("weight", "bias"))
+"""Names of the parameters of that network."""
 
 _SAME = "MAML's, with as many steps in testing as in training: learned rates are too large for more"
 
@@ -52,16 +55,11 @@ class TaskAdaptiveMAML(Algorithm):
         params, features = self.learner.model.init(generator), self.learner.feature_count
         moved = [name for name in params if name not in self.learner.held]
         inputs = features if self.learner.kind == "classification" else features * (1 + self.learner.model.outputs)
-        return (
-            params
-            | {f"rate.{name}": torch.full((), self.inner_lr) for name in moved}
-            | {
-                "rates.hidden.weight": glorot((HIDDEN, inputs), generator),
-                "rates.hidden.bias": torch.zeros(HIDDEN),
-                "rates.output.weight": torch.zeros(len(moved), HIDDEN),
-                "rates.output.bias": torch.zeros(len(moved)),
-            }
-        )
+        rates = {f"rate.{name}": torch.full((), self.inner_lr) for name in moved}
+        shapes = ((HIDDEN, inputs), (HIDDEN,), (len(moved), HIDDEN), (len(moved),))
+        network = {name: torch.zeros(shape) for name, shape in zip(NETWORK, shapes, strict=True)}
+        network["rates.hidden.weight"] = glorot((HIDDEN, inputs), generator)
+        return beside(params, rates | network)
 
     def trajectory(self, meta: Params, support: Batch) -> Iterator[Params]:
         rates = self.rates(meta, support)
@@ -87,7 +85,8 @@ class TaskAdaptiveMAML(Algorithm):
         return torch.cat([features.mean(0), products.mean(0).flatten()])
 
     def effective(self, adapted: Params) -> Params:
-        return {name: p for name, p in adapted.items() if not name.startswith(("rate.", "rates."))}
+        own, _ = split_off("rate", adapted)
+        return {name: p for name, p in own.items() if name not in NETWORK}
 
     def adapted_names(self, meta: Params) -> frozenset[str]:
         return frozenset(self.effective(meta)) - self.learner.held

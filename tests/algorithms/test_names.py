@@ -64,7 +64,10 @@ def same_under(name, prefix, **fields):
     task = task_at(image_episodes(1, WAYS, size=12), 0)
     task = task._replace(classes=torch.tensor([6, 0, 3]))
     # In the same order, since the first numbers of a generator go to the first parameters.
-    metas = perturbed(usual), perturbed(renamed)
+    metas = [
+        {known: p.abs() if fields else p for known, p in perturbed(each).items()}  # `rmsprop` remembers squares
+        for each in (usual, renamed)
+    ]
     assert [p.shape for p in metas[1].values()] == [p.shape for p in metas[0].values()]
     pairs = list(zip(*metas, strict=True))
     directions = [each.task_direction(meta, task)[0] for each, meta in zip((usual, renamed), metas, strict=True)]
@@ -81,6 +84,62 @@ def same_under(name, prefix, **fields):
 @pytest.mark.parametrize("name", LEARNS)
 def test_names_of_layers_make_no_difference(name):
     same_under(name, "net")
+
+
+OWN = {
+    "meta-sgd": ["rate"],
+    "maml++": ["rate", "step1"],
+    "task-adaptive-maml": ["rate", "rates"],
+    "meta-curvature": ["curvature"],
+    "cavia": ["context"],
+    "fine-tuning": ["joint"],
+    "reptile": ["square"],
+    "relation": ["relation"],
+}
+"""First parts of the names of what an algorithm learns besides."""
+
+
+@pytest.mark.parametrize(("name", "prefix"), [(name, prefix) for name, all_of in OWN.items() for prefix in all_of])
+def test_a_layer_may_be_called_as_what_an_algorithm_learns(name, prefix):
+    same_under(name, prefix, **({"inner_optimizer": "rmsprop"} if name == "reptile" else {}))
+
+
+class Taken(Renamed):
+    """A network that has a parameter more, which it does not use."""
+
+    def __init__(self, name):
+        super().__init__("net")
+        self.name = name
+
+    def init(self, generator):
+        return {**super().init(generator), self.name: torch.zeros(())}
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("meta-sgd", "rate.net.a1.weight"),
+        ("maml++", "rate.net.a1.weight"),
+        ("maml++", "step2.net.c1.bias"),
+        ("task-adaptive-maml", "rates.output.bias"),
+        ("meta-curvature", "curvature.net.a1.weight.filter"),
+        ("cavia", "phi"),
+        ("cavia", "context.net.c1.weight"),
+        ("fine-tuning", "joint.weight"),
+        ("reptile", "weight.square"),
+        ("prototypical", "prototypes"),
+        ("prototypical-cosine", "scale"),
+        ("matching", "support.labels"),
+        ("matching-scaled", "scale"),
+        ("matching-fce", "backward.bias"),
+        ("relation", "class.maps"),
+        ("relation", "relation.hidden.bias"),
+    ],
+)
+def test_a_parameter_by_a_name_that_is_needed_is_refused(name, taken):
+    made = build(name, Taken(taken), **({"inner_optimizer": "rmsprop"} if name == "reptile" else {}))
+    with pytest.raises(Unsupported, match=f"by the name of the parameter {taken} of this network: call that layer"):
+        made.init(torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("name", ["fine-tuning", "task-adaptive-maml", "matching-fce"])
