@@ -22,7 +22,7 @@ Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 RARE = (
     *("energy", "instructions", "adaptation", "double_backward", "launches"),
-    *("reference", "machine", "run", "implementation", "phase", "sources"),
+    *("reference", "machine", "run", "implementation", "phase", "sources", "unsettled"),
 )
 """Fields that most rows lack, and then leave out."""
 
@@ -204,6 +204,13 @@ class Measurement(Record, frozen=True, kw_only=True):
     """The run that it was merged from, and its revision."""
     machine: Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)] = ""
     """Label of the machine that measured it; empty where that is not known."""
+    unsettled: bool = False
+    """Whether other programs disturbed it, and the run has not measured it again yet."""
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What tells it from all other rows of a run, and names its job."""
+        return (self.id, self.round, self.noise.side if self.noise else "")
 
     @property
     def theory(self) -> Theory:

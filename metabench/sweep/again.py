@@ -1,6 +1,7 @@
 """What other programs disturbed is measured again, once, when all else of a run is done."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from msgspec import structs
@@ -39,7 +40,7 @@ def _reasons(found: Measurement) -> list[str]:
 
 def job_again(job: Job) -> Job:
     """The job that measures anew what was disturbed."""
-    return Job(timed_alone(job.cell), job.round)
+    return replace(job, cell=timed_alone(job.cell))
 
 
 def timed_alone(cell: Cell) -> Cell:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from filelock import FileLock, Timeout
 from msgspec import to_builtins
@@ -33,6 +33,8 @@ from metabench.record.reading import (
 
 BROKEN = "broken-lines.txt"
 """File that takes lines which are not measurements, when a run is resumed."""
+Key: TypeAlias = tuple[str, int, str]
+"""The key of a measurement."""
 T = TypeVar("T")
 LOCK = ".lock"
 OWNER = ".owner.json"
@@ -50,7 +52,7 @@ class RunFolder:
 
     def append(self, measurement: Measurement) -> None:
         """Add a row and wait until it is on disk; the file stays as it was when the disk refuses."""
-        append(self.measurements, json.dumps(measurement.to_json(), allow_nan=False).encode() + b"\n")
+        append(self.measurements, _line_of(measurement))
 
     def recover(self) -> tuple[list[Measurement], list[str]]:
         """All rows written so far; what is damaged is moved to `broken-lines.txt`, and sentences say so.
@@ -61,10 +63,22 @@ class RunFolder:
 
     def withdraw(self, rows: Sequence[Measurement]) -> None:
         """Take rows out again, whose configurations are measured to the end; nothing else is in the file."""
-        gone = {(row.id, row.round) for row in rows if row.noise is None}
+        self._rewrite({row.key: b"" for row in rows})
+
+    def replace(self, measurement: Measurement) -> None:
+        """Put a row in the place of that of the same configuration and repetition; it is there before or after."""
+        self._rewrite({measurement.key: _line_of(measurement)})
+
+    def _rewrite(self, changed: Mapping[Key, bytes]) -> None:
+        """Write other lines in the place of rows, by their keys; the file stays as it was when the disk refuses."""
+        ids = {key[0].encode() for key in changed}
+
+        def anew(line: bytes) -> bytes:
+            # To take a line apart is slow, and most hold none of these ids.
+            return changed.get(_key(line), line) if any(each in line for each in ids) else line
+
         lines = self.measurements.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if _key(line) not in gone]
-        replace_file(self.measurements, b"".join(kept))
+        replace_file(self.measurements, b"".join(map(anew, lines)))
 
     def read_environment(self) -> Environment | None:
         """The machine and the warnings of the run so far; None where nothing is written yet."""
@@ -144,14 +158,14 @@ def open_run_folder(path: Path) -> Iterator[RunFolder]:
         lock.release()
 
 
-def _key(line: bytes) -> tuple[str, int] | None:
-    """Configuration and repetition of a row in `measurements.jsonl`; None for the noise configuration, and for a line
-    that is blank."""
-    text = line.decode("utf-8-sig")
-    if not text.strip():
-        return None
-    row = measurement_of(parse_json(text))
-    return None if row.noise else (row.id, row.round)
+def _line_of(measurement: Measurement) -> bytes:
+    """The row as a line of `measurements.jsonl`."""
+    return json.dumps(measurement.to_json(), allow_nan=False).encode() + b"\n"
+
+
+def _key(line: bytes) -> Key:
+    """The key of the row in a line of `measurements.jsonl` that holds one."""
+    return measurement_of(parse_json(line.decode("utf-8-sig"))).key
 
 
 def _owner(file: Path) -> str:

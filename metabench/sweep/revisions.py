@@ -99,7 +99,7 @@ def measure_revisions(
         for side, (folder, revision) in enumerate(zip(folders, (base, new), strict=True)):
             rows, mended = begin(folder, sweep, resume)
             for row in rows:
-                done.add((side, row.id, row.round, row.noise.side if row.noise else ""))
+                done.add((side, *row.key))
                 failed |= {row.id} if row.status != "ok" else set()
             measured.append(SameCode(rows))
             describe_machine(folder, sweep, stand_in, [*mended, *warnings], progress)

@@ -1,7 +1,7 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -104,9 +104,11 @@ def run_sweep(
                 here = ""  # rows of an older version do not say it: a run is of one kind
         if unfinished:  # not before the run is known to go on
             folder.withdraw(unfinished)
-        done = {(row.id, row.round, row.noise.side if row.noise else "") for row in rows}
+        done = {row.key: row for row in rows}
         jobs = plan(sweep)
         left = [job for job in jobs if job.key not in done]
+        held = [(job, done[job.key]) for job in jobs if job.key in done and done[job.key].unsettled]
+        to_come = [*left, *(job_again(job) for job, _ in held)]
         settings = {cell.id: cell.setting for cell in sweep.cells}
         work = Work(
             left,
@@ -121,7 +123,8 @@ def run_sweep(
             frozenset(unit_of(job) for job in jobs if job.key in done),
             {settings[row.id]: row.machine for row in rows if row.machine and row.id in settings},
         )
-        progress.begin(left, len(jobs) - len(left), sweep.settings, lambda cell: pace_of(work.checkpoints, cell.id))
+        there = len(jobs) - len(to_come)
+        progress.begin(to_come, there, sweep.settings, lambda cell: pace_of(work.checkpoints, cell.id))
         if late := beyond_limit([job.cell for job in left], sweep.settings):
             progress.warn(late)
         if not backend.remote:  # other machines have a torch of their own
@@ -129,7 +132,7 @@ def run_sweep(
                 progress.warn(anew)
         data = SameData(rows)
         trainings.begin(work.checkpoints, sweep.cells, [job.cell for job in left])
-        _measure(backend, work, folder, lambda row: code.checked(data.checked(row)))
+        _measure(backend, work, folder, held, lambda row: code.checked(data.checked(row)))
         trainings.end(work.checkpoints)
 
 
@@ -140,9 +143,18 @@ def _beginning_anew(cells: Sequence[Cell], kept: Path) -> Iterator[str]:
             yield f"the training of {cell.describe()} begins anew: {changed} changed since it was saved"
 
 
-def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[[Measurement], Measurement]) -> None:
-    """Measure all jobs, and append their rows; what was disturbed is measured again at the end, and its row waits."""
-    held: dict[Hashable, tuple[Job, Measurement]] = {}
+def _measure(
+    backend: Backend,
+    work: Work,
+    folder: RunFolder,
+    before: Sequence[tuple[Job, Measurement]],
+    checked: Callable[[Measurement], Measurement],
+) -> None:
+    """Measure all jobs, and append their rows; what was disturbed is measured again at the end, and its row replaced.
+
+    So is what was disturbed `before` the run was resumed.
+    """
+    held = {job.key: (job, first) for job, first in before}
 
     def rows(work: Work) -> Generator[tuple[Job, Measurement]]:
         with closing(backend.measure(work)) as measured:
@@ -151,32 +163,30 @@ def _measure(backend: Backend, work: Work, folder: RunFolder, checked: Callable[
                 work.failures.note(job, measurement)
                 yield job, measurement
 
-    def keep(measurement: Measurement) -> None:
-        folder.append(measurement)
-        tidy(work.checkpoints, measurement.id, goes_on(measurement))
-        folder.keep_sources(measurement.sources, sources.folder())
-        work.progress.finished(measurement)
-
-    try:
-        with closing(rows(work)) as measured:
-            for job, found in measured:
-                if is_disturbed(job, found):
-                    held[job.key] = job, found
-                    work.progress.held(found, why(found))
-                else:
-                    keep(found)
-        again = [job_again(job) for job, _ in held.values()]
-        if again:
-            homes = dict(work.homes)
-            homes |= {job.cell.setting: first.machine for job, first in held.values()}
-            later = replace(work, jobs=again, begun=frozenset(map(unit_of, again)), homes=homes)
-            with closing(rows(later)) as measured:
-                for job, found in measured:
-                    _, first = held.pop(job.key)
-                    keep(settled(first, found))
-    finally:
-        for _, first in held.values():
-            keep(first)
+    with closing(rows(work)) as measured:
+        for job, found in measured:
+            disturbed = is_disturbed(job, found)
+            found = structs.replace(found, unsettled=disturbed)
+            folder.append(found)
+            tidy(work.checkpoints, found.id, goes_on(found))
+            folder.keep_sources(found.sources, sources.folder())
+            if disturbed:
+                held[job.key] = job, found
+                work.progress.held(found, why(found))
+            else:
+                work.progress.finished(found)
+    if not held:
+        return
+    again = [job_again(job) for job, _ in held.values()]
+    homes = dict(work.homes)
+    homes |= {job.cell.setting: first.machine for job, first in held.values()}
+    later = replace(work, jobs=again, begun=frozenset(map(unit_of, again)), homes=homes)
+    with closing(rows(later)) as measured:
+        for job, found in measured:
+            _, first = held[job.key]
+            row = structs.replace(settled(first, found), unsettled=False)
+            folder.replace(row)
+            work.progress.finished(row)
 
 
 def begin(folder: RunFolder, sweep: Sweep, resume: bool, backend: str = LOCAL) -> tuple[list[Measurement], list[str]]:

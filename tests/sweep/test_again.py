@@ -59,8 +59,8 @@ class Run:
         time = next(self.script.get(cell.algorithm, iter([])), timed(1.0))
         return made(cell, number, "ok", "", **({"time": time} if isinstance(time, Time) else time))
 
-    def go(self, stop=None):
-        run_sweep(self.sweep, self.folder, resume=False, data_dir=None, progress=self.progress, stop=stop)
+    def go(self, stop=None, resume=False):
+        run_sweep(self.sweep, self.folder, resume=resume, data_dir=None, progress=self.progress, stop=stop)
         return self.rows
 
     @property
@@ -104,6 +104,36 @@ def test_a_run_that_is_stopped_keeps_what_was_to_be_measured_again(run):
         made_up.go(stop)
     assert len(made_up.measured) == len(made_up.rows) == 3
     assert all(row["time"]["disturbed"] for row in made_up.rows.values())
+
+
+def test_what_is_to_be_measured_again_is_on_disk_at_once_and_is_replaced_where_it_stands(run):
+    """A kill at whatever moment loses nothing: the row is there before the next configuration begins."""
+    made_up, there = run({name: [timed(9.0, BUSY), timed(2.0)] for name in ("maml", "fomaml", "anil")}), []
+    for number in range(2, 7):
+        made_up.then[number] = lambda: there.append({name: row["time"] for name, row in made_up.rows.items()})
+    before = [row["cell"]["algorithm"] for row in made_up.go().values()]
+    assert [len(rows) for rows in there] == [1, 2, 3, 3, 3]
+    replaced = [sum(time["disturbed"] is None for time in rows.values()) for rows in there]
+    assert replaced == [0, 0, 0, 1, 2]
+    assert before == list(dict.fromkeys(name for name, _ in made_up.measured))
+    assert not any("unsettled" in row for row in made_up.rows.values())
+
+
+def test_a_run_that_is_resumed_measures_again_what_was_disturbed_before_and_nothing_twice(run):
+    stop = Event()
+    made_up = run({"maml": [timed(9.0, BUSY), timed(2.0)], "anil": [timed(9.0, BUSY), timed(8.0, BUSY), timed(1.0)]})
+    made_up.then[2] = stop.set
+    with pytest.raises(KeyboardInterrupt):
+        made_up.go(stop)
+    waiting = [name for name, row in made_up.rows.items() if row.get("unsettled")]
+    assert waiting == [name for name in made_up.rows if name != "fomaml"]
+    rows = made_up.go(resume=True)
+    assert made_up.progress.total == 3
+    assert (rows["maml"]["time"]["step"]["median"], rows["anil"]["time"]["step"]["median"]) == (2.0, 8.0)
+    assert len(rows) == 3 and len(made_up.measured) == 5
+    assert {measure for name, measure in made_up.measured[3:]} == {("time",)}
+    assert rows["anil"]["time"]["disturbed"]  # twice, which is the most
+    assert made_up.go(resume=True) == rows and len(made_up.measured) == 5
 
 
 def test_the_noise_configuration_is_not_measured_again(run):

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from metabench.errors import UserError
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement
+from metabench.record.measurement import Measurement, Noise
 from metabench.sweep.folder import BROKEN, open_run_folder
 from runs import made
 
@@ -121,6 +121,24 @@ def test_an_owner_that_cannot_be_read_is_not_named(tmp_path: Path, owner: str):
         (tmp_path / ".owner.json").write_text(owner)
         with pytest.raises(UserError, match=r"is writing to '[^']*': wait"), open_run_folder(tmp_path):
             pass
+
+
+def test_a_row_takes_the_place_of_that_of_its_configuration_and_repetition(tmp_path: Path, room):
+    with open_run_folder(tmp_path) as folder:
+        for number in range(3):
+            folder.append(structs.replace(measurement(1), round=number))
+        folder.append(structs.replace(measurement(1), round=1, noise=Noise(1, "a")))
+        before = folder.measurements.read_bytes()
+        again = structs.replace(measurement(1), round=1, seconds=7.0)
+        with room(20), pytest.raises(UserError, match="cannot write to '.*measurements.jsonl'"):
+            folder.replace(again)
+        assert folder.measurements.read_bytes() == before
+        folder.replace(again)
+        rows, said = folder.recover()
+        assert [(row.round, row.seconds, bool(row.noise)) for row in rows] == [
+            *((0, 1.0, False), (1, 7.0, False), (2, 1.0, False), (1, 1.0, True))
+        ]
+        assert said == []
 
 
 def test_a_killed_owner_does_not_hold_the_folder(tmp_path: Path):
