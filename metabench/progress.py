@@ -6,7 +6,7 @@ warnings stay above them. Elsewhere there is a line for each measurement.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from statistics import median
 from types import TracebackType
 from typing import Any, Self
@@ -58,8 +58,8 @@ class ConsoleProgress:
         self.said: set[str] = set()
         """Reasons, warnings and failed configurations that have been shown."""
         self.failed = 0
-        self.again: set[tuple[str, int]] = set()
-        """Configuration and repetition of what is measured again at the end."""
+        self.again: set[Hashable] = set()
+        """Keys of what is measured again at the end."""
         self.stopping = False
         self.live = Live(console=self.console, get_renderable=self.shown, refresh_per_second=PER_SECOND, transient=True)
 
@@ -76,16 +76,22 @@ class ConsoleProgress:
     def begin(self, left: Sequence[Job], done: int, settings: Settings, pace: PaceOf = unknown) -> None:
         self.total, self.done = len(left) + done, done
         self.remaining = Remaining(left, settings, self.clock, pace)
+        self.again = {job.key for job in left if job.again}
         if done:
             self._line(f"resuming: {done} of {self.total} measurements are there already")
 
-    def cell(self, cell: Cell) -> None:
+    def began(self, job: Job) -> None:
         if self.remaining:
-            self.remaining.began(cell)
+            self.remaining.began(job)
+
+    def lost(self, job: Job) -> None:
+        """A node was lost with the job that it measured, which waits again."""
+        if self.remaining:
+            self.remaining.lost(job)
 
     def finished(self, measurement: Measurement) -> None:
         self.done += 1
-        self.again.discard((measurement.id, measurement.round))
+        self.again.discard(measurement.key)
         if self.remaining:
             self.remaining.finished(measurement)
         if measurement.time and not measurement.noise:
@@ -102,7 +108,7 @@ class ConsoleProgress:
 
     def held(self, measurement: Measurement, sentence: str) -> None:
         """Say why a measurement does not count yet: it is made again later."""
-        self.again.add((measurement.id, measurement.round))
+        self.again.add(measurement.key)
         if self.remaining:
             self.remaining.put_back(measurement)
         if len(self.again) == 1:

@@ -12,7 +12,10 @@ class Silent:
     def begin(self, left: Any, done: int, settings: Any, pace: Any = None) -> None:
         self.total, self.done = len(left) + done, done
 
-    def cell(self, cell: Any) -> None:
+    def began(self, job: Any) -> None:
+        pass
+
+    def lost(self, job: Any) -> None:
         pass
 
     def finished(self, measurement: Any) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from metabench.progress import PER_SECOND, WIDEST, ConsoleProgress
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement
+from metabench.record.measurement import Measurement, Noise
 from metabench.record.timing import Time
 from metabench.statistics.intervals import summarise
 from metabench.sweep.checkpoints import Pace
@@ -84,22 +84,22 @@ def test_a_terminal_shows_what_runs_what_is_left_and_the_fastest_so_far(shown, c
     (other, *_) = [cell for cell in cells if cell.setting != one.setting]
     by_engine = {cell.engine: cell for cell in same}
     begin(shown, [*same, *same, *same, *same, other], done=2)
-    shown.cell(by_engine["loop"])
+    shown.began(Job(by_engine["loop"], 0))
     clocked.now = 7.0
     assert " 2 of 11, " in seen(shown)[0]
     assert seen(shown)[1].startswith("now, for 7 s: maml/loop sinusoid 10 points") and len(seen(shown)) == 2
     shown.finished(measured(by_engine["loop"], 4e-3))
-    shown.cell(by_engine["vmap"])
+    shown.began(Job(by_engine["vmap"], 0))
     assert " 3 of 11, " in seen(shown)[0]
     assert seen(shown)[2] == "fastest here so far: maml/loop 4.00 ms"
     shown.finished(measured(by_engine["vmap"], 2.1e-4))
-    shown.cell(by_engine["loop"])
+    shown.began(Job(by_engine["loop"], 0, Noise(0, "a")))
     assert seen(shown)[2] == "fastest here so far: maml/vmap 210 µs, of 2"
     shown.finished(measured(by_engine["loop"], 1e-5, reference={"pair": 0, "side": "a"}))  # counts for no cell
-    shown.cell(by_engine["vmap"])
+    shown.began(Job(by_engine["vmap"], 0))
     assert seen(shown)[2] == "fastest here so far: maml/vmap 210 µs, of 2"
     shown.finished(measured(by_engine["vmap"], 0, "crashed", "a reason"))
-    shown.cell(other)
+    shown.began(Job(other, 0))
     assert len(seen(shown)) == 2  # nothing was timed in that setting yet
     assert seen(shown)[0].endswith(", 1 failed")
 
@@ -109,7 +109,7 @@ def test_a_training_that_says_how_far_it_is_is_shown_with_the_time_that_it_takes
     cell = replace(cells[0], measure=("quality",), iterations=60_000, eval_tasks=2)
     paces = {}
     shown.begin([Job(cell, 0)], 0, Settings(time_limit_s=3600), lambda cell: paces.get(cell.id))
-    shown.cell(cell)
+    shown.began(Job(cell, 0))
     clocked.now = 330.0
     assert len(seen(shown)) == 2
     paces[cell.id] = Pace(done=6_000, iterations=60_000, first=1_000, seconds=300.0)
@@ -124,7 +124,7 @@ def test_a_training_that_says_how_far_it_is_is_shown_with_the_time_that_it_takes
 def test_finished_measurements_do_not_scroll_by(shown, cells, clocked):
     begin(shown, cells * 5)
     for cell in cells * 5:
-        shown.cell(cell)
+        shown.began(Job(cell, 0))
         shown.finished(measured(cell, 4e-3))
         assert len(seen(shown)) <= 3
     assert above(shown)[: -3 * 20] == []  # nothing but what `seen` has printed
@@ -147,18 +147,18 @@ def test_failures_and_warnings_stay_once_each(shown, cells):
 
 def test_the_time_left_counts_down_between_two_ends(shown, cells, clocked):
     begin(shown, cells[:1] * 100)
-    shown.cell(cells[0])
+    shown.began(Job(cells[0], 0))
     for _ in range(20):
         clocked.now += 12.0
         shown.finished(measured(cells[0], 1e-3))  # in 12 s
-        shown.cell(cells[0])
+        shown.began(Job(cells[0], 0))
     assert "20 of 100, about 16 min left" in seen(shown)[0]
     clocked.now += 12.0
     assert "20 of 100, about 16 min left" in seen(shown)[0]
     clocked.now += 60.0
     for _ in range(5):
         shown.finished(measured(cells[0], 1e-3))
-        shown.cell(cells[0])
+        shown.began(Job(cells[0], 0))
     assert "25 of 100, about 15 min left" in seen(shown)[0]
 
 
@@ -168,7 +168,7 @@ def test_no_line_on_a_terminal_is_wider_than_it(clocked, cells, width):
     reason = "RuntimeError: [bold]a[/bold] \x1b[2J " + "long " * 50
     begin(shown, cells)
     for cell in cells:
-        shown.cell(cell)
+        shown.began(Job(cell, 0))
     assert all(len(line) <= width for line in seen(shown)) and len(seen(shown)) == 2
     for cell in cells:
         shown.finished(measured(cell, 0, "crashed", f"{cell.engine} {reason}", warnings=["whole " * 30 + "end"]))
@@ -182,7 +182,7 @@ def test_no_line_on_a_terminal_is_wider_than_it(clocked, cells, width):
 def test_what_is_shown_live_is_gone_at_the_end(shown, cells):
     with shown:
         begin(shown, cells[:2])
-        shown.cell(cells[0])
+        shown.began(Job(cells[0], 0))
         shown.live.refresh()
         written = shown.console.file.getvalue()
         assert "now, for 0 s: maml/" in written and "\x1b[2J" not in written  # no wiping of the screen
@@ -195,7 +195,7 @@ def test_what_is_shown_live_is_gone_at_the_end(shown, cells):
 def test_where_there_is_no_terminal_there_are_plain_lines(cells, clocked, capsys):
     with ConsoleProgress(Console(file=io.StringIO(), width=40), clocked) as plain:
         begin(plain, cells[:2], done=1)
-        plain.cell(cells[0])
+        plain.began(Job(cells[0], 0))
         plain.finished(measured(cells[0], 4e-3))
         plain.finished(measured(cells[1], 0, "oom", "no memory left [b]x[/b] " + "long " * 30 + "end"))
         plain.finished(measured(cells[1], 0, "oom", "no memory left [b]x[/b] " + "long " * 30 + "end"))
@@ -231,12 +231,12 @@ def test_a_reason_is_shown_whole_once_and_what_was_measured_stands_beside_it(sho
 def test_what_waits_to_be_measured_again_neither_runs_nor_counts(shown, cells):
     begin(shown, cells[:2])
     for cell in cells[:2]:
-        shown.cell(cell)
+        shown.began(Job(cell, 0))
         shown.held(measured(cell, 1.0), f"{cell.engine} was disturbed")
     assert shown.remaining.running == {} and shown.done == 0
     assert above(shown) == [f"warning: {cells[0].engine} was disturbed"]  # the others are counted alone
     assert "2 to measure again" in seen(shown)[0]
-    shown.cell(cells[0])
+    shown.began(Job(cells[0], 0))
     shown.finished(measured(cells[0], 1.0))
     assert shown.done == 1
     assert "1 to measure again" in seen(shown)[0]
@@ -250,7 +250,7 @@ def test_an_interrupt_says_what_it_waits_for_and_for_how_long(shown, cells, cloc
     begin(shown, [cell, *cells], time_limit_s=600)
     shown.interrupted()
     assert "before the next measurement; interrupt again" in " ".join(seen(shown)[1:])
-    shown.cell(cell)
+    shown.began(Job(cell, 0))
     clocked.now = 360.0
     _, *said = seen(shown)
     text = "waiting for maml/vmap on omniglot, which trains for 2500 iterations: about 36 s, at most 4 min"
@@ -264,7 +264,7 @@ def test_an_interrupt_is_said_at_once_where_there_is_no_terminal(cells, clocked,
     plain = ConsoleProgress(Console(file=io.StringIO()), clocked)
     begin(plain, cells, time_limit_s=300, side_by_side=2)
     for cell in cells[:2]:
-        plain.cell(cell)
+        plain.began(Job(cell, 0))
     plain.interrupted()
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(

@@ -13,7 +13,6 @@ from rich.live import Live
 from rich.text import Text
 
 from metabench.progress import ConsoleProgress
-from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.sweep.jobs import Job, PaceOf, Progress, unknown
 from metabench.sweep.spec import Settings
@@ -46,7 +45,8 @@ class Quiet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def begin(self, left: Sequence[Job], done: int, settings: Settings, pace: PaceOf = unknown) -> None: ...
-    def cell(self, cell: Cell) -> None: ...
+    def began(self, job: Job) -> None: ...
+    def lost(self, job: Job) -> None: ...
     def finished(self, measurement: Measurement) -> None: ...
     def held(self, measurement: Measurement, sentence: str) -> None: ...
     def say(self, sentence: str) -> None: ...
@@ -78,8 +78,12 @@ class NotebookProgress(ConsoleProgress):
         super().begin(left, done, settings, pace)
         self._update()
 
-    def cell(self, cell: Cell) -> None:
-        super().cell(cell)
+    def began(self, job: Job) -> None:
+        super().began(job)
+        self._update()
+
+    def lost(self, job: Job) -> None:
+        super().lost(job)
         self._update()
 
     def finished(self, measurement: Measurement) -> None:

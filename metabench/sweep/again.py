@@ -40,7 +40,7 @@ def _reasons(found: Measurement) -> list[str]:
 
 def job_again(job: Job) -> Job:
     """The job that measures anew what was disturbed."""
-    return replace(job, cell=timed_alone(job.cell))
+    return replace(job, cell=timed_alone(job.cell), again=True)
 
 
 def timed_alone(cell: Cell) -> Cell:

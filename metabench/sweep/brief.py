@@ -48,7 +48,7 @@ def measure_briefly(sweep: Sweep, data_dir: Path | None, progress: Progress) -> 
     with Servers() as servers:
 
         def measured(job: Job) -> Measurement:
-            progress.cell(job.cell)
+            progress.began(job)
             return run_cell(job.cell, job.round, sweep.settings, data_dir, lend=servers.of(job.round))
 
         for job in jobs:

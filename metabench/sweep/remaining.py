@@ -1,6 +1,6 @@
 """The time that a run has left: what each measurement is expected to take, and how the finished ones compared."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -45,7 +45,7 @@ class Remaining:
     """The measurements that are left, and the seconds that they will take."""
 
     def __init__(
-        self, left: Iterable[Job], settings: Settings, clock: Callable[[], float], pace: PaceOf = unknown
+        self, left: Sequence[Job], settings: Settings, clock: Callable[[], float], pace: PaceOf = unknown
     ) -> None:
         self.settings, self.clock, self.pace = settings, clock, pace
         self.steps, self.wholes = Ratio(), Ratio()
@@ -53,33 +53,38 @@ class Remaining:
         """Fixed seconds and work of what has not begun, by kind and by whether it trains alone."""
         self.ahead: float | None = None
         """The seconds of all that has not begun; None where they have to be added up anew."""
-        self.running: dict[str, tuple[Cell, float]] = {}
-        """What is being measured, by the configuration's id, with the time at which it began."""
-        self.again: set[tuple[str, int]] = set()
-        """Configuration and repetition of what is to be measured again."""
+        self.running: dict[Hashable, tuple[Cell, float]] = {}
+        """What is being measured, by the job's key, with the time at which it began."""
+        self.again: set[Hashable] = {job.key for job in left if job.again}
+        """Keys of what is to be measured again."""
         cells = [job.cell for job in left]
         self.others_train = taken_over(cells)
         """Ids of the configurations that take a training over from another."""
         for cell in cells:
             self._count(cell, 1)
 
-    def began(self, cell: Cell) -> None:
+    def began(self, job: Job) -> None:
         """A measurement begins."""
-        self.running[cell.id] = (cell, self.clock())
-        self._count(cell, -1)
+        self.running[job.key] = (job.cell, self.clock())
+        self._count(job.cell, -1)
+
+    def lost(self, job: Job) -> None:
+        """A measurement ended with its node, and is to begin anew."""
+        self._ended(job.key)
+        self._count(job.cell, 1)
 
     def put_back(self, found: Measurement) -> None:
         """A measurement ended, and what it timed is to be measured again."""
-        self._ended(found.cell)
+        self._ended(found.key)
         self._learn(found)
-        self.again.add((found.id, found.round))
+        self.again.add(found.key)
         self._count(timed_alone(found.cell), 1)
 
     def finished(self, found: Measurement) -> None:
         """A measurement ended."""
-        self._ended(found.cell)
-        if (found.id, found.round) in self.again:
-            self.again.remove((found.id, found.round))  # its seconds are those of both times
+        self._ended(found.key)
+        if found.key in self.again:
+            self.again.remove(found.key)  # its seconds are those of both times
         else:
             self._learn(found)
 
@@ -135,8 +140,8 @@ class Remaining:
     def _paced(self, guess: Expected, cell: Cell) -> float:
         return guess.fixed + self.steps.of(_kinds(cell)) * guess.work
 
-    def _ended(self, cell: Cell) -> None:
-        self.running.pop(cell.id, None)
+    def _ended(self, key: Hashable) -> None:
+        self.running.pop(key, None)
         self.ahead = None
 
     def _count(self, cell: Cell, times: int) -> None:

@@ -119,7 +119,7 @@ def measure_revisions(
                 continue
             if stop and stop.is_set():
                 raise KeyboardInterrupt
-            progress.cell(job.cell)
+            progress.began(job)
             sources.use(places[turn.side])
             found = observed(job, sweep.settings, data_dir, code[turn.side])
             found = measured[turn.side].checked(structs.replace(found, noise=job.noise))

@@ -62,7 +62,7 @@ def test_progress_is_one_output_that_is_written_anew():
     with NotebookProgress(lambda: output) as progress:
         progress.say("threads: 1")
         progress.begin([Job(cell, 0), Job(replace(cell, seed=1), 0)], 0, Settings())
-        progress.cell(cell)
+        progress.began(Job(cell, 0))
         assert "0 of 2" in output.shown[-1]["text/plain"] and "maml/loop" in output.shown[-1]["text/plain"]
         progress.finished(made(cell, 0, "crashed", "it <b>fell</b>"))
         progress.interrupted()

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace as replaced
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
@@ -14,6 +15,7 @@ from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
 from metabench.report.results import read_run
 from metabench.statistics.intervals import summarise
+from metabench.sweep.again import job_again
 from metabench.sweep.checkpoints import Pace
 from metabench.sweep.estimate import step_seconds
 from metabench.sweep.jobs import Job
@@ -71,6 +73,11 @@ def schedule(rows: list[Measurement], settings: Settings) -> Iterator[tuple[floa
         lanes[lane] += row.seconds
 
 
+def job_of(row: Measurement) -> Job:
+    """The job whose row it is."""
+    return Job(row.cell, row.round, row.noise)
+
+
 def replayed(folder: Path, shares, pace: float = 1.0) -> dict[float, float]:
     """By share of the run's time: what the estimate was off by then, as a share of that time.
 
@@ -89,10 +96,10 @@ def replayed(folder: Path, shares, pace: float = 1.0) -> dict[float, float]:
     rows = sorted([*run.measurements, *run.noise_rows], key=lambda row: row.started)
     limit = max(settings.time_limit_s, *(row.seconds for row in rows))  # that of a run put together is not known
     settings = Settings(**{**vars(settings), "time_limit_s": pace * limit})
-    rows = [replace(row, seconds=pace * row.seconds) for row in rows]
+    rows = [replace(row, seconds=pace * row.seconds, id=row.cell.id) for row in rows]  # whose ids may be older
     planned = list(schedule(rows, settings))
     whole = max(end for _, end, _ in planned)
-    remaining = Remaining([Job(row.cell, row.round, row.noise) for row in rows], settings, clock, pace_of)
+    remaining = Remaining([job_of(row) for row in rows], settings, clock, pace_of)
     errors, ended = {}, 0
     begins = [(begin, 1, i) for i, (begin, _, _) in enumerate(planned)]
     ends = [(end, 0, i) for i, (_, end, _) in enumerate(planned)]
@@ -102,7 +109,7 @@ def replayed(folder: Path, shares, pace: float = 1.0) -> dict[float, float]:
             if ended or which == 0:
                 errors[which] = (clock.now + remaining.seconds - whole) / whole
         elif what == 1:
-            remaining.began(planned[which][2].cell)
+            remaining.began(job_of(planned[which][2]))
         else:
             remaining.finished(planned[which][2])
             ended += 1
@@ -146,7 +153,7 @@ def test_what_has_run_for_longer_than_was_expected_goes_on_a_little_and_never_be
     (job,), clock = jobs(), Clock()
     remaining = Remaining([job], Settings(time_limit_s=100), clock)
     guess = remaining.seconds
-    remaining.began(job.cell)
+    remaining.began(job)
     assert remaining.seconds == pytest.approx(guess)
     clock.now = guess / 2
     assert remaining.seconds == pytest.approx(guess / 2)
@@ -160,10 +167,45 @@ def test_what_has_run_for_longer_than_was_expected_goes_on_a_little_and_never_be
 def test_what_failed_teaches_nothing_of_what_is_of_another_kind():
     one, other = jobs(measure=["quality"], algorithm=["maml", "anil"], iterations=20_000, engine="vmap")
     remaining = Remaining([one, other], Settings(), Clock())
-    remaining.began(one.cell)
+    remaining.began(one)
     before = remaining.seconds - remaining.rest(one.cell, 0.0)
     remaining.finished(replace(made(one.cell, 0, "crashed", "a reason"), seconds=3.0))
     assert remaining.seconds == pytest.approx(before)
+
+
+def test_repetitions_that_run_at_once_are_told_apart():
+    (job,) = jobs()
+    three = [replaced(job, round=number) for number in range(3)]
+    remaining = Remaining(three, Settings(), Clock())
+    for each in three:
+        remaining.began(each)
+    remaining.finished(made(job.cell, 1))
+    assert list(remaining.running) == [three[0].key, three[2].key]
+    assert remaining.seconds > 0
+    for number in (0, 2):
+        remaining.finished(made(job.cell, number))
+    assert remaining.running == {} and remaining.seconds == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_is_lost_with_its_node_is_left_again_and_counts_once():
+    first, other = jobs(algorithm=["maml", "anil"])
+    remaining = Remaining([first, other], Settings(), Clock())
+    whole = remaining.seconds
+    for _ in range(2):
+        remaining.began(first)
+        remaining.lost(first)
+        assert remaining.running == {} and remaining.seconds == pytest.approx(whole)
+    remaining.began(first)
+    remaining.finished(first.without("crashed", "lost three times"))
+    assert remaining.seconds == pytest.approx(Remaining([other], Settings(), Clock()).seconds)
+
+
+def test_what_was_disturbed_before_a_run_was_resumed_teaches_nothing_of_one_measurement():
+    (job,) = jobs(measure=["time", "quality"])
+    remaining = Remaining([job_again(job)], Settings(), Clock())
+    remaining.began(job_again(job))
+    remaining.finished(replace(made(job.cell), seconds=1e4))  # of both times
+    assert remaining.wholes.of([(job.cell.device,)]) == 1.0 and not remaining.again
 
 
 def test_what_is_timed_again_counts_again_without_what_is_kept():
@@ -172,10 +214,10 @@ def test_what_is_timed_again_counts_again_without_what_is_kept():
     whole = remaining.seconds
     time = Time(summarise([step_seconds(job.cell)]), 0.0)
     found = replace(made(job.cell, 0, time=time), seconds=whole)  # as expected
-    remaining.began(job.cell)
+    remaining.began(job)
     remaining.put_back(found)
     assert 0 < remaining.seconds < whole
-    remaining.began(replace(job.cell, measure=("time",)))
+    remaining.began(job_again(job))
     remaining.finished(replace(found, seconds=100 * whole))  # of both times: nothing is learnt of it
     assert remaining.seconds == pytest.approx(0.0)
     assert remaining.wholes.of([(job.cell.device,)]) == pytest.approx(1.0)

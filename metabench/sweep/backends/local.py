@@ -44,7 +44,7 @@ class Local:
                     continue
                 if work.stop.is_set():
                     raise KeyboardInterrupt
-                work.progress.cell(job.cell)
+                work.progress.began(job)
                 repetition = repetitions.get(job.noise.pair) if job.noise else job.round
                 lend = of_noise.of(job.round) if repetition is None else servers.of(repetition)
                 given = job, work.settings, work.data_dir
@@ -86,7 +86,7 @@ def _side_by_side(together: list[Job], work: Work, lend: Lend | None) -> Generat
     def train(job: Job) -> Measurement | None:
         if work.stop.is_set():
             return None
-        work.progress.cell(job.cell)
+        work.progress.began(job)
         return unobserved(job, work.settings, work.data_dir, end, lend, work.checkpoints)
 
     end = Event()

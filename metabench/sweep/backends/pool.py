@@ -186,13 +186,14 @@ class Pool:
         """Give a slot the next cell of its unit, or of the next unit; where there is none, give the node back."""
         while job := self._next(seat):
             if skipped := self.work.failures.skip(job, seat.label):
+                self.work.progress.began(job)
                 yield job, replace(skipped, machine=seat.label)
                 continue
             if not seat.slot.lasts(self.work.settings.time_limit_s):
                 self._go_on_elsewhere(deque([job, *seat.unit]))
                 self._dismiss(seat)
                 return
-            self.work.progress.cell(job.cell)
+            self.work.progress.began(job)
             seat.job, self.active = job, time.monotonic()
             seat.slot.begin(job, self.work)
             return
@@ -222,6 +223,7 @@ class Pool:
             self.tries[job.key] = self.tries.get(job.key, 0) + 1
             if self.tries[job.key] <= RETRIES:
                 rest.appendleft(job)
+                self.work.progress.lost(job)
             else:
                 reason = f"the node or its worker was lost {RETRIES + 1} times while it was measured: {why}"
                 yield job, replace(job.without("crashed", reason), machine=seat.label)

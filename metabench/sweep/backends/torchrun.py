@@ -59,7 +59,7 @@ class Torchrun:
         for job in work.jobs:
             if work.stop.is_set():
                 raise KeyboardInterrupt
-            work.progress.cell(job.cell)
+            work.progress.began(job)
             yield job, work.failures.skip(job, work.here) or self._measured(job, work)
 
     def _measured(self, job: Job, work: Work) -> Measurement:

@@ -13,6 +13,7 @@ from dispatch import rows_of, run_on
 from listening import Silent
 from metabench.errors import UserError
 from metabench.machine.fingerprint import fingerprint
+from metabench.progress import ConsoleProgress
 from metabench.record.environment import Code
 from metabench.record.reading import read_rows
 from metabench.sweep.backends import pool
@@ -186,6 +187,21 @@ def test_a_cell_that_loses_three_nodes_is_a_row_and_the_rest_goes_on(tmp_path):
     )
     assert rows["maml"]["machine"] == rows["fomaml"]["machine"]
     assert sum(job.cell.algorithm == "maml" for slot in cluster.slots for job in slot.jobs) == 3
+
+
+def test_what_is_skipped_or_lost_leaves_no_time_in_the_estimate(tmp_path):
+    """Of MAML, memory runs out, so that larger configurations are skipped; one node is lost."""
+
+    def does(job):
+        if job.cell.algorithm == "maml":
+            return made(job.cell, job.round, "oom", "no memory left")
+        lost.append(job)
+        return Lost("its node died") if len(lost) == 1 else timed(job)
+
+    lost, progress = [], ConsoleProgress()
+    rows = run_on(Cluster(Slot(does=does), Slot(does=does)), text("[1, 2, 3, 4, 5, 6]"), tmp_path, progress)
+    assert {row["status"] for row in rows} == {"ok", "oom", "skipped"} and len(lost) == 7
+    assert progress.remaining.running == {} and progress.remaining.seconds == pytest.approx(0.0, abs=1e-9)
 
 
 def test_where_no_node_is_left_the_run_ends_and_can_be_resumed(tmp_path):
