@@ -1,5 +1,6 @@
 """The time that a run has left: what each measurement is expected to take, and how the finished ones compared."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -49,8 +50,8 @@ class Remaining:
     ) -> None:
         self.settings, self.clock, self.pace = settings, clock, pace
         self.steps, self.wholes = Ratio(), Ratio()
-        self.left: dict[tuple[Key, bool], list[float]] = {}
-        """Fixed seconds and work of what has not begun, by kind and by whether it trains alone."""
+        self.left: dict[tuple[Key, bool], Counter[Expected]] = {}
+        """How many of what has not begun are expected to take the same, by kind and by whether it trains alone."""
         self.ahead: float | None = None
         """The seconds of all that has not begun; None where they have to be added up anew."""
         self.running: dict[Hashable, tuple[Cell, float]] = {}
@@ -113,10 +114,13 @@ class Remaining:
 
     def _ahead(self, running: int) -> Iterator[float]:
         """Seconds of what has not begun, kind by kind, if as many go on side by side as are running now."""
-        for (kind, alone), (fixed, work) in list(self.left.items()):  # a terminal's own thread looks at it, too
+        limit = self.settings.time_limit_s
+        for (kind, alone), guesses in list(self.left.items()):  # a terminal's own thread looks at it, too
             kinds = _prefixes(kind)
+            whole, step = self.wholes.of(kinds), self.steps.of(kinds)
             lanes = max(running, self.settings.side_by_side if alone else 1)
-            yield self.wholes.of(kinds) * (fixed + self.steps.of(kinds) * work) / lanes
+            for guess, times in list(guesses.items()):
+                yield times * min(whole * (guess.fixed + step * guess.work), limit) / lanes
 
     def rest(self, cell: Cell, elapsed: float) -> float:
         """Seconds that a measurement goes on which has run for `elapsed`; one that is late goes on a little.
@@ -145,10 +149,8 @@ class Remaining:
         self.ahead = None
 
     def _count(self, cell: Cell, times: int) -> None:
-        guess = self._expected(cell)
-        sums = self.left.setdefault((_kind(cell), cell.measure == ("quality",)), [0.0, 0.0])
-        sums[0] += times * guess.fixed
-        sums[1] += times * guess.work
+        guesses = self.left.setdefault((_kind(cell), cell.measure == ("quality",)), Counter())
+        guesses[self._expected(cell)] += times
         self.ahead = None
 
 

@@ -173,6 +173,14 @@ def test_what_failed_teaches_nothing_of_what_is_of_another_kind():
     assert remaining.seconds == pytest.approx(before)
 
 
+def test_what_is_expected_beyond_its_limit_counts_as_long_as_the_limit_lets_it():
+    one, other = jobs(measure=["quality"], algorithm=["maml", "anil"], iterations=10**7)
+    remaining = Remaining([one, other], Settings(time_limit_s=600), Clock())
+    assert remaining.seconds == 2 * 600
+    remaining.began(one)
+    assert remaining.seconds == 2 * 600
+
+
 def test_repetitions_that_run_at_once_are_told_apart():
     (job,) = jobs()
     three = [replaced(job, round=number) for number in range(3)]
@@ -184,7 +192,7 @@ def test_repetitions_that_run_at_once_are_told_apart():
     assert remaining.seconds > 0
     for number in (0, 2):
         remaining.finished(made(job.cell, number))
-    assert remaining.running == {} and remaining.seconds == pytest.approx(0.0, abs=1e-9)
+    assert remaining.running == {} and remaining.seconds == 0
 
 
 def test_what_is_lost_with_its_node_is_left_again_and_counts_once():
