@@ -188,11 +188,14 @@ def assignments(texts: Iterable[str], option: str) -> dict[str, list[Any]]:
             raise unknown("axis", axis, SETTABLE)
         if axis in found:
             raise UserError(f"{option} has the axis '{axis}' twice: put commas between its values")
-        found[axis] = [_scalar(part) for part in value.split(",")]
+        found[axis] = [_scalar(axis, part) for part in value.split(",")]
     return found
 
 
-def _scalar(text: str) -> Any:
+def _scalar(axis: str, text: str) -> Any:
+    """The value that a text stands for; the text itself where the axis takes texts."""
+    if AXES[axis].kind is str:
+        return text
     if text in ("true", "false"):
         return text == "true"
     for convert in (int, float):

@@ -154,6 +154,18 @@ def test_overrides_with_booleans_can_be_run_again(tmp_path: Path):
     assert load_sweep(again, {}, 2).cells == sweep.cells
 
 
+@pytest.mark.parametrize("text", ["2024", "true", "1e5", "nan", "inf", "1_0"])
+def test_an_axis_of_texts_is_given_a_text_that_looks_like_something_else(text, tmp_path: Path):
+    assert assignments([f"path={text}", "split=1,x"], "--set") == {"path": [text], "split": ["1", "x"]}
+    file = tmp_path / "s.toml"
+    file.write_text('[[grid]]\ntask = "images"\nalgorithm = "maml"\n')
+    sweep = load_sweep(file, assignments([f"path={text}"], "--set"), 2)
+    assert {cell.path for cell in sweep.cells} == {text}
+    file.write_text(sweep.text)
+    kept = load_sweep(file, {}, 2, only=assignments([f"path={text}", "algorithm=maml"], "--only"))
+    assert kept.cells == sweep.cells
+
+
 def test_the_part_of_a_sweep_that_has_some_values_is_kept_in_the_text(tmp_path: Path):
     file = tmp_path / "s.toml"
     file.write_text(
