@@ -79,7 +79,12 @@ def _git(repository: Path, *arguments: str) -> str:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True, env=variables
+            ["git", "-C", str(repository), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # git takes any bytes for a name
+            check=True,
+            env=variables,
         )
     except FileNotFoundError:
         raise UserError("git is not installed: it is needed to compare revisions") from None

@@ -1,5 +1,6 @@
 """Revisions found and checked out, in a repository of two commits."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_mistakes_have_a_sentence(repository, tmp_path):
         assert sentence in str(caught.value)
     with pytest.raises(UserError, match="is not in a git repository"):
         find_revision(tmp_path, "HEAD")
+
+
+def test_a_name_that_is_not_text_is_in_nobodys_way(repository):
+    made = ["git", "-C", str(repository), "update-ref", b"refs/heads/caf\xe9", "HEAD"]
+    if subprocess.run(made, capture_output=True).returncode:
+        pytest.skip("this file system takes only text for names")
+    with pytest.raises(UserError, match="unknown revision 'mian': did you mean 'main'"):
+        find_revision(repository, "mian")
+    assert find_revision(repository, "main").name == "main"
 
 
 def test_dirty_is_what_differs_from_head(repository):
