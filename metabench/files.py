@@ -192,13 +192,25 @@ def append(file: Path, content: bytes) -> None:
             os.close(handle)
 
 
+def expanded(path: str | Path, remedy: str = "write the whole path") -> Path:
+    """The path with the folder in the place of `~` or `~someone`. Raises `UserError` where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"there is no home folder for '{path}': {remedy}") from None
+
+
 def cache_dir() -> Path:
-    """METABENCH_CACHE; else metabench/ in XDG_CACHE_HOME; else ~/.cache/metabench. It need not exist."""
+    """METABENCH_CACHE; else metabench/ in XDG_CACHE_HOME; else ~/.cache/metabench. It need not exist.
+
+    Raises `UserError` where it lies in a home that there is not.
+    """
+    remedy = "set METABENCH_CACHE to the whole path of a folder for the cache"
     if own := os.environ.get("METABENCH_CACHE"):
-        return Path(own).expanduser()
+        return expanded(own, remedy)
     if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "metabench"
-    return Path.home() / ".cache" / "metabench"
+        return expanded(shared, remedy) / "metabench"
+    return expanded("~", remedy) / ".cache" / "metabench"
 
 
 def make_cache_dir() -> Path:

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from metabench.errors import UserError
-from metabench.files import append, check_plain, read_text, read_toml, replace_file
+from metabench.files import append, cache_dir, check_plain, read_text, read_toml, replace_file
 from metabench.forecast.hardware import read_hardware
 from metabench.report.claims.reading import read_claims
+from metabench.tasks.places import all_data, at
 
 
 def test_text_comes_back_up_to_its_size(tmp_path: Path):
@@ -20,6 +21,28 @@ def test_text_comes_back_up_to_its_size(tmp_path: Path):
         read_text(file, 3)
     with pytest.raises(FileNotFoundError):
         read_text(tmp_path / "none", 3)
+
+
+def test_a_home_that_there_is_not_is_one_sentence(monkeypatch):
+    nobody = "~nobody-has-this-name/here"
+    monkeypatch.setenv("METABENCH_CACHE", nobody)
+    with pytest.raises(UserError, match=f"there is no home folder for '{nobody}': set METABENCH_CACHE to the whole"):
+        cache_dir()
+    monkeypatch.setenv("METABENCH_DATA", nobody)
+    for place in (lambda: all_data(None), lambda: all_data(Path(nobody)), lambda: at(nobody)):
+        with pytest.raises(UserError, match=f"there is no home folder for '{nobody}': write the whole path"):
+            place()
+
+
+def test_where_there_is_no_home_at_all_the_cache_needs_a_place(monkeypatch):
+    def homeless(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    for name in ("METABENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="there is no home folder for '~': set METABENCH_CACHE to the whole path"):
+        cache_dir()
 
 
 def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path):

@@ -4,17 +4,18 @@ import os
 from pathlib import Path
 
 from metabench import sources
+from metabench.files import expanded
 
 
 def at(path: str) -> Path:
     """The place of a path that a sweep names: from its folder, or on the command line from the current one."""
-    return sources.folder() / Path(path).expanduser()
+    return sources.folder() / expanded(path)
 
 
 def all_data(data_dir: Path | None) -> Path | None:
     """The folder of all data: `data_dir`, or else the one that METABENCH_DATA names; None where neither is given."""
     named = data_dir or os.environ.get("METABENCH_DATA")
-    return Path(named).expanduser() if named else None
+    return expanded(named) if named else None
 
 
 def given(path: str, data_dir: Path | None) -> Path | None:
