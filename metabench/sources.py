@@ -30,8 +30,14 @@ def folder() -> Path:
 
 
 def use(place: Path) -> None:
-    """Look for files in a folder from now on, in this process and in those that it starts; load them anew."""
-    os.environ[VARIABLE] = str(place.absolute())
+    """Look for files in a folder from now on, in this process and in those that it starts; load them anew.
+
+    Raises `UserError` where the current folder is asked for, and was removed.
+    """
+    try:
+        os.environ[VARIABLE] = str(place.absolute())
+    except FileNotFoundError:
+        raise UserError("the current folder was removed: change to another one") from None
     _forget()
 
 

@@ -113,7 +113,7 @@ def advise(
     names = engines if isinstance(engines, str) else ",".join(engines)
     mine = [own] if isinstance(own, str) else list(own)
     setting: dict[str, Any] = {"algorithm": algorithm, "task": TASK, **axes}
-    use(Path.cwd())
+    use(Path())
     sweep = sweep_of(setting, names, rounds, time_limit, default_threads(), mine)
     measured = measure(sweep, limit, Path(data_dir) if data_dir is not None else None, watched(progress), mine)
     if measured.interrupted or not measured.advice:

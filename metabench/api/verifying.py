@@ -128,7 +128,7 @@ def verify(
     there.
     """
     refuse_while_loading("metabench.verify")
-    use(Path.cwd())
+    use(Path())
     folder = Path(data_dir) if data_dir is not None else None
     given = {"path": None if path is None else fspath(path), "split": split, "image_size": image_size}
     given = {axis: value for axis, value in given.items() if value is not None}

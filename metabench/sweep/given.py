@@ -47,7 +47,7 @@ def read_given(given: Given, override: Axes, settings: Mapping[str, Any], only: 
     settings = {name: _plain(value) for name, value in settings.items()}
     if isinstance(given, (str, PathLike)):
         return load_sweep(find_sweep(fspath(given)), override, cores, settings, only)
-    use(Path.cwd())
+    use(Path())
     document = _document(given)
     document["run"] = _of(document.get("run", {}), "run") | settings
     for key, table in (("override", override), ("only", only)):

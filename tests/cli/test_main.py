@@ -52,6 +52,13 @@ def test_names_on_the_command_line(metabench):
     assert "there is no run folder" in refused(metabench("report", "nowhere"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a folder that a program is in cannot be removed")
+def test_a_current_folder_that_was_removed(tmp_path, in_plugin):
+    command = f'mkdir gone && cd gone && rmdir ../gone && exec "{sys.executable}" -m metabench list sweeps'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=in_plugin, capture_output=True, text=True)
+    assert refused(done) == "the current folder was removed: change to another one"
+
+
 @pytest.mark.parametrize("sweep", ["gpu", "gpu-large"])
 def test_a_sweep_for_a_gpu_on_a_machine_without_one(metabench, tmp_path, sweep):
     """One sentence before anything is begun, and not a row for each cell."""
