@@ -17,6 +17,7 @@ from metabench.cli.options import (
     DataSplit,
     ImageSize,
     fail,
+    out_option,
     with_cell_options,
 )
 from metabench.errors import UserError
@@ -76,7 +77,7 @@ def profile(
     cell: dict[str, Any],
     seconds: Annotated[float, typer.Option(help="For timing the phases, and as many again for recording.")] = 5.0,
     peaks: Annotated[bool, typer.Option(help="Measure the machine's peaks, which takes 5 s.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder; by default profiles/IMPLEMENTATION-TIME.")] = None,
+    out: Annotated[Path | None, out_option("Folder; by default profiles/IMPLEMENTATION-TIME.")] = None,
     data_dir: DataDir = None,
     full: Annotated[bool, typer.Option("--full", help="Print all tables, not the summary alone.")] = False,
     as_json: AsJson = False,

@@ -3,7 +3,6 @@
 import atexit
 import errno
 import gc
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from tabulate import tabulate
 
 from metabench.cli.implementations import advise, profile, verify
-from metabench.cli.options import AsJson, DataDir, fail
+from metabench.cli.options import AsJson, DataDir, fail, interrupted, out_option
 from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
 from metabench.cli.runs import Full, claims, compare, forecast, history, merge, report
 from metabench.cli.search import search
@@ -90,7 +89,7 @@ def list_names(
 
 def run(
     sweep: Annotated[str, typer.Argument(help="A built-in sweep (see `metabench list sweeps`) or a TOML file.")],
-    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/SWEEP-TIME.")] = None,
+    out: Annotated[Path | None, out_option("Run folder; by default runs/SWEEP-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     data_dir: DataDir = None,
     device: Annotated[str, typer.Option(help="cpu or cuda, for all configurations.")] = "",
@@ -132,12 +131,10 @@ def run(
         if not runs.remote:
             check_device({cell.device for cell in loaded.cells})
         folder = out or new_folder(loaded.name)
-        again = ["metabench", *sys.argv[1:], *(["--out", str(folder)] if out is None else [])]
-        go_on = f"Go on with: {shlex.join(again if resume else [*again, '--resume'])}"
         try:
             carry_out(loaded, folder, runs, ConsoleProgress(), resume, data_dir)
         except KeyboardInterrupt:
-            fail(f"interrupted; all finished measurements are in '{folder}'. {go_on}", 130)
+            interrupted("all finished measurements are", folder, out, resume)
     try:
         report(folder, full, as_json)
         sys.stdout.flush()

@@ -1,6 +1,7 @@
 """What commands share: options, and how they end."""
 
 import inspect
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -10,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from metabench.errors import UserError
 from metabench.record.cell import AXES, DISTRIBUTION
 from metabench.text import printable
 
@@ -55,6 +57,24 @@ def _option(name: str) -> inspect.Parameter:
     words = f"{axis.help[:-1]}: {', '.join(axis.choices)}." if axis.choices else axis.help
     option = typer.Option(LEFT_OUT.get(name), help=words)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=axis.kind | None)
+
+
+def out_option(help: str) -> Any:
+    """The option `--out`, a folder to write to. An empty one is refused: it would stand for the current folder."""
+    return typer.Option(help=help, parser=_folder, metavar="PATH")
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise UserError("--out is empty: name a folder, or leave it out")
+    return Path(text)
+
+
+def interrupted(what: str, folder: Path, out: Path | None, resume: bool) -> NoReturn:
+    """End a command that can be resumed: `what` is kept is in the folder, and a whole command line goes on with it."""
+    again = ["metabench", *sys.argv[1:], *(["--out", str(folder)] if out is None else [])]
+    go_on = shlex.join(again if resume else [*again, "--resume"])
+    fail(f"interrupted; {what} in '{folder}'. Go on with: {go_on}", 130)
 
 
 def fail(sentence: str, code: int) -> NoReturn:

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from metabench.cli.options import AsJson, DataDir
+from metabench.cli.options import AsJson, DataDir, interrupted, out_option
 from metabench.cli.search import show_search
 from metabench.errors import UserError
 from metabench.record.searching import ASKED
 from metabench.text import counted, printable, strict_json
 
-Out = Annotated[Path | None, typer.Option(help="With --rev: folder of both runs; by default runs/compare-TIME.")]
+Out = Annotated[Path | None, out_option("With --rev: folder of both runs; by default runs/compare-TIME.")]
 Full = Annotated[bool, typer.Option("--full", help="Print every table, not the answer alone.")]
+SMOKE = "smoke"
 MOST_TASKS, MOST_DEVICES = 1_000_000, 65_536
 LONGEST_COUNT = 10  # digits
 Resume = Annotated[bool, typer.Option("--resume", help="With --rev: go on with what is in --out.")]
@@ -25,7 +26,7 @@ def compare(
     rev: Annotated[
         list[str] | None, typer.Option(help="Twice: revisions to check out and measure in turn, the base first.")
     ] = None,
-    sweep: Annotated[str, typer.Option(help="With --rev: what to measure.")] = "smoke",
+    sweep: Annotated[str | None, typer.Option(help="With --rev: what to measure; smoke if left out.")] = None,
     rounds: Annotated[
         int | None, typer.Option(help="With --rev: repetitions, each a pair of processes that time a configuration.")
     ] = None,
@@ -50,8 +51,14 @@ def compare(
     share = parse_share(fail_above) if fail_above else None
     if bool(rev) == bool(runs):
         raise UserError("compare takes two run folders, or --rev twice: metabench compare --rev main --rev HEAD")
+    if as_json and as_markdown:
+        raise UserError("--json and --markdown are two forms of the same: choose one")
+    of_revisions = {"--sweep": sweep, "--rounds": rounds, "--out": out, "--resume": resume or None}
+    given = [option for option, value in of_revisions.items() if value is not None]
+    if given and not rev:
+        raise UserError(f"{given[0]} is for --rev, which measures: leave it out where two run folders are compared")
     if rev:
-        base, new = _measured(rev, sweep, rounds, out, resume, data_dir)
+        base, new = _measured(rev, sweep or SMOKE, rounds, out, resume, data_dir)
     elif runs and len(runs) == 2:
         base, new = runs
     else:
@@ -101,7 +108,6 @@ def _measured(
     folder = out or Path("runs") / f"compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     timed = {time_key(cell) for cell in loaded.cells if "time" in cell.measure}
     few = too_few_rounds(rounds or ROUNDS, len(timed), paired=True) if timed else ""
-    go_on = f"Go on with the same command and --out {folder} --resume"
     try:
         with ConsoleProgress() as progress, interruptible(progress.interrupted) as stop:
             if few:
@@ -117,13 +123,12 @@ def _measured(
                 stop=stop,
             )
     except KeyboardInterrupt:
-        print(f"metabench: interrupted; what was measured is in '{folder}'. {go_on}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        interrupted("what was measured is", folder, out, resume)
 
 
 def history(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for history.html, history.md and history.csv.")] = None,
+    out: Annotated[Path | None, out_option("Folder for history.html, history.md and history.csv.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell how the time of each configuration went from commit to commit, on each machine, and where it changed.
@@ -153,7 +158,7 @@ def history(
 
 def merge(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, of one machine or of several.")],
-    out: Annotated[Path, typer.Option(help="The run folder to write: a new one.")],
+    out: Annotated[Path, out_option("The run folder to write: a new one.")],
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
@@ -196,7 +201,7 @@ def claims(
         typer.Argument(help="Run folders: scores are held against all, other claims against the first that decides."),
     ],
     file: Annotated[Path | None, typer.Option("--claims", help="A TOML file of claims of your own.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for claims.md and claims.csv.")] = None,
+    out: Annotated[Path | None, out_option("Folder for claims.md and claims.csv.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Print all claims, not the decided ones alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -224,7 +229,7 @@ def forecast(
     against: Annotated[
         list[Path] | None, typer.Option(help="A run that was measured on that hardware, to hold the forecast against.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for forecast.md.")] = None,
+    out: Annotated[Path | None, out_option("Folder for forecast.md.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict a meta-iteration on devices that are not at hand, and hold the model against what was measured."""

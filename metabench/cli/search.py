@@ -1,14 +1,12 @@
 """The command `search`: hyper-parameters that reach the best validation score in a given time."""
 
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from metabench.cli.options import AsJson, DataDir, fail
+from metabench.cli.options import AsJson, DataDir, fail, interrupted, out_option
 from metabench.errors import UserError
 from metabench.record.searching import Search
 from metabench.text import printable, strict_json
@@ -39,7 +37,7 @@ def search(
     seed: Annotated[int | None, typer.Option(help="Seed of what the search draws.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; cpu if left out.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a training; 1 if left out.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; by default runs/search-ALGORITHM-TIME.")] = None,
+    out: Annotated[Path | None, out_option("Folder; by default runs/search-ALGORITHM-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -79,12 +77,10 @@ def search(
         settings = settings_for(algorithm, LEFT_OUT | given, space, assigned(assign or [], "--set"), **rest)
     check_device({settings.start.device})
     folder = out or new_folder(settings)
-    go_on = ["metabench", *sys.argv[1:], *(["--out", str(folder)] if out is None else [])]
-    go_on += [] if resume else ["--resume"]
     try:
         found, importance = carry_out(settings, folder, ConsoleProgress(), resume, data_dir)
     except KeyboardInterrupt:
-        fail(f"interrupted; all finished trials are in '{folder}'. Go on with: {shlex.join(go_on)}", 130)
+        interrupted("all finished trials are", folder, out, resume)
     _print(found, importance, as_json)
     if not found.ranked:
         fail("no trial could be trained to its end", 1)

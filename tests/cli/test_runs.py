@@ -1,13 +1,18 @@
 """`compare`, `history` and `claims` from the command line: mistakes, exit codes, and what is printed."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from metabench.cli.main import app
 from metabench.cli.runs import compare
 from metabench.errors import UserError
 from metabench.record.cell import identity
+from metabench.sweep import revisions
 from places import AVX2, EPYC
 
 RESULTS = EPYC
@@ -43,6 +48,12 @@ def slower(tmp_path: Path) -> tuple[Path, Path]:
         ({"rev": ["a", "b"]}, "is not in a git repository"),
         ({"rev": ["a", "b"], "resume": True}, "--resume needs --out"),
         ({"rev": ["a", "b"], "rounds": 0}, "--rounds takes whole numbers of 1 or more"),
+        ({"runs": ["a", "b"], "out": Path("c")}, "--out is for --rev, which measures: leave it out where two run"),
+        ({"runs": ["a", "b"], "sweep": "smoke"}, "--sweep is for --rev"),
+        ({"runs": ["a", "b"], "rounds": 3}, "--rounds is for --rev"),
+        ({"runs": ["a", "b"], "resume": True}, "--resume is for --rev"),
+        ({"runs": ["a", "b"], "as_json": True, "as_markdown": True}, "--json and --markdown are two forms"),
+        ({"rev": ["a", "b"], "as_json": True, "as_markdown": True}, "--json and --markdown are two forms"),
     ],
 )
 def test_mistakes(given, sentence, tmp_path, monkeypatch):
@@ -50,6 +61,35 @@ def test_mistakes(given, sentence, tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         compare(**given | {"runs": [Path(name) for name in given.get("runs", ())]})
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_interrupted_comparison_says_the_whole_command_that_goes_on(resume, tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    line = ["compare", "--rev", "main", "--rev", "it's", "--out", "two of them", *(["--resume"] if resume else [])]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(revisions, "measure_revisions", interrupted)
+    monkeypatch.setattr(sys, "argv", ["metabench", *line])
+    with pytest.raises(SystemExit) as ended:
+        compare(rev=["main", "it's"], out=Path("two of them"), resume=resume)
+    said = capsys.readouterr().err
+    again = shlex.split(said.partition("Go on with: ")[2])
+    assert ended.value.code == 130 and "what was measured is in 'two of them'" in said
+    assert again == ["metabench", *line, *([] if resume else ["--resume"])]
+
+
+@pytest.mark.parametrize("out", ["", " "])
+@pytest.mark.parametrize(
+    "command",
+    ["run smoke", "search maml", "profile maml", "compare a b", "history a", "merge a", "claims a", "forecast a"],
+)
+def test_an_empty_folder_is_refused_and_does_not_stand_for_the_current_one(command, out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, [*command.split(), "--out", out])
+    assert isinstance(found.exception, UserError) and "--out is empty: name a folder" in str(found.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_threshold(metabench, slower):
