@@ -135,7 +135,7 @@ class Losing(Silent):
         super().__init__()
         self.take, self.begun = take, 0
 
-    def cell(self, cell):
+    def began(self, job):
         self.begun += 1
         if self.begun == 2:
             threading.Timer(0.5, self.take).start()
