@@ -36,6 +36,7 @@ MOST_NAMED = 4
 class Work:
     """What a run has to compare, by what makes it the same in another run."""
 
+    run: Run
     costs: Matched
     """Cells that measured time, memory or instructions, by all axes that these depend on."""
     trainings: Matched
@@ -67,7 +68,7 @@ class Alone:
 
 def work_of(run: Run) -> Work:
     """What a run has to compare."""
-    return Work(_by(time_key, run, COSTS), _by(training_key, run, SCORES))
+    return Work(run, _by(time_key, run, COSTS), _by(training_key, run, SCORES))
 
 
 def _by(key: Callable[[Cell], Key], run: Run, measures: frozenset[str]) -> Matched:
@@ -90,11 +91,24 @@ def check_common(base: Work, new: Work) -> None:
     """Raise `UserError` where the runs have nothing in common; its sentence says in what the nearest cells differ."""
     if common(base.costs, new.costs) or common(base.trainings, new.trainings):
         return
+    if _has_machines(base) != _has_machines(new):
+        sides = [("the base", base.run), ("the new run", new.run)]
+        (one, run), (other, several) = sides if _has_machines(new) else reversed(sides)
+        parts = f"the runs that {other} was merged from" if several.environment.runs else "a run of one machine"
+        label = run.environment.machine_label
+        raise UserError(
+            f"{NOTHING_IN_COMMON}: {one} is of one machine ({label}), and {other} of several: compare with {parts}"
+        )
     for before, after in ((base.costs, new.costs), (base.trainings, new.trainings)):
         if before and after:
             raise UserError(f"{NOTHING_IN_COMMON}: the nearest configurations differ in {_difference(before, after)}")
     first, second = (_measured([*work.costs.values(), *work.trainings.values()]) for work in (base, new))
     raise UserError(f"{NOTHING_IN_COMMON}: the base measured {first}, and the new run {second}")
+
+
+def _has_machines(work: Work) -> bool:
+    """Whether a run is of several machines, so that each of its cells says which one it is of."""
+    return any(row.cell.machine for row in work.run.measurements)
 
 
 def _difference(base: Iterable[Key], new: Iterable[Key]) -> str:

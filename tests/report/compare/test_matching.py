@@ -5,6 +5,7 @@ import pytest
 from metabench.errors import UserError
 from metabench.record.cell import AXES
 from metabench.report.compare.runs import compare
+from metabench.report.merge import merged
 from runs import run
 
 COSTS = ["time", "memory"]
@@ -58,6 +59,21 @@ def test_scores_match_where_all_but_the_seed_is_the_same(row, axis):
         UserError, match="the runs have no configuration in common: the nearest configurations differ in"
     ):
         found([base], [new])
+
+
+def test_a_run_of_several_machines_is_compared_by_those_that_it_was_merged_from(row):
+    fast = {"name": "Fast CPU", "usable_cores": 64}
+    one, other = run([row()], "one"), run([row() | {"started": "2026-02-01T00:00:00Z"}], "other", processor=fast)
+    both = merged([one, other])
+    label = one.environment.machine_label
+    assert "Test CPU" in label
+    for pair, names in (((one, both), ("the base", "the new run")), ((both, one), ("the new run", "the base"))):
+        with pytest.raises(UserError) as refused:
+            compare(*pair)
+        assert str(refused.value) == (
+            f"the runs have no configuration in common: {names[0]} is of one machine ({label}), and {names[1]} of "
+            f"several: compare with the runs that {names[1]} was merged from"
+        )
 
 
 @pytest.mark.parametrize(
