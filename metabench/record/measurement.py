@@ -20,8 +20,11 @@ Side: TypeAlias = Literal["a", "b"]
 SIDES: tuple[Side, ...] = ("a", "b")
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
+RARE_PARTS = ("energy", "instructions", "adaptation", "double_backward", "launches")
+PARTS = ("time", "memory", "phases", "work", "quality", *RARE_PARTS)
+"""Fields that hold what was measured."""
 RARE = (
-    *("energy", "instructions", "adaptation", "double_backward", "launches"),
+    *RARE_PARTS,
     *("reference", "machine", "run", "implementation", "phase", "sources", "unsettled"),
 )
 """Fields that most rows lack, and then leave out."""

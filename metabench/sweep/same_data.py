@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable
 
 from msgspec import structs
 
-from metabench.record.measurement import Data, Measurement
+from metabench.record.measurement import PARTS, Data, Measurement
 
 PIXELS = "pixel_hash"
 """Hash of the pixels that were used, beside that of what they were made from."""
@@ -39,9 +39,7 @@ class SameData:
 
 def without_figures(row: Measurement, reason: str) -> Measurement:
     """The row of what must not be used, and why."""
-    return structs.replace(
-        row, status="incorrect", reason=reason, time=None, memory=None, phases=None, work=None, quality=None
-    )
+    return structs.replace(row, status="incorrect", reason=reason, **dict.fromkeys(PARTS))
 
 
 def identity_of(data: Data) -> str:
