@@ -35,12 +35,12 @@ class Local:
         The latter by seeds: a run that is stopped early has every algorithm on the first of them. And of those that
         share a training, one of each comes first: the others would only wait for it.
         """
-        together = [job for job in work.jobs if work.settings.side_by_side > 1 and job.trains_alone]
-        together = in_turn(together)
+        side_by_side = work.settings.side_by_side > 1
+        together = in_turn([job for job in work.jobs if side_by_side and job.trains_alone])
         repetitions = sharing(work.jobs)
         with Servers() as servers, Servers() as of_noise:
             for job in work.jobs:
-                if job in together:
+                if side_by_side and job.trains_alone:
                     continue
                 if work.stop.is_set():
                     raise KeyboardInterrupt
@@ -87,7 +87,9 @@ def _side_by_side(together: list[Job], work: Work, lend: Lend | None) -> Generat
         if work.stop.is_set():
             return None
         work.progress.began(job)
-        return unobserved(job, work.settings, work.data_dir, end, lend, work.checkpoints)
+        return work.failures.skip(job, work.here) or unobserved(
+            job, work.settings, work.data_dir, end, lend, work.checkpoints
+        )
 
     end = Event()
     with ThreadPoolExecutor(work.settings.side_by_side or 1) as pool:

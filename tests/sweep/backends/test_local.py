@@ -1,14 +1,36 @@
 """The backend of this machine: which cells share a server."""
 
-import pytest
+from threading import Event
 
+import pytest
+from msgspec.structs import replace
+
+from listening import Silent
 from metabench.record.cell import Cell
 from metabench.record.measurement import SIDES, Noise
-from metabench.sweep.backends.local import sharing
-from metabench.sweep.jobs import Job
+from metabench.sweep import jobs
+from metabench.sweep.backends.base import Work
+from metabench.sweep.backends.local import Local, sharing
+from metabench.sweep.jobs import Failures, Job
 from metabench.sweep.noise import spread
+from metabench.sweep.spec import Settings
+from runs import made
 
 CELLS = [Cell(algorithm=name, task="sinusoid") for name in ("maml", "fomaml", "anil", "reptile")]
+
+
+def test_what_trains_side_by_side_is_skipped_where_memory_ran_out_already(tmp_path, monkeypatch):
+    trained = [replace(CELLS[0], inner_steps=steps, measure=("quality",)) for steps in (1, 2, 3)]
+    small, *_ = planned = [Job(cell, 0) for cell in trained]
+    failures = Failures([], trained, None)
+    failures.note(small, small.without("oom", "no memory left"))
+    monkeypatch.setattr(jobs, "run_cell", lambda cell, number, *_, **__: made(cell, number))
+    work = Work(planned, Settings(side_by_side=2), None, tmp_path, failures, Silent(), Event())
+    found = {job.cell.inner_steps: row for job, row in Local().measure(work)}
+    assert {row.status for row in found.values()} == {"skipped"} and len(found) == 3
+    assert found[3].reason.startswith("memory ran out already at ")
+    work = Work(planned, Settings(side_by_side=2), None, tmp_path, Failures([], trained, None), Silent(), Event())
+    assert {row.status for _, row in Local().measure(work)} == {"ok"}
 
 
 def plan(rounds, pairs):
