@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metabench.record.cell import AXES, DISTRIBUTION, Cell, shape_text, varying
+from metabench.report.bundles import grouped
 from metabench.report.numbers import BYTE_UNITS, in_unit
 from metabench.report.render.fitting import fitted, wrapped
 from metabench.report.render.tables import Table, table_json
@@ -30,13 +31,13 @@ ACCURACY = (
 )
 
 
-def cells_table(sweep: Sweep) -> Table:
+def cells_table(sweep: Sweep, jobs: Sequence[Job]) -> Table:
     """The cells of a sweep with the axes on which they differ; notes say all others, and what was filled in."""
     first, *_ = cells = sweep.cells
     shown = [*NAMES, *(axis for axis in varying(cells, AXES) if axis not in NAMES)]
     rows = tuple((*(str(cell[axis]) for axis in shown), ", ".join(cell.measure)) for cell in cells)
     alike = ", ".join(f"{AXES[axis].word} {first[axis]}" for axis in AXES if axis not in shown and first[axis] != "")
-    title = f"{sweep.title}: {counted(len(cells), 'configuration')}, {counted(len(plan(sweep)), 'measurement')}"
+    title = f"{sweep.title}: {counted(len(cells), 'configuration')}, {counted(len(jobs), 'measurement')}"
     headers = (*(AXES[axis].word for axis in shown), "measured")
     return Table(title, "", headers, rows, (f"The same in all configurations: {alike}.", *sweep.filled_in))
 
@@ -45,12 +46,13 @@ def dry_run_json(sweep: Sweep) -> dict[str, Any]:
     """The table of all cells for programs, with what the sweep is expected to take."""
     jobs = plan(sweep)
     guess = {"expected_seconds": _seconds(jobs, sweep.settings), "expected_peak_bytes": _peak(sweep.cells)}
-    return table_json(cells_table(sweep)) | guess
+    return table_json(cells_table(sweep, jobs)) | guess
 
 
 def dry_run_text(sweep: Sweep, width: int, full: bool) -> str:
     """The sweep in at most 40 lines of so many columns; if `full`, with every configuration."""
-    jobs, table = plan(sweep), cells_table(sweep)
+    jobs = plan(sweep)
+    table = cells_table(sweep, jobs)
     total = f"{table.title}, about {span(_seconds(jobs, sweep.settings))}"
     head = [*wrapped(f"{total}.", width), *wrapped(_longest(sweep), width)]
     if late := beyond_limit(sweep.cells, sweep.settings):
@@ -75,10 +77,8 @@ def dry_run_text(sweep: Sweep, width: int, full: bool) -> str:
 
 def _blocks(sweep: Sweep, jobs: Sequence[Job], width: int) -> list[list[str]]:
     """A few lines on each group of configurations, those that take longest first."""
-    groups: dict[tuple[Any, ...], list[Cell]] = {}
-    for cell in sweep.cells:
-        groups.setdefault(_group(cell), []).append(cell)
-    seconds = {group: _seconds([job for job in jobs if _group(job.cell) == group], sweep.settings) for group in groups}
+    groups, measured = grouped(sweep.cells, _group), grouped(jobs, lambda job: _group(job.cell))
+    seconds = {group: _seconds(of_group, sweep.settings) for group, of_group in measured.items()}
     return [_block(groups[group], seconds[group], width) for group in sorted(groups, key=lambda each: -seconds[each])]
 
 

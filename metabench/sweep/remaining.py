@@ -61,8 +61,9 @@ class Remaining:
         cells = [job.cell for job in left]
         self.others_train = taken_over(cells)
         """Ids of the configurations that take a training over from another."""
-        for cell in cells:
-            self._count(cell, 1)
+        each = {id(cell): cell for cell in cells}  # that of many repetitions is one
+        for key, times in Counter(map(id, cells)).items():
+            self._count(each[key], times)
 
     def began(self, job: Job) -> None:
         """A measurement begins."""
@@ -139,7 +140,8 @@ class Remaining:
         return self.wholes.of(_kinds(cell)) * self._paced(self._expected(cell), cell)
 
     def _expected(self, cell: Cell) -> Expected:
-        return expected(cell, self.settings, cell.id not in self.others_train)
+        trains = "quality" not in cell.measure or cell.id not in self.others_train
+        return expected(cell, self.settings, trains)
 
     def _paced(self, guess: Expected, cell: Cell) -> float:
         return guess.fixed + self.steps.of(_kinds(cell)) * guess.work

@@ -1,7 +1,7 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -44,20 +44,28 @@ def plan(sweep: Sweep) -> list[Job]:
     intervals, the pairs of the noise configuration.
     """
     jobs: list[Job] = []
+    first = _by_setting(sweep.cells)
+    later = _by_setting([cell for each in sweep.cells if (cell := _repeated(each)).measure])
     for number in range(sweep.settings.rounds):
-        settings: dict[tuple[object, ...], list[Cell]] = {}
-        for cell in sweep.cells:
-            if number == 0:
-                settings.setdefault(cell.setting, []).append(cell)
-            elif repeated := tuple(measure for measure in REPEATED if measure in cell.measure):
-                settings.setdefault(cell.setting, []).append(structs.replace(cell, measure=repeated))
-        shuffled = list(settings.values())
+        shuffled = [list(together) for together in (later if number else first)]
         generator = random.Random(f"{sweep.settings.order_seed}/{number}")
         generator.shuffle(shuffled)
         for together in shuffled:
             generator.shuffle(together)
             jobs += [Job(cell, number) for cell in together]
     return spread(jobs, _noise_jobs(sweep, jobs))
+
+
+def _by_setting(cells: Iterable[Cell]) -> list[list[Cell]]:
+    settings: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        settings.setdefault(cell.setting, []).append(cell)
+    return list(settings.values())
+
+
+def _repeated(cell: Cell) -> Cell:
+    """The cell as it is measured in all repetitions but the first."""
+    return structs.replace(cell, measure=tuple(measure for measure in REPEATED if measure in cell.measure))
 
 
 def _noise_jobs(sweep: Sweep, jobs: Sequence[Job]) -> list[list[Job]]:

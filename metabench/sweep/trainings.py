@@ -36,9 +36,9 @@ def begin(checkpoints: Path, cells: Iterable[Cell], left: Iterable[Cell]) -> Non
 
 def taken_over(cells: Iterable[Cell]) -> frozenset[str]:
     """Ids of those whose training another of the cells makes."""
-    sharing = [cell for cell in cells if _may_share(cell)]
-    trainers = {cell.training_id: cell.id for cell in reversed(sharing)}
-    return frozenset(cell.id for cell in sharing if trainers[cell.training_id] != cell.id)
+    sharing = [(cell.id, cell.training_id) for cell in cells if _may_share(cell)]
+    trainers = {training: name for name, training in reversed(sharing)}
+    return frozenset(name for name, training in sharing if trainers[training] != name)
 
 
 def end(checkpoints: Path) -> None:

@@ -1,12 +1,16 @@
 """What a sweep says of itself before it runs."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from metabench.cli import dry_run
 from metabench.cli.dry_run import MOST_LINES, dry_run_json, dry_run_text
+from metabench.sweep import remaining
 from metabench.sweep.builtin import builtin_sweeps
-from metabench.sweep.spec import load_sweep, parse_sweep
+from metabench.sweep.runner import plan
+from metabench.sweep.spec import Settings, load_sweep, parse_sweep
 
 SWEEPS = {path.stem: path for path in builtin_sweeps()}
 
@@ -32,6 +36,18 @@ def test_a_sweep_of_many_groups_names_how_many_are_left_out():
     (more,) = [line for line in lines if line.startswith("… and ")]
     shown = sum(line.startswith("sinusoid ") for line in lines)
     assert more == f"… and {60 - shown} more groups of configurations"
+
+
+def test_the_work_of_a_dry_run_grows_neither_with_repetitions_nor_with_groups_times_jobs(monkeypatch):
+    looks, guesses = [], []
+    group, expected = dry_run._group, remaining.expected
+    monkeypatch.setattr(dry_run, "_group", lambda cell: looks.append(cell) or group(cell))
+    monkeypatch.setattr(remaining, "expected", lambda *given: guesses.append(given) or expected(*given))
+    found = replace(sweep(shots=list(range(1, 11))), settings=Settings(rounds=20, noise_pairs=0))
+    dry_run_text(found, 80, full=False)
+    assert len(found.cells) == 20 and len(plan(found)) == 400
+    assert len(looks) == 20 + 400
+    assert len(guesses) == 2 * (20 + 20)  # of the whole and of each group, with all measures and with the time alone
 
 
 def test_it_says_what_is_measured_how_long_it_takes_and_what_was_filled_in():
