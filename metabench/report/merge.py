@@ -41,11 +41,17 @@ def merged(runs: Sequence[Run]) -> Run:
 def _together(runs: Sequence[Run]) -> tuple[list[Measurement], Environment]:
     _check_different(runs)
     rows = list(_rows(runs))
-    names = list(dict.fromkeys(row.machine for row in rows))
+    names = list(dict.fromkeys(name for run in runs for name in _machines(run)))
     parts = [part for run in runs for part in _parts(to_builtins(run.environment), run.name)]
     warnings = [each if run.environment.runs else f"{run.name}: {each}" for run in runs for each in run.warnings]
     sweep = SweepName("merged", f"Runs merged: {', '.join(part['run'] for part in parts)}")
     return rows, Environment(summary="; ".join(names), warnings=warnings, sweep=sweep, runs=parts)
+
+
+def _machines(run: Run) -> list[str]:
+    """The label of the machine of each row; that of the run where it has none."""
+    label = run.environment.machine_label
+    return [row.machine or label for row in (*run.measurements, *run.noise_rows)] or [label]
 
 
 def _check_different(runs: Sequence[Run]) -> None:

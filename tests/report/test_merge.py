@@ -65,6 +65,14 @@ def test_every_row_is_there_with_its_machine(merged, folders):
     assert {line["run"] for line in lines} == {f"{name} at aaaaaaaa" for name in ("slow", "fast", "again")}
 
 
+def test_a_run_without_rows_keeps_its_machine(run_of, row, tmp_path):
+    folders = [run_of([row(0)], environment(), "some"), run_of([], environment(**FAST), "none")]
+    assert document(read_run(folders[1])).answer.ran == "nothing was measured"
+    merge(folders, tmp_path / "both")
+    summary = read_run(tmp_path / "both").environment.summary
+    assert summary == "; ".join(read_run(folder).environment.machine_label for folder in folders)
+
+
 def test_times_of_machines_are_never_in_one_ratio(merged):
     for bundle in bundles(merged.measurements, time_key):
         assert len({row.cell.machine for row in bundle.rows}) == 1

@@ -30,6 +30,8 @@ LONGEST_REASON = 100
 def ran(run: Run) -> str:
     """How much was measured, how long it took, and what became of it."""
     rows = run.measurements
+    if not rows:
+        return "nothing was measured"
     cells = grouped(rows, lambda row: row.id)
     ended = {name: {row.status for row in same} - {"ok"} for name, same in cells.items()}
     not_run = sum(bool(found) and found <= NOT_RUN for found in ended.values())
