@@ -241,16 +241,19 @@ def _texts(line: CellHistory) -> list[str]:
 
 def history_frame(found: Sequence[MachineHistory]) -> pd.DataFrame:
     """One row a cell and run: times in seconds, and whether a new level begins."""
+    axes = [axis for axis in ("algorithm", "engine", *COST_AXES) if axis != "machine"]
+    times = {f"step_{part}_s": part for part in ("value", "low", "high")}
+    columns = ("machine", "id", *axes, "revision", "run", "measured", "status", *times, "change_point")
     records = [
         {
-            "machine": history.machine,
+            "machine": line.cell.machine or history.machine,
             "id": line.id,
-            **{axis: line.cell[axis] for axis in ("algorithm", "engine", *COST_AXES)},
+            **{axis: line.cell[axis] for axis in axes},
             "revision": column.label,
             "run": column.run,
             "measured": column.measured,
             "status": line.statuses[i],
-            **{f"step_{part}_s": getattr(line.times[i], part, None) for part in ("value", "low", "high")},
+            **{name: getattr(line.times[i], part, None) for name, part in times.items()},
             "change_point": i in line.steps,
         }
         for history in found
@@ -258,4 +261,4 @@ def history_frame(found: Sequence[MachineHistory]) -> pd.DataFrame:
         for i, column in enumerate(history.columns)
         if line.statuses[i]
     ]
-    return pd.DataFrame(records)
+    return pd.DataFrame(records, columns=list(columns))

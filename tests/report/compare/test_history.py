@@ -5,6 +5,7 @@ import json
 import re
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 
 from browser import address, browser, resize, scheme
@@ -56,11 +57,13 @@ def test_what_was_measured_at_one_commit_is_counted_and_not_shown(row, tmp_path)
     assert [column.run for column in history.columns] == ["run-0", "run-1"]  # the others would be empty
     assert history.single == 2
     assert history_table(history).notes[-1] == "2 more configurations were measured at a single commit: not shown."
-    assert set(history_frame([history]).algorithm) == {"maml", "anil"}
+    frame = history_frame([history])
+    assert set(frame.algorithm) == {"maml", "anil"} and set(frame.machine) == {history.machine}
     (history,) = histories([alone, again], DATES)
     assert history.lines == history.columns == () and history.single == 2
     assert "no history yet" in fitted(changes_table(history), 80) and "2 configurations were" in history.left_out
     assert write_history([history], tmp_path) == [] and "no history yet" in (tmp_path / "history.md").read_text()
+    assert list(pd.read_csv(tmp_path / "history.csv").columns) == list(frame.columns)
 
 
 def test_what_changed_stands_first_the_largest_step_before_all_others(row):
