@@ -114,7 +114,7 @@ class ConsoleProgress:
         if len(self.again) == 1:
             self.warn(sentence)
         elif not self.console.is_terminal:
-            self._line(sentence)
+            self._line(sentence, whole=True)  # since the reason stands at its end
 
     def say(self, sentence: str) -> None:
         """Show a sentence whole."""

@@ -242,6 +242,15 @@ def test_what_waits_to_be_measured_again_neither_runs_nor_counts(shown, cells):
     assert "1 to measure again" in seen(shown)[0]
 
 
+def test_elsewhere_than_on_a_terminal_each_reason_to_measure_again_is_whole(cells, capsys):
+    plain = ConsoleProgress()
+    begin(plain, cells)
+    for cell in cells:
+        plain.held(measured(cell, 1.0), f"{cell.engine} {cell.inner_steps} {'was disturbed ' * 20}end")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(cells) and all(line.endswith(" end") for line in said)
+
+
 TRAINED = {"measure": ("time", "quality"), "task": "omniglot", "engine": "vmap", "iterations": 2500}
 
 
