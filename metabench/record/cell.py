@@ -42,6 +42,8 @@ Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
 LONGEST_TEXT = 20_000
 MOST_PIXELS = 1024
 """Most pixels of a side of an image."""
+MOST_THREADS = 4096
+"""More than any machine has cores."""
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
 Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_WHOLE)]
 Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
@@ -193,6 +195,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             "machine",
             "Threads of each process; left out: one for small networks, or else for each core.",
             ge=0,
+            le=MOST_THREADS,
             least=1,
         ),
     ] = 0

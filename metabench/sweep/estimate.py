@@ -14,6 +14,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.inner_optimizers import LINEAR
 from metabench.algorithms.reversal import most_computations
 from metabench.engines.base import ENGINES
+from metabench.record.axes import LARGEST_WHOLE
 from metabench.record.cell import Cell
 from metabench.sweep.scoring import VALIDATION_TASKS
 from metabench.sweep.sizes import NetworkSize, adapts_head_alone, network_size
@@ -133,10 +134,13 @@ def beyond_limit(cells: Sequence[Cell], settings: Settings) -> str:
         return ""
     longest, *others = late
     more = f", and {counted(len(others), 'other training')} longer than that limit" if others else ""
+    enough = _rounded_up(2 * guesses[longest])
+    remedy = "go on with what was ended by --resume"
+    if enough <= LARGEST_WHOLE:
+        remedy = f"set time_limit_s = {enough} in [run], or {remedy}"
     return (
         f"time_limit_s ends each measurement after {span(limit)}, and {trained[longest].describe()} is expected to "
-        f"take about {span(guesses[longest])}{more}: set time_limit_s = {_rounded_up(2 * guesses[longest])} in [run], "
-        "or go on with what was ended by --resume"
+        f"take about {span(guesses[longest])}{more}: {remedy}"
     )
 
 

@@ -231,6 +231,8 @@ def _settings(given: Any, override: Any) -> Settings:
     settings = Settings(**table)
     if settings.rounds < 1:
         raise UserError("setting 'rounds' in [run] must be at least 1")
+    if settings.threads > (most := AXES["threads"].most):
+        raise UserError(f"setting 'threads' in [run] must be at most {most:,}: no machine has as many")
     if settings.stand_in:
         TASKS.get(settings.stand_in)
     if settings.memory_limit:

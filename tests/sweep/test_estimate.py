@@ -1,5 +1,6 @@
 """What a measurement is expected to take, held against the committed runs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from metabench.record.axes import LARGEST_WHOLE
 from metabench.record.cell import Cell
 from metabench.report.results import read_run
 from metabench.sweep.estimate import beyond_limit, evaluation_seconds, expected, memory_bytes, step_seconds
@@ -122,8 +124,17 @@ def test_a_training_that_another_makes_is_not_expected_twice():
     alone = expected(long, settings).seconds
     assert expected(other, settings, trains=False).seconds < alone / 10
     assert "and 1 other" not in beyond_limit([long, other], settings) and beyond_limit([other], settings)
-    both = Remaining([Job(long, 0), Job(other, 0)], settings, lambda: 0.0)
+    patient = Settings(time_limit_s=10 * alone)
+    both = Remaining([Job(long, 0), Job(other, 0)], patient, lambda: 0.0)
     assert alone < both.seconds < 1.1 * alone
+
+
+def test_no_time_limit_is_advised_that_no_sweep_may_have():
+    endless = cell(measure=["quality"], iterations=LARGEST_WHOLE, inner_steps=1000)
+    said = beyond_limit([endless], Settings(time_limit_s=600))
+    assert "set time_limit_s" not in said and said.endswith(": go on with what was ended by --resume")
+    long = beyond_limit([cell(measure=["quality"], iterations=10**7)], Settings(time_limit_s=600))
+    assert re.search(r": set time_limit_s = \d+ in \[run\], or go on with what was ended by --resume$", long)
 
 
 def test_what_is_timed_apart_takes_its_budgets():

@@ -285,6 +285,11 @@ def test_the_syntax_of_set_and_only():
         ),
         ("[run]\ntime_limit_s = nan\n" + MINIMAL, "setting 'time_limit_s' in [run] must be a number of 0 or more"),
         ("[run]\ntime_limit_s = inf\n" + MINIMAL, "setting 'time_limit_s' in [run] must be a number of 0 or more"),
+        (
+            "[run]\nthreads = 4097\n" + MINIMAL,
+            "setting 'threads' in [run] must be at most 4,096: no machine has as many",
+        ),
+        (MINIMAL + "threads = 4097", "axis 'threads' takes whole numbers from 1 to 4096, not 4097"),
         ('[run]\nmemory_limit = "2"\n' + MINIMAL, "'2' is not a size of memory: give a number and its unit"),
         ("title = 3\n" + MINIMAL, "'title' in the sweep file must be text"),
         ("title = 'x'", "the sweep file has no [[grid]]"),
