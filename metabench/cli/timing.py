@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metabench.cli.options import AsJson, fail
+from metabench.cli.options import AsJson, fail, out_option
 from metabench.text import printable, strict_json
 
 
@@ -24,7 +24,7 @@ def time(
     rounds: Annotated[int, typer.Option(help="Processes that time each step.")] = 3,
     seconds: Annotated[float, typer.Option(help="For samples of the time, in each process.")] = 2.0,
     time_limit: Annotated[float, typer.Option(help="Seconds after which a process is ended.")] = 300.0,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.html, timings.json and traces.")] = None,
+    out: Annotated[Path | None, out_option("Folder for report.html, timings.json and traces.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Print all tables, not the summary alone.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -83,7 +83,10 @@ def test_an_interrupted_comparison_says_the_whole_command_that_goes_on(resume, t
 @pytest.mark.parametrize("out", ["", " "])
 @pytest.mark.parametrize(
     "command",
-    ["run smoke", "search maml", "profile maml", "compare a b", "history a", "merge a", "claims a", "forecast a"],
+    [
+        *("run smoke", "search maml", "profile maml", "time my.py:step"),
+        *("compare a b", "history a", "merge a", "claims a", "forecast a"),
+    ],
 )
 def test_an_empty_folder_is_refused_and_does_not_stand_for_the_current_one(command, out, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
