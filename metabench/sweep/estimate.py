@@ -198,7 +198,7 @@ def passes(cell: Cell) -> tuple[float, float]:
         return GRADIENT * steps, GRADIENT if kind.query_loss else 0
     again = 1 if cell.checkpoint or cell.second_order != "reverse" else 0
     if cell.kept_steps:
-        again += most_computations(steps, cell.kept_steps)
+        again += most_computations(steps, cell.kept_steps) - (cell.engine == "native")  # whose way there keeps some
     return (GRADIENT_OF_GRADIENT + GRADIENT * again) * steps, GRADIENT
 
 
