@@ -17,6 +17,12 @@ SPARE = 0.5
 """How many cores more than there are threads and other programs may need together: load comes in short bursts, too."""
 
 
+def slowed(samples: Sequence[float]) -> float:
+    """How many times the median is over that of the fastest samples."""
+    fastest = sorted(samples)[: max(1, math.ceil(FASTEST * len(samples)))]
+    return median(samples) / median(fastest)
+
+
 def disturbance(
     samples: Sequence[float],
     threads: int,
@@ -30,11 +36,9 @@ def disturbance(
     `processor_share` the processor seconds that the process used in each second; None where that is not known, or says
     nothing since the process waits for a device or for other processes.
     """
-    fastest = sorted(samples)[: max(1, math.ceil(FASTEST * len(samples)))]
-    slowed = median(samples) / median(fastest)
-    if slowed >= SLOWED:
+    if (times := slowed(samples)) >= SLOWED:
         return Disturbance(
-            f"half of the samples took {slowed:.2g} times as long as the fastest, or longer", round(slowed, 2)
+            f"half of the samples took {times:.2g} times as long as the fastest, or longer", round(times, 2)
         )
     if processor_share is not None and 0 < processor_share < ENOUGH_PROCESSOR:
         share = f"{100 * processor_share:.0f} % of the time"

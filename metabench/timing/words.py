@@ -1,23 +1,19 @@
 """Timings in words: what the steps cost against each other, and what a reader must know before believing it."""
 
-import math
-
 from metabench.report.answer.phrases import inverse
 from metabench.report.noise import two_differ_by
 from metabench.report.numbers import bytes_text, duration_text, time_text, trim, with_interval
+from metabench.statistics.disturbance import SLOWED, slowed
 from metabench.statistics.ratios import Ratio
 from metabench.statistics.spread import ROUNDS_TO_TELL
 from metabench.text import counted
 from metabench.timing.measuring import OUTSIDE
-from metabench.timing.record import StepRun
 from metabench.timing.result import StepResult, Timings, differs
 
 SAME_MEMORY = 0.01
 """Peaks that differ by a smaller share are called the same."""
 MANY = 2.0
 """The factor from which on a difference of memory is told as a factor."""
-MOVED = 2.0
-"""How many times as long as the fastest tenth half of the samples take, where calls are not all alike."""
 
 
 def sentences(timings: Timings) -> list[str]:
@@ -139,22 +135,15 @@ def doubts(timings: Timings) -> list[str]:
         if noted:  # of several that say the like, the worst
             worst = max(noted, key=lambda time: time.call.relative_width)
             found.append(f"{step.label}: {worst.note}")
-        if any(_uneven(run) for run in step.runs):
+        if any(slowed(run.time.call.samples) >= SLOWED for run in step.runs if run.time):
             found.append(
-                f"{step.label}: half of the samples took {MOVED:g} times as long as the fastest, or longer: other "
+                f"{step.label}: half of the samples took {SLOWED:g} times as long as the fastest, or longer: other "
                 "programs disturbed it, or its calls do different work"
             )
         found += [
             f"while {step.label} was timed, {one}" for one in dict.fromkeys(w for r in step.runs for w in r.warnings)
         ]
     return list(dict.fromkeys(found))
-
-
-def _uneven(run: StepRun) -> bool:
-    if not run.time:
-        return False
-    ordered = sorted(run.time.call.samples)
-    return run.time.call.median >= MOVED * ordered[math.ceil(len(ordered) / 10) // 2]
 
 
 def processor_text(step: StepResult) -> str:
