@@ -66,7 +66,7 @@ class MetaCurvature(Algorithm):
             f"curvature.{name}.{mode}": torch.ones_like(p) if mode in VECTOR else torch.eye(size)
             for name, p in theta.items()
             if name not in self.learner.held
-            for mode, size in zip(_modes(p), _by_mode(p).shape, strict=True)
+            for mode, size in zip(_modes(p), _by_mode(p).shape or (1,), strict=True)
         }
         return beside(theta, curvature)
 
@@ -105,6 +105,8 @@ def _transform(gradient: Params, batch: tuple[Batch, Curvature]) -> Params:
 def mode_products(tensor: Tensor, matrices: list[Tensor]) -> Tensor:
     """(out, in) or (out, in, height, width), each mode multiplied by its square matrix; or (out), number by number.
 
+    A tensor without dimensions is one number.
+
     The shape stays. Modes are taken from the last to the first, as in the paper, so that each product is one of small
     matrices.
     """
@@ -121,7 +123,7 @@ def mode_products(tensor: Tensor, matrices: list[Tensor]) -> Tensor:
 
 def _modes(p: Tensor) -> tuple[str, ...]:
     """The names of what multiplies a parameter's gradient."""
-    return VECTOR if p.dim() == 1 else MODES[: p.dim()]
+    return VECTOR if p.dim() < 2 else MODES[: p.dim()]
 
 
 def _by_mode(p: Tensor) -> Tensor:

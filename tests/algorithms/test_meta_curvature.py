@@ -10,6 +10,7 @@ from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.correctness.gate import definition_error, relative_error
 from metabench.engines import loop, vmap
 from metabench.models.base import MODELS
+from metabench.models.module import model_of
 from metabench.tensors import task_at
 from problems import BOTH, CONV, SMOOTH, differences, image_episodes, images, mean_direction, perturbed, points
 
@@ -42,6 +43,25 @@ def test_a_worked_example():
     assert mode_products(gradient, [add, torch.eye(2)]).tolist() == [[4.0, 6.0], [3.0, 4.0]]
     # a vector is multiplied number by number
     assert mode_products(gradient[0], [torch.tensor([3.0, -1.0])]).tolist() == [3.0, -2.0]
+
+
+def test_a_parameter_that_is_one_number_has_a_factor_of_its_own():
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.head = torch.nn.Parameter(torch.tensor(1.5)), torch.nn.Linear(1, 1)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.scale * x))
+
+    algorithm = build(learner=Learner(model_of(Scaled, (1,), 1, "", "off"), "regression"))
+    meta = {name: p.double() for name, p in algorithm.init(torch.Generator().manual_seed(0)).items()}
+    assert meta["curvature.scale.each"].shape == ()
+    task = points(inputs=1)
+    direction, _ = loop.build(algorithm)(meta, task)
+    generator = torch.Generator().manual_seed(1)
+    assert definition_error(algorithm, meta, task, direction, generator) < 1e-6
+    assert float(direction["curvature.scale.each"].abs()) > 0
 
 
 def test_what_has_no_modes_is_refused():
