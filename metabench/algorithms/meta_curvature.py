@@ -103,9 +103,7 @@ def _transform(gradient: Params, batch: tuple[Batch, Curvature]) -> Params:
 
 
 def mode_products(tensor: Tensor, matrices: list[Tensor]) -> Tensor:
-    """(out, in) or (out, in, height, width), each mode multiplied by its square matrix; or (out), number by number.
-
-    A tensor without dimensions is one number.
+    """(out, in) or (out, in, height, width), each mode multiplied by its square matrix; (out) or (), number by number.
 
     The shape stays. Modes are taken from the last to the first, as in the paper, so that each product is one of small
     matrices.

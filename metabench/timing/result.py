@@ -146,8 +146,12 @@ def noise_of(steps: Sequence[Sequence[StepRun]], twins: Sequence[StepRun] = ()) 
     The first step is the baseline. Without pairs, and with too few repetitions of any step, nothing says it: then two
     processes are taken to differ by up to a tenth.
     """
-    timed = [{run.round: run.time.call.median for run in runs if run.time} for runs in (*steps, twins)]
-    first, second = timed[0], timed.pop()
+
+    def medians(runs: Sequence[StepRun]) -> dict[int, float]:
+        return {run.round: run.time.call.median for run in runs if run.time}
+
+    timed, second = [medians(runs) for runs in steps], medians(twins)
+    first = timed[0]
     logs = [(math.log(first[number]), math.log(second[number])) for number in sorted(first.keys() & second.keys())]
     if len(logs) >= FEWEST_PAIRS:
         return spread_of_pairs(logs), len(logs)
