@@ -14,7 +14,7 @@ from torch.autograd.profiler import profile  # torch.profiler's, which wraps it,
 
 from metabench.errors import in_short
 from metabench.measure.clock import no_garbage_collection
-from metabench.measure.memory import quiet_kineto
+from metabench.measure.kineto import StartedTwice, quiet_kineto, the_only_one
 from metabench.record.measurement import Launches
 from metabench.variables import set_meanwhile
 
@@ -99,6 +99,8 @@ def measure_launches(start: Start, seconds: float) -> Launches:
             text = _recorded(window)
         except NotRecorded as error:
             return Launches(None, None, None, f"torch's profiler does not record this GPU: {error}")
+        except StartedTwice as error:
+            return Launches(None, None, None, f"not measured: {error}")
     return launches_in(text, count)
 
 
@@ -115,7 +117,8 @@ def _recorded(call: Callable[[], object]) -> str:
         except (RuntimeError, AssertionError) as error:
             raise NotRecorded(in_short(error)) from error
         try:
-            call()
+            with the_only_one():
+                call()
         finally:
             profiler.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         file = Path(folder) / "trace.json"

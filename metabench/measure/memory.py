@@ -2,13 +2,12 @@
 
 import ctypes
 import json
-import os
 import re
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from metabench.machine.limits import status_bytes
 from metabench.machine.nvml import Reading
 from metabench.measure.clock import no_garbage_collection
 from metabench.measure.gpu_memory import FOREIGN, library_peak, torch_peak
+from metabench.measure.kineto import StartedTwice, quiet_kineto, running, the_only_one
 from metabench.record.measurement import WORK_SPACE, Memory
 
 Step = Callable[[], object]
@@ -94,7 +94,7 @@ def tracked_peak(step: Step) -> Reading:
     torch's profiler reports every allocation and release, those inside kernels and autograd's included. Two marker
     tensors enclose the step's events; without them, or with events missing or out of order, there is no number.
     """
-    if getattr(torch.autograd, "_profiler_enabled", bool)():  # starting a second one would silently end the first
+    if running():  # starting a second one would silently end the first
         return None, "unavailable (another profiler is running)"
     with no_garbage_collection(), quiet_kineto(), tempfile.TemporaryDirectory() as folder:
         try:
@@ -109,8 +109,11 @@ def tracked_peak(step: Step) -> Reading:
             with suppress(RuntimeError, AttributeError):
                 profiler.toggle_collection_dynamic(False, [ProfilerActivity.CPU])
             begin = torch.empty(1, dtype=torch.uint8, device="cpu")
-            result = step()
+            with the_only_one():
+                result = step()
             end = torch.empty(1, dtype=torch.uint8, device="cpu")
+        except StartedTwice as error:
+            return None, f"unavailable ({error})"
         finally:
             profiler.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         del result
@@ -232,16 +235,3 @@ def _sampled_growth(step: Step) -> int:
         done.set()
         sampler.join()
     return max(0, highest - before, after - before)
-
-
-@contextmanager
-def quiet_kineto() -> Iterator[None]:
-    """Keep the profiler from writing lines of its own about starting and stopping to stderr."""
-    name = "KINETO_LOG_LEVEL"
-    before = os.environ.get(name)
-    os.environ.setdefault(name, "99")
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)

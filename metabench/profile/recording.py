@@ -13,8 +13,8 @@ from torch._C._profiler import _RecordFunctionFast
 from torch.profiler import ProfilerActivity, profile
 
 from metabench.measure.clock import no_garbage_collection
+from metabench.measure.kineto import StartedTwice, quiet_kineto, running, the_only_one
 from metabench.measure.marks import Marks, Stamp
-from metabench.measure.memory import quiet_kineto
 from metabench.profile.trace import RANGE, OperatorTime, Trace, by_name, over_iterations, parse
 from metabench.record.timing import Summary
 from metabench.statistics.intervals import summarise
@@ -86,10 +86,12 @@ def recorded(
 
 
 def _trace(call: Callable[[], object], device: torch.device) -> tuple[str, Trace]:
+    if running():
+        raise StartedTwice
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with no_garbage_collection(), quiet_kineto(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # 2.11 warns that events are not kept across cycles: there is one
-        with profile(activities=activities, profile_memory=True, acc_events=False) as profiler:
+        with profile(activities=activities, profile_memory=True, acc_events=False) as profiler, the_only_one():
             call()
         file = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(file))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from metabench.errors import Unsupported
 from metabench.measure.clock import Budget, measure_time, time_once
 from metabench.measure.energy import measure_energy
+from metabench.measure.kineto import StartedTwice
 from metabench.measure.launches import covered, measure_launches
 from metabench.measure.marks import Marks, clock_for
 from metabench.measure.memory import measure_memory
@@ -94,7 +95,8 @@ def measure_whole(effort: Effort, step: Step, seconds: float, record: Record) ->
         record({"phase": "parts"})
         record({"marked": _marked(effort, step, seconds)})
         record({"phase": "recording"})
-        record({"recorded": _recorded(effort, step, seconds)})
+        with suppress(StartedTwice):  # the memory's method says so
+            record({"recorded": _recorded(effort, step, seconds)})
     if seconds <= ENERGY_WITHIN_S:
         record({"phase": "energy"})
         record({"energy": measure_energy(step, clock_for(device).wait, device)})

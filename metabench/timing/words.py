@@ -14,6 +14,8 @@ SAME_MEMORY = 0.01
 """Peaks that differ by a smaller share are called the same."""
 MANY = 2.0
 """The factor from which on a difference of memory is told as a factor."""
+UNAVAILABLE = "unavailable ("
+"""What the method of a figure that could not be had begins with."""
 
 
 def sentences(timings: Timings) -> list[str]:
@@ -140,6 +142,9 @@ def doubts(timings: Timings) -> list[str]:
                 f"{step.label}: half of the samples took {SLOWED:g} times as long as the fastest, or longer: other "
                 "programs disturbed it, or its calls do different work"
             )
+        memory = step.whole.memory
+        if memory and (memory.tracked_method or "").startswith(UNAVAILABLE):
+            found.append(f"{step.label}: the memory of its tensors is {memory.tracked_method}")
         found += [
             f"while {step.label} was timed, {one}" for one in dict.fromkeys(w for r in step.runs for w in r.warnings)
         ]

@@ -180,6 +180,19 @@ def test_another_profiler_is_left_alone_and_a_later_one_works() -> None:
     assert "aten::exp" in {event.key for event in later.key_averages()}
 
 
+def test_a_step_that_starts_the_profiler_itself_is_told_so_and_does_not_end_the_process() -> None:
+    def step() -> torch.Tensor:
+        with profile(activities=[ProfilerActivity.CPU]):
+            return torch.empty(N)
+
+    assert tracked_peak(step) == (
+        None,
+        "unavailable (the step starts torch's profiler itself, which can run only once at a time)",
+    )
+    step()
+    assert tracked_peak(lambda: torch.empty(N)) == (4 * N, EVENTS)
+
+
 def test_the_peak_of_a_long_step_is_exact() -> None:
     def step() -> torch.Tensor:
         x = y = torch.zeros(10)

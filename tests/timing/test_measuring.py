@@ -12,6 +12,9 @@ from metabench.profile.trace import Operator, Span, Trace
 from metabench.timing import measuring, phase
 from metabench.timing.measuring import REST, Effort, measure_step, parts
 from metabench.timing.record import run_of
+from metabench.timing.result import StepResult
+from metabench.timing.words import doubts
+from timed_steps import timings
 
 EFFORT = Effort(torch.device("cpu"), 0.02)
 NET = torch.nn.Linear(8, 8)
@@ -57,6 +60,17 @@ def test_what_a_step_does_not_have_is_not_shown():
     run = measured(lambda: torch.ones(2) + 1)
     assert list(run.recorded.parts) == ["other operators", "outside of operators"]
     assert run.marked is None and run.launches is None
+
+
+def test_a_step_that_starts_the_profiler_itself_is_timed_and_the_rest_left_out():
+    def step():
+        with torch.profiler.profile():
+            NET(torch.ones(4, 8))
+
+    found = measured(step)
+    assert found.time.call.n and found.memory.resident_bytes is not None and found.recorded is None
+    (doubt,) = (said for said in doubts(timings(StepResult("step", "step", (found,)))) if "memory" in said)
+    assert doubt.startswith("step: the memory of its tensors is unavailable (the step starts torch's profiler itself")
 
 
 def test_marked_parts_are_told_apart_and_the_rest_is_called_so():
