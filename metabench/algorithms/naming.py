@@ -13,8 +13,8 @@ def beside(own: Params, learned: Params, added: Iterable[str] = ()) -> Params:
     """
     if taken := own.keys() & {*learned, *added}:
         raise Unsupported(
-            f"the algorithm has something else by the name of the parameter {min(taken)} of this network: "
-            "call that layer otherwise"
+            f"this network has a parameter {min(taken)}, and the algorithm keeps something else by that name: "
+            "give the layer another name"
         )
     return own | learned
 
