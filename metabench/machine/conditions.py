@@ -79,8 +79,7 @@ def disturbances(before: Observation, after: Observation, time: Time | None, thr
     if load and load.others > NOTABLE_CORES:
         others = f"other programs used more than {100 * NOTABLE_CORES:.0f} % of a core meanwhile: close them"
         found.append(_with_remedy(others, threads))
-    if before.swapped is not None and after.swapped is not None and after.swapped > before.swapped:
-        found.append("memory was swapped meanwhile: close other programs, or measure something smaller")
+    found += swapping(before, after)
     if before.gpu_processes:
         found.append(BUSY_GPU)
     if slowed_by := _throttled(time.gpu if time else []):
@@ -95,6 +94,13 @@ def disturbances(before: Observation, after: Observation, time: Time | None, thr
             "let the machine cool down, and fix the clock by the governor 'performance'"
         )
     return found
+
+
+def swapping(before: Observation, after: Observation) -> list[str]:
+    """What disturbs times and peaks of resident memory alike, in a sentence."""
+    if before.swapped is None or after.swapped is None or after.swapped <= before.swapped:
+        return []
+    return ["memory was swapped meanwhile: close other programs, or measure something smaller"]
 
 
 def _throttled(states: Iterable[GpuState | None]) -> str:

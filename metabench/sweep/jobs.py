@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from metabench.algorithms.base import parameter_count
 from metabench.errors import Unsupported
-from metabench.machine.conditions import disturbances, observe
+from metabench.machine.conditions import disturbances, observe, swapping
 from metabench.models.base import MODELS
-from metabench.record.cell import AXES, SIZE_AXES, Cell, axes_of
+from metabench.record.cell import AXES, REPEATED, SIZE_AXES, Cell, axes_of
 from metabench.record.measurement import Measurement, Noise, Status
 from metabench.sweep.cell_tasks import training_tasks
 from metabench.sweep.checkpoints import Pace
@@ -43,6 +43,11 @@ class Job:
     def trains_alone(self) -> bool:
         """Whether the job measures quality alone, which other programs on the machine do not change."""
         return self.cell.measure == ("quality",)
+
+    @property
+    def clocked(self) -> bool:
+        """Whether the job measures what other programs on the machine change: times, and energy."""
+        return bool({*REPEATED, "energy"} & {*self.cell.measure})
 
     def without(self, status: Status, reason: str) -> Measurement:
         """The row of a job that was not measured."""
@@ -113,12 +118,13 @@ def observed(
     lend: Lend | None = None,
     checkpoints: Path | None = None,
 ) -> Measurement:
-    """Measure a cell, by the sources in `code` or else by these, and note what made its timing doubtful."""
+    """Measure a cell, by the sources in `code` or else by these, and note what made its times doubtful."""
     before = observe(job.cell.device)
     given = job.cell, job.round, settings, data_dir
     measurement = run_cell(*given, code=code, meeting=meeting, lend=lend, checkpoints=checkpoints)
-    disturbed = disturbances(before, observe(), measurement.time, job.cell.threads)
-    return replace(measurement, warnings=[*measurement.warnings, *disturbed])
+    after = observe()
+    noted = disturbances(before, after, measurement.time, job.cell.threads) if job.clocked else swapping(before, after)
+    return replace(measurement, warnings=[*measurement.warnings, *noted])
 
 
 def unobserved(
