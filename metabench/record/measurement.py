@@ -216,6 +216,14 @@ class Measurement(Record, frozen=True, kw_only=True):
         return (self.id, self.round, self.noise.side if self.noise else "")
 
     @property
+    def repetition(self) -> tuple[str, int]:
+        """The run and the round that it was measured in: what rows of one repetition took may be compared in pairs.
+
+        Rounds of different runs with the same number were measured at different times, maybe by different code.
+        """
+        return (self.run, self.round)
+
+    @property
     def theory(self) -> Theory:
         """What the implementation says of itself; of old rows, what was known of it then."""
         return self.implementation or Theory(**theory_of(self.cell.algorithm, self.cell.engine))

@@ -99,7 +99,8 @@ def _candidate(bundle: Bundle) -> Candidate:
     peak = next((Peak(found, PEAKS[kind][0]) for kind, found in peaks.items() if found is not None), None)
     compiling = (time.compile_s, time.compile_cache) if time and time.compile_cache else (None, "")
     doubts = (bundle.noisy, bundle.disturbed)
-    return Candidate(engine, status(bundle), reason, bundle.step, *doubts, bundle.samples, peak, *compiling)
+    samples = {number: found for (_, number), found in bundle.samples.items()}  # of one run
+    return Candidate(engine, status(bundle), reason, bundle.step, *doubts, samples, peak, *compiling)
 
 
 def _ratio(candidate: Candidate, other: Candidate) -> Ratio | None:

@@ -49,15 +49,15 @@ def _asked_for(measure: Measure, run: Run) -> list[Measurement]:
     return [row for row in run.measurements if row.id in cells]
 
 
-def parts_of(bundle: Bundle, figure: str) -> list[tuple[int, Part]]:
-    """What each row measured of a figure, with its round; a phase that took no time that could be seen is left out."""
-    found = sorted((row.round, row.id, part) for row in bundle.sound if (part := READ[figure](row)))
+def parts_of(bundle: Bundle, figure: str) -> list[tuple[tuple[str, int], Part]]:
+    """What each row measured of a figure, with its run and round, but for a phase too short to be seen."""
+    found = sorted((row.repetition, row.id, part) for row in bundle.sound if (part := READ[figure](row)))
     return [(number, part) for number, _, part in found if isinstance(part, Summary) or part.low > 0]
 
 
-def samples_by_round(bundle: Bundle, figure: str) -> dict[int, list[float]]:
-    """Seconds by round: samples of the clock, or of a phase the one figure that an iteration has of it."""
-    found: dict[int, list[float]] = {}
+def samples_by_round(bundle: Bundle, figure: str) -> dict[tuple[str, int], list[float]]:
+    """Seconds by run and round: samples of the clock, or of a phase the one figure that an iteration has of it."""
+    found: dict[tuple[str, int], list[float]] = {}
     for number, part in parts_of(bundle, figure):
         found.setdefault(number, []).extend(part.samples if isinstance(part, Summary) else [part.value])
     return found
@@ -75,7 +75,7 @@ def seconds_of(bundle: Bundle, figure: str) -> Interval | None:
 
 
 def ratio_of_parts(bundle: Bundle, other: Bundle, figure: str) -> Ratio | None:
-    """How many times as long one takes as the other, formed within rounds; None without a round that both have."""
+    """How many times as long one takes as the other, formed within common rounds; None where one was not timed."""
     return ratio_interval(samples_by_round(bundle, figure), samples_by_round(other, figure), noise=bundle.noise)
 
 

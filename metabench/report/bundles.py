@@ -53,8 +53,8 @@ class Bundle:
     cell: Cell
     """The cell of the first row: read from it only the axes on which all rows agree."""
     rows: tuple[Measurement, ...]
-    samples: Mapping[int, Sequence[float]]
-    """Seconds per meta-iteration, by round, of all cells together."""
+    samples: Mapping[tuple[str, int], Sequence[float]]
+    """Seconds per meta-iteration, by run and round, of all cells together."""
     step: Interval | None
     """The time of a meta-iteration. Its interval holds `noise`."""
     drift: float
@@ -156,7 +156,7 @@ def bundles(rows: Iterable[Measurement], key: Callable[[Cell], Key], noise: Spre
 
 
 def time_ratio_of(bundle: Bundle, other: Bundle) -> Ratio | None:
-    """How many times as long one takes as the other, formed within rounds; None without a round that both have."""
+    """How many times as long one takes as the other, formed within common rounds; None where one was not timed."""
     return ratio_interval(bundle.samples, other.samples, noise=bundle.noise)
 
 
@@ -174,9 +174,9 @@ def _rank(cell: Cell) -> Key:
 def _bundle(rows: list[Measurement], noise: Spread | None) -> Bundle:
     sound = sound_rows(rows)
     timed = [(row, row.time) for row in sound if row.time and row.time.step.samples]
-    samples: dict[int, list[float]] = {}
-    for row, time in sorted(timed, key=lambda pair: (pair[0].round, pair[0].id)):
-        samples.setdefault(row.round, []).extend(time.step.samples)
+    samples: dict[tuple[str, int], list[float]] = {}
+    for row, time in sorted(timed, key=lambda pair: (pair[0].repetition, pair[0].id)):
+        samples.setdefault(row.repetition, []).extend(time.step.samples)
     peaks = [peak for row in sound if (peak := _peak(row)) is not None]
     return Bundle(
         cell=rows[0].cell,

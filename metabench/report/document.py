@@ -26,6 +26,11 @@ HOW_TO_READ = (
     "times include run-to-run noise; in a run that has not measured it, those of fewer than three repetitions include",
     "the noise within a process alone. [?]: too few samples in a process for an interval. –: not measured.",
 )
+MERGED = (
+    "Sides of a ratio that no run measured in one repetition are divided as two times. Its interval then holds both of",
+    "theirs, and a change of the machine from one run to the other is in the ratio.",
+)
+"""What a run that was merged of several needs beside that."""
 COMMON_FROM = 3
 """Tables that have the same note, from which on it is said once for all of them."""
 MOST_NAMED = 3
@@ -59,7 +64,8 @@ def document(run: Run) -> Document:
     broken = [f"the section '{name}' failed to load: {why}" for name, why in SECTIONS.broken.items()]
     warnings = (*run.warnings, *_warnings(run.measurements), *_hidden(sections), *broken)
     answer = answer_of(run)
-    return Document(answer.question, _facts(run), warnings, sections, answer=answer)
+    how_to_read = (*HOW_TO_READ, *MERGED) if len({row.run for row in run.measurements}) > 1 else HOW_TO_READ
+    return Document(answer.question, _facts(run), warnings, sections, how_to_read, answer)
 
 
 def _facts(run: Run) -> tuple[tuple[str, str], ...]:

@@ -20,7 +20,8 @@ from metabench.report.results import Run, read_run, run_of
 def merge(folders: Sequence[Path], out: Path) -> None:
     """Write a run folder with all rows of others, each with its machine. Raises `UserError`; `out` must be new.
 
-    Runs of one machine with the same cells are taken for further rounds, with noise pairs of their own. Runs that share
+    Runs of one machine with the same cells are taken for further rounds, with noise pairs of their own. Rounds of
+    different runs are never compared in pairs: those of runs of one name get numbers of their own. Runs that share
     measurements are refused.
     """
     if out.exists():
@@ -75,22 +76,27 @@ def _parts(environment: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _rows(runs: Sequence[Run]) -> Iterator[Measurement]:
     """The rows with the machine among their axes, and rounds and pairs that do not meet those of other runs."""
-    rounds: dict[tuple[str, str], int] = {}
+    rounds: dict[tuple[str, str], int] = {}  # by machine and cell, and by machine and run
     pairs = 0
     for run in runs:
         label = run.environment.machine_label
         mine = [_on(row, label, run) for row in run.measurements]
-        begin = max((rounds.get((row.machine, row.id), 0) for row in mine), default=0)
+        begin = max((rounds.get(key, 0) for row in mine for key in _counted_by(row)), default=0)
         for row in mine:
             yield replace(row, round=row.round + begin)
         for row in mine:
-            key = (row.machine, row.id)
-            rounds[key] = max(rounds.get(key, 0), row.round + begin + 1)
+            for key in _counted_by(row):
+                rounds[key] = max(rounds.get(key, 0), row.round + begin + 1)
         timed = [(row, row.noise) for row in run.noise_rows if row.noise]
         for row, noise in timed:
             moved = replace(noise, pair=noise.pair + pairs)
             yield replace(_on(row, label, run), noise=moved, round=moved.pair)
         pairs += max((noise.pair + 1 for _, noise in timed), default=0)
+
+
+def _counted_by(row: Measurement) -> tuple[tuple[str, str], tuple[str, str]]:
+    """What no other run's rows may share with a row that has its round."""
+    return (row.machine, row.id), (row.machine, row.run)
 
 
 def _on(row: Measurement, label: str, run: Run) -> Measurement:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metabench.statistics.intervals import CONFIDENCE, Interval
-from metabench.statistics.ratios import exp_of
+from metabench.statistics.ratios import Round, exp_of
 from metabench.statistics.spread import ROUNDS_TO_TELL, Spread, spread_between, spread_of_rounds
 
 POINTS_TO_JUDGE = 3  # any law goes through two
@@ -89,6 +89,9 @@ class Law:
     values: tuple[float, ...]
     """Geometric means over the rounds."""
     rounds: int
+    """How many rounds have all sizes, and were fitted; 0 where none has, and the mean of each size was."""
+    tried: int
+    """How many rounds have any size."""
     exponent: Estimate
     """p of value = c · size^p."""
     r_squared: float | None
@@ -181,18 +184,20 @@ class Law:
         return Estimate(exp_of(said.value), said.interval and Interval(*map(exp_of, astuple(said.interval))))
 
 
-def fit(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = None) -> Law | None:
+def fit(rounds: Mapping[Round, Mapping[float, float]], noise: Spread | None = None) -> Law | None:
     """Both laws of a line whose positive figures are given by round and positive size; None below two sizes.
 
     Each law is fitted by least squares of relative errors within every round that has all sizes, and the rounds'
-    answers are averaged. Whatever slows a round as a whole therefore does not change the exponent. `noise` is how one
+    answers are averaged. Whatever slows a round as a whole therefore does not change the exponent. Where no round has
+    all sizes, the geometric mean of each size over its own rounds is fitted, as one round would be. `noise` is how one
     process differs from another; `Fit.estimate` says what the intervals hold.
     """
     sizes = sorted({size for points in rounds.values() for size in points})
     whole = [points for _, points in sorted(rounds.items()) if len(points) == len(sizes)]
-    if len(sizes) < 2 or not whole:
+    if len(sizes) < 2:
         return None
-    x, y = np.array(sizes), np.array([[points[size] for size in sizes] for points in whole])
+    x = np.array(sizes)
+    y = np.array([[points[size] for size in sizes] for points in whole or [_means(rounds)]])
     means = np.exp(np.log(y).mean(0))
     power, line = _fitted(np.log(x), np.log(y), np.ones_like(x), noise), _fitted(x, y, 1 / means, noise)
     largest = float(means.max())
@@ -203,6 +208,7 @@ def fit(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = None
         tuple(sizes),
         tuple(means.tolist()),
         len(whole),
+        len(rounds),
         exponent,
         _r_squared(np.log(x), np.log(means), power.answers.mean(0)),
         line.estimate(SLOPE, ROUNDING * largest / float(x.max())),
@@ -212,7 +218,16 @@ def fit(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = None
     )
 
 
-def left_at(rounds: Mapping[int, Mapping[float, float]], noise: Spread | None = None) -> float | None:
+def _means(rounds: Mapping[Round, Mapping[float, float]]) -> dict[float, float]:
+    """The geometric mean of each size over the rounds that have it."""
+    logs: dict[float, list[float]] = {}
+    for _, points in sorted(rounds.items()):
+        for size, value in points.items():
+            logs.setdefault(size, []).append(math.log(value))
+    return {size: math.exp(math.fsum(found) / len(found)) for size, found in logs.items()}
+
+
+def left_at(rounds: Mapping[Round, Mapping[float, float]], noise: Spread | None = None) -> float | None:
     """The first size at which the law of all smaller sizes ends, for figures by round and size.
 
     Three sizes are needed for a law: where none passes the three smallest, it ends at the third. None where the law

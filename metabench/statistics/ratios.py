@@ -3,15 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from metabench.record.timing import MIN_SAMPLES, Summary
 from metabench.statistics.intervals import CONFIDENCE, RESAMPLES
 from metabench.statistics.intervals import Interval as Interval
+from metabench.statistics.scores import quotient
 from metabench.statistics.spread import Spread, spread_between
 
 LARGEST_LOG = 700.0
+Round = TypeVar("Round", int, tuple[str, int])
+"""The number of a round, or a run's name and the number in it."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Ratio(Interval):
     """A ratio with its 95 % interval."""
 
     rounds: int
-    """How many rounds it was formed in."""
+    """How many rounds it was formed in; 0 where both sides share none, and it was formed of two times."""
 
     @property
     def differs(self) -> bool:
@@ -28,12 +32,12 @@ class Ratio(Interval):
 
 
 def ratio_interval(
-    numerator: Mapping[int, Sequence[float]],
-    denominator: Mapping[int, Sequence[float]],
+    numerator: Mapping[Round, Sequence[float]],
+    denominator: Mapping[Round, Sequence[float]],
     seed: int = 0,
     noise: Spread | None = None,
 ) -> Ratio | None:
-    """The ratio of two times whose samples are given by round; None without a round that both have samples of.
+    """The ratio of two times whose samples are given by round; None where a side has none.
 
     The ratio of the medians is formed in each common round, so that whatever slows both sides of a round alike cancels
     out; the value is the geometric mean over the rounds. `noise` is how one process of the run differs from another,
@@ -43,15 +47,27 @@ def ratio_interval(
     Without `noise` the interval is Student's of three rounds or more. With fewer it is a percentile bootstrap with
     `seed`, which draws samples within each round and side, and covers the noise within a process alone. The bootstrap
     is not known where a round has fewer than `MIN_SAMPLES` samples. Samples must be positive.
+
+    Sides that share no round are divided as two times, and both of their intervals enter that of the ratio in
+    quadrature. What slowed the machine from one side to the other is then in the ratio.
     """
     rounds = sorted(number for number in numerator.keys() & denominator.keys() if numerator[number])
     rounds = [number for number in rounds if denominator[number]]
     if not rounds:
-        return None
+        return _ratio_apart(time_interval(numerator, noise), time_interval(denominator, noise))
     sides = [[side[number] for number in rounds] for side in (numerator, denominator)]
     logs = np.array([math.log(np.median(a) / np.median(b)) for a, b in zip(*sides, strict=True)])
     low, high = _ends(logs, sides, seed, noise and noise.times(math.sqrt(2)))
     return _as_ratio(logs, low, high)
+
+
+def _ratio_apart(time: Interval | None, other: Interval | None) -> Ratio | None:
+    if time is None or other is None:
+        return None
+    if not (time.low > 0 and other.low > 0):
+        return Ratio(time.value / other.value, 0.0, math.inf, 0)
+    found = quotient(time, other)
+    return Ratio(found.value, found.low, found.high, 0)
 
 
 def _ends(
@@ -90,7 +106,7 @@ def _drawn_log_medians(samples: Sequence[float], generator: np.random.Generator)
     return np.asarray(np.log(np.median(drawn, axis=1)))
 
 
-def time_interval(samples: Mapping[int, Sequence[float]], noise: Spread | None = None) -> Interval | None:
+def time_interval(samples: Mapping[Round, Sequence[float]], noise: Spread | None = None) -> Interval | None:
     """A time in seconds from its samples by round: the geometric mean of the rounds' medians.
 
     `noise` is how one process of the run differs from another, which the interval then holds as that of a ratio does. A

@@ -1,6 +1,7 @@
 """Runs of several machines in one folder: every row is there, and none is mixed up with another machine's."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from drawn import check_texts
 from metabench.errors import UserError
 from metabench.record.cell import identity
 from metabench.record.reading import MEASUREMENTS
-from metabench.report.bundles import bundles, time_key
+from metabench.report.bundles import bundles, time_key, time_ratio_of
 from metabench.report.document import as_text, document
 from metabench.report.figures import figures
 from metabench.report.frames import to_frame
@@ -79,9 +80,51 @@ def test_times_of_machines_are_never_in_one_ratio(merged):
     loops = [b for b in bundles(merged.measurements, time_key) if b.cell.engine == "loop"]
     slow, fast = sorted(loops, key=lambda b: -b.step.value)
     assert slow.step.value / fast.step.value == pytest.approx(10, rel=0.1)
-    assert sorted(slow.samples) == [0, 1, 2, 3]  # the other run of the same machine gave one more round
+    assert sorted(number for _, number in slow.samples) == [0, 1, 2, 3]  # one more of the other run
     engines = [t for s in document(merged).sections if s.title == "Engines against loop" for t in s.tables]
     assert len(engines) == 2 and all(" on " in table.title for table in engines)
+
+
+def time_of(found, algorithm):
+    (bundle,) = [bundle for bundle in found.timed if bundle.algorithm == algorithm]
+    return bundle
+
+
+def test_repetitions_of_two_runs_are_never_pairs(run_of, row, tmp_path):
+    """The machine was twice as slow on the second day, in every repetition."""
+    names = ("maml", "fomaml")
+    first = [row(number, algorithm="maml", measure=["time"]) for number in range(3)]
+    second = [timed(row(number, algorithm="fomaml", measure=["time"]), 2) for number in range(3)]
+    days = (
+        run_of(first, environment(), "first"),
+        run_of([one | {"started": "2026-11-22T05:00:00Z"} for one in second], environment(), "second"),
+    )
+    merge(days, tmp_path / "merged")
+    found = read_run(tmp_path / "merged")
+    maml, fomaml = (time_of(found, name) for name in names)
+    ratio = time_ratio_of(fomaml, maml)
+    # The repetitions of the synthetic machine differ by 1 : 1.5 : 0.8, which no pair of two days cancels out.
+    assert ratio.value == pytest.approx(1.2, rel=0.02) and ratio.rounds == 0
+    assert ratio.low < 0.6 and not ratio.differs
+    assert ratio.high / ratio.value == pytest.approx(
+        math.exp(math.hypot(*(math.log(one.step.high / one.step.value) for one in (maml, fomaml))))
+    )
+    assert " divided as two times. " in " ".join(document(found).how_to_read)
+    # Within one run each repetition is a pair.
+    together = read_run(run_of([*first, *second], environment(), "together"))
+    paired = time_ratio_of(*(time_of(together, name) for name in reversed(names)))
+    assert (paired.rounds, paired.low > 1.15) == (3, True)
+    assert "divided as two times" not in " ".join(document(together).how_to_read)
+
+
+def test_runs_of_one_name_get_rounds_of_their_own(run_of, row, tmp_path):
+    folders = [
+        run_of([row(number, algorithm=name) for number in range(3)], environment(), f"{name}/same")
+        for name in ("maml", "fomaml")
+    ]
+    merge(folders, tmp_path / "merged")
+    found = read_run(tmp_path / "merged").measurements
+    assert len({row.run for row in found}) == 1 and len({row.repetition for row in found}) == 6
 
 
 def test_each_machine_has_a_table_of_costs_and_one_of_growth_of_its_own(run_of, row, tmp_path):

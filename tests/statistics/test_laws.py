@@ -170,7 +170,16 @@ def test_a_round_that_lacks_a_size_is_left_out():
     points[2] = {1.0: 9.0}
     assert fit(points).rounds == 2
     assert fit({0: {1.0: 2.0}}) is None
-    assert fit({0: {1.0: 2.0}, 1: {2.0: 2.0}}) is None
+
+
+def test_sizes_without_a_common_round_are_fitted_by_their_means():
+    found = {0: {1.0: 2.0}, 1: {1.0: 8.0, 2.0: 8.0}, 2: {4.0: 16.0}}
+    law = fit(found, Spread(0.05, 10))
+    assert (law.rounds, law.tried, law.values) == (0, 3, pytest.approx((4.0, 8.0, 16.0)))
+    assert law.exponent.value == pytest.approx(1)
+    assert law.exponent.interval == fit({0: {1.0: 4.0, 2.0: 8.0, 4.0: 16.0}}, Spread(0.05, 10)).exponent.interval
+    whole = fit({number: {1.0: 1.0, 2.0: 2.0} for number in range(3)})
+    assert (whole.rounds, whole.tried) == (3, 3)
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,21 @@ def test_drift_that_hits_both_sides_of_a_round_cancels():
 def test_only_common_rounds_count():
     ratio = ratio_interval({0: [100.0], 1: [3.0], 3: []}, {1: [2.0], 2: [1.0], 3: [1.0]})
     assert (ratio.value, ratio.rounds) == (pytest.approx(1.5), 1)
-    assert ratio_interval({0: [1.0]}, {1: [1.0]}) is None
     assert ratio_interval({0: [1.0]}, {0: []}) is None
     assert ratio_interval({}, {}) is None
+
+
+def test_sides_without_a_common_round_are_divided_as_two_times():
+    # Logarithms to base 2 of one side: 0, 1 and 2, ± 2.48414; of the other: 3 each time, ± 0.
+    sides = {0: [1.0], 1: [2.0], 2: [4.0]}, {3: [8.0], 4: [8.0], 5: [8.0]}
+    ratio = ratio_interval(*sides)
+    assert (ratio.value, ratio.rounds) == (pytest.approx(1 / 4), 0)
+    assert (ratio.low, ratio.high) == (pytest.approx(2**-4.48414, rel=1e-4), pytest.approx(2**0.48414, rel=1e-4))
+    both = ratio_interval(sides[0], {3: [1.0], 4: [2.0], 5: [4.0]})
+    assert both.high == pytest.approx(2 ** (math.sqrt(2) * 2.48414), rel=1e-4)  # in quadrature
+    assert not ratio_interval({0: [1.0]}, {1: [1.0]}).known
+    # Rounds of equal number in two runs are not one round.
+    assert ratio_interval({("A", 0): [2.0] * 6}, {("B", 0): [1.0] * 6}).rounds == 0
 
 
 def test_the_interval_of_one_round_covers_the_noise_within_processes():

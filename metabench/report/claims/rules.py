@@ -154,15 +154,19 @@ def _place(figure: Interval, claimed: Interval, strict: bool) -> ClaimVerdict:
 def of_ratio(ratio: Ratio, noise_known: bool) -> Measured:
     """A ratio of times; doubtful where fewer than three rounds and no noise floor tell how processes differ."""
     if ratio.rounds < ROUNDS_TO_TELL and not noise_known:
-        few = f"only {counted(ratio.rounds, 'repetition')}, and no noise floor"
-        return Measured(ratio, doubt=few)
+        return Measured(ratio, doubt=_few(ratio.rounds))
     return Measured(ratio)
 
 
+def _few(rounds: int) -> str:
+    what = f"only {counted(rounds, 'repetition')}" if rounds else "no repetition has all that is compared"
+    return f"{what}, and no noise floor"
+
+
 def of_growth(
-    figures: Mapping[int, Mapping[float, float]], exact: bool, noise: Spread | None = None
+    figures: Mapping[tuple[str, int], Mapping[float, float]], exact: bool, noise: Spread | None = None
 ) -> Measured | None:
-    """The exponent of a power law, from figures by round and size; None without three sizes in a common round.
+    """The exponent of a power law, from figures by repetition and size; None without three sizes.
 
     Two sizes are enough for exact figures that do not change. Peaks are exact, so that one round is enough for their
     exponent; times need three, or the noise floor.
@@ -170,9 +174,8 @@ def of_growth(
     law = fit(figures, noise)
     if law is None or (len(law.sizes) < POINTS_TO_JUDGE and not (exact and law.form == "constant")):
         return None
-    few = f"only {counted(law.rounds, 'repetition')}, and no noise floor"
     interval = law.exponent.interval or Interval(*[law.exponent.value] * 3)
-    doubt = "" if exact or noise or law.rounds >= ROUNDS_TO_TELL else few
+    doubt = "" if exact or noise or law.rounds >= ROUNDS_TO_TELL else _few(law.rounds)
     return Measured(
         interval,
         exact and interval.low == interval.high,

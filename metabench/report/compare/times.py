@@ -19,8 +19,8 @@ from metabench.text import counted
 
 TimeVerdict: TypeAlias = Literal["slower", "faster", "the same", "cannot tell"]
 Test: TypeAlias = Literal["ranks", "means"]
-Levels: TypeAlias = Mapping[int, float]
-"""The logarithm of what a process took, by its round: the mean where several of a round have the same cost."""
+Levels: TypeAlias = Mapping[tuple[str, int], float]
+"""The logarithm of what a process took, by its run and round: the mean where several of a round have the same cost."""
 Pair: TypeAlias = tuple[Levels, Levels]
 """The levels of one cost in the base and in the new run."""
 LARGEST_LOG = 300.0
@@ -107,7 +107,7 @@ def level(samples: Sequence[float]) -> float:
 def levels(rows: Sequence[Measurement]) -> Levels:
     """The levels of all rounds whose times may be shown, in their order."""
     timed = [
-        (row.round, level(row.time.step.samples)) for row in sound_rows(rows) if row.time and row.time.step.samples
+        (row.repetition, level(row.time.step.samples)) for row in sound_rows(rows) if row.time and row.time.step.samples
     ]
     by_round = grouped(sorted(timed), itemgetter(0))
     return {number: fmean(found for _, found in same) for number, same in by_round.items()}

@@ -94,22 +94,23 @@ def profiles(run: Run) -> list[Profile]:
 
 
 def _engines(run: Run) -> Profile | None:
-    tried = _Tried()
+    tried, repetitions = _Tried(), sorted({row.repetition for row in run.measurements})
+    numbers = {repetition: number for number, repetition in enumerate(repetitions)}
     for bundle in run.timed:
         if bundle.asked_for("time"):
             work, engine = work_key(bundle.cell), bundle.cell.engine
             tried.where.setdefault(work, bundle.cell)
-            tried.costs.setdefault(work, {})[engine] = _seconds(bundle)
+            tried.costs.setdefault(work, {})[engine] = _seconds(bundle, numbers)
             tried.cells.setdefault(engine, {}).update(dict.fromkeys(bundle.ids))
             tried.disturbed.setdefault(work, set()).update({engine} if bundle.disturbed else ())
     axes = ("algorithm", *TITLE)
     return _profile("engine", "time of a meta-iteration", "repetition", ENGINES_MOST, tried, axes)
 
 
-def _seconds(bundle: Bundle) -> dict[int, float]:
-    """Seconds by round; `NEVER` in a round that gave none."""
-    tried = {int(row.round) for row in bundle.rows if "time" in row.cell.measure}
-    return {number: median(bundle.samples[number]) if number in bundle.samples else NEVER for number in sorted(tried)}
+def _seconds(bundle: Bundle, numbers: Mapping[tuple[str, int], int]) -> dict[int, float]:
+    """Seconds by the number of the repetition; `NEVER` in one that gave none."""
+    tried = sorted({row.repetition for row in bundle.rows if "time" in row.cell.measure})
+    return {numbers[one]: median(bundle.samples[one]) if one in bundle.samples else NEVER for one in tried}
 
 
 def _algorithms(run: Run) -> Profile | None:

@@ -72,12 +72,12 @@ def scaling_of(axis: str, line: GrowthLine, measure: Measure, run: Run) -> Scali
     return Scaling(line, measure, axis, law, theory(first(line), axis, measure, sizes), left_at(figures, noise))
 
 
-def figures_by_round(line: Mapping[float, Bundle], measure: str) -> dict[int, dict[float, float]]:
-    """Seconds or bytes of a line, by round and size; `measure` is time, memory, or what is timed apart.
+def figures_by_round(line: Mapping[float, Bundle], measure: str) -> dict[tuple[str, int], dict[float, float]]:
+    """Seconds or bytes of a line, by repetition and size; `measure` is time, memory, or what is timed apart.
 
     Peaks of memory come from one round, and are of one kind.
     """
-    found: dict[int, dict[float, float]] = {}
+    found: dict[tuple[str, int], dict[float, float]] = {}
     kinds = {bundle.peak.kind for bundle in line.values() if bundle.peak}
     for size, bundle in line.items():
         for number, figure in _figures(bundle, measure, len(kinds) == 1):
@@ -91,13 +91,13 @@ def sizes_of(axis: str, value: AxisValue, sizes: Mapping[str, int]) -> float:
     return float(sizes.get(str(value), 0) if axis == "model" else value)
 
 
-def _figures(bundle: Bundle, measure: str, comparable: bool) -> Iterator[tuple[int, float]]:
+def _figures(bundle: Bundle, measure: str, comparable: bool) -> Iterator[tuple[tuple[str, int], float]]:
     if measure == "time":
         yield from ((number, median(samples)) for number, samples in bundle.samples.items() if samples)
     elif measure != "memory":
         yield from ((number, median(samples)) for number, samples in samples_by_round(bundle, measure).items())
     elif bundle.peak and comparable:
-        yield 0, float(bundle.peak.bytes)
+        yield ("", 0), float(bundle.peak.bytes)
 
 
 def theory(bundle: Bundle, axis: str, measure: Measure, sizes: Mapping[str, int]) -> Theory | None:
