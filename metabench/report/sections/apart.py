@@ -22,8 +22,8 @@ from metabench.report.results import Run
 from metabench.report.sections.base import DISTURBED, Column, HasBundle, labels, section, table_of
 from metabench.report.sections.columns import relative
 from metabench.report.sections.growth import AxisValue, GrowthLine, first, growing_lines, growing_setting, title_axes
-from metabench.report.sections.scaling import exponent_text, figures_by_round
-from metabench.statistics.laws import fit
+from metabench.report.sections.scaling import exponent_text, figures_by_round, partly_notes, stands_on
+from metabench.statistics.laws import Law, fit
 
 STEPS = "inner_steps"
 TESTED = in_title_order((*TASK, "model", *MACHINE, "precision", "eval_query", "batch_norm"))
@@ -78,14 +78,21 @@ def _backward_table(rows: Sequence[_Passes], where: str) -> Table:
         [*named, *map(at, steps), exponents],
         rows,
         lambda row: ids_of(row.line.values()),
-        ["exponent: the power of the inner steps by which it grows; what is fixed lowers it."],
+        [
+            "exponent: the power of the inner steps by which it grows; what is fixed lowers it.",
+            *partly_notes(law for row in rows if (law := _law(row))),
+        ],
     )
 
 
-def _exponent(row: _Passes) -> str:
+def _law(row: _Passes) -> Law | None:
     at = {float(steps): bundle for steps, bundle in row.line.items()}
-    law = fit(figures_by_round(at, "backward"), row.bundle.noise)
-    return exponent_text(law.exponent) if law else NOTHING
+    return fit(figures_by_round(at, "backward"), row.bundle.noise)
+
+
+def _exponent(row: _Passes) -> str:
+    law = _law(row)
+    return exponent_text(law.exponent) + stands_on(law) if law else NOTHING
 
 
 def _seconds(bundle: Bundle | None, figure: str) -> str:

@@ -31,9 +31,11 @@ from metabench.report.sections.scaling import (
     Scaling,
     amount_text,
     exponent_text,
+    partly_notes,
     scaling_of,
+    stands_on,
 )
-from metabench.statistics.laws import CLOSE, LEAST_EXPLAINED, LEFT, POINTS_TO_JUDGE
+from metabench.statistics.laws import CLOSE, LEAST_EXPLAINED, LEFT, POINTS_TO_JUDGE, Law
 from metabench.statistics.theory import ALIKE, ANOTHER, rises_straight
 
 CONSTANT = "constant"
@@ -129,6 +131,7 @@ def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Ru
             *(["In brackets: meta-parameters, of the algorithm that has the fewest."] if axis == "model" else []),
             "growth: the value at the largest size ÷ the value at the smallest, or of the sizes in brackets. "
             f"slope: per {SIZES[axis]}. {INTERVALS[measure]}",
+            *partly_notes(row.scaling.law for row in rows if row.scaling),
             *notes,
         ],
     )
@@ -231,7 +234,10 @@ def _growth(row: Growing, axis: str, run: Run) -> str:
 
 def law_text(scaling: Scaling) -> str:
     """The law that describes the figures: intercept and slope, an exponent, that nothing grows, or that none does."""
-    law, measure = scaling.law, scaling.measure
+    return _form_text(scaling.law, scaling.measure) + stands_on(scaling.law)
+
+
+def _form_text(law: Law, measure: Measure) -> str:
     if law.form == "constant":
         return CONSTANT
     if law.form == "line" or len(law.sizes) < POINTS_TO_JUDGE:

@@ -1,6 +1,6 @@
 """Laws by which time and memory grow with inner steps, parameters and meta-batch, compared with theory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias
@@ -125,6 +125,24 @@ def theory(bundle: Bundle, axis: str, measure: Measure, sizes: Mapping[str, int]
 
 def _power(axis: str, exponent: int) -> Theory:
     return Theory(exponent, f"O({SYMBOLS[axis]})" if exponent else "O(1)")
+
+
+def stands_on(law: Law) -> str:
+    """Words in brackets on how many repetitions a law stands, ` (2 of 3 repetitions)`; empty where these are all."""
+    if law.rounds == law.tried:
+        return ""
+    return f" ({law.rounds} of {law.tried} repetitions)" if law.rounds else " (means)"
+
+
+def partly_notes(laws: Iterable[Law]) -> list[str]:
+    """What is to be said where a law does not stand on all repetitions."""
+    kinds = {law.rounds > 0 for law in laws if law.rounds < law.tried}
+    said = {
+        True: "A law stands on the repetitions that have all sizes of its line; in brackets where these are not all.",
+        False: "(means): no repetition has all sizes, so the law is of the mean at each, and its interval is that of "
+        "one repetition. What changed on the machine between the sizes is in the law.",
+    }
+    return [sentence for kind, sentence in said.items() if kind in kinds]
 
 
 def exponent_text(found: Estimate) -> str:

@@ -70,6 +70,25 @@ def test_a_law_is_reported_where_it_fits(run_of, row):
     assert line[1] == "O(K): agrees (linear, intercept 67 %)"
 
 
+def test_a_law_says_on_how_many_repetitions_it_stands(run_of, row):
+    sizes = (1, 2, 5, 10)
+
+    def law_of(name, *left_out):
+        rows = [row(number, inner_steps=n, measure=["time"]) for number in range(3) for n in sizes]
+        for one in rows:
+            if (one["round"], one["cell"]["inner_steps"]) in left_out:
+                one |= {"status": "crashed", "reason": "it fell", "time": None}
+        (table,) = growth_tables(read_run(run_of(rows, name=name))).tables
+        return table.rows[0][table.columns.index("law")], "\n".join(table.notes)
+
+    whole, notes = law_of("whole")
+    assert "repetitions)" not in whole and "stands on" not in notes and "(means)" not in notes
+    some, notes = law_of("some", (0, 1))
+    assert some.endswith(" (2 of 3 repetitions)") and "A law stands on the repetitions that have all sizes" in notes
+    none, notes = law_of("none", (0, 1), (1, 2), (2, 10))
+    assert none.endswith(" (means)") and "(means): no repetition has all sizes" in notes
+
+
 def test_memory_that_grows_against_theory_differs(synthetic):
     found = found_in(read_run(synthetic), "inner_steps", "memory")
     assert found["maml", "vmap"].theory == Theory(1, "O(K)")
