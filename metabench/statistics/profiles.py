@@ -11,7 +11,7 @@ from metabench.statistics.spread import ROUNDS_TO_TELL, student
 
 FEWEST_SETTINGS = 2
 NEVER = math.inf
-"""The ratio of what failed."""
+"""The ratio of what failed, and of what took any time where the best took none."""
 Costs: TypeAlias = Mapping[str, Mapping[int, float]]
 """Seconds by name and replicate: a round or a seed. A name with a replicate that has no seconds failed in it."""
 Setting = TypeVar("Setting", bound=Hashable)
@@ -24,6 +24,8 @@ class Curve:
     name: str
     ratios: tuple[Mapping[int, float], ...]
     """Ratios by replicate, one mapping for each setting; `NEVER` where the name failed."""
+    never: float = 0.0
+    """The share of settings in which it failed; a setting counts by the share of its replicates."""
 
     @property
     def every(self) -> list[float]:
@@ -42,11 +44,6 @@ class Curve:
         A setting counts as much as any other, however many replicates it has: by the share of them.
         """
         return self._mean(lambda ratio: float(ratio <= factor))
-
-    @property
-    def never(self) -> float:
-        """The share in which it failed, counted in the same way."""
-        return self._mean(lambda ratio: float(ratio == NEVER))
 
     def area(self, most: float) -> Interval:
         """The area under the profile from 1 to `most` on a logarithmic axis; 1 for a name that is always the best.
@@ -86,15 +83,17 @@ def curves_of(settings: Sequence[Costs], names: Sequence[str]) -> list[Curve]:
     Ratios are formed within a setting's replicate, of those that all names have there.
     """
     found: dict[str, list[dict[int, float]]] = {name: [] for name in names}
+    failed: dict[str, list[float]] = {name: [] for name in names}
     for at in settings:
         common = sorted(set.intersection(*(set(at[name]) for name in names)))
         best = {number: min(at[name][number] for name in names) for number in common}
         if common:
             for name in names:
                 found[name].append({number: _ratio(at[name][number], best[number]) for number in common})
+                failed[name].append(fmean(math.isinf(at[name][number]) for number in common))
     if not any(ratio < NEVER for ratios in found.values() for each in ratios for ratio in each.values()):
         return []
-    return [Curve(name, tuple(found[name])) for name in names]
+    return [Curve(name, tuple(found[name]), fmean(failed[name])) for name in names]
 
 
 def _ratio(seconds: float, best: float) -> float:

@@ -39,6 +39,14 @@ def test_ratios_are_formed_within_a_replicate():
     assert curves_of([{"a": {0: NEVER}, "b": {0: NEVER}}] * 2, ["a", "b"]) == []
 
 
+def test_what_is_slower_than_a_best_that_took_no_time_has_not_failed():
+    settings = [{"a": {0: 0.0, 1: 0.0}, "b": {0: 3.0, 1: NEVER}}, {"a": {0: 2.0, 1: 0.0}, "b": {0: 1.0, 1: 0.0}}]
+    a, b = curves_of(settings, ["a", "b"])
+    assert (a.never, b.never) == (0, pytest.approx(1 / 4))
+    assert b.ratios == ({0: NEVER, 1: NEVER}, {0: 1.0, 1: 1.0}) and b.within(1e6) == pytest.approx(1 / 2)
+    assert (a.within(1.0), a.within(2.0)) == (pytest.approx(3 / 4), 1)
+
+
 def test_every_replicate_of_a_setting_counts_and_every_setting_as_much():
     """One setting has one replicate, the other three: no replicate is dropped, and no setting outweighs the other."""
     settings = [
