@@ -9,7 +9,7 @@ from metabench.record.cell import Cell
 from metabench.record.measurement import STATUSES, Measurement, Memory
 from metabench.record.timing import PHASES, Summary
 from metabench.report.apart import READ
-from metabench.report.bundles import Bundle, bundles, drift_of
+from metabench.report.bundles import Bundle, bundles, drift_of, grouped
 from metabench.report.results import Run
 from metabench.report.scores import score_of
 from metabench.statistics.ratios import step_interval
@@ -139,8 +139,9 @@ def configurations_frame(run: Run) -> pd.DataFrame:
     figures = names[names.index("step_median_s") : names.index("started")]
     rounds.loc[rounds["id"].isin(rounds.loc[rounds["status"] == "incorrect", "id"]), figures] = None
     first = rounds.groupby("id", sort=False).first().copy().reset_index()
-    found = {bundle.cell.id: bundle for bundle in bundles(run.measurements, lambda cell: (cell.id,), run.noise)}
-    records = [_over_rounds(found[name]) for name in first["id"]]
+    # By the id that a row has: of rows of earlier versions it is not that which their cell would have today.
+    found = grouped(run.measurements, lambda row: row.id)
+    records = [_over_rounds(*bundles(found[name], lambda cell: (), run.noise)) for name in first["id"]]
     own = pd.DataFrame(records, columns=list(OVER_ROUNDS), index=first.index)
     rest = first.drop(columns=["id", *OF_A_PROCESS, *(name for name in own if name in first)])
     frame = pd.concat([first[["id"]], own, rest], axis=1)

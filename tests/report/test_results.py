@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from metabench.errors import UserError
-from metabench.report.frames import curves_frame, samples_frame, to_frame
+from metabench.report.frames import configurations_frame, curves_frame, samples_frame, to_frame
 from metabench.report.results import read_run
+from runs import run
 
 
 def refusal(folder) -> str:
@@ -22,6 +23,18 @@ def test_no_folder_or_no_run_in_it(tmp_path):
     assert refusal(tmp_path) == f"'{tmp_path}' is not a run folder: it has no measurements.jsonl"
     (tmp_path / "measurements.jsonl").mkdir()
     assert refusal(tmp_path).startswith("cannot read")
+
+
+def test_the_frame_of_configurations_goes_by_the_ids_of_its_rows(row):
+    """Rows of earlier versions have ids that their cells would not have today."""
+    rows = [row(number, algorithm=name) for number in range(3) for name in ("maml", "fomaml")]
+    found = run(rows)
+    assert all(one.id != one.cell.id for one in found.measurements)
+    frame = configurations_frame(found).set_index("id")
+    assert frame.index.tolist() == [rows[0]["id"], rows[1]["id"]]
+    assert frame["repetitions"].tolist() == [3, 3]
+    medians = [math.log(one["time"]["step"]["median"]) for one in rows[::2]]
+    assert frame["step_s"].iloc[0] == pytest.approx(math.exp(sum(medians) / 3))
 
 
 def test_a_misspelt_folder_is_named_with_the_nearest_run(run_of, row, tmp_path):
