@@ -79,9 +79,14 @@ def _needs(axis: str, line: GrowthLine, sizes: Mapping[str, int]) -> Iterator[Ne
     missed = [abs(_foreseen(points[:i], points[i][0]) / points[i][1] - 1) for i in range(2, len(points))]
     for value, bundle in line.items():
         size = sizes_of(axis, value, sizes)
-        if size > points[-1][0] and not bundle.peak and status(bundle).split(" ")[0] in LACKING:
+        if size > points[-1][0] and not bundle.peak and _is_lacking(bundle):
             wanted = _foreseen(points, size)
             yield Needed(bundle, axis, wanted, tuple(measured[size] for size, _ in points), max(missed, default=None))
+
+
+def _is_lacking(bundle: Bundle) -> bool:
+    """Whether it was memory alone that ran out: its further rounds are skipped then."""
+    return any(row.status in LACKING for row in bundle.rows) and {row.status for row in bundle.rows} <= {"ok", *LACKING}
 
 
 def _foreseen(points: Sequence[tuple[float, float]], size: float) -> float:

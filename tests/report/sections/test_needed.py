@@ -45,6 +45,16 @@ def test_the_line_with_most_sizes_counts_and_two_sizes_say_nothing_of_their_erro
     assert other.axis == "meta_batch" and other.bytes == 32_000 and other.missed is None
 
 
+def test_further_rounds_that_are_skipped_hide_nothing(row):
+    def needs_of(*statuses):
+        rows = [weighed(row, 1000 * k, inner_steps=k) for k in (1, 2)]
+        rows += [row(number, status, "why", inner_steps=5) for number, status in enumerate(statuses)]
+        return [one.bytes for one in needs(run(rows))]
+
+    assert needs_of("oom", "skipped", "skipped") == needs_of("oom", "oom", "skipped") == needs_of("oom") == [5000]
+    assert needs_of("timeout", "skipped", "skipped") == needs_of("ok", "ok") == []
+
+
 def test_nothing_is_foreseen_from_one_size_or_for_what_failed_otherwise(row):
     rows = [weighed(row, 1000, inner_steps=1), weighed(row, 0, *OOM, inner_steps=5)]
     assert needs(run(rows)) == []
