@@ -133,8 +133,7 @@ def _algorithms(run: Run) -> Profile | None:
 
 
 def _to_target(line: ToTarget) -> dict[int, float]:
-    seeds = sorted(line.bundle.seeds())
-    return {seed: line.crossings[seed].seconds if seed in line.crossings else NEVER for seed in seeds}
+    return {seed: line.crossings[seed].seconds if seed in line.crossings else NEVER for seed in line.tried}
 
 
 def _failures_and_seconds(seconds: Mapping[int, float]) -> tuple[int, float, float]:

@@ -41,6 +41,7 @@ NOTES = (
     "The mean over seeds is geometric; from three seeds on it has a 95 % interval over them. Seeds that did not reach "
     "the target count as failures.",
 )
+UNKNOWN = "Left out are seeds that have a score and no curve, of which nobody knows when they reached the target: {}."
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,15 @@ class ToTarget:
     bundle: Bundle
     crossings: Mapping[int, Crossing]
     """Crossings of the seeds that reached the target, by seed."""
-    seeds: int
-    """How many were trained, those that failed among them."""
+    tried: tuple[int, ...]
+    """The seeds that were trained, those that failed among them; without those that have a score and no curve."""
     points: int
     """The fewest points of a curve."""
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds were tried."""
+        return len(self.tried)
 
     @property
     def reached(self) -> bool:
@@ -68,6 +74,8 @@ class Target:
     metric: str
     value: float
     lines: tuple[ToTarget, ...]
+    unknown: tuple[str, ...] = ()
+    """The algorithms that have seeds with a score and no curve, of which nobody knows when they reached the target."""
 
 
 @section("Time to target", place=20)
@@ -92,12 +100,15 @@ def _target(group: Sequence[Bundle]) -> Target | None:
         for metric in METRIC_WORDS
     }
     metric = next((metric for metric, found in ends.items() if found), None)
-    if metric is None or len({bundle.algorithm for bundle in group}) < 2:
+    if metric is None:
         return None
     lower = metric in LOWER_IS_BETTER
     value = min(ends[metric]) / SHARE if lower else max(ends[metric]) * SHARE
-    lines = tuple(_line(bundle, metric, value) for bundle in group)
-    return Target(metric, value, lines) if 0 < value < math.inf else None
+    if not 0 < value < math.inf:
+        return None
+    lines = tuple(line for bundle in group if (line := _line(bundle, metric, value)).tried)
+    unknown = dict.fromkeys(bundle.algorithm for bundle in group if _without_curve(bundle, metric))
+    return Target(metric, value, lines, tuple(unknown)) if len({line.bundle.algorithm for line in lines}) > 1 else None
 
 
 def _is_baseline(bundle: Bundle) -> bool:
@@ -113,6 +124,12 @@ def _curves(bundle: Bundle, metric: str) -> dict[int, list[CurvePoint]]:
     }
 
 
+def _without_curve(bundle: Bundle, metric: str) -> set[int]:
+    """The seeds with a score whose curve no row has. Rows of earlier versions lack it where another row's training was
+    theirs, and its curve is no substitute: that row was judged in another way."""
+    return {row.cell.seed for row in bundle.sound if row.quality} - _curves(bundle, metric).keys()
+
+
 def _ends(bundle: Bundle, metric: str) -> list[float]:
     """Where the curves end, if they show any training."""
     curves = [curve for curve in _curves(bundle, metric).values() if len(curve) > 1]
@@ -123,7 +140,8 @@ def _line(bundle: Bundle, metric: str, value: float) -> ToTarget:
     curves = _curves(bundle, metric)
     found = {seed: crossing(curve, value, metric in LOWER_IS_BETTER) for seed, curve in curves.items()}
     points = min((len(curve) for curve in curves.values()), default=0)
-    return ToTarget(bundle, {seed: one for seed, one in found.items() if one}, len(bundle.seeds()), points)
+    tried = tuple(sorted(bundle.seeds() - _without_curve(bundle, metric)))
+    return ToTarget(bundle, {seed: one for seed, one in found.items() if one}, tried, points)
 
 
 def typical(line: ToTarget, name: str) -> Interval | None:
@@ -158,7 +176,7 @@ def _table(target: Target, run: Run) -> Table:
         columns,
         sorted(target.lines, key=_order),
         lambda line: line.bundle.ids,
-        NOTES,
+        [*NOTES, *([UNKNOWN.format(", ".join(target.unknown))] if target.unknown else [])],
     )
 
 

@@ -44,6 +44,23 @@ def test_the_mean_is_geometric_with_an_interval_over_seeds(row):
     assert (figure.low, figure.high) == pytest.approx((8 / math.exp(half), 8 * math.exp(half)), rel=1e-6)
 
 
+def test_a_score_without_a_curve_is_no_failure(row):
+    """As in rows of earlier versions, where one row's training was judged in several ways and only it had a curve."""
+    rows = [trained(row, "maml", seed, 4, 1) for seed in range(3)]
+    rows += [trained(row, "anil", seed, 4, 0.5) for seed in range(2)] + [trained(row, "anil", 2)]
+    rows += [trained(row, "fomaml", seed) for seed in range(3)]
+    rows[-1]["quality"]["trained_by"] = rows[0]["id"]
+    (target,) = targets(run(rows))
+    assert {line.bundle.algorithm: (line.seeds, line.reached) for line in target.lines} == {
+        "maml": (3, True),
+        "anil": (2, True),
+    }
+    assert target.unknown == ("fomaml", "anil")
+    (table,) = target_tables(run(rows)).tables
+    assert "nobody knows when they reached the target: fomaml, anil." in table.notes[-1]
+    assert targets(run([one for one in rows if one["cell"]["algorithm"] != "anil"])) == []
+
+
 def test_who_does_not_reach_it_says_so_and_is_last(row):
     rows = [trained(row, "maml", seed, 4, 1) for seed in range(3)]
     rows += [trained(row, "anil", seed, 4, 0.5 if seed else 3) for seed in range(3)]
