@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from metabench.record.cell import AXES
+from metabench.record.cell import AXES, varying
 from metabench.report.bundles import Bundle
 from metabench.report.claims.claim import TESTED, Claim, Figure, Scalar, Selection
 from metabench.report.render.tables import axis_word
@@ -86,11 +86,13 @@ def deviations(bundle: Bundle, setting: Selection) -> list[str]:
 
 
 def matched(bundle: Bundle, others: Iterable[Bundle], wanted: Selection, axes: Sequence[str]) -> Bundle | None:
-    """The cells to compare with: as wanted, and on the axes given like the bundle."""
-    for other in others:
-        if fits(other, wanted) and all(value(other, axis) == value(bundle, axis) for axis in axes):
-            return other
-    return None
+    """The cells to compare with: as wanted, and on the axes given like the bundle.
+
+    Of several, those that differ from it on the fewest other axes: a training of as many iterations, say.
+    """
+    alike = [o for o in others if fits(o, wanted) and all(value(o, axis) == value(bundle, axis) for axis in axes)]
+    own = [axis for axis in bundle.cell.axes if axis != "seed"]
+    return min(alike, key=lambda other: len(varying((bundle.cell, other.cell), own)), default=None)
 
 
 def _failing(bundle: Bundle, wanted: Selection) -> list[str]:
