@@ -10,7 +10,7 @@ from metabench.report.claims.rules import Measured, of_growth, of_ratio
 from metabench.report.claims.selection import value
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.results import Run
-from metabench.report.scores import Quality, gain, quality
+from metabench.report.scores import Quality, gain, quality, scores_of
 from metabench.report.sections.scaling import figures_by_round
 from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import difference
@@ -40,7 +40,7 @@ def score_of(claim: Claim, bundle: Bundle) -> Measured | None:
 
 def diverged_seeds(bundle: Bundle) -> int:
     """How many training seeds have no score, since they diverged."""
-    return len({row.cell.seed for row in bundle.rows if row.status == "diverged"})
+    return len({row.cell.seed for row in bundle.rows if row.status == "diverged"} - scores_of(bundle).keys())
 
 
 def gain_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:

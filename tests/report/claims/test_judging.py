@@ -22,6 +22,13 @@ SMALLER = {**FASTER, "figure": "memory"}
 MSE = {"rule": "interval", "metric": "mse", "of": {"algorithm": "maml"}}
 
 
+def scored(made, score):
+    """The row with another score."""
+    ends = {"value": score, "low": score - 0.01, "high": score + 0.01}
+    made["quality"] |= {**ends, "by_step": [{"step": 2, **ends}]}
+    return made
+
+
 @pytest.fixture
 def pair(row):
     """MAML and FOMAML in three rounds; FOMAML takes 0.6 of the time and half of the memory."""
@@ -370,6 +377,13 @@ def test_seeds_that_diverge_count_against_a_score(held, row, lost, verdict):
     json.dumps(claims_json([found]), allow_nan=False)
 
 
+def test_a_seed_with_a_score_whose_timing_diverged_later_has_not_diverged(held, row):
+    rows = [row(seed=seed) for seed in range(3)]
+    rows += [row(1, *(("diverged", "a loss is not finite") if seed == 0 else ()), seed=seed) for seed in range(3)]
+    found = held([runs.run(rows)], **MSE, claimed=0.46)
+    assert (found.verdict, found.shown.measured.seeds, found.shown.measured.diverged) == ("holds", 3, 0)
+
+
 @pytest.mark.parametrize(
     ("of", "verdict", "reason"),
     [
@@ -442,6 +456,22 @@ def test_who_beats_whom(held, row):
         [made], **order, of={"algorithm": "maml"}, against={"algorithm": "reptile"}, setting={"iterations": 9999}
     )
     assert short.reason == "trained for 1 000 of 9 999 iterations"
+
+
+@pytest.mark.parametrize("axis", ["iterations", "inner_steps", "eval_steps"])
+def test_a_score_is_held_against_the_training_that_is_most_like_it(held, row, axis):
+    """More of it makes all better, and fomaml beats maml at as much of it."""
+    rows = [
+        scored(row(algorithm=name, seed=seed, measure=["quality"], **{axis: amount}), score + less + 0.001 * seed)
+        for seed in range(3)
+        for amount, score in ((1, 1.0), (7, 0.3))
+        for name, less in (("maml", 0.1), ("fomaml", 0.0))
+    ]
+    order = {"rule": "order", "metric": "mse", "of": {"algorithm": "maml"}, "against": {"algorithm": "fomaml"}}
+    for mine in (rows, rows[::-1]):
+        found = held([runs.run(mine)], **order)
+        assert [answer.against.cell[axis] for answer in found.answers] == [1, 7]
+        assert [answer.said.verdict for answer in found.answers] == ["does not hold"] * 2
 
 
 @pytest.mark.parametrize(
