@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from metabench.report.apart import adapting, differentiating, ratio_of_parts, twice_over_once
+from metabench.report.apart import adapting, differentiating, is_disturbed, ratio_of_parts, twice_over_once
 from metabench.report.bundles import Bundle, time_ratio_of
 from metabench.report.claims.claim import MEASURED_BY, Claim, Figure
 from metabench.report.claims.rules import Measured, of_growth, of_ratio
@@ -14,6 +15,9 @@ from metabench.report.scores import Quality, gain, quality, scores_of
 from metabench.report.sections.scaling import figures_by_round
 from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import difference
+
+DISTURBED = "other programs disturbed the time"
+"""Why nothing may be said of a figure that stands on a disturbed time."""
 
 
 def measured_in(run: Run, figure: Figure) -> list[Bundle]:
@@ -69,7 +73,8 @@ def ratio_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
     if claim.figure != "memory":
         timed = claim.figure == "time"
         ratio = time_ratio_of(bundle, other) if timed else ratio_of_parts(bundle, other, claim.figure)
-        return of_ratio(ratio, noise_known=bundle.noise is not None) if ratio else None
+        found = of_ratio(ratio, noise_known=bundle.noise is not None) if ratio else None
+        return _in_doubt(found, claim.figure, (bundle, other))
     mine, theirs = bundle.peak, other.peak
     if mine is None or theirs is None or mine.kind != theirs.kind or not theirs.bytes:
         return None
@@ -80,7 +85,14 @@ def ratio_of(claim: Claim, bundle: Bundle, other: Bundle) -> Measured | None:
 def of_derivatives(bundle: Bundle) -> Measured | None:
     """How many times as long it takes to differentiate the network twice as once."""
     ratio = twice_over_once(bundle)
-    return of_ratio(ratio, noise_known=False) if ratio else None
+    return _in_doubt(of_ratio(ratio, noise_known=False) if ratio else None, "double_backward", (bundle,))
+
+
+def _in_doubt(found: Measured | None, figure: Figure, stood_on: Sequence[Bundle]) -> Measured | None:
+    """The figure, of which nothing may be said where a time that it stands on was disturbed."""
+    apart = figure in ("adaptation", "double_backward") and is_disturbed(stood_on, figure)
+    disturbed = apart or (figure == "time" and any(bundle.disturbed for bundle in stood_on))
+    return replace(found, doubt=found.doubt or DISTURBED) if found and disturbed else found
 
 
 def growth_of(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | None]) -> Measured | None:
@@ -91,7 +103,7 @@ def growth_of(claim: Claim, line: Sequence[Bundle], others: Sequence[Bundle | No
         return Measured(Interval(share, share, share), exact=True) if share > 0 else None
     at = {float(value(bundle, claim.along)): bundle for bundle in line}
     figures, exact = figures_by_round(at, claim.figure), claim.figure == "memory"
-    return of_growth(figures, exact, None if exact else line[0].noise)
+    return _in_doubt(of_growth(figures, exact, None if exact else line[0].noise), claim.figure, line)
 
 
 def _per_unit(claim: Claim, line: Sequence[Bundle]) -> float | None:

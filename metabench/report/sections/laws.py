@@ -115,7 +115,7 @@ def _table(axis: str, measure: Measure, groups: Sequence[list[Growing]], run: Ru
         *axis_columns(*named),
         *_line_columns(rows, named),
         Column("growth", lambda row: _growth(row, axis, run)),
-        Column("law", lambda row: law_text(row.scaling) if row.scaling else NOTHING),
+        Column("law", _law),
         Column("theory", lambda row: verdict_text(row.scaling) if row.scaling else NOTHING),
         *([Column("leaves its law at", _left)] if any(_may_leave(row) for row in rows) else []),
         *(_at(value, cells, run, changing) for value in values),  # last: there may be more than a page is wide
@@ -211,6 +211,13 @@ def _entry(bundle: Bundle, measure: Measure) -> str:
 def _may_leave(row: Growing) -> bool:
     """Whether there are sizes enough to tell: some for the law, and one beyond them."""
     return row.scaling is not None and len(row.scaling.law.sizes) > POINTS_TO_JUDGE
+
+
+def _law(row: Growing) -> str:
+    """The law, marked where it stands on a disturbed time."""
+    if row.scaling is None:
+        return NOTHING
+    return law_text(row.scaling) + (disturbed_mark(*row.line.values()) if row.measure == "time" else "")
 
 
 def _left(row: Growing) -> str:

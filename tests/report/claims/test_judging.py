@@ -96,6 +96,44 @@ def test_a_single_round_says_nothing_of_processes(held, row):
     assert found.shown.measured.figure.value == pytest.approx(0.6, rel=0.02)
 
 
+def disturbed(made):
+    made["time"]["disturbed"] = {"reason": "half of the samples took 9 times as long", "factor": 9.0}
+    return made
+
+
+def test_a_disturbed_time_decides_nothing(held, row):
+    rows = [row(number, algorithm=name) for number in range(3) for name in ("maml", "fomaml")]
+    assert held([runs.run(rows)], **FASTER, claimed=0.6, allowance=0.1).verdict == "holds"
+    for number in (-1, -2):  # of either side
+        marked = [*rows[:number], disturbed(row(2, algorithm=rows[number]["cell"]["algorithm"])), *rows[number:][1:]]
+        found = held([runs.run(marked)], **FASTER, claimed=0.6, allowance=0.1)
+        assert (found.verdict, found.reason) == ("cannot tell", "other programs disturbed the time")
+        assert held([runs.run(marked)], **SMALLER, claimed=0.5).verdict == "holds"
+    growing = [row(number, meta_batch=size) for number in range(3) for size in (5, 25, 100)]
+    time = {"rule": "exponent", "figure": "time", "along": "meta_batch", "of": {"algorithm": "maml"}, "allowance": 0.1}
+    assert held([runs.run(growing)], **time, claimed=1).verdict == "holds"
+    disturbed(growing[0])
+    assert held([runs.run(growing)], **time, claimed=1).reason == "other programs disturbed the time"
+
+
+@pytest.mark.parametrize("claim", ["inference", "derivatives"])
+def test_a_disturbed_time_of_what_is_timed_apart_decides_nothing(held, row, claim):
+    def judged(why):
+        parts = {"task": (2.0, 1.0, 1.0), "derivatives": (1.0, 2.0)}
+        measure = ["adaptation", "double_backward"]
+        made = [
+            timed_apart(row(number, algorithm=name, measure=measure), disturbed=why, **parts)
+            for number in range(3)
+            for name in ("maml", "anil")
+        ]
+        if claim == "derivatives":
+            return held([runs.run(made)], rule="ratio", figure="double_backward", of={"algorithm": "maml"}, claimed=2)
+        return held([runs.run(made)], **{**INFERENCE, "setting": {}}, claimed=1)
+
+    assert (judged("").verdict, judged("others").verdict) == ("holds", "cannot tell")
+    assert judged("others").reason == "other programs disturbed the time"
+
+
 def test_peaks_are_exact(held, pair):
     assert held([pair], **SMALLER, claimed=0.5).verdict == "holds"
     assert held([pair], **SMALLER, claimed=0.45, allowance=0.1).verdict == "does not hold"

@@ -89,6 +89,15 @@ def test_a_law_says_on_how_many_repetitions_it_stands(run_of, row):
     assert none.endswith(" (means)") and "(means): no repetition has all sizes" in notes
 
 
+def test_a_law_of_a_disturbed_time_is_marked(run_of, row):
+    rows = [row(number, inner_steps=n, measure=["time", "memory"]) for number in range(3) for n in (1, 2, 5)]
+    rows[-1]["time"]["disturbed"] = {"reason": "half of the samples took 9 times as long", "factor": 9.0}
+    time, memory = growth_tables(read_run(run_of(rows))).tables
+    assert time.rows[0][time.columns.index("law")].endswith(" (disturbed)")
+    assert any(note.startswith("(disturbed): ") for note in time.notes)
+    assert "(disturbed)" not in "".join(memory.rows[0])
+
+
 def test_memory_that_grows_against_theory_differs(synthetic):
     found = found_in(read_run(synthetic), "inner_steps", "memory")
     assert found["maml", "vmap"].theory == Theory(1, "O(K)")
