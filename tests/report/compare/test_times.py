@@ -376,5 +376,7 @@ def test_levels_are_of_processes_whose_time_may_be_shown(row):
     """Processes of one round and cost are averaged, so that no run has more of the fastest for its more seeds."""
     rows = records([row(0, seed=0), row(0, seed=1), row(1, seed=0), row(2, "crashed", seed=0)])
     own = [level(each.time.step.samples) for each in rows[:3]]
-    assert levels(rows) == pytest.approx({0: (own[0] + own[1]) / 2, 1: own[2]})
-    assert levels([*rows, *records([row(2, "incorrect", seed=0)])]) == pytest.approx({0: own[1]})
+    assert levels(rows) == pytest.approx({("", 0): (own[0] + own[1]) / 2, ("", 1): own[2]})
+    first, second = (replace(each, run=name) for name, each in zip(("A", "B"), rows[:2], strict=True))
+    assert levels([first, second]) == pytest.approx({("A", 0): own[0], ("B", 0): own[1]})
+    assert levels([*rows, *records([row(2, "incorrect", seed=0)])]) == pytest.approx({("", 0): own[1]})
