@@ -19,6 +19,7 @@ from metabench.report.numbers import NOTHING, Linked, exact, time_text
 from metabench.report.provenance import measured_at, revision_commit, revision_name
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run, no_run_folder
+from metabench.report.sections.base import DISTURBED, MARKS
 from metabench.statistics.changepoints import change_points
 from metabench.statistics.ratios import Interval
 
@@ -55,6 +56,8 @@ class CellHistory:
     """A column each; empty where the run does not have the cell."""
     steps: tuple[int, ...]
     """The columns with which a new level begins."""
+    disturbed: frozenset[int] = frozenset()
+    """The columns whose time other programs disturbed: they are of no level."""
 
     @property
     def id(self) -> str:
@@ -63,10 +66,10 @@ class CellHistory:
 
     @property
     def levels(self) -> list[tuple[list[int], float]]:
-        """The columns of each level that were timed, and its median in seconds."""
+        """The columns of each level that were timed and not disturbed, and its median in seconds."""
         edges = [0, *self.steps, len(self.times)]
         parts = [range(begin, end) for begin, end in pairwise(edges)]
-        timed = [[i for i in part if self.times[i] is not None] for part in parts]
+        timed = [[i for i in part if self.times[i] is not None and i not in self.disturbed] for part in parts]
         return [(part, median(time.value for i in part if (time := self.times[i]))) for part in timed if part]
 
     @property
@@ -82,6 +85,15 @@ class CellHistory:
     def mark(self, step: int) -> str:
         """Whether the level that begins with that column is the slower or the faster one."""
         return SLOWER if self.factor(step) > 1 else FASTER
+
+    def text(self, column: int) -> str:
+        """The time of a column that has one, with its interval, and whether it is disturbed."""
+        time = self.times[column]
+        return time_text(time) + self.doubt(column) if time else ""
+
+    def doubt(self, *columns: int) -> str:
+        """The mark of a figure that stands on these columns, where the time of one is disturbed."""
+        return DISTURBED if self.disturbed.intersection(columns) else ""
 
     @property
     def largest(self) -> float:
@@ -166,12 +178,13 @@ def _columns(runs: Sequence[Run]) -> tuple[Column, ...]:
 def _line(found: Sequence[Bundle | None], floor: float) -> CellHistory:
     cell = next(bundle.cell for bundle in found if bundle)
     times = tuple(bundle.step if bundle else None for bundle in found)
-    timed = [(i, time) for i, time in enumerate(times) if time]
+    disturbed = frozenset(i for i, bundle in enumerate(found) if bundle and bundle.step and bundle.disturbed)
+    timed = [(i, time) for i, time in enumerate(times) if time and i not in disturbed]
     logs = [math.log(time.value) for _, time in timed]
     halves = [math.log(time.drawn.high / time.drawn.low) / 2 for _, time in timed]
     steps = tuple(timed[i][0] for i in change_points(logs, halves, floor))
     statuses = tuple(status(bundle) if bundle else "" for bundle in found)
-    return CellHistory(ids_of(found), cell, times, statuses, steps)
+    return CellHistory(ids_of(found), cell, times, statuses, steps, disturbed)
 
 
 def history_table(found: MachineHistory) -> Table:
@@ -180,7 +193,7 @@ def history_table(found: MachineHistory) -> Table:
     body = tuple((*label, *_texts(line)) for label, line in zip(labels, found.lines, strict=True))
     columns = ("implementation", "setting", *(column.label for column in found.columns))
     says = f"Time of a meta-iteration, with its 95 % interval, by revision{common}." if found.lines else NO_LINES
-    notes = tuple(filter(None, (NOTE if found.lines else "", found.left_out)))
+    notes = tuple(filter(None, (NOTE if found.lines else "", *_notes(found))))
     return Table(f"History on {found.machine}", says, columns, body, notes, tuple(line.ids for line in found.lines))
 
 
@@ -191,9 +204,9 @@ def changes_table(found: MachineHistory) -> Table:
         (
             Linked(implementation, f"#{chart_name(line)}"),
             where,
-            time_text(line.timed[0][1]),
-            time_text(line.timed[-1][1]),
-            exact(line.timed[-1][1].value / line.timed[0][1].value),
+            line.text(line.timed[0][0]),
+            line.text(line.timed[-1][0]),
+            exact(line.timed[-1][1].value / line.timed[0][1].value) + line.doubt(line.timed[0][0], line.timed[-1][0]),
             ", ".join(_step_text(found, line, step) for step in line.steps) or NOTHING,
         )
         for (implementation, where), line in zip(labels, found.lines, strict=True)
@@ -204,8 +217,12 @@ def changes_table(found: MachineHistory) -> Table:
         "× the ratio of the levels."
     )
     columns = ("implementation", "setting", "first", "last", "last ÷ first", "change points")
-    notes = (found.left_out,) if found.left_out else ()
-    return Table(f"History on {found.machine}", says if found.lines else NO_LINES, columns, body, notes)
+    return Table(f"History on {found.machine}", says if found.lines else NO_LINES, columns, body, _notes(found))
+
+
+def _notes(found: MachineHistory) -> tuple[str, ...]:
+    disturbed = any(line.disturbed for line in found.lines)
+    return tuple(filter(None, (MARKS[DISTURBED] if disturbed else "", found.left_out)))
 
 
 def chart_name(line: CellHistory) -> str:
@@ -234,16 +251,16 @@ def _step_text(found: MachineHistory, line: CellHistory, step: int) -> str:
 
 def _texts(line: CellHistory) -> list[str]:
     return [
-        time_text(time) + (line.mark(i) if i in line.steps else "") if time else line.statuses[i]
+        line.text(i) + (line.mark(i) if i in line.steps else "") if time else line.statuses[i]
         for i, time in enumerate(line.times)
     ]
 
 
 def history_frame(found: Sequence[MachineHistory]) -> pd.DataFrame:
-    """One row a cell and run: times in seconds, and whether a new level begins."""
+    """One row a cell and run: times in seconds, whether a new level begins, and whether the time was disturbed."""
     axes = [axis for axis in ("algorithm", "engine", *COST_AXES) if axis != "machine"]
     times = {f"step_{part}_s": part for part in ("value", "low", "high")}
-    columns = ("machine", "id", *axes, "revision", "run", "measured", "status", *times, "change_point")
+    columns = ("machine", "id", *axes, "revision", "run", "measured", "status", *times, "change_point", "disturbed")
     records = [
         {
             "machine": line.cell.machine or history.machine,
@@ -255,6 +272,7 @@ def history_frame(found: Sequence[MachineHistory]) -> pd.DataFrame:
             "status": line.statuses[i],
             **{name: getattr(line.times[i], part, None) for name, part in times.items()},
             "change_point": i in line.steps,
+            "disturbed": i in line.disturbed,
         }
         for history in found
         for line in history.lines

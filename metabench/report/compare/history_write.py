@@ -52,7 +52,9 @@ def history_page(found: MachineHistory) -> str:
     facts += (
         [("not shown", f"{counted(found.single, 'configuration')} measured at a single commit")] if found.single else []
     )
-    table = replace(changes_table(found), title="From the first commit to the last", notes=())
+    table = changes_table(found)
+    notes = tuple(note for note in table.notes if note != found.left_out)  # the facts say it
+    table = replace(table, title="From the first commit to the last", notes=notes)
     words, _ = labels_of(found)
     charts = Markup("").join(
         history_chart(found, line, where) for line, (_, where) in zip(found.lines, words, strict=True)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from metabench.report.compare.history import CellHistory, MachineHistory, chart_name
 from metabench.report.compare.tables import cell_text
 from metabench.report.figures.style import series
-from metabench.report.numbers import TIME_UNITS, exact, in_unit, time_text
+from metabench.report.numbers import TIME_UNITS, exact, in_unit
 from metabench.text import one_line
 
 WIDTH, HEIGHT = 320.0, 120.0
@@ -29,9 +29,9 @@ SAYS = (
 
 def history_chart(history: MachineHistory, line: CellHistory, words: str) -> Markup:
     """The chart of a line that has times, with `words` on the configuration, the first and the last time above it."""
-    (_, first), (_, last) = line.timed[0], line.timed[-1]
+    (begin, first), (end, last) = line.timed[0], line.timed[-1]
     marks = " ".join(line.mark(step).strip() for step in line.steps)
-    went = f"{time_text(first)} → {time_text(last)}, × {exact(last.value / first.value)}"
+    went = f"{line.text(begin)} → {line.text(end)}, × {exact(last.value / first.value)}{line.doubt(begin, end)}"
     return Markup(
         '<figure class="chart" id="{name}"><figcaption>{marks}<b>{implementation}</b> {words}<br/>{went}</figcaption>'
         "{drawing}</figure>\n"
@@ -75,9 +75,7 @@ def _drawing(history: MachineHistory, line: CellHistory) -> Markup:
     for i, time in line.timed:
         shapes.append(_stroke(x(i), y(time.drawn.low), x(i), y(time.drawn.high), LINE, 1.2))
         point = '<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="{}"><title>{}: {}</title></circle>'
-        shapes.append(
-            Markup(point).format(x(i), y(time.value), LINE, one_line(history.columns[i].label), time_text(time))
-        )
+        shapes.append(Markup(point).format(x(i), y(time.value), LINE, one_line(history.columns[i].label), line.text(i)))
     head = Markup('<svg viewBox="0 0 {:g} {:g}" width="{:g}" height="{:g}" role="img" aria-label="{}">')
     said = f"Time from commit to commit of {one_line(cell_text(line.cell))}"
     return head.format(WIDTH, HEIGHT, WIDTH, HEIGHT, said) + Markup("").join(shapes) + Markup("</svg>")

@@ -126,6 +126,36 @@ def test_a_step_is_marked_with_its_direction(row):
     assert [level / levels[0] for level in levels] == pytest.approx([1, 1.5, 0.7])
 
 
+def test_disturbed_times_are_marked_and_are_no_step(row, tmp_path):
+    """Other programs made all times from the fourth commit on nine times as long; at the last they were gone again."""
+    factors = (1, 1, 1, 9, 9, 9, 1.0)
+    rows = [(factor, faster(row(0, algorithm="maml"), factor)) for factor in factors]
+    for factor, made in rows:
+        made["time"]["step"] |= {name: factor * made["time"]["step"][name] for name in ("median", "low", "high")}
+        if factor > 1:
+            made["time"]["disturbed"] = {"reason": "others", "factor": 9.0}
+    runs = [run([made], f"run-{n}", metabench={"commit": f"{n:x}" * 40}) for n, (_, made) in enumerate(rows)]
+    (history,) = histories(runs, DATES)
+    (line,) = history.lines
+    assert line.steps == () and [columns for columns, _ in line.levels] == [[0, 1, 2, 6]]
+    table = history_table(history)
+    assert [text.endswith(" (disturbed)") for text in table.rows[0][2:]] == [factor > 1 for factor in factors]
+    assert any(note.startswith("(disturbed): ") for note in table.notes)
+    (changes,) = changes_table(history).rows
+    assert "(disturbed)" not in "".join(changes) and changes[-1] == "–"
+    assert list(history_frame([history])["disturbed"]) == [factor > 1 for factor in factors]
+    (history,) = histories(runs[:5], DATES)
+    (changes,) = changes_table(history).rows
+    assert [text.endswith(" (disturbed)") for text in changes[2:]] == [False, True, True, False]
+    (page,) = write_history([history], tmp_path)
+    assert page.read_text().count("(disturbed): ") == 1
+    # Undisturbed they are a step.
+    for _, made in rows:
+        made["time"].pop("disturbed", None)
+    runs = [run([made], f"run-{n}", metabench={"commit": f"{n:x}" * 40}) for n, (_, made) in enumerate(rows)]
+    assert histories(runs, DATES)[0].lines[0].steps[0] == 3
+
+
 def test_gaps_stay_gaps(row):
     runs = [measured(row, number, 1.0 if number < 3 else 2.0) for number in range(6)]
     lost = run([row(0, "crashed", algorithm="maml"), row(0, algorithm="anil")], "lost", metabench={"commit": "6" * 40})
