@@ -94,7 +94,7 @@ def pairs_of(rows: Iterable[Measurement]) -> list[tuple[Measurement, Measurement
     """Both sides of each pair that was timed as a whole, in order."""
     found: dict[int, dict[str, Measurement]] = {}
     for row in rows:
-        if row.status == "ok" and row.time and row.noise:
+        if row.status == "ok" and row.time and row.time.step.samples and row.noise:
             found.setdefault(row.noise.pair, {})[row.noise.side] = row
     return [(sides["a"], sides["b"]) for _, sides in sorted(found.items()) if len(sides) == 2]
 

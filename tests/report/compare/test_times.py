@@ -23,7 +23,7 @@ from metabench.report.compare.times import (
     time_verdict,
     too_few_rounds,
 )
-from metabench.report.noise import NoiseFloor
+from metabench.report.noise import NoiseFloor, noise_floor
 from metabench.statistics.intervals import summarise
 from metabench.statistics.ranks import LEVEL, fewest_rounds
 from metabench.statistics.ratios import Interval
@@ -370,6 +370,13 @@ def test_the_floor_is_of_the_figure_that_is_compared():
     rows = [reference(pair, side, [1.2 if side == "a" else 1.0, *[9.0] * 9]) for pair in range(3) for side in "ab"]
     assert floor_of(rows).ratio > 1.2
     assert floor_of([]) is None
+
+
+def test_noise_rows_without_samples_are_no_pairs(pairs):
+    found = records(pairs((1.0, 1.01), (1.0, 0.99)))
+    assert floor_of(found).pairs == 2
+    bare = [replace(each, time=replace(each.time, step=replace(each.time.step, samples=[]))) for each in found]
+    assert floor_of(bare) is None and noise_floor(bare) is None
 
 
 def test_levels_are_of_processes_whose_time_may_be_shown(row):
