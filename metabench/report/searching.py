@@ -10,9 +10,11 @@ from metabench.algorithms.presets import NO_AXES, Preset
 from metabench.files import toml_lines
 from metabench.record.cell import AXES, Cell, shape_text
 from metabench.record.searching import CONFIRM, STATES, Search, Trial
+from metabench.report.bundles import values_of
 from metabench.report.document import HASH_LENGTH, Document, as_json, as_markdown, as_text
 from metabench.report.numbers import NOTHING, contrast_text, duration_text, exact, quality_text
 from metabench.report.render.tables import Section, Table, axis_word
+from metabench.report.scores import TESTED_ON
 from metabench.statistics.intervals import Interval
 from metabench.statistics.scores import difference, paired_difference, paired_quotient, quotient
 from metabench.text import counted
@@ -54,9 +56,9 @@ def _score(trial: Trial) -> Interval:
     return Interval(trial.score.value, trial.score.low, trial.score.high)
 
 
-def _judged_on(cell: Cell) -> tuple[Any, ...]:
-    """What decides which validation tasks a trial is judged on."""
-    return (*cell.distribution, cell.ways, cell.shots, cell.eval_query)
+def _judged_on(cell: Cell) -> tuple[str, ...]:
+    """What decides which validation tasks a trial is judged on: how many test tasks there will be does not."""
+    return values_of(cell, [axis for axis in TESTED_ON if axis != "eval_tasks"])
 
 
 def alike(search: Search) -> list[Trial]:

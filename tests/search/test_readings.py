@@ -5,12 +5,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.presets import NO_AXES, Preset
 from metabench.errors import UserError
 from metabench.record.searching import ASKED, CONFIRM, SUMMARY, Search, read_search, trial_of
 from metabench.report.searching import (
+    against_best,
     alike,
     confirmation,
     found_lines,
@@ -130,6 +132,20 @@ def test_trials_are_told_apart_task_by_task():
     assert [trial.number for trial in found.ranked] == [1, 0, 2]
     assert [trial.number for trial in alike(of_scores(tasks, tasks, [0.0] * 20))] == [1]
     assert 0 not in [trial.number for trial in alike(found)]
+
+
+@pytest.mark.parametrize(
+    ("axis", "other"),
+    [("eval_query", 5), ("eval_queries", "single"), ("eval_rotation", "none"), ("eval_tasks", 41)],
+)
+def test_trials_on_other_validation_tasks_are_not_compared_task_by_task(axis, other):
+    """How many test tasks there are says nothing of the validation tasks."""
+    tasks = [0.2, 0.4, 0.6, 0.8, 1.0] * 4
+    first, second = of_scores([value - 0.01 for value in tasks], tasks).trials
+    apart = against_best(first, second)
+    assert apart.value == pytest.approx(-0.01) and apart.high < 0  # in pairs
+    second = replace(second, cell=replace(second.cell, **{axis: other}))
+    assert (against_best(first, second).high < 0) == (axis == "eval_tasks")
 
 
 def test_trials_that_waited_for_the_processor_are_counted(tiny):
