@@ -14,6 +14,7 @@ from metabench.report.numbers import NOTHING, Valued
 from metabench.report.provenance import own_files
 from metabench.report.render.tables import Section, Table, escaped, markdown, plain, table_json
 from metabench.report.results import Run
+from metabench.report.scores import left_out
 from metabench.report.sections.base import DIFFERING, SECTIONS, sections_of
 from metabench.statistics.intervals import NOISY_WIDTH
 from metabench.text import counted, one_line
@@ -62,7 +63,7 @@ def document(run: Run) -> Document:
     """All tables of a run. Every row of the run stands in one of them."""
     sections = sections_of(run)
     broken = [f"the section '{name}' failed to load: {why}" for name, why in SECTIONS.broken.items()]
-    warnings = (*run.warnings, *_warnings(run.measurements), *_hidden(sections), *broken)
+    warnings = (*run.warnings, *_warnings(run.measurements), *_left_out(run), *_hidden(sections), *broken)
     answer = answer_of(run)
     how_to_read = (*HOW_TO_READ, *MERGED) if len({row.run for row in run.measurements}) > 1 else HOW_TO_READ
     return Document(answer.question, _facts(run), warnings, sections, how_to_read, answer)
@@ -104,7 +105,7 @@ def _warnings(rows: Sequence[Measurement]) -> list[str]:
     repeated = len(rows) - len({(row.id, row.round) for row in rows})
     if repeated:
         warnings.append(
-            f"{counted(repeated, 'row')} of a configuration and repetition that is there already: all are used."
+            f"{counted(repeated, 'row')} of a configuration and repetition that is there already: all times are used."
         )
     if hollow := [row for row in rows if row.hollow]:
         warnings.append(
@@ -119,6 +120,13 @@ def _warnings(rows: Sequence[Measurement]) -> list[str]:
             f"{', or take threads = 1, which suffers least' if several else ''}, and run again."
         )
     return warnings
+
+
+def _left_out(run: Run) -> list[str]:
+    """A sentence where a seed was trained more than once."""
+    found = sum(left_out(bundle) for bundle in run.trained)
+    says = "of a training seed that has an earlier one in the same setting: left out of all means over seeds."
+    return [f"{counted(found, 'score')} {says}"] if found else []
 
 
 def _hidden(sections: Sequence[Section]) -> list[str]:

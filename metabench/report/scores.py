@@ -98,8 +98,18 @@ def gain(new: Bundle, base: Bundle) -> Contrast | None:
 
 
 def judged(bundle: Bundle) -> dict[int, Measurement]:
-    """The row of each training seed that was judged, by seed."""
-    return {row.cell.seed: row for row in bundle.sound if row.quality}
+    """The row of each training seed that was judged, by seed.
+
+    A seed that was trained twice, as in runs that were merged, is one seed still: its first training counts.
+    """
+    rows = [row for row in bundle.sound if row.quality]
+    rows.sort(key=lambda row: (row.started, row.repetition), reverse=True)
+    return {row.cell.seed: row for row in rows}
+
+
+def left_out(bundle: Bundle) -> int:
+    """How many scores are of a training seed that has an earlier one."""
+    return sum(row.quality is not None for row in bundle.sound) - len(judged(bundle))
 
 
 def scores_of(bundle: Bundle) -> dict[int, Interval]:

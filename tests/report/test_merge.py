@@ -16,8 +16,10 @@ from metabench.report.document import as_text, document
 from metabench.report.figures import figures
 from metabench.report.frames import to_frame
 from metabench.report.merge import merge
+from metabench.report.merge import merged as together
 from metabench.report.noise import noise_floor
 from metabench.report.results import read_run
+from metabench.report.scores import quality
 from runs import environment
 
 FAST = {"processor": {"name": "Fast CPU", "usable_cores": 64}}
@@ -125,6 +127,25 @@ def test_runs_of_one_name_get_rounds_of_their_own(run_of, row, tmp_path):
     merge(folders, tmp_path / "merged")
     found = read_run(tmp_path / "merged").measurements
     assert len({row.run for row in found}) == 1 and len({row.repetition for row in found}) == 6
+
+
+def test_of_two_trainings_of_one_seed_the_first_counts_and_a_warning_says_so(run_of, row):
+    def day(name, began, score):
+        rows = [row(0, seed=seed, measure=["quality"]) | {"started": began} for seed in range(3)]
+        for made in rows:
+            made["quality"] |= {"value": score, "low": score - 0.01, "high": score + 0.01}
+        return read_run(run_of(rows, environment(), name))
+
+    days = day("one", "2026-11-21T05:00:00Z", 0.4), day("two", "2026-11-22T05:00:00Z", 0.8)
+    for runs in (days, days[::-1]):
+        found = together(runs)
+        (bundle,) = found.trained
+        assert quality(bundle).score.value == pytest.approx(0.4) and quality(bundle).seeds == 3
+        said = [sentence for sentence in document(found).warnings if "training seed" in sentence]
+        assert said == [
+            "3 scores of a training seed that has an earlier one in the same setting: left out of all means over seeds."
+        ]
+    assert not any("training seed" in sentence for sentence in document(days[0]).warnings)
 
 
 def test_each_machine_has_a_table_of_costs_and_one_of_growth_of_its_own(run_of, row, tmp_path):

@@ -550,7 +550,8 @@ def test_warnings_of_rows_and_repeated_rows_are_counted(run_of, row):
     warnings = document(read_run(run_of([made, made, row(1)]))).warnings[1:]
     assert warnings == (
         "the machine was busy (2 rows of 3)",
-        "1 row of a configuration and repetition that is there already: all are used.",
+        "1 row of a configuration and repetition that is there already: all times are used.",
+        "1 score of a training seed that has an earlier one in the same setting: left out of all means over seeds.",
     )
 
 

@@ -14,6 +14,7 @@ from metabench.report.figures.tips import score_text, tip, told
 from metabench.report.figures.trained import Trained, TrainedSetting, trained_looks, trained_settings
 from metabench.report.numbers import duration_text
 from metabench.report.results import Run
+from metabench.report.scores import judged
 from metabench.statistics.intervals import scale_of
 from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import mean_of
@@ -132,7 +133,7 @@ def _adapted(trained: Trained) -> Line | None:
 
 def _trained(trained: Trained) -> Line | None:
     """The curve of a training at the iterations that the curves of all seeds have."""
-    curves = [points for row in trained.bundle.sound if row.quality and (points := _points(row))]
+    curves = [points for row in judged(trained.bundle).values() if (points := _points(row))]
     common = set.intersection(*(set(points) for points in curves)) if curves else set()
     at = [[points[iteration] for points in curves] for iteration in sorted(common)]
     later = [points for points in at if median(seconds for seconds, _ in points) > 0]

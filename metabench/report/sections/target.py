@@ -13,6 +13,7 @@ from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.numbers import duration_text, quality_text, time_text, trim, with_interval
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
+from metabench.report.scores import judged
 from metabench.report.sections.base import (
     Column,
     axis_columns,
@@ -118,8 +119,8 @@ def _is_baseline(bundle: Bundle) -> bool:
 def _curves(bundle: Bundle, metric: str) -> dict[int, list[CurvePoint]]:
     """The curve of each seed, in the order of its iterations."""
     return {
-        row.cell.seed: sorted(row.quality.curve, key=lambda point: point.iteration)
-        for row in bundle.sound
+        seed: sorted(row.quality.curve, key=lambda point: point.iteration)
+        for seed, row in judged(bundle).items()
         if row.quality and row.quality.curve and row.quality.metric == metric
     }
 
@@ -127,7 +128,7 @@ def _curves(bundle: Bundle, metric: str) -> dict[int, list[CurvePoint]]:
 def _without_curve(bundle: Bundle, metric: str) -> set[int]:
     """The seeds with a score whose curve no row has. Rows of earlier versions lack it where another row's training was
     theirs, and its curve is no substitute: that row was judged in another way."""
-    return {row.cell.seed for row in bundle.sound if row.quality} - _curves(bundle, metric).keys()
+    return judged(bundle).keys() - _curves(bundle, metric).keys()
 
 
 def _ends(bundle: Bundle, metric: str) -> list[float]:
