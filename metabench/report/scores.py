@@ -112,6 +112,12 @@ def left_out(bundle: Bundle) -> int:
     return sum(row.quality is not None for row in bundle.sound) - len(judged(bundle))
 
 
+def on_other_data(new: Bundle, base: Bundle) -> bool:
+    """Whether the data of two trainings are known not to be the same."""
+    mine, theirs = ({row.data.content_hash for row in judged(side).values() if row.data} for side in (new, base))
+    return bool(mine and theirs) and mine != theirs
+
+
 def scores_of(bundle: Bundle) -> dict[int, Interval]:
     """The final score of each training seed that has one, with its interval over test tasks."""
     return {seed: score_of(row.quality) for seed, row in judged(bundle).items() if row.quality}

@@ -20,7 +20,7 @@ from metabench.report.bundles import (
 )
 from metabench.report.render.tables import axis_word
 from metabench.report.results import Run
-from metabench.report.scores import scores_of
+from metabench.report.scores import on_other_data, scores_of
 
 Side: TypeAlias = Literal["base", "new"]
 Matched: TypeAlias = Mapping[Key, Bundle]
@@ -55,7 +55,7 @@ class StatusChange:
 
 @dataclass(frozen=True)
 class Alone:
-    """Figures that one run has, and the other has not."""
+    """Figures that one run has, and the other has not, or has of other data."""
 
     cell: Cell
     side: Side
@@ -165,6 +165,8 @@ def _alone(side: Side, own: Bundle, other: Bundle | None, figures: Sequence[str]
     run = "the base" if side == "new" else "the new run"
     if other is None:
         why = f"{run} {lacks}"
+    elif "score" in figures and on_other_data(own, other):
+        why = f"{run} was trained on other data"
     elif status(other) != "ok":
         why = f"{run}: {status_and_reason(other)}"
     elif ("peak memory" in figures and other.peak) or ("instructions" in figures and _counted_by(other)):
@@ -190,4 +192,5 @@ def _counted_by(bundle: Bundle | None) -> set[str]:
 
 
 def _scores(own: Bundle, other: Bundle | None) -> list[str]:
-    return ["score"] if scores_of(own).keys() - (scores_of(other).keys() if other else set()) else []
+    lost = scores_of(own).keys() - (scores_of(other).keys() if other else set())
+    return ["score"] if lost or (other and on_other_data(own, other)) else []

@@ -23,7 +23,7 @@ from metabench.report.compare.times import GroupChange, TimeChange, floor_of, gr
 from metabench.report.noise import NoiseFloor
 from metabench.report.provenance import differing_conditions
 from metabench.report.results import Run
-from metabench.report.scores import gain, scores_of
+from metabench.report.scores import gain, on_other_data, scores_of
 from metabench.report.sections.device import instructions_of
 from metabench.statistics.intervals import CONFIDENCE, Interval
 from metabench.statistics.ranks import LEVEL, adjusted
@@ -161,7 +161,7 @@ def _counted(base: Bundle, new: Bundle) -> CountChange | None:
 
 
 def quality_changes(base: Iterable[Measurement], new: Iterable[Measurement]) -> tuple[QualityChange, ...]:
-    """Trainings that are the same but for their seeds, over the seeds of both runs.
+    """Trainings that are the same but for their seeds, over the seeds of both runs; none of them on other data.
 
     Scores that are equal to the last bit are the same, whatever their interval.
     """
@@ -177,7 +177,7 @@ def quality_changes(base: Iterable[Measurement], new: Iterable[Measurement]) -> 
 
 def _quality(base: Bundle, new: Bundle) -> tuple[Cell, str, Interval, int, float] | None:
     gained, before, after = gain(new, base), scores_of(base), scores_of(new)
-    if not gained:
+    if not gained or on_other_data(new, base):
         return None
     found, seeds = gained.figure, before.keys() & after.keys()
     metric = next(row.quality.metric for row in new.rows if row.quality)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from metabench.record.environment import Environment, SweepName
 from metabench.report.compare.runs import compare, quality_changes
+from metabench.report.compare.thresholds import failures, missing
 from metabench.report.results import Run
 from runs import faster, records, run
 
@@ -113,6 +114,28 @@ def test_the_difference_of_quality_by_hand(row):
     (change,) = quality_changes(scored(row, 0.5, 0.6), scored(row, 0.9, 1.0, 1.1))
     assert change.seeds == 2  # those that both have
     assert quality_changes(scored(row, 0.5)[:0], scored(row, 0.5)) == ()
+
+
+def test_scores_on_other_data_are_listed_and_not_compared(row):
+    def side(name, score, content):
+        rows = [row(0, seed=seed, measure=["quality"]) for seed in range(3)]
+        for one in rows:
+            one["quality"] |= {"value": score, "low": score - 0.01, "high": score + 0.01}
+            one["data"]["content_hash"] = content * 32
+        return run(rows, name)
+
+    base = side("base", 0.4, "ab")
+    (change,) = compare(base, side("new", 0.8, "ab")).quality
+    assert change.verdict == "worse"
+    found = compare(base, side("new", 0.8, "cd"))
+    assert found.quality == () and failures(found, 0.05) == []
+    assert [(one.figures, one.side, one.why) for one in found.alone] == [
+        (("score",), "base", "the new run was trained on other data"),
+        (("score",), "new", "the base was trained on other data"),
+    ]
+    assert [failure.reason for failure in missing(found)] == [
+        "the base has its score, and the new run was trained on other data"
+    ]
 
 
 def test_quality_is_corrected_for_the_number_of_trainings(row):
