@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
+from metabench.report.bundles import grouped
 from metabench.report.numbers import Valued, percent, with_interval
 from metabench.statistics.intervals import NOISY_WIDTH
 from metabench.statistics.ratios import Ratio
@@ -49,11 +50,8 @@ def noise_floor(rows: Iterable[Measurement], figure: Callable[[Time], float] = m
 
 
 def by_cell(rows: Iterable[Measurement]) -> list[list[Measurement]]:
-    """The rows of each run that was merged: a run has one noise configuration."""
-    found: dict[str, list[Measurement]] = {}
-    for row in rows:
-        found.setdefault(row.id, []).append(row)
-    return list(found.values())
+    """The rows of each noise configuration: a run has one, and runs that were merged may have the same."""
+    return list(grouped(rows, lambda row: row.id).values())
 
 
 def _floor(rows: Sequence[Measurement], figure: Callable[[Time], float] = median_of) -> NoiseFloor | None:
@@ -144,7 +142,9 @@ def floor_text(rows: Sequence[Measurement], noise: Spread | None) -> str:
             f" anywhere in the run ({source}), and of {_factor(floor.ratio)} right after each other (from {pairs}); "
             "95 %, and every interval of a time includes the former"
         )
-    return "; ".join([words, *(said for same in by_cell(rows) if (said := _drift_text(same)))])
+    # From one run that was merged to another is no course of a run.
+    courses = grouped(rows, lambda row: (row.run, row.id)).values()
+    return "; ".join([words, *(said for same in courses if (said := _drift_text(same)))])
 
 
 def two_differ_by(noise: Spread) -> str:

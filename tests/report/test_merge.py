@@ -176,6 +176,16 @@ def test_the_noise_floor_is_the_highest(merged, folders):
     assert "run-to-run noise" in said and "the machine got" not in said
 
 
+def test_a_machine_that_is_slower_on_another_day_did_not_drift_in_the_course_of_a_run(run_of, pairs, row):
+    def day(name, began, slower):
+        noise = pairs(*((slower, slower * (1 + 0.01 * (-1) ** i)) for i in range(6)))
+        return read_run(run_of([made | {"started": began} for made in (row(0), *noise)], environment(), name))
+
+    days = day("one", "2026-11-21T05:00:00Z", 1.0), day("two", "2026-11-22T05:00:00Z", 2.0)
+    said = dict(document(together(days)).facts)["run-to-run noise"]
+    assert "12 pairs" in said and "the machine got" not in said
+
+
 def test_the_figure_shows_each_work_on_both_machines(merged):
     (figure,) = [figure for figure in figures(merged) if figure.name == "machines"]
     frame = to_frame(merged).set_index("id")
