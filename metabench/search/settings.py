@@ -12,7 +12,7 @@ from metabench.algorithms.base import ALGORITHMS
 from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.files import as_struct
-from metabench.record.cell import AXES, PARTICULAR, Cell
+from metabench.record.cell import AXES, PARTICULAR, Cell, axes_of
 from metabench.record.searching import Asked, Value, read_asked
 from metabench.search.sampling import Sampler
 from metabench.search.space import Parameter, Space, read_space, split, usual_space
@@ -27,6 +27,11 @@ TRAINING_SEED = 1000
 """Seed of all trainings: none that a sweep is likely to have, so that a confirmation is on others."""
 UNKNOWN_YET = "loop"
 """Engine of a configuration before one is chosen."""
+ADAPTED_BY = {"eval_steps", "eval_batch"}
+"""Axes of the evaluation that say how a held-out task adapts: they may be searched, as inner steps may."""
+ALIKE = {"seed", "threads", *axes_of("task", "evaluation")} - ADAPTED_BY
+"""Axes that have one value in all trials: what decides the held-out tasks and how they are judged, the seed, and how
+fast a training goes."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,15 @@ class Settings:
             check(axis, value)
             if self.space[axis].nearest(value) != value:
                 raise UserError(f"the first trial cannot have {axis} = {value}: the search does not choose that")
-        for axis in ("task", "threads"):
-            if axis not in self.fixed:
-                raise UserError(f"axis '{axis}' of a search takes one value: give it one")
+        open_axes = [*(axis for axis in ("task", "threads") if axis not in self.fixed), *self.space]
+        if axis := next((axis for axis in open_axes if axis in ALIKE), ""):
+            raise UserError(
+                f"axis '{axis}' of a search takes one value, so that its trials can be compared: give it one"
+            )
+        if "rotation" in self.space and "eval_rotation" not in self.fixed:
+            raise UserError(
+                "where a search chooses 'rotation', axis 'eval_rotation' would follow it: give it one value"
+            )
         task = str(self.fixed["task"])
         if ALGORITHMS.get(self.asked.algorithm).kinds and TASKS.get(task).kind not in self.kinds:
             raise UserError(f"{self.asked.algorithm} is for {' and '.join(self.kinds)} tasks, not for {task}")

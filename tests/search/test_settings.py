@@ -4,8 +4,10 @@ import pytest
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.errors import UserError
-from metabench.search.settings import settings_for
+from metabench.record.searching import read_search
+from metabench.search.settings import ALIKE, again, settings_for
 from metabench.search.space import Choice, Range, assigned, usual_space
+from places import RESULTS
 
 
 def made(algorithm="maml", axes=None, file=None, sets=(), **rest):
@@ -77,11 +79,47 @@ def test_what_learns_by_its_inner_loop_alone_is_not_searched_without_one(steps):
         ([], {"first": {"query": 77}}, "the first trial cannot have query = 77"),
         (["path=here"], {}, "axis 'path' is for the tasks"),
         (["threads=1,2"], {}, "axis 'threads' of a search takes one value"),
+        (["rotation=classes,none"], {}, "axis 'eval_rotation' would follow it: give it one value"),
     ],
 )
 def test_a_mistake_is_named_with_the_nearest_choice(sets, rest, said):
     with pytest.raises(UserError, match=said):
         made(sets=sets, **rest)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        *("path=here,there", "split=classes,groups", "image_size=14,28", "ways=2,20", "shots=1,5", "seed=1,2"),
+        *("eval_query=1,15", "eval_queries=balanced,single", "eval_rotation=classes,none", "eval_tasks=100,600"),
+        "batch_norm=transductive,running",
+    ],
+)
+def test_what_trials_are_judged_on_is_never_searched(choice):
+    """Two-way tasks would win against twenty-way ones."""
+    axis, _, values = choice.partition("=")
+    said = f"^axis '{axis}' of a search takes one value, so that its trials can be compared: give it one$"
+    with pytest.raises(UserError, match=said):
+        made(axes={"task": "images"}, sets=[choice])
+    if axis in ("ways", "shots", "seed", "eval_query", "batch_norm"):
+        value = values.split(",")[0]
+        assert str(made(sets=[f"{axis}={value}"]).cell({})[axis]) == value
+
+
+def test_all_trials_of_a_search_have_the_same_held_out_tasks():
+    found = made(sets=["rotation=classes,none", "eval_rotation=none", "query=1,9", "train_shots=1,3"])
+    cells = [
+        found.cell({"rotation": turned, "query": n, "train_shots": 3}) for turned, n in (("classes", 1), ("none", 9))
+    ]
+    assert {cell.eval_rotation for cell in cells} == {"none"} and len({cell.eval_query for cell in cells}) == 1
+    assert len({cell.seed_for("validation") for cell in cells}) == 1
+    assert set(found.space) & ALIKE == set()
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*/searches/*/search.toml")), ids=lambda f: f.parent.name)
+def test_every_committed_search_can_be_repeated(file):
+    found = again(file)
+    assert {frozenset(trial.parameters) for trial in read_search(file.parent).trials} == {frozenset(found.space)}
 
 
 @pytest.mark.parametrize(
