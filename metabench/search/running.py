@@ -1,7 +1,7 @@
 """Runs a search: draws the parameters of a trial, trains it in a process of its own, and keeps it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from metabench.machine.conditions import warnings_for
 from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.record.cell import Cell
 from metabench.record.environment import Environment, SweepName
+from metabench.record.measurement import Data
 from metabench.record.searching import Search, State, Trial, trial_of
 from metabench.report.numbers import quality_text
 from metabench.search.folder import SearchFolder, open_search_folder, summarise
@@ -27,6 +28,8 @@ from metabench.search.worker import WORKER
 from metabench.statistics.intervals import Interval
 from metabench.sweep.cell_tasks import held_out_tasks, training_tasks
 from metabench.sweep.process import run_job, worker_environment
+from metabench.sweep.same_code import SameCode
+from metabench.sweep.same_data import SameData
 from metabench.sweep.servers import Servers
 from metabench.tasks.base import TASKS, splits_of
 
@@ -52,10 +55,16 @@ def run_search(
     Raises `UserError`; on KeyboardInterrupt the folder can be resumed, and the trial that ran is lost. Once `stop` is
     set no trial begins any more; if any is left then, that is a KeyboardInterrupt.
     """
-    training_tasks(settings.start, data_dir)
+    tasks = training_tasks(settings.start, data_dir)
     _need_validation(settings.start, data_dir)
     with open_search_folder(out) as folder, Servers() as servers:
         trials, mended = folder.begin(settings.asked, resume)
+        same = _Same(trials)
+        same.code.check_unchanged(sources.folder(), out)
+        now = tasks.provenance
+        data = Data(now.name, now.content_hash, dict(now.details))
+        if changed := same.data.change(settings.start, data):
+            raise UserError(changed)
         folder.run.keep_sources(sources.digests(), sources.folder())
         environment = _describe(folder, settings, mended, shown)
 
@@ -66,12 +75,29 @@ def run_search(
             while _goes_on(settings, trials):
                 if stop and stop.is_set():
                     raise KeyboardInterrupt
-                trial = _trial(settings, trials, data_dir, servers)
+                trial = same.checked(_trial(settings, trials, data_dir, servers))
                 folder.append(trial)
                 folder.run.keep_sources(trial.sources, sources.folder())
                 trials.append(trial)
                 shown.say(trial_text(trial, found()))
         return found()
+
+
+class _Same:
+    """The data and the files of the user's own that the trials of a search stand on."""
+
+    def __init__(self, trials: Iterable[Trial]) -> None:
+        self.data, self.code = SameData(kind="search"), SameCode(kind="search")
+        for trial in trials:
+            self.checked(trial)
+
+    def checked(self, trial: Trial) -> Trial:
+        """The trial; failed and without scores where its data or a file are not those of the trials before it."""
+        changed = self.data.change(trial.cell, trial.data) or self.code.change(trial.sources)
+        if not changed:
+            return trial
+        scores: Mapping[str, Any] = {"score": None, "by_step": [], "task_scores": None, "curve": []}
+        return structs.replace(trial, state="failed", reason=f"incorrect: {changed}", **scores)
 
 
 def _need_validation(cell: Cell, data_dir: Path | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable
 
 from msgspec import structs
 
+from metabench.record.cell import Cell
 from metabench.record.measurement import PARTS, Data, Measurement
 
 PIXELS = "pixel_hash"
@@ -12,29 +13,34 @@ SHOWN = 12
 
 
 class SameData:
-    """The data that each task distribution was measured on first."""
+    """The data that each task distribution was measured on first, in a run or in a search."""
 
-    def __init__(self, rows: Iterable[Measurement]) -> None:
+    def __init__(self, rows: Iterable[Measurement] = (), kind: str = "run") -> None:
         self._first: dict[Hashable, str] = {}
+        self.kind = kind
         for row in rows:
             self.checked(row)
 
     def checked(self, row: Measurement) -> Measurement:
         """The row; `incorrect` and without figures where its data are not those of the rows before it."""
-        if row.data is None:
-            return row
-        own = identity_of(row.data)
-        first = self._first.setdefault(row.cell.distribution, own)
+        changed = self.change(row.cell, row.data)
+        return without_figures(row, changed) if changed else row
+
+    def change(self, cell: Cell, data: Data | None) -> str:
+        """A sentence where the data of a cell are not those that its task distribution had first; empty if they are."""
+        if data is None:
+            return ""
+        own = identity_of(data)
+        first = self._first.setdefault(cell.distribution, own)
         if own == first:
-            return row
-        remedy = "start a new run"
-        if not row.cell.path:  # what lies in a folder of the user's own is as it should be
+            return ""
+        remedy = f"start a new {self.kind}"
+        if not cell.path:  # what lies in a folder of the user's own is as it should be
             remedy = f"prepare them anew with `metabench data prepare`, and {remedy}"
-        reason = (
-            f"the data of {row.cell.problem} changed during the run (hash {own[:SHOWN]}, where earlier rows have "
+        return (
+            f"the data of {cell.problem} changed during the {self.kind} (hash {own[:SHOWN]}, where earlier rows have "
             f"{first[:SHOWN]}): {remedy}"
         )
-        return without_figures(row, reason)
 
 
 def without_figures(row: Measurement, reason: str) -> Measurement:

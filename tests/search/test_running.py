@@ -2,10 +2,13 @@
 
 import json
 import tomllib
+from hashlib import sha256
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
+from metabench import sources
 from metabench.errors import Unsupported, UserError
 from metabench.record.cell import AXES
 from metabench.record.environment import Machine
@@ -16,7 +19,7 @@ from metabench.search.settings import again, settings_for
 from metabench.sweep.folder import BROKEN
 from metabench.sweep.process import Ended
 from metabench.sweep.spec import load_sweep
-from metabench.tasks.base import TASKS, TaskSource
+from metabench.tasks.base import TASKS, Provenance, TaskSource
 
 AXES_GIVEN = {"task": "sinusoid", "model": "mlp-40x2", "inner_steps": [1, 2], "query": 5, "iterations": 3}
 
@@ -169,6 +172,77 @@ def test_a_search_of_another_machine_is_not_gone_on_with(stand_in, monkeypatch):
     monkeypatch.setattr(running, "short_name", lambda machine: "another machine")
     with pytest.raises(UserError, match="was begun on another machine"):
         stand_in.go(resume=True, settings=asked(trials=8))
+
+
+def data_of(pixels):
+    return {"name": "sinusoid", "content_hash": "s" * 64, "pixel_hash": pixels * 64}
+
+
+def own_tasks(monkeypatch, pixels):
+    """Let the process of the search find such data."""
+    found = SimpleNamespace(provenance=Provenance("sinusoid", "s" * 64, {"pixel_hash": pixels * 64}))
+    monkeypatch.setattr(running, "training_tasks", lambda cell, data_dir: found)
+
+
+def test_trials_of_other_data_fail_and_their_scores_count_for_nothing(stand_in, monkeypatch):
+    """The data change while the third trial is made."""
+    own_tasks(monkeypatch, "a")
+    stand_in.then = lambda number: stand_in.result.update(data=data_of("b" if number == 2 else "a"))
+    found = stand_in.go()
+    states = [trial.state for trial in found.trials]
+    assert states == ["complete", "complete", "failed", "complete", "complete", "complete"]
+    bad = read_search(stand_in.folder).trials[2]
+    assert (bad.score, bad.task_scores, bad.by_step, bad.curve) == (None, None, [], [])
+    assert bad.reason.startswith("incorrect: the data of sinusoid changed during the search (hash bbbbbbbbbbbb, where ")
+    assert bad.number not in [trial.number for trial in found.ranked]
+    assert stand_in.jobs[3]["past"][2]["state"] == "failed" and stand_in.jobs[3]["past"][2]["curve"] == []
+
+
+def test_a_search_goes_on_with_the_same_data_alone(stand_in, monkeypatch):
+    own_tasks(monkeypatch, "a")
+    stand_in.result = {"data": data_of("a")}
+    stand_in.go()
+    own_tasks(monkeypatch, "b")
+    said = (
+        r"^the data of sinusoid changed during the search \(hash bbbbbbbbbbbb, where earlier rows have aaaaaaaaaaaa\)"
+    )
+    with pytest.raises(UserError, match=said):
+        stand_in.go(resume=True, settings=asked(trials=8))
+    own_tasks(monkeypatch, "a")
+    assert len(stand_in.go(resume=True, settings=asked(trials=8)).trials) == 8
+
+
+def test_a_search_goes_on_with_the_same_files_of_the_users_own_alone(stand_in, tmp_path, monkeypatch):
+    own, digests = tmp_path / "own", {}
+    own.mkdir()
+    monkeypatch.setattr(sources, "folder", lambda: own)
+
+    def write(text):
+        (own / "mine.py").write_text(text)
+        digests["mine.py"] = sha256(text.encode()).hexdigest()
+
+    def then(number):
+        if number == 4:
+            write("two")
+        stand_in.result = {"sources": dict(digests)}
+
+    write("one")
+    stand_in.then = then
+    found = stand_in.go()
+    assert [trial.state for trial in found.trials] == ["complete"] * 4 + ["failed"] * 2
+    assert found.trials[4].reason.startswith("incorrect: the file 'mine.py' changed during the search (SHA-256 ")
+    assert (stand_in.folder / "sources" / "mine.py").read_text() == "one"
+    with pytest.raises(UserError, match="the file 'mine.py' has changed since rows of '.*', or start a new search"):
+        stand_in.go(resume=True, settings=asked(trials=8))
+    write("one")
+    assert [trial.state for trial in stand_in.go(resume=True, settings=asked(trials=7)).trials][-1] == "complete"
+
+
+def test_a_search_of_trials_without_data_and_files_goes_on(stand_in):
+    """Trials of an older version say neither."""
+    stand_in.go()
+    assert {(trial.data, len(trial.sources)) for trial in read_search(stand_in.folder).trials} == {(None, 0)}
+    assert {trial.state for trial in stand_in.go(resume=True, settings=asked(trials=7)).trials} == {"complete"}
 
 
 def test_search_toml_says_all_that_it_takes_to_repeat_it(stand_in, tmp_path, monkeypatch):
