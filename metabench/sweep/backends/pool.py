@@ -145,7 +145,7 @@ class Pool:
         """Ask for nodes; raise when there are none, or none that will do, for too long."""
         now = time.monotonic()
         if not self.work.stop.is_set():
-            unused = sum(not seat.job for seat in self.seats)
+            unused = sum(not seat.job and self._is_of_use(seat) for seat in self.seats)
             self.seats += [_Seat(slot) for slot in self.cluster.open(len(self.waiting) - unused)]
         starting = any(not seat.label for seat in self.seats)
         if self.refused and not self.seats:
@@ -157,6 +157,10 @@ class Pool:
             return
         if now - self.active > self.cluster.wait_s:
             raise UserError(f"for {self.cluster.wait_s:g} s there was no node for {self.waiting[0][0].cell.describe()}")
+
+    def _is_of_use(self, seat: _Seat) -> bool:
+        """Whether a slot without a job has not said yet what it is, or fits something that waits."""
+        return not seat.label or any(seat.slot.fits(unit[0]) for unit in self.waiting)
 
     def _attend(self, seat: _Seat) -> Iterator[Found]:
         reply = seat.slot.poll()

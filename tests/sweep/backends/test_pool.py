@@ -279,6 +279,21 @@ def test_cells_go_where_their_devices_are(tmp_path):
         run_on(Cluster(Slot(fits=lambda job: job.cell.inner_steps < 3)), text(), tmp_path / "none")
 
 
+def test_nodes_that_fit_nothing_keep_no_fitting_node_from_being_opened(tmp_path):
+    """As many nodes without a GPU as there are units come before the one that has it."""
+    small = [Slot(fits=lambda job: job.cell.inner_steps < 3) for _ in range(3)]
+    cluster = Cluster(*small, Slot())
+    rows = run_on(cluster, text(), tmp_path)
+    assert [row["status"] for row in rows] == ["ok"] * 6
+    assert (0, 3) in units(cluster.slots[3]) and cluster.holds == []
+
+
+def test_no_more_nodes_are_opened_than_there_are_units_for_them(tmp_path):
+    cluster = Cluster(*(Slot() for _ in range(5)))
+    assert len(run_on(cluster, text("[1, 2]"), tmp_path)) == 4
+    assert len(cluster.left) == 3
+
+
 def test_a_slot_whose_time_is_up_is_given_back_before_it_would_cut_a_cell(tmp_path):
     short = Slot(lasts=lambda seconds: seconds == 600 and len(short.jobs) < 3)
     cluster = Cluster(short, Slot())
