@@ -73,6 +73,11 @@ class Cluster(Protocol):
         """How long to wait for nodes where there is none."""
         ...
 
+    @property
+    def spent(self) -> bool:
+        """Whether no slot can come any more, since every node was refused."""
+        ...
+
     def open(self, wanted: int) -> Sequence[Slot]:
         """Open at most so many slots more, as far as there are nodes for them. Raises `UserError`."""
         ...
@@ -148,7 +153,7 @@ class Pool:
             unused = sum(not seat.job and self._is_of_use(seat) for seat in self.seats)
             self.seats += [_Seat(slot) for slot in self.cluster.open(len(self.waiting) - unused)]
         starting = any(not seat.label for seat in self.seats)
-        if self.refused and not self.seats:
+        if self.refused and not self.seats and self.cluster.spent:
             raise UserError(f"no node is left to measure on: {self.refused}")
         if not self.told and not any(seat.label for seat in self.seats) and now - self.active > PATIENCE_S:
             self.work.progress.warn("no node is free yet: waiting")
@@ -156,7 +161,9 @@ class Pool:
         if starting or any(seat.job for seat in self.seats):
             return
         if now - self.active > self.cluster.wait_s:
-            raise UserError(f"for {self.cluster.wait_s:g} s there was no node for {self.waiting[0][0].cell.describe()}")
+            refused = f", and one was refused: {self.refused}" if self.refused else ""
+            cell = self.waiting[0][0].cell.describe()
+            raise UserError(f"for {self.cluster.wait_s:g} s there was no node for {cell}{refused}")
 
     def _is_of_use(self, seat: _Seat) -> bool:
         """Whether a slot without a job has not said yet what it is, or fits something that waits."""

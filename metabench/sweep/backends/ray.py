@@ -106,6 +106,11 @@ class _Cluster:
         count = gpus // self.gpus_each
         return [_Place(name, i, max(1, cpus // count), self.gpus_each) for i in range(count)]
 
+    @property
+    def spent(self) -> bool:
+        alive = nodes(self.ray, self.options)
+        return bool(alive) and not any(self._places(node) for node in alive)
+
     def release(self, slot: Any) -> None:
         self.ray.kill(slot.actor)  # its cell ends with it
         self.held.pop(slot, None)

@@ -145,6 +145,10 @@ class _Cluster:
         self.slots |= set(slots)
         return slots
 
+    @property
+    def spent(self) -> bool:
+        return self.most < 1
+
     def release(self, slot: Any) -> None:
         with suppress(UserError):
             replace_file(slot.folder / END, b"")

@@ -131,6 +131,22 @@ def test_which_part_of_a_ray_node_a_slot_holds(monkeypatch, device, world_size, 
     assert cluster.open(99) == []
 
 
+def test_ray_has_no_node_left_once_all_that_would_do_were_refused(monkeypatch):
+    monkeypatch.setattr(ray, "_Slot", lambda _, place, threads: type("S", (), {"place": place, "actor": None})())
+    alive = [Place("head", 8.0), Place("a", 8.0, 1), Place("b", 8.0, 1)]
+    there = type("R", (), {"nodes": lambda self: [n.told for n in alive], "kill": lambda self, actor: None})()
+    cluster = ray._Cluster(there, ray.Options(), work("cuda"))
+    first, second = cluster.open(99)
+    cluster.refuse(first)
+    assert cluster.open(99) == [] and not cluster.spent, "it has looked for nodes a moment ago, and one is left"
+    cluster.release(second)
+    assert not cluster.spent
+    cluster.refused.add("b")
+    assert cluster.spent
+    alive.clear()
+    assert not cluster.spent, "others may come"
+
+
 def test_ray_nodes_can_be_chosen_by_a_resource():
     there = type("R", (), {"nodes": lambda self: [Place("a", 8).told, Place("b", 8, bench=1).told]})()
     assert [node["NodeID"] for node in ray.nodes(there, ray.Options(resource="bench"))] == ["b"]

@@ -86,6 +86,10 @@ class Cluster:
         assert slot.held
         slot.held = False
 
+    @property
+    def spent(self):
+        return not self.left
+
     def refuse(self, slot):
         self.refused.append(slot)
         self.release(slot)
@@ -292,6 +296,42 @@ def test_no_more_nodes_are_opened_than_there_are_units_for_them(tmp_path):
     cluster = Cluster(*(Slot() for _ in range(5)))
     assert len(run_on(cluster, text("[1, 2]"), tmp_path)) == 4
     assert len(cluster.left) == 3
+
+
+class Slow(Cluster):
+    """A cluster that is looked at once in a second, as Ray's is: a node that was given back is had a second later."""
+
+    wait_s, looked = 60.0, float("-inf")
+
+    def open(self, wanted):
+        if wanted < 1 or pool.time.monotonic() - self.looked < 1.0:
+            return []
+        self.looked = pool.time.monotonic()
+        return super().open(wanted)
+
+    def release(self, slot):
+        super().release(slot)
+        self.left.extend([Slot()] if slot not in self.refused else [])
+
+
+def another_revision():
+    return Hello(structs.replace(machine(), metabench=Code("9.9", "a" * 40, False)))
+
+
+def test_a_worker_that_is_lost_after_a_node_was_refused_does_not_end_the_run(tmp_path):
+    lossy = Slot(does=lambda job: Lost("no memory") if len(lossy.jobs) == 2 else timed(job))
+    cluster = Slow(Slot(hello=another_revision()), lossy)
+    rows = run_on(cluster, text(), tmp_path)
+    assert [row["status"] for row in rows] == ["ok"] * 6 and len(cluster.refused) == 1
+
+
+def test_where_no_node_comes_in_time_the_refusal_is_named_too(tmp_path):
+    cluster = Slow(Slot(hello=another_revision()))
+    cluster.left.append(Slot())
+    cluster.open = lambda wanted: [cluster.left.popleft()] if wanted > 0 and len(cluster.left) == 2 else []
+    said = r"for 60 s there was no node for \w+/loop .*, and one was refused: a node runs metabench 9.9 at aaaaaaaa"
+    with pytest.raises(UserError, match=said):
+        run_on(cluster, text(), tmp_path)
 
 
 def test_a_slot_whose_time_is_up_is_given_back_before_it_would_cut_a_cell(tmp_path):
