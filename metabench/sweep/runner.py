@@ -128,7 +128,7 @@ def run_sweep(
             stop or Event(),
             lambda machine: meet(folder, machine),
             here,
-            frozenset(unit_of(job) for job in jobs if job.key in done),
+            frozenset(unit_of(job) for job in jobs if job.key in done and done[job.key].time),
             {settings[row.id]: row.machine for row in rows if row.machine and row.id in settings},
         )
         there = len(jobs) - len(to_come)

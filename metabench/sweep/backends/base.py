@@ -54,7 +54,7 @@ class Work:
     here: str = ""
     """The label of this machine, where that is where all cells run."""
     begun: frozenset[Hashable] = frozenset()
-    """Units some of whose jobs were done when a run was resumed."""
+    """Units some of whose jobs were timed when a run was resumed."""
     homes: Mapping[Hashable, str] = field(default_factory=dict)
     """The label of the machine that has measured a setting before: further rounds belong there."""
 

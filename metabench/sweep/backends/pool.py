@@ -123,6 +123,8 @@ class Pool:
         self.waiting = _units(work.jobs)
         self.seats: list[_Seat] = []
         self.begun, self.homes = set(work.begun), dict(work.homes)
+        self.timed: set[Hashable] = set()
+        """Units of which something was timed."""
         self.tries: dict[Hashable, int] = {}
         self.refused = ""
         self.told = False
@@ -179,7 +181,9 @@ class Pool:
             yield from self._lost(seat, reply.why)
         elif reply is not None and seat.job:
             job, seat.job = seat.job, None
-            warnings = [*reply.warnings, BEGUN] if reply.time and unit_of(job) in self.begun else reply.warnings
+            unit = unit_of(job)
+            warnings = [*reply.warnings, BEGUN] if reply.time and unit in self.begun else reply.warnings
+            self.timed |= {unit} if reply.time else set()
             yield job, replace(reply, machine=seat.label, warnings=warnings)
         if seat in self.seats and seat.label and not seat.job and not self.work.stop.is_set():
             yield from self._employ(seat)
@@ -243,7 +247,7 @@ class Pool:
             self._go_on_elsewhere(rest)
 
     def _go_on_elsewhere(self, rest: deque[Job]) -> None:
-        self.begun.add(unit_of(rest[0]))
+        self.begun |= {unit_of(rest[0])} & self.timed
         self.waiting.insert(0, rest)
 
     def _dismiss(self, seat: _Seat, refused: str = "") -> None:

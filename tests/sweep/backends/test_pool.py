@@ -334,6 +334,29 @@ def test_where_no_node_comes_in_time_the_refusal_is_named_too(tmp_path):
         run_on(cluster, text(), tmp_path)
 
 
+def test_a_unit_of_which_nothing_was_timed_carries_no_warning_elsewhere(tmp_path):
+    lossy = Slot(does=lambda job: Lost("its node died"))
+    rows = run_on(Cluster(lossy, Slot()), text("[1]"), tmp_path / "lost")
+    assert len(lossy.jobs) == 1 and [row["warnings"] for row in rows] == [[], []]
+    short = Slot(lasts=lambda seconds: len(short.jobs) < 2)  # its time is up between two units
+    cluster = Cluster(short, Slot())
+    cluster.open = lambda wanted: [cluster.left.popleft()] if wanted > 0 and cluster.left and not cluster.holds else []
+    rows = run_on(cluster, text("[1, 2]"), tmp_path / "up")
+    assert len(short.jobs) == 2 and [row["warnings"] for row in rows] == [[]] * 4
+
+
+def test_a_resumed_unit_of_which_nothing_was_timed_carries_no_warning(tmp_path):
+    def does(job):
+        return made(job.cell, job.round, "crashed", "it fell") if len(lossy.jobs) == 1 else Lost("its node died")
+
+    lossy = Slot(does=does)
+    with pytest.raises(UserError, match="there was no node"):
+        run_on(Cluster(lossy), text("[1]"), tmp_path)
+    assert [row["status"] for row in rows_of(tmp_path)] == ["crashed"]
+    rows = run_on(Cluster(Slot()), text("[1]"), tmp_path, resume=True)
+    assert [(row["status"], row["warnings"]) for row in rows] == [("crashed", []), ("ok", [])]
+
+
 def test_a_slot_whose_time_is_up_is_given_back_before_it_would_cut_a_cell(tmp_path):
     short = Slot(lasts=lambda seconds: seconds == 600 and len(short.jobs) < 3)
     cluster = Cluster(short, Slot())
