@@ -1,7 +1,9 @@
 """A Ray cluster: an actor on each node, which holds all of the node's processors, or one of its GPUs, for itself."""
 
 import logging
+import os
 import signal
+import socket
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from metabench.sweep.jobs import Job
 
 LOOK_S = 1.0
 """How often nodes are looked for."""
+ANSWER_S = 5.0
+"""How long an address may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +162,13 @@ def _open(options: Options) -> Iterator[Backend]:
     if ray.is_initialized():
         yield Ray(ray, options)
         return
+    named = options.address or os.environ.get("RAY_ADDRESS", "")
     heard = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        _try_to_reach(named)
         ray.init(address=options.address or "auto", log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # each way in which a cluster cannot be reached is a class of its own
-        where = f"at '{options.address}'" if options.address else "here: start one with `ray start --head`"
+        where = f"at '{named}'" if named else "here: start one with `ray start --head`"
         raise UserError(f"no Ray cluster can be reached {where} ({in_short(error)})") from None
     finally:
         for number, handler in heard.items():
@@ -171,6 +177,20 @@ def _open(options: Options) -> Iterator[Backend]:
         yield Ray(ray, options)
     finally:
         ray.shutdown()
+
+
+def _try_to_reach(address: str) -> None:
+    """Raise OSError or ValueError unless HOST:PORT answers: Ray itself would try for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and "/" not in host:  # Ray finds out itself where all else is, such as `auto`
+        socket.create_connection((host.strip("[]"), _port(port)), ANSWER_S).close()
+
+
+def _port(text: str) -> int:
+    """The number of a port. Raises ValueError for what is none."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16):
+        raise ValueError(f"'{text}' is no port")
+    return int(text)
 
 
 def _in_words(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -60,13 +61,35 @@ def test_a_ray_cluster_that_is_not_there(monkeypatch):
     module = pytest.importorskip("ray", reason="Ray is not installed: make clusters")
 
     def init(**options):
-        assert options["address"] == "somewhere:1"
+        asked.append(options["address"])
         raise ConnectionError("refused")
 
+    asked = []
     monkeypatch.setattr(module, "is_initialized", lambda: False)
     monkeypatch.setattr(module, "init", init)
-    said = r"no Ray cluster can be reached at 'somewhere:1' \(refused\)"
-    with pytest.raises(UserError, match=said), open_backend("ray", [], "somewhere:1"):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        there = f"127.0.0.1:{listening.getsockname()[1]}"
+        for address in (there, f"ray://{there}", "auto", "scheme://host:1"):
+            said = re.escape(f"no Ray cluster can be reached at '{address}' (refused)")
+            with pytest.raises(UserError, match=said), open_backend("ray", [], address):
+                pass
+    assert asked == [there, f"ray://{there}", "auto", "scheme://host:1"]
+
+
+def test_an_address_at_which_nothing_answers_is_said_before_ray_is_asked(monkeypatch):
+    """Ray would try for minutes, and write its own log."""
+    module = pytest.importorskip("ray", reason="Ray is not installed: make clusters")
+    monkeypatch.setattr(module, "is_initialized", lambda: False)
+    monkeypatch.setattr(module, "init", lambda **options: pytest.fail("Ray was asked"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        closed = f"127.0.0.1:{listening.getsockname()[1]}"
+    wrong = {"127.0.0.1:many": "'many' is no port", "127.0.0.1:99999": "'99999' is no port"}
+    for address in (closed, f"ray://{closed}", "no host:1", *wrong):
+        said = rf"^no Ray cluster can be reached at '{re.escape(address)}' \({wrong.get(address, '.+')}\)$"
+        with pytest.raises(UserError, match=said), open_backend("ray", [], address):
+            pass
+    monkeypatch.setenv("RAY_ADDRESS", closed)
+    with pytest.raises(UserError, match=re.escape(f"can be reached at '{closed}' (")), open_backend("ray"):
         pass
 
 
