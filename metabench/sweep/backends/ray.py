@@ -115,6 +115,16 @@ class _Cluster:
         alive = nodes(self.ray, self.options)
         return bool(alive) and not any(self._places(node) for node in alive)
 
+    def check_threads(self, work: Work) -> None:
+        """Raise `UserError` where threads that a sweep leaves open are more than a slot's share of its node."""
+        needed = max((job.cell.threads * job.cell.world_size for job in work.jobs), default=1)
+        shares = [place.cpus for node in nodes(self.ray, self.options) for place in self._places(node)]
+        if self.gpus_each and not work.settings.threads and shares and needed > min(shares):
+            raise UserError(
+                f"a configuration would have {needed} threads, and {min(shares):g} processors of a node go with its "
+                "GPUs: give threads in [run] of the sweep"
+            )
+
     def release(self, slot: Any) -> None:
         self.ray.kill(slot.actor)  # its cell ends with it
         self.held.pop(slot, None)
@@ -150,7 +160,9 @@ class Ray:
         return min(counts, default=available_cores())
 
     def measure(self, work: Work) -> Generator[tuple[Job, Measurement]]:
-        yield from Pool(_Cluster(self.ray, self.options, work), work).run()
+        cluster = _Cluster(self.ray, self.options, work)
+        cluster.check_threads(work)
+        yield from Pool(cluster, work).run()
 
 
 @contextmanager

@@ -5,9 +5,11 @@ import re
 import shutil
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from dispatch import run_on, sweep_of
 from metabench.errors import UserError
@@ -152,6 +154,34 @@ def test_which_part_of_a_ray_node_a_slot_holds(monkeypatch, device, world_size, 
     assert [(p.node, p.number, p.cpus, p.gpus) for p in found] == places
     cluster.looked = float("-inf")
     assert cluster.open(99) == []
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "world_size", "given", "said"),
+    [
+        ("cuda", 64, 1, 0, "a configuration would have 64 threads, and 8 processors of a node go with its GPUs: give"),
+        ("cuda", 32, 2, 0, "a configuration would have 64 threads, and 16 processors of a node go with its GPUs: give"),
+        ("cuda", 8, 1, 0, ""),
+        ("cuda", 8, 2, 0, ""),
+        ("cuda", 64, 1, 64, ""),
+        ("cpu", 64, 1, 0, ""),
+    ],
+)
+def test_threads_that_are_left_open_are_no_more_than_go_with_a_gpu(
+    monkeypatch, device, threads, world_size, given, said
+):
+    """Eight GPUs in a node of 64 processors: eight configurations at once would have 512 threads."""
+    there = type("R", (), {"nodes": lambda self: [Place("a", 64.0, 8).told]})()
+    asked = work(device, world_size)
+    jobs = [replace(job, cell=structs.replace(job.cell, threads=threads)) for job in asked.jobs]
+    asked = replace(asked, jobs=jobs, settings=replace(asked.settings, threads=given))
+    begun = []
+    monkeypatch.setattr(ray, "Pool", lambda cluster, work: type("P", (), {"run": lambda self: begun.append(1) or ()})())
+    measured = ray.Ray(there, ray.Options()).measure(asked)
+    if said:
+        with pytest.raises(UserError, match=said):
+            next(measured)
+    assert list(measured) == [] and begun == ([] if said else [1])
 
 
 def test_ray_has_no_node_left_once_all_that_would_do_were_refused(monkeypatch):
