@@ -10,6 +10,11 @@ from metabench.forecast.text import MEASURED_AXES, change_text, grouped, share_t
 from metabench.report.numbers import duration_text, time_text
 from metabench.report.render.tables import Table
 
+UNEVEN = (
+    "communication, measured: where processes have unequal numbers of tasks, without the time that the leading one, "
+    "which has fewest, waits for a task more of another."
+)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -36,7 +41,8 @@ def fit_network(observed: Sequence[tuple[MeasuredLine, Shared]]) -> Network | No
     for line, shared in observed:
         steps = 2 * (shared.cell.world_size - 1)
         rows.append((steps, steps / shared.cell.world_size * line.direction_bytes, line.compute(shared.own_tasks)))
-    latency, each_byte, wait = costs(rows, [shared.communication_s for _, shared in observed])
+    spent = [shared.communication_s for _, shared in observed]
+    latency, each_byte, wait = costs(rows, spent, [shared.all_reduce_s for _, shared in observed])
     return Network(Link(latency, 1 / each_byte if each_byte else float("inf")), wait)
 
 
@@ -90,7 +96,8 @@ def check_tables(found: Sequence[Check], data: Mapping[str, str]) -> Iterator[Ta
     for where, group in grouped(found, lambda check: check.line.cell, MEASURED_AXES, data).items():
         laws = {check.line.name: check.line.time for check in group}
         bent = [name for name, law in laws.items() if law and not law.straight]
-        said = (f"Not a straight line within 5 % of its rise: {', '.join(bent)}.",) if bent else ()
+        said = [f"Not a straight line within 5 % of its rise: {', '.join(bent)}."] if bent else []
+        said += [UNEVEN] if any(check.shared.ahead_s for check in group) else []
         yield Table(
             f"Predicted and measured: {where}",
             "A step of several processes, predicted from configurations of one process, and as it was measured.",

@@ -24,14 +24,21 @@ class Shared:
 
     cell: Cell
     step: Interval
-    communication_s: float
-    """What a process spends in the all-reduce, the wait for the slowest included: the median over rounds."""
+    all_reduce_s: float
+    """What the leading process spends in the all-reduce, the wait for the slowest included: the median over rounds."""
+    ahead_s: float
+    """What the leading process computes less than the one that has most tasks: so long it waits for that one."""
     ids: tuple[str, ...]
 
     @property
     def own_tasks(self) -> int:
         """Tasks of the process that has most."""
         return -(-self.cell.meta_batch // self.cell.world_size)
+
+    @property
+    def communication_s(self) -> float:
+        """What a step takes beyond the compute of the process with most tasks."""
+        return max(0.0, self.all_reduce_s - self.ahead_s)
 
 
 @dataclass(frozen=True)
@@ -111,16 +118,18 @@ def _line(group: Sequence[Bundle]) -> MeasuredLine | None:
     numbers = {number for b in alone.values() for number in b.samples}
     times = {n: {float(size): median(b.samples[n]) for size, b in alone.items() if n in b.samples} for n in numbers}
     peaks = {float(size): float(b.peak.bytes) for size, b in alone.items() if b.peak and b.peak.bytes}
+    time = fit(times)
+    each_s = time.each.value if time else 0.0
     direction = float((largest.parameters or 0) * (8 if largest.cell.precision == "float64" else 4))
     return MeasuredLine(
         largest.cell,
-        fit(times),
+        time,
         fit({0: peaks}),
         _work(counted, direction),
         direction,
         fit_drawing(group),
         tuple(counted.values()),
-        tuple(_shared(sorted(group, key=lambda b: (b.cell.world_size, b.cell.meta_batch)))),
+        tuple(_shared(sorted(group, key=lambda b: (b.cell.world_size, b.cell.meta_batch)), each_s)),
         ids_of(group),
     )
 
@@ -157,22 +166,27 @@ def fit_drawing(group: Iterable[Bundle]) -> Drawing:
             seconds.append(min(drawn))
     if not rows:
         return Drawing(0.0, 0.0, 0.0)
-    fixed, own_s, other_s = costs(rows, seconds)
+    fixed, own_s, other_s = costs(rows, seconds, seconds)
     return Drawing(fixed, own_s, other_s if any(other for *_, other in rows) else own_s)
 
 
-def _shared(group: Iterable[Bundle]) -> Iterator[Shared]:
+def _shared(group: Iterable[Bundle], each_s: float) -> Iterator[Shared]:
+    """The cells of several processes, given the seconds of a task."""
     for bundle in group:
         times = [row.time for row in sound_rows(bundle.rows) if row.time]
         spent = [seconds for time in times if (seconds := time.communication_s or 0.0) >= SHORTEST_S]
         if bundle.cell.world_size > 1 and bundle.step and spent:
-            yield Shared(bundle.cell, bundle.step, median(spent), bundle.ids)
+            uneven = bundle.cell.meta_batch % bundle.cell.world_size > 0  # then the leading process has a task less
+            yield Shared(bundle.cell, bundle.step, median(spent), each_s * uneven, bundle.ids)
 
 
-def costs(rows: Sequence[tuple[float, ...]], seconds: Sequence[float]) -> list[float]:
-    """What one unit of each column of `rows` takes, none less than 0, by least squares of relative errors."""
-    design = np.array(rows) / np.array(seconds)[:, None]
+def costs(rows: Sequence[tuple[float, ...]], seconds: Sequence[float], measured: Sequence[float]) -> list[float]:
+    """What one unit of each column of `rows` takes, none less than 0, by least squares of relative errors.
+
+    `seconds` are what a row takes, as far as the columns explain it, of what was `measured`.
+    """
+    design = np.array(rows) / np.array(measured)[:, None]
     scale = np.abs(design).max(0)
     scale[scale == 0] = 1.0
-    found, _ = nnls(design / scale, np.ones(len(rows)))
+    found, _ = nnls(design / scale, np.array(seconds) / np.array(measured))
     return [float(value) for value in found / scale]

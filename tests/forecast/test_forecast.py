@@ -73,6 +73,29 @@ def test_a_step_of_two_processes_is_predicted_from_steps_of_one(run):
     assert odd.compute == pytest.approx(17e-3)  # eight of the fifteen tasks
 
 
+def test_the_wait_for_a_task_more_is_counted_once(run, run_of, rows, toy):
+    """The leading process has seven of fifteen tasks: in the all-reduce it waits for the eighth of the other one."""
+    (line, _) = sorted(lines(run.measurements), key=lambda line: line.direction_bytes)
+    odd, even = line.shared[1:]
+    assert (odd.cell.meta_batch, even.cell.meta_batch) == (15, 16)
+    assert odd.ahead_s == pytest.approx(2e-3) and even.ahead_s == 0.0
+    assert odd.communication_s == pytest.approx(even.communication_s) == pytest.approx(even.all_reduce_s)
+    notes = [table.notes for title, table in tables(predict(run, toy, [1])).items() if title.startswith("Predicted")]
+    assert all(any("waits for a task more" in note for note in found) for found in notes)
+    alike = [row for row in rows if row["cell"]["meta_batch"] != 15]
+    notes = [table.notes for title, table in tables(predict(read_run(run_of(alike, "alike")), toy, [1])).items()]
+    assert not any("waits for a task more" in note for found in notes for note in found)
+
+
+def test_a_wait_that_is_longer_than_the_all_reduce_leaves_no_communication(run_of, rows):
+    for row in rows:
+        if row["cell"]["meta_batch"] == 15:
+            row["time"]["communication_s"] = 1e-3
+    found = [(line, shared) for line in lines(read_run(run_of(rows)).measurements) for shared in line.shared]
+    assert {shared.communication_s for _, shared in found if shared.cell.meta_batch == 15} == {0.0}
+    assert 0.0 <= fit_network(found).wait < 0.1
+
+
 def test_a_step_that_takes_longer_than_predicted_is_an_error(run_of, rows):
     for row in rows:
         if row["cell"].get("world_size") == 2 and row["cell"]["meta_batch"] == 16:
