@@ -46,6 +46,8 @@ def read_text(file: Path, most: int) -> str:
         raise UserError(f"cannot read '{file}': {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UserError(f"cannot read '{file}': it is not text in UTF-8") from None
+    except ValueError as error:  # a name that no file can have, with a NUL character in it
+        raise UserError(f"cannot read '{file}': {error}") from None
 
 
 def read_toml(file: Path, most: int, kind: str) -> tuple[str, dict[str, Any]]:

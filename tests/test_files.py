@@ -21,6 +21,8 @@ def test_text_comes_back_up_to_its_size(tmp_path: Path):
         read_text(file, 3)
     with pytest.raises(FileNotFoundError):
         read_text(tmp_path / "none", 3)
+    with pytest.raises(UserError, match=r"^cannot read '.*a\\x00b': embedded null"):
+        read_text(tmp_path / "a\0b", 3)
 
 
 def test_a_home_that_there_is_not_is_one_sentence(monkeypatch):

@@ -148,8 +148,11 @@ def _of_json(text: str, file: Path) -> list[tuple[Split, str]]:
 def _of_csv(text: str, file: Path) -> list[tuple[Split, str]]:
     """Split and class of each row: of its columns `split` and `class` (or `label`); without `split`, the file's name
     says it."""
-    rows = csv.DictReader(io.StringIO(text))
-    header = rows.fieldnames or ()
+    reader = csv.DictReader(io.StringIO(text))
+    try:
+        header, rows = reader.fieldnames or (), list(reader)
+    except csv.Error as error:  # such as a quote that is not closed
+        raise UserError(f"'{file.name}' is not valid CSV: {error}") from None
     column = next((name for name in ("class", "label") if name in header), None)
     if column is None or ("split" not in header and file.stem not in WORDS):
         raise UserError(

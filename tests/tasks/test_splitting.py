@@ -90,7 +90,10 @@ def test_a_list_names_the_classes_of_each_split(tmp_path):
         ("a.json", '{"train": ["class00"], "test": ["class00"]}', "'class00' in test, and it is in train too"),
         ("a.csv", "name,split\na,train\n", "must have a column class or label"),
         ("a.csv", "label\nclass00\n", "a column split unless it is called train.csv"),
+        ("a.csv", 'class,split\n"' + "x" * 140_000, "^'a.csv' is not valid CSV: field larger than field limit"),
+        ("a.csv", '"' + "x" * 140_000, "^'a.csv' is not valid CSV: field larger than field limit"),
         ("b.json", None, "there is no list 'b.json'"),
+        ("b\0.json", None, r"^cannot read '.*b\\x00.json': embedded null"),
     ],
 )
 def test_a_list_that_does_not_fit_is_named(tmp_path, name, text, message):
