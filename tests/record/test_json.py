@@ -45,12 +45,14 @@ def test_report(folder):
     tables = [table for section in found["sections"] for table in section["tables"]]
     assert all(map(is_table, tables))
     results = pd.read_csv(folder / "results.csv").query("status == 'ok'")
-    (growing,) = [table for table in tables if table["title"].startswith("Memory with inner steps")]
-    for row, values, ids in zip(growing["rows"], growing["values"], growing["cells"], strict=True):
-        peaks = list(results[results.id.isin(ids)].sort_values("inner_steps").tracked_bytes)
-        at = growing["columns"].index("5")
-        assert [value for value in values[at:] if value] == peaks
-        assert row[at].endswith("iB") if peaks else row[at] == "unsupported"
+    growing = [table for table in tables if table["title"].startswith("Memory with inner steps")]
+    assert len(growing) == 2  # one on each machine
+    for table in growing:
+        at = table["columns"].index("5")
+        for row, values, ids in zip(table["rows"], table["values"], table["cells"], strict=True):
+            peaks = list(results[results.id.isin(ids)].sort_values("inner_steps").tracked_bytes)
+            assert [value for value in values[at:] if value] == peaks
+            assert row[at].endswith("iB") if peaks else row[at] == "unsupported"
 
 
 def test_run(folder, monkeypatch):

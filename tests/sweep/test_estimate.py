@@ -91,8 +91,10 @@ def test_where_steps_are_kept_each_is_computed_again_on_the_way_back():
 
 
 def test_evaluations_of_committed_runs_are_expected_within_a_factor_of_three():
-    """A second of a test on few tasks is torch's first calls, which no guess is about."""
-    rows = [row for folder in RUNS for row in read_run(folder).measurements if row.cell.device == "cpu"]
+    """On the processors that the guesses are of. A second of a test on few tasks is torch's first calls, which no guess
+    is about."""
+    runs = [run for run in RUNS if run.parent.name.startswith("epyc")]
+    rows = [row for folder in runs for row in read_run(folder).measurements if row.cell.device == "cpu"]
     judged = [(row.cell, row.quality.eval_s) for row in rows if row.quality and (row.quality.eval_s or 0) > 1]
     guesses = [(one, one.eval_tasks * evaluation_seconds(one) / seconds) for one, seconds in judged]
     near = [one for one, ratio in guesses if 1 / 3 < ratio < 3]

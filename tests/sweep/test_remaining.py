@@ -34,6 +34,8 @@ def foreseeable(run: Path) -> bool:
     if "other processes use" in (run / "environment.json").read_text(encoding="utf-8"):
         return False
     rows = [row for row in read_run(run).measurements if row.started]
+    if all(any("other programs used" in warning for warning in row.warnings) for row in rows):
+        return False
     spans = sorted((datetime.fromisoformat(row.started).timestamp(), row.seconds or 0.0) for row in rows)
     ends = accumulate((begin + seconds for begin, seconds in spans), max)
     return all(begin - end < PAUSE_S for (begin, _), end in zip(spans[1:], ends, strict=False))

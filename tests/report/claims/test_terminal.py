@@ -12,7 +12,7 @@ from metabench.report.claims.undecided import KINDS, kind_of
 from metabench.report.results import read_run
 from places import RESULTS
 
-RUNS = ("epyc-2core/algorithms", "epyc-2core/sinusoid", "xeon-2core/memory", "h100-16core/gpu-large")
+RUNS = ("epyc-2core/algorithms", "epyc-2core/sinusoid", "epyc-avx2-2core/memory", "h100-16core/gpu-large")
 
 
 @pytest.fixture(scope="module")
