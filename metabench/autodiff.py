@@ -6,10 +6,12 @@ plain loop over tasks it is more than twice as fast, so `loop` uses it and is a 
 so each also checks the other.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import torch
@@ -140,6 +142,14 @@ def _on_tape(function: Scalar, params: Params, args: tuple[Any, ...], recording:
     return dict(zip(params, gradients, strict=True)), value if recording else value.detach()
 
 
+@cache
+def _import_forward_rules() -> None:
+    """Import what torch imports where forward mode is used first, without its warning of how it defines them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import_module("torch._decomp.decompositions_for_jvp")
+
+
 def derivative_along(function: Callable[[Params], Tensor], at: Params, along: Params) -> tuple[Params, Params]:
     """The gradient of a scalar function in all of `at`, and its derivative along a tangent, without a graph of either.
 
@@ -151,6 +161,7 @@ def derivative_along(function: Callable[[Params], Tensor], at: Params, along: Pa
         found, _ = _in_layer(function, recording, dict(zip(names, tensors, strict=True)))
         return tuple(found.values())
 
+    _import_forward_rules()
     tangents = tuple(along[name] if name in along else torch.zeros_like(p) for name, p in at.items())
     found: Any
     try:

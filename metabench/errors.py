@@ -35,10 +35,15 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}': {nearest(name, valid)}")
 
 
+MEANT = {"gpu": "cuda"}
+"""What a name stands for elsewhere, where another valid one is spelt more like it."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The nearest valid choice as a question; all of them where none is near."""
     choices = sorted(valid)
-    near = get_close_matches(name, choices, n=1, cutoff=NEAR)
+    meant = MEANT.get(name.lower())
+    near = [meant] if meant in choices else get_close_matches(name, choices, n=1, cutoff=NEAR)
     return f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices) or '(none)'}"
 
 

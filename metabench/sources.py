@@ -119,9 +119,10 @@ def _attribute(own: OwnModules, where: str, attribute: str) -> object:
 
 def _module_name(own: OwnModules, where: str) -> str:
     """The module that a file of the folder is. Raises `UserError` where there is no such file."""
-    relative = Path(os.path.normpath(where))
-    if relative.is_absolute() or ".." in relative.parts:
+    path = Path(os.path.normpath(own.folder / where))
+    if not path.is_relative_to(own.folder):
         raise UserError(f"the file is outside of {_shown(own.folder)}, and files are loaded from there alone")
+    relative = path.relative_to(own.folder)
     if not (own.folder / relative).is_file():
         names = [relative.with_name(name).as_posix() for name in _python_files((own.folder / relative).parent)]
         raise UserError(f"there is no file '{where}' in {_shown(own.folder)}: {nearest(where, names)}")

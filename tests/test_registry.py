@@ -6,13 +6,19 @@ import pytest
 
 from metabench import registry
 from metabench.algorithms.base import ALGORITHMS
-from metabench.errors import UserError
+from metabench.errors import UserError, nearest
 from metabench.registry import Registry
 
 
 def test_finds_every_file_of_its_package():
     assert {"maml", "fomaml", "reptile", "anil"} <= set(ALGORITHMS.names())
     assert ALGORITHMS.origin("maml") == "metabench"
+
+
+def test_what_a_gpu_is_called_elsewhere_is_known():
+    for name in ("gpu", "GPU"):
+        assert nearest(name, ["cpu", "cuda"]) == "did you mean 'cuda'?"
+    assert nearest("cpi", ["cpu", "cuda"]) == "did you mean 'cpu'?"
 
 
 def test_an_unknown_name_gets_the_nearest_valid_one():

@@ -169,6 +169,12 @@ def test_what_is_not_there_or_of_another_kind_is_said(folder, name, words):
     assert said(ALGORITHMS, name) == f"algorithm '{name}': {words.format(folder=folder)}"
 
 
+def test_a_whole_path_into_the_folder_is_the_file_s(folder):
+    found = ALGORITHMS.get("mine.py:Mine")
+    assert ALGORITHMS.get(f"{folder / 'mine.py'}:Mine") is found
+    assert ALGORITHMS.get(f"../{folder.name}/mine.py:Mine") is found
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

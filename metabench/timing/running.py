@@ -14,6 +14,7 @@ from metabench.errors import UserError, unknown
 from metabench.files import writing
 from metabench.machine.conditions import disturbances, observe
 from metabench.machine.devices import check_device
+from metabench.record.reading import MEASUREMENTS
 from metabench.sweep.process import Ended, run_job, worker_environment
 from metabench.sweep.servers import Servers
 from metabench.timing.record import StepRun, run_of
@@ -30,7 +31,12 @@ def trace_file(folder: Path, number: int) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder with room for traces, before anything is measured. Raises `UserError`."""
+    """Make the folder with room for traces, before anything is measured. Raises `UserError`, also for that of a run.
+
+    What was timed there before is replaced.
+    """
+    if (folder / MEASUREMENTS).exists():
+        raise UserError(f"'{folder}' holds the run of a sweep: choose another folder")
     with writing(folder):
         (folder / TRACES).mkdir(parents=True, exist_ok=True)
 

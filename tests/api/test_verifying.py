@@ -65,3 +65,8 @@ def test_a_name_that_is_not_there_is_one_sentence():
         mb.verify("mmal")
     with pytest.raises(mb.UserError, match="unknown engine 'vmpa': did you mean 'vmap'?"):
         mb.verify("maml", ["vmpa"])
+
+
+def test_a_folder_of_data_needs_a_task_distribution_that_takes_it(tmp_path):
+    with pytest.raises(mb.UserError, match="axis 'path' is for the tasks .*images.*: name one of them"):
+        mb.verify("maml", path=str(tmp_path))

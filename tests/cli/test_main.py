@@ -270,3 +270,11 @@ def test_env_is_the_fingerprint_and_names_no_folder(metabench, tmp_path):
 
 def test_version(metabench):
     assert metabench("--version").stdout.startswith("metabench 0.")
+
+
+@pytest.mark.parametrize("name", ["random.py", "torch.py"])
+def test_a_file_beside_is_not_taken_for_a_module_of_a_library(tmp_path, in_plugin, name):
+    (tmp_path / name).write_text("raise RuntimeError('mine')\n")
+    command = [sys.executable, "-m", "metabench", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, env=in_plugin, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -59,6 +59,13 @@ def test_a_folder_gets_the_page_and_the_figures(tmp_path):
     assert "<title>Time of a on cpu" in (tmp_path / "timed" / "report.html").read_text()
 
 
+def test_the_folder_of_a_run_is_left_alone(tmp_path):
+    (tmp_path / "measurements.jsonl").write_text("")
+    done = command("my.py:a", "--out", str(tmp_path))
+    assert str(done.exception) == f"'{tmp_path}' holds the run of a sweep: choose another folder"
+    assert [file.name for file in tmp_path.iterdir()] == ["measurements.jsonl"]
+
+
 def test_a_step_that_fails_is_told_and_ends_the_command_with_1():
     done = command("my.py:a", "my.py:c")
     assert done.exit_code == 1
