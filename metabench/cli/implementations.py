@@ -69,6 +69,8 @@ def advise(
         fail(f"interrupted after {done} of {rounds * len(sweep.cells)} measurements", 130)
     if advice is None or advice.fastest is None:
         fail("no engine could be measured in this setting", 1)
+    if lost := [one.engine for one in advice.engines if one.engine in advice.own and one.status != "ok"]:
+        fail(f"{', '.join(lost)} could not be measured", 1)
 
 
 @with_cell_options

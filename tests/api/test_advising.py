@@ -3,9 +3,11 @@
 import math
 
 import pytest
+from typer.testing import CliRunner
 
 import metabench as mb
 from metabench.api import advising
+from metabench.cli.main import app
 from metabench.statistics.intervals import summarise
 from runs import made
 
@@ -53,6 +55,15 @@ def test_advice_without_an_engine_that_runs_is_no_exception(asked):
     advice = mb.advise(engines="cudagraph", progress=False)
     assert advice.fastest is None and advice.fastest_within_limit is None
     assert "no engine" in repr(advice)
+
+
+@pytest.mark.parametrize(("engine", "code"), [("mine.py:build", 1), ("loop", 0)])
+def test_the_exit_code_tells_of_an_engine_of_ones_own_that_was_not_measured(asked, tmp_path, monkeypatch, engine, code):
+    (tmp_path / "mine.py").write_text("from metabench.engines.loop import build\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["advise", "--algorithm", "maml", "--engines", "loop,cudagraph", "--with", engine])
+    assert done.exit_code == code, done.output
+    assert ("mine.py:build could not be measured" in done.stderr) == (code == 1)
 
 
 def test_a_mistake_is_one_sentence(asked):
