@@ -185,7 +185,7 @@ def assignments(texts: Iterable[str], option: str) -> dict[str, list[Any]]:
         if not equals or not value:
             raise UserError(f"{option} takes axis=value, not '{text}'")
         if axis not in SETTABLE:
-            raise unknown("axis", axis, SETTABLE)
+            raise _no_axis(axis, SETTABLE)
         if axis in found:
             raise UserError(f"{option} has the axis '{axis}' twice: put commas between its values")
         found[axis] = [_scalar(axis, part) for part in value.split(",")]
@@ -212,8 +212,17 @@ def _table(value: Any, name: str) -> Mapping[str, Any]:
     allowed = SETTABLE | OTHER_KEYS.get(name, set())
     for key in value:
         if key not in allowed:
-            raise unknown("axis", key, allowed)
+            raise _no_axis(key, allowed)
     return value
+
+
+def _no_axis(name: str, valid: Iterable[str]) -> UserError:
+    """The error for what is no axis; it says where a sweep file has it, if it is something else of one."""
+    if name in {field.name for field in fields(Settings)}:
+        return UserError(f"'{name}' is no axis: a sweep file has it under [run]")
+    if name == "measure":
+        return UserError("'measure' is no axis: a sweep file has it in a [[grid]], or under [defaults]")
+    return unknown("axis", name, valid)
 
 
 def _settings(given: Any, override: Any) -> Settings:

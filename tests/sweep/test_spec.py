@@ -220,6 +220,10 @@ def test_the_syntax_of_set_and_only():
         assignments(["inner_steps"], "--only")
     with pytest.raises(UserError, match="did you mean 'inner_steps'"):
         assignments(["inner_step=1"], "--set")
+    with pytest.raises(UserError, match=r"'noise_pairs' is no axis: a sweep file has it under \[run\]"):
+        assignments(["noise_pairs=0"], "--set")
+    with pytest.raises(UserError, match="'measure' is no axis: a sweep file has it in a"):
+        assignments(["measure=time"], "--set")
     with pytest.raises(UserError, match="--set has the axis 'seed' twice"):
         assignments(["seed=0", "seed=1"], "--set")
 
@@ -232,6 +236,7 @@ def test_the_syntax_of_set_and_only():
         (MINIMAL.replace("sinusoid", "sinus"), "unknown task 'sinus': did you mean 'sinusoid'?"),
         (MINIMAL + 'model = "conv4-65"', "unknown model 'conv4-65': did you mean 'conv4-64"),
         (MINIMAL + "inner_stpes = 1", "unknown axis 'inner_stpes': did you mean 'inner_steps'?"),
+        (MINIMAL + "rounds = 3", "'rounds' is no axis: a sweep file has it under [run]"),
         (MINIMAL + "seeds = [0, 1]", "unknown axis 'seeds': did you mean 'seed'?"),
         (MINIMAL + "inner_steps = -1", "axis 'inner_steps' takes whole numbers of 0 or more, not -1"),
         (MINIMAL + "meta_batch = [1, 0]", "axis 'meta_batch' takes whole numbers of 1 or more, not 0"),
@@ -262,10 +267,10 @@ def test_the_syntax_of_set_and_only():
         (MINIMAL + 'exclude = [{algorithm = "maml"}]', "the sweep has no configurations"),
         (MINIMAL + 'exclude = [{algorithm = "fomalm"}]', "unknown algorithm 'fomalm': did you mean 'fomaml'?"),
         (MINIMAL + 'exclude = [{seed = "0"}]', "axis 'seed' takes whole numbers of 0 or more, not '0'"),
-        (MINIMAL + 'exclude = [{measure = ["time"]}]', "unknown axis 'measure'"),
-        (MINIMAL + 'include = [{algorithm = "anil", measure = ["time"]}]', "unknown axis 'measure'"),
-        ('[only]\nmeasure = ["time"]\n' + MINIMAL, "unknown axis 'measure'"),
-        ('[override]\nmeasure = ["time"]\n' + MINIMAL, "unknown axis 'measure'"),
+        (MINIMAL + 'exclude = [{measure = ["time"]}]', "'measure' is no axis"),
+        (MINIMAL + 'include = [{algorithm = "anil", measure = ["time"]}]', "'measure' is no axis"),
+        ('[only]\nmeasure = ["time"]\n' + MINIMAL, "'measure' is no axis"),
+        ('[override]\nmeasure = ["time"]\n' + MINIMAL, "'measure' is no axis"),
         (MINIMAL + "measure = []", "'measure' is an empty list: name one or more of time, "),
         ("[runs]\n" + MINIMAL, "unknown table in the sweep file 'runs': did you mean 'run'?"),
         ("[run]\nround = 1\n" + MINIMAL, "unknown setting in [run] 'round': did you mean 'rounds'?"),
