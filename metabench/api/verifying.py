@@ -13,7 +13,7 @@ from metabench.api.display import ShownTable
 from metabench.api.watching import said
 from metabench.correctness.outcome import Word
 from metabench.correctness.verification import HEADERS, Checked, Chosen, Names, Verdict, choose, lines
-from metabench.errors import Unsupported, UserError
+from metabench.errors import Unsupported
 from metabench.measure.threads import torch_threads
 from metabench.report.render.tables import Table
 from metabench.sources import refuse_while_loading, use
@@ -150,10 +150,7 @@ def chosen(
     found = choose(algorithms, engines, models, tasks)
     for axis, value in given.items():
         check(axis, value)
-        if not tasks:
-            takers = ", ".join(name for name, source in TASKS if axis in source.axes)
-            raise UserError(f"axis '{axis}' is for the tasks {takers}: name one of them")
-        check_takers(axis, [value], found.inputs)
+        check_takers(axis, [value], found.inputs if tasks else ())
     for source in () if tasks == "all" or not tasks else map(TASKS.get, found.tasks):
         with suppress(Unsupported):  # its row says so
             if source.axes:

@@ -11,8 +11,8 @@ from metabench.report.numbers import duration_text, time_text
 from metabench.report.render.tables import Table
 
 UNEVEN = (
-    "communication, measured: where processes have unequal numbers of tasks, without the time that the leading one, "
-    "which has fewest, waits for a task more of another."
+    "communication, measured: where tasks cannot be shared evenly, the leading process waits for a task more "
+    "of another. That wait is left out."
 )
 
 

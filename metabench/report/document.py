@@ -28,8 +28,8 @@ HOW_TO_READ = (
     "the noise within a process alone. [?]: too few samples in a process for an interval. –: not measured.",
 )
 MERGED = (
-    "Sides of a ratio that no run measured in one repetition are divided as two times. Its interval then holds both of",
-    "theirs, and a change of the machine from one run to the other is in the ratio.",
+    "Where no run measured both sides of a ratio in one repetition, they are divided as two times. The interval then",
+    "holds both of theirs, and a change of the machine from one run to the other is in the ratio.",
 )
 """What a run that was merged of several needs beside that."""
 COMMON_FROM = 3

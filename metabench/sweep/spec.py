@@ -326,11 +326,15 @@ def check(axis: str, value: Any) -> None:
 
 
 def check_takers(axis: str, values: Sequence[Any], tasks: Sequence[str]) -> None:
-    """Raise `UserError` unless one of the tasks takes each of the values of an axis that not all tasks have."""
+    """Raise `UserError` unless one of the tasks takes each of the values of an axis that not all tasks have.
+
+    Where no task is named, none takes them.
+    """
     sources = [TASKS.get(task) for task in tasks]
     if not any(axis in source.axes for source in sources):
         takers = ", ".join(name for name, source in TASKS if axis in source.axes)
-        raise UserError(f"axis '{axis}' is for the tasks {takers}, not for {', '.join(tasks)}")
+        instead = f", not for {', '.join(tasks)}" if tasks else ": name one of them"
+        raise UserError(f"axis '{axis}' is for the tasks {takers}{instead}")
     for value in values if axis == "split" else ():
         check_split(value, sources)
 

@@ -42,7 +42,7 @@ NOTES = (
     "The mean over seeds is geometric; from three seeds on it has a 95 % interval over them. Seeds that did not reach "
     "the target count as failures.",
 )
-UNKNOWN = "Left out are seeds that have a score and no curve, of which nobody knows when they reached the target: {}."
+UNKNOWN = "Seeds with a score and no curve are left out, since nobody knows when they reached the target: {}."
 
 
 @dataclass(frozen=True)
