@@ -89,8 +89,9 @@ def test_the_example_of_an_engine_is_proved_right_and_found_wrong_as_the_page_sa
     assert images.startswith("unsupported the network does not fit the model")
     Path("engine.py").write_text(code.replace(", create_graph=True", ""), encoding="utf-8")
     first, *_ = python(TRIED).splitlines()
-    (shown,) = [row for row in read("extending.md").splitlines() if row.startswith("engine.py:engine is incorrect: ")]
-    assert FIGURE.sub("#", first.removeprefix("incorrect ")) == FIGURE.sub("#", shown.partition("incorrect: ")[2])
+    failed = "engine.py:engine did not pass the correctness gate: "
+    (shown,) = [row for row in read("extending.md").splitlines() if row.startswith(failed)]
+    assert FIGURE.sub("#", first.removeprefix("incorrect ")) == FIGURE.sub("#", shown.removeprefix(failed))
 
 
 def test_the_example_of_a_step_gives_steps():

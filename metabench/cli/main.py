@@ -12,6 +12,7 @@ import typer
 from tabulate import tabulate
 
 from metabench.cli.implementations import advise, profile, verify
+from metabench.cli.mistakes import Commands, Mistake, sentence_of
 from metabench.cli.options import AsJson, DataDir, fail, interrupted, out_option
 from metabench.cli.output import READER_GONE, OutputLost, ReaderGone, guard_output
 from metabench.cli.runs import Full, claims, compare, forecast, history, merge, report
@@ -25,11 +26,12 @@ from metabench.version import __version__
 # Everything that needs torch is imported inside its command, so that help and reports come at once.
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(no_args_is_help=True)
+data_app = typer.Typer(cls=Commands, no_args_is_help=True)
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.ENOSPC)
 """What an operating system refuses for reasons that lie with the user's files, not with this program."""
@@ -52,11 +54,17 @@ def main() -> None:
         guard_output()
         use(Path())  # whatever folder a program that starts this one looks for files in
         try:
-            app()
+            code = app(standalone_mode=False)
         finally:
             sys.stdout.flush()
+        sys.exit(code or 0)
     except ReaderGone:
         sys.exit(READER_GONE)
+    except Mistake as mistake:
+        said = sentence_of(mistake)
+        if not said:
+            sys.exit(2)
+        fail(said, 2)
     except (UserError, Unsupported) as error:
         fail(str(error), 2)
     except OSError as error:

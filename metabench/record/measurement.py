@@ -16,6 +16,16 @@ SCHEMA = 1
 Status: TypeAlias = Literal["ok", "incorrect", "oom", "crashed", "timeout", "diverged", "unsupported", "skipped"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """The status that says most stands first, of those that are not ok."""
+HAPPENED: Mapping[str, str] = {
+    "incorrect": "did not pass the correctness gate",
+    "diverged": "diverged",
+    "oom": "ran out of memory",
+    "timeout": "reached the time limit",
+    "crashed": "crashed",
+    "unsupported": "cannot be run here",
+    "skipped": "did not run",
+}
+"""What became of something whose status is not ok, as a sentence about it goes on."""
 Side: TypeAlias = Literal["a", "b"]
 SIDES: tuple[Side, ...] = ("a", "b")
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]

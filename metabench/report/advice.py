@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement, Memory
+from metabench.record.measurement import HAPPENED, Measurement, Memory
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import LOOP, Bundle, Peak, bundles, status, time_key
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, trim, with_interval
@@ -124,7 +124,7 @@ def table(advice: Advice) -> Table:
     shown = [c for c in advice.engines if c.status != "unsupported"]
     words = {c.peak.method for c in shown if c.peak}
     notes = [f"Peak memory, {word}: {meaning}." for word, meaning in PEAKS.values() if word in words]
-    notes += [f"{c.engine} is {c.status}: {c.reason}" for c in advice.engines if c.status != "ok"]
+    notes += [_what_happened(c) for c in advice.engines if c.status != "ok"]
     axes = in_title_order((*TASK, *SIZES, *TECHNIQUES, *MACHINE, "outer"))
     columns: list[Column[Candidate]] = [
         Column("engine", lambda c: c.engine),
@@ -187,10 +187,16 @@ def sentences(advice: Advice) -> list[str]:
     return list(dict.fromkeys(said))  # the fastest may be so within the limit too
 
 
+def _what_happened(engine: Candidate) -> str:
+    """What became of an engine whose status is not ok, perhaps in some of its rows alone, and why."""
+    word, _, rows = engine.status.partition(" ")
+    return f"{engine.engine} {HAPPENED[word]}{rows and f' {rows}'}: {engine.reason}"
+
+
 def _own_text(advice: Advice, own: Candidate) -> str:
     """How many times as fast as an engine of the user's own the fastest one is."""
     if own.seconds == math.inf or advice.fastest is None:
-        return f"{own.engine} is {own.status}: {own.reason}" if own.status != "ok" else f"{own.engine} was not timed."
+        return f"{own.engine} was not timed." if own.status == "ok" else _what_happened(own)
     best = next(c for c in advice.engines if c.engine == advice.fastest.engine)
     if best is own:
         return f"None is faster than {own.engine}."

@@ -96,6 +96,8 @@ def run_sweep(
     with ExitStack() as stack:
         backend = backend or stack.enter_context(open_backend(LOCAL))
         folder = stack.enter_context(open_run_folder(out))
+        if resume and folder.read_sweep() is None:
+            progress.warn(f"'{out}' holds no run to go on with: one begins")
         rows, mended = begin(folder, sweep, resume, backend.name)
         unfinished = to_go_on_with(folder, rows)
         rows = [row for row in rows if row not in unfinished]

@@ -1,5 +1,6 @@
 """Timings in words: what the steps cost against each other, and what a reader must know before believing it."""
 
+from metabench.record.measurement import HAPPENED
 from metabench.report.answer.phrases import inverse
 from metabench.report.noise import two_differ_by
 from metabench.report.numbers import bytes_text, duration_text, time_text, trim, with_interval
@@ -30,7 +31,7 @@ def sentences(timings: Timings) -> list[str]:
 def figures(step: StepResult) -> str:
     """The time, the rate and the memory of a step, and where its time goes."""
     if not step.interval:
-        return f"{step.label}: {failure(step)}."
+        return f"{failure(step)}."
     memory = f"{bytes_text(step.peak.bytes)} of memory" if step.peak else ""
     return f"{step.label}: {', '.join(filter(None, [f'{time_text(step.interval)} a call', most(step), memory]))}."
 
@@ -104,11 +105,13 @@ def _between(timings: Timings, step: StepResult, best: StepResult) -> Ratio | No
 def failure(step: StepResult) -> str:
     """Why a step has no figures, or lacks some."""
     run = step.failed
-    return f"{run.status}: {run.reason}" if run else "not measured"
+    return f"{step.label} {HAPPENED[run.status]}: {run.reason}" if run else f"{step.label} was not measured"
 
 
 def noise_text(timings: Timings) -> str:
-    """How far two processes with the same work differ, and how that is known."""
+    """How far two processes with the same work differ, and how that is known; empty where nothing was timed."""
+    if not any(step.interval for step in timings.steps):
+        return ""
     if timings.in_process:
         intervals = (
             f"intervals allow for {two_differ_by(timings.noise)}" if timings.noise else "no interval includes it"
@@ -130,9 +133,9 @@ def doubts(timings: Timings) -> list[str]:
     """What a reader must know before believing the figures, each thing once."""
     found = list(timings.warnings)
     for step in timings.steps:
-        if step.failed:
+        if step.failed and (step.interval or len(timings.steps) > 1):  # of one step without figures, the answer says it
             kept = "; what was measured before is shown" if step.interval else ""
-            found.append(f"{step.label} is {failure(step)}{kept}")
+            found.append(f"{failure(step)}{kept}")
         noted = [run.time for run in step.runs if run.time and run.time.note]
         if noted:  # of several that say the like, the worst
             worst = max(noted, key=lambda time: time.call.relative_width)
@@ -145,9 +148,8 @@ def doubts(timings: Timings) -> list[str]:
         memory = step.whole.memory
         if memory and (memory.tracked_method or "").startswith(UNAVAILABLE):
             found.append(f"{step.label}: the memory of its tensors is {memory.tracked_method}")
-        found += [
-            f"while {step.label} was timed, {one}" for one in dict.fromkeys(w for r in step.runs for w in r.warnings)
-        ]
+        meanwhile = dict.fromkeys(w for r in step.runs if r.time for w in r.warnings)
+        found += [f"while {step.label} was timed, {one}" for one in meanwhile]
     return list(dict.fromkeys(found))
 
 

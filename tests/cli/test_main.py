@@ -23,6 +23,28 @@ def refused(result) -> str:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["verify", "--engine", "loop"], "unknown option '--engine': did you mean '--engines'?"),
+        (["lsit"], "unknown command 'lsit': did you mean 'list'?"),
+        (["data", "stat"], "unknown command 'stat': did you mean 'status'?"),
+        (["time", "--rounds", "x", "my.py:step"], "--rounds takes a whole number: "),
+        (["search", "maml", "--seconds", "x"], "--seconds takes a number: "),
+        (["run"], "missing argument 'sweep': "),
+    ],
+)
+def test_mistakes_in_options_are_one_sentence_as_all_others(metabench, arguments, said):
+    done = metabench(*arguments)
+    assert refused(done).startswith(said)
+    assert len(done.stderr.splitlines()) == 1 and not done.stdout
+
+
+def test_a_command_without_what_it_needs_shows_its_help(metabench):
+    done = metabench("data")
+    assert done.returncode == 2 and "Usage" in done.stdout + done.stderr and "metabench: " not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("line", "sentence"),
     [
         ('algorithm = "mamml"', "unknown algorithm 'mamml': did you mean 'maml'?"),

@@ -69,7 +69,7 @@ def test_the_folder_of_a_run_is_left_alone(tmp_path):
 def test_a_step_that_fails_is_told_and_ends_the_command_with_1():
     done = command("my.py:a", "my.py:c")
     assert done.exit_code == 1
-    assert "c is crashed: ValueError: no (my.py, line 3, in c)" in " ".join(done.stdout.split())
+    assert "c crashed: ValueError: no (my.py, line 3, in c)" in " ".join(done.stdout.split())
     assert "Traceback" not in done.output
 
 

@@ -260,3 +260,15 @@ def test_where_no_process_can_be_started_that_is_said(run, monkeypatch):
         UserError, match="a configuration's process cannot be started or heard: .* No space left on device"
     ):
         process.run_cell(run.sweep.cells[0], 0, Settings(), None)
+
+
+def test_a_folder_without_a_run_to_go_on_with_is_told(run, monkeypatch):
+    """Its name may be mistyped."""
+    said = []
+    monkeypatch.setattr(run.progress, "warn", said.append)
+    run.go(resume=True)
+    assert len(run.rows) == 4
+    assert any("holds no run to go on with" in sentence and str(run.folder) in sentence for sentence in said)
+    said.clear()
+    run.go(resume=True)
+    assert not any("no run" in sentence for sentence in said)

@@ -69,7 +69,7 @@ def test_what_became_of_the_twin_counts_for_the_baseline():
         plan, [(Turn("a", 0), run("a", 0, 1e-3)), (Turn("a", 0, True), twin), (Turn("b", 0), run("b", 0, 1e-3))]
     )
     assert found["a"].status == "crashed" and len(found["a"].samples) == 1
-    assert "a is crashed: ValueError: no; what was measured before is shown" in doubts(found)
+    assert "a crashed: ValueError: no; what was measured before is shown" in doubts(found)
 
 
 def test_steps_keep_their_numbers_where_an_interruption_left_some_out():

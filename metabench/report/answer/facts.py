@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from metabench.record.measurement import STATUSES, Measurement
+from metabench.record.measurement import HAPPENED, STATUSES, Measurement
 from metabench.report.bundles import grouped
 from metabench.report.noise import two_differ_by
 from metabench.report.numbers import Valued
@@ -13,15 +13,6 @@ from metabench.report.results import Run
 from metabench.text import counted
 
 WHERE = ("model", "inner_steps", "meta_batch")
-HAPPENED = {
-    "incorrect": "did not pass the correctness gate",
-    "diverged": "diverged",
-    "oom": "ran out of memory",
-    "timeout": "reached the time limit",
-    "crashed": "crashed",
-    "unsupported": "cannot be run here",
-    "skipped": "did not run",
-}
 NOT_RUN = {"unsupported", "skipped"}
 """What is no failure of a measurement."""
 LONGEST_REASON = 100
