@@ -211,7 +211,7 @@ def test_initial_parameters_do_not_depend_on_the_algorithm(name):
     )
 
 
-ALLOWED = ("base", "conjugate_gradient", "inner_loop", "inner_optimizers", "naming", "presets", "reversal")
+ALLOWED = ("base", "conjugate_gradient", "implicit", "inner_loop", "inner_optimizers", "naming", "presets", "reversal")
 
 
 @pytest.mark.parametrize("file", sorted(Path(base.__file__).parent.glob("*.py")), ids=lambda file: file.stem)

@@ -12,8 +12,8 @@ from metabench.autodiff import FUNCTIONAL, TAPE
 from metabench.correctness.gate import flat
 from metabench.errors import Unsupported
 from metabench.models.mlp import MLP
-from metabench.tensors import task_at
-from problems import SMOOTH, differences, points, random_params
+from metabench.tensors import Batch, task_at
+from problems import SMOOTH, Smooth, differences, points, random_params
 
 LAMBDA = 2.0
 
@@ -33,8 +33,28 @@ def task():
     return task_at(points(1), 0)
 
 
+CLASSES = Learner(Smooth(inputs=2, outputs=3, width=3, layers=1), "classification")
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """Of the network for classes."""
+    return random_params(CLASSES.model, torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def classes(task):
+    """The points of the task, in three classes."""
+    y = torch.tensor([0, 1, 2, 0, 1, 2])
+    return task._replace(support=Batch(task.support.x, y), query=Batch(task.query.x, y.flip(0)))
+
+
 def build(autodiff, steps=5, lr=0.1, **fields):
     return ALGORITHMS.get("imaml")(SMOOTH, lr, steps, autodiff, **fields)
+
+
+def as_coded(autodiff, **fields):
+    return ALGORITHMS.get("imaml-as-coded")(CLASSES, 0.1, 3, autodiff, **fields)
 
 
 def named(vector, like):
@@ -42,8 +62,8 @@ def named(vector, like):
     return {name: part.view_as(p) for (name, p), part in zip(like.items(), parts, strict=True)}
 
 
-def loss_of(vector, like, batch):
-    return SMOOTH.loss(named(vector, like), batch)
+def loss_of(vector, like, batch, learner=SMOOTH):
+    return learner.loss(named(vector, like), batch)
 
 
 def gradient(function, point):
@@ -93,17 +113,43 @@ def test_the_inner_loop_descends_the_support_loss_with_its_proximal_term(autodif
         phi = phi - 0.1 * (gradient(lambda p: loss_of(p, meta, task.support), phi) + LAMBDA * (phi - theta))
 
 
+def few_steps(matrix, target):
+    """What three steps of conjugate gradient come to: the best point of a Krylov space."""
+    basis, _ = torch.linalg.qr(torch.stack([target, matrix @ target, matrix @ matrix @ target], dim=1))
+    return basis @ torch.linalg.solve(basis.T @ matrix @ basis, basis.T @ target)
+
+
+def system(adapted, meta, task, identity, weight, learner=SMOOTH):
+    """Matrix and right-hand side of the linear system at the adapted parameters."""
+    curvature = hessian(lambda phi: loss_of(phi, meta, task.support, learner), adapted)
+    matrix = identity * torch.eye(len(adapted), dtype=adapted.dtype) + curvature / weight
+    return matrix, gradient(lambda phi: loss_of(phi, meta, task.query, learner), adapted)
+
+
 @pytest.mark.parametrize("damping", [0.0, 10.0])
 def test_few_steps_of_conjugate_gradient_minimise_the_quadratic_over_the_krylov_space(autodiff, damping, meta, task):
     algorithm = build(autodiff, cg_steps=3, damping=damping)
     adapted = flat(algorithm.adapt(meta, task.support))
-    curvature = hessian(lambda phi: loss_of(phi, meta, task.support), adapted)
-    matrix = torch.eye(len(adapted), dtype=adapted.dtype) + curvature / (LAMBDA + damping)
-    target = gradient(lambda phi: loss_of(phi, meta, task.query), adapted)
-    basis, _ = torch.linalg.qr(torch.stack([target, matrix @ target, matrix @ matrix @ target], dim=1))
-    expected = basis @ torch.linalg.solve(basis.T @ matrix @ basis, basis.T @ target)
     direction, _ = algorithm.task_direction(meta, task)
+    expected = few_steps(*system(adapted, meta, task, 1, LAMBDA + damping))
     torch.testing.assert_close(flat(direction), expected, rtol=1e-8, atol=1e-9)
+
+
+def test_as_coded_the_inner_loop_descends_the_support_loss_alone(autodiff, weights, classes):
+    phi = flat(weights)
+    for point in as_coded(autodiff).trajectory(weights, classes.support):
+        torch.testing.assert_close(flat(point), phi)
+        phi = phi - 0.1 * gradient(lambda p: loss_of(p, weights, classes.support, CLASSES), phi)
+
+
+def test_as_coded_one_step_to_the_meta_parameters_follows_and_the_identity_counts_twice(autodiff, weights, classes):
+    algorithm = as_coded(autodiff, cg_steps=3)
+    adapted = flat(algorithm.adapt(weights, classes.support))
+    pulled = adapted - 0.1 * LAMBDA * (adapted - flat(weights))
+    direction, metrics = algorithm.task_direction(weights, classes)
+    expected = few_steps(*system(pulled, weights, classes, 2, LAMBDA + 10, CLASSES))
+    torch.testing.assert_close(flat(direction), expected, rtol=1e-8, atol=1e-9)
+    assert float(metrics["loss"]) == pytest.approx(float(loss_of(pulled, weights, classes.query, CLASSES)))
 
 
 def test_the_definition_is_linear_with_the_direction_as_its_slope(autodiff, meta, task):
