@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.fx import GraphModule
 
 from convolutional import Net
 from convolutional import problem as problem_of_images
@@ -15,9 +16,9 @@ from metabench.correctness.gate import nudge, relative_error
 from metabench.engines import loop, native
 from metabench.engines.base import ENGINES, Stepwise
 from metabench.engines.flat import Episodes
-from metabench.engines.native import abreast, repeats
+from metabench.engines.native import abreast, alike, repeats
 from metabench.engines.outer import Outer
-from metabench.engines.tracing import stage_of
+from metabench.engines.tracing import stage_of, traced
 from metabench.models.mlp import MLP
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tensors import cast
@@ -149,6 +150,53 @@ def test_a_network_for_images_goes_on_in_a_loop(never_written_out):
     direction, _ = ENGINES.get("native").build(made)(meta, episodes)
     assert " there<" in source_of(made, meta, episodes)[0]
     assert relative_error(direction, truth_of(made, meta, episodes)[0]) < 1e-12
+
+
+def calls(text):
+    """The products in each function of a step."""
+    steps = re.findall(r"namespace step\d+ \{.*?\n\}", text, re.DOTALL)
+    return [len(re.findall(r" (?:product|product_of_rows|convolution|winograd)<", step)) for step in steps]
+
+
+@pytest.mark.parametrize(("algorithm", "images"), [("imaml", False), ("imaml", True), ("imaml-as-coded", True)])
+def test_products_that_are_alike_in_all_steps_are_computed_before_them(
+    algorithm, images, monkeypatch, never_written_out
+):
+    """Of conjugate gradient: the passes through the network that its products with the Hessian begin with."""
+    made, meta, episodes = (
+        problem_of_images(Net(16, pool=2), algorithm=algorithm) if images else problem(algorithm, 2, 0)
+    )
+    direction, _ = ENGINES.get("native").build(made)(meta, episodes)
+    assert relative_error(direction, truth_of(made, meta, episodes)[0]) < 1e-12
+    descent, solving = calls(source_of(made, meta, episodes)[0])
+    native.body_for.cache_clear()
+    monkeypatch.setattr(alike, "PRODUCTS", ())
+    same, anew = calls(source_of(made, meta, episodes)[0])
+    assert same == descent and anew > solving
+    native.body_for.cache_clear()
+
+
+def test_what_follows_from_a_vector_is_left_to_the_steps():
+    def step(inputs):
+        state, weights, bias = inputs
+        return [state @ (weights @ weights.T) + bias.exp()]
+
+    shapes = ((2, 3), (3, 3), (3,))
+    before, rest = alike.parted(traced(step, [torch.zeros(shape) for shape in shapes]), 1)
+    assert sum("mm" in str(node.target) for node in before.nodes) == 1
+    assert sum("mm" in str(node.target) for node in rest.graph.nodes) == 1
+    assert not any("exp" in str(node.target) for node in before.nodes), "it takes no longer than to read it"
+    given = [torch.randn(shape) for shape in shapes]
+    found = GraphModule(torch.nn.Module(), before)(*given[1:])
+    torch.testing.assert_close(rest(*given, *found), step(given))
+
+
+def test_without_a_product_nothing_is_computed_before_the_steps():
+    graph = traced(lambda inputs: [inputs[0] * inputs[1].exp().sum()], [torch.zeros(3), torch.zeros(3)])
+    before, rest = alike.parted(graph, 1)
+    assert not [node for node in before.nodes if node.op == "call_function"]
+    given = [torch.randn(3), torch.randn(3)]
+    torch.testing.assert_close(rest(*given), [given[0] * given[1].exp().sum()])
 
 
 def test_few_operations_are_written_out_and_many_are_not():

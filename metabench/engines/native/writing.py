@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 
 from metabench.autodiff import Repeat
 from metabench.engines.flat import order_held
+from metabench.engines.native.alike import parted
 from metabench.engines.native.code import Program
 from metabench.engines.native.factors import factored
 from metabench.engines.native.forms import keywords_of, operation_of
@@ -100,26 +101,31 @@ def filled(
         if node.target is REPEAT:
             values[node] = loops.call(node, values)
         elif node.op == "call_function":
-            operation = operation_of(node, program.engine)
             if node in added:
                 program.add_product(added[node], *_of(node.args, values))
-                continue
-            found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
-            values[node] = program.kept(found, len(node.users))
-    for number, (node, target) in enumerate(zip(_outputs(graph), targets, strict=True)):
+            else:
+                values[node] = _operated(program, node, values)
+    for number, (node, target) in enumerate(zip(_outputs(graph.graph), targets, strict=True)):
         if node not in added:
             program.loop(target, [values[node]], sign="=" if number < assigned else "+=")
     return loops.texts
 
 
-def _outputs(graph: GraphModule) -> list[Node]:
-    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+def _operated(program: Program, node: Node, values: Mapping[Node, Any]) -> Any:
+    """What an operation gives."""
+    operation = operation_of(node, program.engine)
+    found = operation(program, *_of(node.args, values), **_of(keywords_of(node), values))
+    return program.kept(found, len(node.users))
+
+
+def _outputs(graph: Graph) -> list[Node]:
+    (output,) = (node for node in graph.nodes if node.op == "output")
     return list(output.args[0])
 
 
 def _targets(graph: GraphModule, held: int) -> list[Value]:
     """Where the outputs go: one after the other, so many of them as meta-parameters are held."""
-    shapes = _shapes(_outputs(graph))
+    shapes = _shapes(_outputs(graph.graph))
     strides = [strides_held(shape) if i < held else row_major(shape) for i, shape in enumerate(shapes)]
     starts = accumulate(map(prod, shapes), initial=0)
     return [Value("out", *each) for each in zip(shapes, strides, starts, strict=False)]
@@ -127,7 +133,7 @@ def _targets(graph: GraphModule, held: int) -> list[Value]:
 
 def _products_given(graph: GraphModule) -> dict[Node, int]:
     """The outputs that are products of matrices which nothing else reads, and their numbers."""
-    outputs = _outputs(graph)
+    outputs = _outputs(graph.graph)
     alone = [node for node in outputs if outputs.count(node) == 1 and len(node.users) == 1]
     return {node: outputs.index(node) for node in alone if node.target is torch.ops.aten.mm.default}
 
@@ -138,6 +144,8 @@ class Loops:
     def __init__(self, program: Program, repeats: Sequence[Repeat]) -> None:
         self.program, self.repeats = program, repeats
         self.texts: list[str] = []
+        self.graphs: dict[Callable[..., Any], GraphModule] = {}
+        """What steps compute, by the function that they were traced from."""
         self.steps: dict[tuple[Any, ...], tuple[str, int]] = {}
         """Names and scratch of functions, by what they compute and of which values."""
         self.ways: dict[tuple[Any, ...], Value] = {}
@@ -148,11 +156,18 @@ class Loops:
         state, given, last, wanted, number = _arguments(node)
         repeat, program = self.repeats[number], self.program
         shapes, added = _shapes(state), _shapes([given[i] for i in wanted])
-        pointers, inside, read = _given(program, _of(given, values))
-        steps = {"advance": self._step(repeat.advance, state, given, inside)}
+        is_gone_back = repeat.pull_back is not None or self._is_gone_back(node)
+        to_all, step = _of(given, values), self._graph(repeat.advance, state, given)
+        if not is_gone_back:
+            before, step = parted(step, len(state))
+            to_all = [*to_all, *self._computed(before, to_all)]
+        pointers, inside, read = _given(program, to_all)
+        many, lines = len(state), [*shapes, *_shapes(last)]
+        steps = {"advance": self._step(repeat.advance, step, inside, many, shapes)}
         if repeat.pull_back:
-            steps["pull_back"] = self._step(repeat.pull_back, state, given, inside, last, len(added))
-        kept = min(repeat.kept, repeat.steps) if repeat.pull_back or self._is_gone_back(node) else 0
+            back = self._graph(repeat.pull_back, state, given, last)
+            steps["pull_back"] = self._step(repeat.pull_back, back, inside, many, lines, len(added))
+        kept = min(repeat.kept, repeat.steps) if is_gone_back else 0
         name, width, behind = f"repeat{len(self.texts)}", sum(map(prod, shapes)), sum(map(prod, added))
         text = LOOP.format(
             name=name,
@@ -198,35 +213,58 @@ class Loops:
         ]
         return any(self._way(node) == self._way(there) for node in back)
 
-    def _step(
+    def _graph(
         self,
         function: Callable[..., Sequence[Tensor]],
         state: Sequence[Node],
         given: Sequence[Node],
-        inside: Sequence[Value],
         last: Sequence[Node] = (),
+    ) -> GraphModule:
+        """What a step computes of a state and of what is given.
+
+        Or one step back: of cotangents of a `last` state, too, which come after the state.
+        """
+        if function not in self.graphs:
+            many, lines = len(state), len(state) + len(last)
+
+            def in_order(inputs: list[Tensor]) -> list[Tensor]:
+                return list(function(*inputs[:many], *inputs[lines:], *inputs[many:lines]))
+
+            like = [node.meta["val"] for node in (*state, *last, *given)]
+            graph = traced(in_order, [torch.zeros(each.shape, dtype=each.dtype) for each in like], KEPT)
+            self.graphs[function] = factored(graph)
+        return self.graphs[function]
+
+    def _computed(self, before: Graph, given: Sequence[Value]) -> list[Value]:
+        """What is alike in all steps, and is computed before them."""
+        inputs = [node for node in before.nodes if node.op == "placeholder"]
+        values: dict[Node, Any] = dict(zip(inputs, given, strict=True))
+        for node in before.nodes:
+            if node.op == "call_function":
+                values[node] = _operated(self.program, node, values)
+        return [values[node] for node in _outputs(before)]
+
+    def _step(
+        self,
+        function: Callable[..., Sequence[Tensor]],
+        graph: GraphModule,
+        inside: Sequence[Value],
+        many: int,
+        lines: Sequence[tuple[int, ...]],
         added: int = 0,
     ) -> tuple[str, int]:
-        """The name and the scratch of a step, or of one step back where there are cotangents of a `last` state.
+        """The name and the scratch of a step: its graph, written once for what is given.
 
-        `meta` are a state and cotangents, in one line of numbers each. What is written is such a line; so many tensors
-        behind it are added to.
+        `meta` are the tensors of a state, so many, and of cotangents, all in lines of numbers. What is written is such
+        a line; so many tensors behind it are added to.
         """
-        key, many = (function, *inside), len(state)
-        if key in self.steps:
-            return self.steps[key]
-
-        def in_order(inputs: list[Tensor]) -> list[Tensor]:
-            lines = many + len(last)
-            return list(function(*inputs[:many], *inputs[lines:], *inputs[many:lines]))
-
-        like = [node.meta["val"] for node in (*state, *last, *given)]
-        graph = factored(traced(in_order, [torch.zeros(each.shape, dtype=each.dtype) for each in like], KEPT))
-        lines = [Value(f"in{i}", shape, strides_held(shape)) for i, shape in enumerate(_shapes([*state, *last]))]
-        text, scratch = _function(STEP, graph, [*lines, *inside], len(lines), many + added, many)
-        space = f"step{len(self.steps)}"
-        self.texts.append(f"namespace {space} {{\n{text}\n}}")
-        self.steps[key] = f"{space}::step", scratch
+        key = (function, *inside)
+        if key not in self.steps:
+            values = [Value(f"in{i}", shape, strides_held(shape)) for i, shape in enumerate(lines)]
+            text, scratch = _function(STEP, graph, [*values, *inside], len(lines), many + added, many)
+            space = f"step{len(self.steps)}"
+            self.texts.append(f"namespace {space} {{\n{text}\n}}")
+            self.steps[key] = f"{space}::step", scratch
         return self.steps[key]
 
 
