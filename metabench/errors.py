@@ -42,9 +42,11 @@ MEANT = {"gpu": "cuda"}
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The nearest valid choice as a question; all of them where none is near."""
     choices = sorted(valid)
+    if not choices:
+        return "there is nothing to choose from"
     meant = MEANT.get(name.lower())
     near = [meant] if meant in choices else get_close_matches(name, choices, n=1, cutoff=NEAR)
-    return f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices) or '(none)'}"
+    return f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(choices)}"
 
 
 def in_short(error: Exception) -> str:

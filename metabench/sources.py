@@ -124,7 +124,11 @@ def _module_name(own: OwnModules, where: str) -> str:
         raise UserError(f"the file is outside of {_shown(own.folder)}, and files are loaded from there alone")
     relative = path.relative_to(own.folder)
     if not (own.folder / relative).is_file():
-        names = [relative.with_name(name).as_posix() for name in _python_files((own.folder / relative).parent)]
+        if f"{SUFFIX}:" in where:
+            raise UserError("it names several things: give each by itself")
+        meant = Path(where.replace("\\", "/"))
+        folder = relative.parent if meant == Path(where) else meant.parent
+        names = [(folder / name).as_posix() for name in _python_files(own.folder / folder)] or _python_files(own.folder)
         raise UserError(f"there is no file '{where}' in {_shown(own.folder)}: {nearest(where, names)}")
     parts = relative.with_suffix("").parts
     if odd := next((part for part in parts if "." in part), None):

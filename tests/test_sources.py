@@ -147,7 +147,8 @@ def test_what_is_registered_in_a_file_may_be_loaded_again(folder):
     ("name", "words"),
     [
         ("mnie.py:Mine", "there is no file 'mnie.py' in '{folder}': did you mean 'mine.py'?"),
-        ("sub/mine.py:Mine", "there is no file 'sub/mine.py' in '{folder}': choose one of (none)"),
+        ("sub/mine.py:Mine", "there is no file 'sub/mine.py' in '{folder}': did you mean 'mine.py'?"),
+        ("mine.py:Mine,mine.py:Mine", "it names several things: give each by itself"),
         ("mine.py:Mien", "'mine.py' has no 'Mien': did you mean 'Mine'?"),
         ("layer:Mine", "'layer' is neither a file of '{folder}' nor an installed module: did you mean 'layers'?"),
         (
@@ -167,6 +168,17 @@ def test_what_is_registered_in_a_file_may_be_loaded_again(folder):
 )
 def test_what_is_not_there_or_of_another_kind_is_said(folder, name, words):
     assert said(ALGORITHMS, name) == f"algorithm '{name}': {words.format(folder=folder)}"
+
+
+def test_a_path_with_backslashes_is_answered_with_slashes(folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "own.py").write_text("")
+    assert said(ALGORITHMS, "sub\\own.py:x").endswith("did you mean 'sub/own.py'?")
+
+
+def test_an_empty_file_has_nothing_to_choose_from(folder):
+    (folder / "empty.py").write_text("")
+    assert said(ALGORITHMS, "empty.py:x").endswith("'empty.py' has no 'x': there is nothing to choose from")
 
 
 def test_a_whole_path_into_the_folder_is_the_file_s(folder):

@@ -31,7 +31,10 @@ def load(folders: str | PathLike[str] | Iterable[str | PathLike[str]]) -> Result
     Raises `UserError`: no such folder, no measurements in it, a newer schema.
     """
     given = [folders] if isinstance(folders, (str, PathLike)) else folders
-    places = tuple(map(Path, given))
+    try:
+        places = tuple(map(Path, given))
+    except TypeError:
+        raise UserError(f"load takes a run folder, or several, not {folders!r}") from None
     if not places:
         raise UserError("load takes at least one run folder")
     runs = [read_run(place) for place in places]

@@ -37,7 +37,8 @@ def cells_table(sweep: Sweep, jobs: Sequence[Job]) -> Table:
     shown = [*NAMES, *(axis for axis in varying(cells, AXES) if axis not in NAMES)]
     rows = tuple((*(str(cell[axis]) for axis in shown), ", ".join(cell.measure)) for cell in cells)
     alike = ", ".join(f"{AXES[axis].word} {first[axis]}" for axis in AXES if axis not in shown and first[axis] != "")
-    title = f"{sweep.title}: {counted(len(cells), 'configuration')}, {counted(len(jobs), 'measurement')}"
+    begin = sweep.title if sweep.title.endswith("?") else f"{sweep.title}:"
+    title = f"{begin} {counted(len(cells), 'configuration')}, {counted(len(jobs), 'measurement')}"
     headers = (*(AXES[axis].word for axis in shown), "measured")
     return Table(title, "", headers, rows, (f"The same in all configurations: {alike}.", *sweep.filled_in))
 

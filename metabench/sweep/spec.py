@@ -115,6 +115,8 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
     settings = _settings(document.get("run", {}), overrides.get("run", {}))
     override = {axis: values for axis, values in overrides.items() if axis in SETTABLE}
     grids = document.get("grid")
+    if isinstance(grids, dict):
+        raise UserError("write [[grid]] where the sweep file has [grid]: a sweep may have several")
     if not isinstance(grids, list) or not grids:
         raise UserError("the sweep file has no [[grid]]: add at least one, with its axes")
     spans = [_axes(_table(grid, "grid"), defaults, override) for grid in grids]
@@ -136,6 +138,9 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
     if not isinstance(title, str):
         raise UserError("'title' in the sweep file must be text")
     _check_text(text)
+    changed = _listed({**override, **_table(document.get("only", {}), "only")})
+    if said := [f"{axis} {', '.join(map(_named, changed[axis]))}" for axis in changed if axis != "path"]:
+        title = f"{title} ({'; '.join(said)})"  # it was chosen for the sweep as its file has it
     return Sweep(name, title, text, settings, tuple(cells.values()), tuple(in_words(fillings)))
 
 

@@ -218,3 +218,9 @@ def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
         mb.load(tmp_path / "none")
     with pytest.raises(mb.UserError, match="at least one run folder"):
         mb.load([])
+
+
+@pytest.mark.parametrize("given", [None, 3])
+def test_what_is_no_folder_is_refused_in_a_sentence(given):
+    with pytest.raises(mb.UserError, match=f"load takes a run folder, or several, not {given}"):
+        mb.load(given)

@@ -298,6 +298,7 @@ def test_the_syntax_of_set_and_only():
         ('[run]\nmemory_limit = "2"\n' + MINIMAL, "'2' is not a size of memory: give a number and its unit"),
         ("title = 3\n" + MINIMAL, "'title' in the sweep file must be text"),
         ("title = 'x'", "the sweep file has no [[grid]]"),
+        ("[grid]\ntask = 'sinusoid'", "write [[grid]] where the sweep file has [grid]"),
         ("grid = 3", "the sweep file has no [[grid]]"),
         ("run = 3\n" + MINIMAL, "'run' in the sweep file must be a table"),
         ("defaults = 3\n" + MINIMAL, "'defaults' in the sweep file must be a table"),
@@ -399,3 +400,11 @@ def test_an_unknown_sweep_gets_the_nearest():
         find_sweep("smok")
     with pytest.raises(UserError, match="there is no sweep file 'nowhere/x.toml'"):
         find_sweep("nowhere/x.toml")
+
+
+def test_the_title_says_what_was_changed():
+    """The file's own was chosen for the whole sweep."""
+    document = {"title": "All", "grid": [{"task": "sinusoid", "algorithm": ["maml", "anil"], "inner_steps": [1, 5]}]}
+    assert parse_sweep("name", document, "", 1).title == "All"
+    changed = document | {"override": {"inner_steps": [2]}, "only": {"algorithm": "maml"}}
+    assert parse_sweep("name", changed, "", 1).title == "All (inner_steps 2; algorithm maml)"
