@@ -138,13 +138,14 @@ def history(
     from metabench.report.compare.history import changes_table, find_runs, histories, history_table
     from metabench.report.compare.history_terminal import fitted
     from metabench.report.compare.history_write import write_history
+    from metabench.report.merge import apart
     from metabench.report.provenance import revision_commit
     from metabench.report.render.fitting import width_of_output
     from metabench.report.render.tables import table_json
     from metabench.report.results import read_run
     from metabench.sweep.worktrees import commit_dates
 
-    read = [read_run(folder) for folder in find_runs(runs)]
+    read = apart([read_run(folder) for folder in find_runs(runs)])
     found = histories(read, commit_dates(Path(), {commit for run in read if (commit := revision_commit(run))}))
     pages = write_history(found, out) if out else []
     if as_json:

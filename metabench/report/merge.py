@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from metabench.errors import UserError
 from metabench.files import replace_file, writing
 from metabench.record.environment import Environment, SweepName
 from metabench.record.measurement import Measurement
-from metabench.record.reading import ENVIRONMENT, MEASUREMENTS
+from metabench.record.reading import ENVIRONMENT, MEASUREMENTS, typed
 from metabench.report.provenance import revision_name
 from metabench.report.results import Run, read_run, run_of
 
@@ -39,6 +40,44 @@ def merged(runs: Sequence[Run]) -> Run:
     return run_of("merged", *_together(runs))
 
 
+def apart(runs: Sequence[Run]) -> list[Run]:
+    """Each run by itself, also of those that were merged, and each measurement once: in the first that has it."""
+    known: set[Hashable] = set()
+    found = []
+    for run in chain.from_iterable(map(_taken_apart, runs)):
+        rows = (*run.measurements, *run.noise_rows)
+        if new := [row for row in rows if _made(row, run) not in known]:
+            found.append(run_of(run.name, new, run.environment))
+        known |= {_made(row, run) for row in rows if row.started}
+    return found
+
+
+def _taken_apart(run: Run) -> Iterator[Run]:
+    """The runs that a run was merged of; those of one name and revision stay one. Another is by itself."""
+    if not run.environment.runs:
+        yield run
+        return
+    rows = (*run.measurements, *run.noise_rows)
+    parts: dict[str, Run] = {}
+    for known in run.environment.runs:
+        environment = typed({name: value for name, value in known.items() if name != "run"}, Environment)
+        part = run_of(known["run"], [], environment)
+        parts[_name_in(part)] = part
+    for name, part in parts.items():
+        yield run_of(part.name, [row for row in rows if row.run == name], part.environment)
+
+
+def _made(row: Measurement, run: Run) -> Hashable:
+    """What no two measurements share."""
+    on = _on(row, run.environment.machine_label, run)
+    return on.machine, on.id, on.started, on.seconds
+
+
+def _name_in(run: Run) -> str:
+    """What the rows of a run are said to be of, once it is merged."""
+    return f"{run.name} at {revision_name(run)}"
+
+
 def _together(runs: Sequence[Run]) -> tuple[list[Measurement], Environment]:
     _check_different(runs)
     rows = list(_rows(runs))
@@ -59,9 +98,7 @@ def _check_different(runs: Sequence[Run]) -> None:
     """Refuse runs that share measurements: counted twice, they would be repetitions that nobody made."""
     known: dict[Hashable, str] = {}
     for run in runs:
-        label = run.environment.machine_label
-        rows = [_on(row, label, run) for row in (*run.measurements, *run.noise_rows) if row.started]
-        keys = {(row.machine, row.id, row.started, row.seconds) for row in rows}
+        keys = {_made(row, run) for row in (*run.measurements, *run.noise_rows) if row.started}
         for key in keys:
             if key in known:
                 raise UserError(f"'{known[key]}' and '{run.name}' hold the same measurements: name each run once")
@@ -102,4 +139,4 @@ def _counted_by(row: Measurement) -> tuple[tuple[str, str], tuple[str, str]]:
 def _on(row: Measurement, label: str, run: Run) -> Measurement:
     machine = row.machine or label  # that of a run which is merged itself stays
     cell = replace(row.cell, machine="")
-    return replace(row, cell=cell, id=cell.id, machine=machine, run=row.run or f"{run.name} at {revision_name(run)}")
+    return replace(row, cell=cell, id=cell.id, machine=machine, run=row.run or _name_in(run))

@@ -15,7 +15,7 @@ from metabench.report.bundles import bundles, time_key, time_ratio_of
 from metabench.report.document import as_text, document
 from metabench.report.figures import figures
 from metabench.report.frames import to_frame
-from metabench.report.merge import merge
+from metabench.report.merge import apart, merge
 from metabench.report.merge import merged as together
 from metabench.report.noise import noise_floor
 from metabench.report.results import read_run
@@ -238,3 +238,16 @@ def test_what_is_there_is_not_written_over(folders, tmp_path):
     with pytest.raises(UserError, match="no run folder"):
         merge([tmp_path / "none"], tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_merged_run_is_taken_apart_again_and_nothing_counts_twice(folders, merged):
+    runs = [read_run(folder) for folder in folders]
+    for given in ([merged], [merged, *runs], [*runs, merged]):
+        found = {run.name: run for run in apart(given)}
+        assert list(found) == ["slow", "fast", "again"]
+        for run in runs:
+            again = found[run.name]
+            assert again.environment.machine_label == run.environment.machine_label
+            assert len(again.measurements) == len(run.measurements)
+            assert len(again.noise_rows) == len(run.noise_rows)
+    assert [run.name for run in apart([runs[0], runs[0]])] == ["slow"]
