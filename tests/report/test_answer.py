@@ -199,6 +199,13 @@ def test_a_run_without_a_figure_has_no_table(run_of, row):
     found = answer(run_of, row(0, "crashed", "it fell"), row(0, "crashed", "it fell", algorithm="anil"))
     assert (found.tables, found.sentences, found.noise) == ((), (), "")
     assert found.failures[0].startswith("2 configurations crashed (the first is ")
+    assert found.failures[0].endswith(": it fell.")
+
+
+def test_other_reasons_of_a_failure_are_counted(run_of, row):
+    why = {"maml": "it fell", "anil": "it broke", "fomaml": "it fell"}
+    found = answer(run_of, *(row(0, "crashed", reason, algorithm=name) for name, reason in why.items()))
+    assert found.failures[0].endswith(": it fell; 1 for another reason.")
 
 
 def test_pauses_do_not_count_and_what_ran_side_by_side_counts_once(row):

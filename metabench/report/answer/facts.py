@@ -84,7 +84,7 @@ def noise(run: Run, tables: Sequence[Table]) -> str:
 
 
 def failures(run: Run) -> Iterator[str]:
-    """A sentence for each kind of failure, with the reason of the first."""
+    """A sentence for each kind of failure, with the reason of the first, and how many have another."""
     bad = [row for row in run.measurements if row.status != "ok"]
     kinds = grouped(bad, lambda row: row.status)
     for status in sorted(kinds, key=STATUSES.index):
@@ -93,8 +93,9 @@ def failures(run: Run) -> Iterator[str]:
         name = f"{first.cell.implementation}, {setting(first.cell, WHERE, run.data_names)}"
         reason = f": {_shortened(first.reason)}" if first.reason else ""
         which = "the first is " if number > 1 else ""
-        said = f"{counted(number, 'configuration')} {HAPPENED.get(status, status)} ({which}{name}){reason}"
-        yield said.rstrip(".") + "."
+        said = f"{counted(number, 'configuration')} {HAPPENED[status]} ({which}{name}){reason}".rstrip(".")
+        others = len({row.id for row in rows} - {row.id for row in rows if row.reason == first.reason})
+        yield f"{said}; {others} for another reason." if others else f"{said}."
 
 
 def _shortened(reason: str) -> str:
