@@ -26,6 +26,8 @@ HAPPENED: Mapping[str, str] = {
     "skipped": "did not run",
 }
 """What became of something whose status is not ok, as a sentence about it goes on."""
+Repetition: TypeAlias = tuple[str, int]
+"""A run and a round in it: rows that share both were measured one after the other."""
 Side: TypeAlias = Literal["a", "b"]
 SIDES: tuple[Side, ...] = ("a", "b")
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
@@ -226,7 +228,7 @@ class Measurement(Record, frozen=True, kw_only=True):
         return (self.id, self.round, self.noise.side if self.noise else "")
 
     @property
-    def repetition(self) -> tuple[str, int]:
+    def repetition(self) -> Repetition:
         """The run and the round that it was measured in: what rows of one repetition took may be compared in pairs.
 
         Rounds of different runs with the same number were measured at different times, maybe by different code.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from metabench.record.cell import Measure, axes_of
-from metabench.record.measurement import Measurement
+from metabench.record.measurement import Measurement, Repetition
 from metabench.record.timing import Mean, Summary
 from metabench.report.bundles import Bundle, axes_but, bundles
 from metabench.report.results import Run
@@ -49,15 +49,15 @@ def _asked_for(measure: Measure, run: Run) -> list[Measurement]:
     return [row for row in run.measurements if row.id in cells]
 
 
-def parts_of(bundle: Bundle, figure: str) -> list[tuple[tuple[str, int], Part]]:
+def parts_of(bundle: Bundle, figure: str) -> list[tuple[Repetition, Part]]:
     """What each row measured of a figure, with its run and round, but for a phase too short to be seen."""
     found = sorted((row.repetition, row.id, part) for row in bundle.sound if (part := READ[figure](row)))
     return [(number, part) for number, _, part in found if isinstance(part, Summary) or part.low > 0]
 
 
-def samples_by_round(bundle: Bundle, figure: str) -> dict[tuple[str, int], list[float]]:
+def samples_by_round(bundle: Bundle, figure: str) -> dict[Repetition, list[float]]:
     """Seconds by run and round: samples of the clock, or of a phase the one figure that an iteration has of it."""
-    found: dict[tuple[str, int], list[float]] = {}
+    found: dict[Repetition, list[float]] = {}
     for number, part in parts_of(bundle, figure):
         found.setdefault(number, []).extend(part.samples if isinstance(part, Summary) else [part.value])
     return found

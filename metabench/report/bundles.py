@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any, TypeAlias, TypeVar
 
 from metabench.record.cell import Cell, varying
-from metabench.record.measurement import STATUSES, WORK_SPACE, Measurement, Memory
+from metabench.record.measurement import STATUSES, WORK_SPACE, Measurement, Memory, Repetition
 from metabench.record.timing import Summary
 from metabench.report.axes import TRAINING_AXES
 from metabench.report.render.tables import techniques
@@ -53,7 +53,7 @@ class Bundle:
     cell: Cell
     """The cell of the first row: read from it only the axes on which all rows agree."""
     rows: tuple[Measurement, ...]
-    samples: Mapping[tuple[str, int], Sequence[float]]
+    samples: Mapping[Repetition, Sequence[float]]
     """Seconds per meta-iteration, by run and round, of all cells together."""
     step: Interval | None
     """The time of a meta-iteration. Its interval holds `noise`."""
@@ -174,7 +174,7 @@ def _rank(cell: Cell) -> Key:
 def _bundle(rows: list[Measurement], noise: Spread | None) -> Bundle:
     sound = sound_rows(rows)
     timed = [(row, row.time) for row in sound if row.time and row.time.step.samples]
-    samples: dict[tuple[str, int], list[float]] = {}
+    samples: dict[Repetition, list[float]] = {}
     for row, time in sorted(timed, key=lambda pair: (pair[0].repetition, pair[0].id)):
         samples.setdefault(row.repetition, []).extend(time.step.samples)
     peaks = [peak for row in sound if (peak := _peak(row)) is not None]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from metabench.record.measurement import Repetition
 from metabench.report.claims.claim import Claim
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.statistics.laws import POINTS_TO_JUDGE, fit
@@ -164,7 +165,7 @@ def _few(rounds: int) -> str:
 
 
 def of_growth(
-    figures: Mapping[tuple[str, int], Mapping[float, float]], exact: bool, noise: Spread | None = None
+    figures: Mapping[Repetition, Mapping[float, float]], exact: bool, noise: Spread | None = None
 ) -> Measured | None:
     """The exponent of a power law, from figures by repetition and size; None without three sizes.
 

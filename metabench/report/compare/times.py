@@ -9,7 +9,7 @@ from statistics import fmean, median
 from typing import Literal, TypeAlias
 
 from metabench.record.cell import Cell
-from metabench.record.measurement import Measurement
+from metabench.record.measurement import Measurement, Repetition
 from metabench.report.bundles import grouped, sound_rows
 from metabench.report.noise import NoiseFloor, noise_floor
 from metabench.statistics.intervals import Interval
@@ -19,7 +19,7 @@ from metabench.text import counted
 
 TimeVerdict: TypeAlias = Literal["slower", "faster", "the same", "cannot tell"]
 Test: TypeAlias = Literal["ranks", "means"]
-Levels: TypeAlias = Mapping[tuple[str, int], float]
+Levels: TypeAlias = Mapping[Repetition, float]
 """The logarithm of what a process took, by its run and round: the mean where several of a round have the same cost."""
 Pair: TypeAlias = tuple[Levels, Levels]
 """The levels of one cost in the base and in the new run."""

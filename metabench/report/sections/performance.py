@@ -6,6 +6,7 @@ from statistics import median
 from typing import TypeAlias
 
 from metabench.record.cell import Cell, varying
+from metabench.record.measurement import Repetition
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import Bundle, work_key
 from metabench.report.numbers import trim, with_interval
@@ -107,7 +108,7 @@ def _engines(run: Run) -> Profile | None:
     return _profile("engine", "time of a meta-iteration", "repetition", ENGINES_MOST, tried, axes)
 
 
-def _seconds(bundle: Bundle, numbers: Mapping[tuple[str, int], int]) -> dict[int, float]:
+def _seconds(bundle: Bundle, numbers: Mapping[Repetition, int]) -> dict[int, float]:
     """Seconds by the number of the repetition; `NEVER` in one that gave none."""
     tried = sorted({row.repetition for row in bundle.rows if "time" in row.cell.measure})
     return {numbers[one]: median(bundle.samples[one]) if one in bundle.samples else NEVER for one in tried}

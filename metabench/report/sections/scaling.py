@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias
 
+from metabench.record.measurement import Repetition
 from metabench.report.apart import samples_by_round
 from metabench.report.bundles import BASELINE, Bundle, ids_of
 from metabench.report.numbers import BYTE_UNITS, TIME_UNITS, in_unit, trim, with_interval
@@ -72,12 +73,12 @@ def scaling_of(axis: str, line: GrowthLine, measure: Measure, run: Run) -> Scali
     return Scaling(line, measure, axis, law, theory(first(line), axis, measure, sizes), left_at(figures, noise))
 
 
-def figures_by_round(line: Mapping[float, Bundle], measure: str) -> dict[tuple[str, int], dict[float, float]]:
+def figures_by_round(line: Mapping[float, Bundle], measure: str) -> dict[Repetition, dict[float, float]]:
     """Seconds or bytes of a line, by repetition and size; `measure` is time, memory, or what is timed apart.
 
     Peaks of memory come from one round, and are of one kind.
     """
-    found: dict[tuple[str, int], dict[float, float]] = {}
+    found: dict[Repetition, dict[float, float]] = {}
     kinds = {bundle.peak.kind for bundle in line.values() if bundle.peak}
     for size, bundle in line.items():
         for number, figure in _figures(bundle, measure, len(kinds) == 1):
@@ -91,7 +92,7 @@ def sizes_of(axis: str, value: AxisValue, sizes: Mapping[str, int]) -> float:
     return float(sizes.get(str(value), 0) if axis == "model" else value)
 
 
-def _figures(bundle: Bundle, measure: str, comparable: bool) -> Iterator[tuple[tuple[str, int], float]]:
+def _figures(bundle: Bundle, measure: str, comparable: bool) -> Iterator[tuple[Repetition, float]]:
     if measure == "time":
         yield from ((number, median(samples)) for number, samples in bundle.samples.items() if samples)
     elif measure != "memory":
