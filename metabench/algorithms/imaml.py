@@ -15,9 +15,8 @@ from metabench.algorithms.presets import Preset, quick, quick_colour
 from metabench.tensors import Batch, Params
 
 _CODE = (
-    "arXiv 1909.04630, table 2 (λ = 2, 5 CG steps, {} inner steps), and the authors' code for {}; "
-    "theirs flattens to 256 features before the head, starts from Glorot's weights times 1.73 and biases in [0, 0.05], "
-    "trains on 200 000 tasks over and over, and has Adam with ε = 1e-3; here a spatial mean, Glorot's, always new tasks"
+    "arXiv 1909.04630, table 2 (λ = 2, 5 CG steps, {} inner steps), and the authors' code for {}; theirs trains on "
+    "200 000 tasks over and over, and has Adam with ε = 1e-3; here always new tasks, and ε = 1e-8"
 )
 _SEEN = "inner rate, meta-batch, query and iterations (at least 20 000)"
 _ASSUMED = "5-way 1-shot: that inner rate, meta-batch and iterations are the same here is assumed"
@@ -25,7 +24,8 @@ _SMALL = "ours: at a rate of 0.01 inner descent itself explodes, x does not keep
 
 
 def _omniglot(steps: int, query: int, told: str = _ASSUMED) -> Preset:
-    return Preset(_CODE.format(steps, told), "conv4-64", 0.1, steps, steps, 32, query, 20_000, split="classes-trainval")
+    work = (0.1, steps, steps, 32, query, 20_000)
+    return Preset(_CODE.format(steps, told), "conv4-64-rajeswaran", *work, split="classes-trainval")
 
 
 _PUBLISHED = {
