@@ -16,7 +16,7 @@ from metabench.tensors import Batch, Params
 
 _CODE = (
     "arXiv 1909.04630, table 2 (λ = 2, 5 CG steps, {} inner steps), and the authors' code for {}; theirs trains on "
-    "200 000 tasks over and over, and has Adam with ε = 1e-3; here always new tasks, and ε = 1e-8"
+    "200 000 tasks over and over, here on always new ones"
 )
 _SEEN = "inner rate, meta-batch, query and iterations (at least 20 000)"
 _ASSUMED = "5-way 1-shot: that inner rate, meta-batch and iterations are the same here is assumed"
@@ -25,7 +25,7 @@ _SMALL = "ours: at a rate of 0.01 inner descent itself explodes, x does not keep
 
 def _omniglot(steps: int, query: int, told: str = _ASSUMED) -> Preset:
     work = (0.1, steps, steps, 32, query, 20_000)
-    return Preset(_CODE.format(steps, told), "conv4-64-rajeswaran", *work, split="classes-trainval")
+    return Preset(_CODE.format(steps, told), "conv4-64-rajeswaran", *work, outer_epsilon=1e-3, split="classes-trainval")
 
 
 _PUBLISHED = {

@@ -29,6 +29,8 @@ class Preset:
     """Iterations over which the outer rate rises linearly from zero."""
     outer_clip: float = 0.0
     """Largest norm of a direction; 0 is none."""
+    outer_epsilon: float = 1e-8
+    """What outer Adam adds to the root that it divides by."""
     inner_optimizer: InnerOptimizer = "sgd"
     first_order: float = 0.0
     """Share of the iterations, from the first on, that take the inner gradients as constants."""

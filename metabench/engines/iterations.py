@@ -12,7 +12,7 @@ from metabench.engines import vmap
 from metabench.engines.base import OuterState
 from metabench.engines.convolutions import Forms
 from metabench.engines.function import Made, Make
-from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
+from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, Outer
 from metabench.engines.rewriting import Rewriting
 from metabench.engines.tracing import Stage, stage_of
 from metabench.tensors import Params, Task, task_of, tensors_of
@@ -31,6 +31,7 @@ class MetaIteration:
     adam: bool
     """Whether the outer optimiser is Adam; else it is plain descent."""
     clip: float
+    epsilon: float
     half: torch.dtype | None
     """The type of all products, where it is another than that of the meta-parameters."""
     forms: Forms | None
@@ -48,7 +49,7 @@ class MetaIteration:
         gradients = _clipped([direction[name] for name in self.names], self.clip)
         rate = rates.index_select(0, done.long().clamp(max=len(rates) - 1).reshape(1)).reshape(())
         if self.adam:
-            _adam(params, gradients, moments[:n], moments[n:], done, rate)
+            _adam(params, gradients, moments[:n], moments[n:], done, rate, self.epsilon)
         else:
             for p, g in zip(params, gradients, strict=True):
                 p.copy_(p - rate.to(p.dtype) * g)
@@ -74,7 +75,7 @@ class Iterations:
         half = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
         vmap.build(algorithm)  # what cannot be carried is refused here
         stage, scheduled = stage_of(algorithm)
-        self.function = MetaIteration(stage, tuple(meta), adam, outer.clip, half, forms)
+        self.function = MetaIteration(stage, tuple(meta), adam, outer.clip, outer.epsilon, half, forms)
         moments = [torch.zeros_like(p) for p in self.params * 2] if adam else []
         # float64, since float32 has no digits for 1 - β₂ᵗ
         done = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -158,6 +159,7 @@ def _adam(
     squares: list[Tensor],
     done: Tensor,
     rate: Tensor,
+    epsilon: float,
 ) -> None:
     """Kingma and Ba 2015, arXiv 1412.6980, alg. 1, in place; `done` updates precede this one."""
     t = done + 1
@@ -165,6 +167,6 @@ def _adam(
     for p, g, mean, square in zip(params, gradients, means, squares, strict=True):
         m = mean + (1 - BETA1) * (g - mean)
         s = BETA2 * square + (1 - BETA2) * g * g
-        p.copy_(p - size.to(p.dtype) * m / (s.sqrt() / root.to(p.dtype) + EPSILON))
+        p.copy_(p - size.to(p.dtype) * m / (s.sqrt() / root.to(p.dtype) + epsilon))
         mean.copy_(m)
         square.copy_(s)

@@ -35,6 +35,8 @@ class Outer:
     """Iterations over which the rate rises linearly to `lr`, on top of the decay."""
     clip: float = 0.0
     """Largest norm of a direction, over all meta-parameters; 0 is none."""
+    epsilon: float = EPSILON
+    """What Adam adds to the root of the mean square, so that it divides by no zero."""
 
     def factor(self, iteration: int) -> float:
         """What `lr` is multiplied by in the iteration of that number, the first being 0."""
@@ -99,7 +101,7 @@ class MetaOptimizer:
                 beta2=BETA2,
                 lr=rate,
                 weight_decay=0.0,
-                eps=EPSILON,
+                eps=self.outer.epsilon,
                 maximize=False,
             )
         else:

@@ -174,6 +174,17 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     outer_lr: Annotated[float, number("training", "Rate of the outer optimiser.", positive=True)] = 1e-3
     outer_decay: Annotated[Decay, axis("training", "How the outer rate falls.")] = "none"
     outer_warmup: Annotated[int, whole("training", "Iterations in which the outer rate rises.", ge=0, tacit=True)] = 0
+    outer_epsilon: Annotated[
+        float,
+        number(
+            "training",
+            "What outer Adam adds to the root that it divides by.",
+            phrase="outer epsilon {:g}",
+            tacit=True,
+            later=True,
+            positive=True,
+        ),
+    ] = 1e-8
     outer_clip: Annotated[
         float,
         number(

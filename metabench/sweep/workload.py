@@ -30,7 +30,7 @@ from metabench.training import Enter
 def outer_of(cell: Cell) -> Outer:
     """The outer optimiser of a cell's training."""
     rate = (cell.outer_lr, cell.outer_decay, cell.iterations, cell.outer_warmup)
-    return Outer(cell.outer, *rate, cell.outer_clip)
+    return Outer(cell.outer, *rate, cell.outer_clip, cell.outer_epsilon)
 
 
 TRAINING: tuple[Split, ...] = ("train",)

@@ -123,7 +123,7 @@ def test_replayed_directions_are_those_of_loop(log, name, learner, episodes):
 @pytest.mark.parametrize(
     "outer",
     [
-        Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5),
+        Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5, epsilon=0.01),
         Outer("adam", 0.01, "cosine", 4),
         Outer("sgd", 0.2, "none", 4, clip=0.1),
     ],

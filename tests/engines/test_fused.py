@@ -104,7 +104,7 @@ def test_what_does_not_fit_into_shared_memory_lies_elsewhere(monkeypatch):
 @needs_compiler
 @pytest.mark.parametrize(
     "outer",
-    [Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5), Outer("sgd", 0.2, "none", 4)],
+    [Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5, epsilon=0.01), Outer("sgd", 0.2, "none", 4)],
     ids=lambda outer: outer.optimizer,
 )
 def test_iterations_are_those_of_a_step_and_torchs_optimiser(monkeypatch, outer):

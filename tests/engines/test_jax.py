@@ -107,7 +107,7 @@ def test_first_order_agrees_with_loop_and_is_not_the_second():
 
 @pytest.mark.parametrize(
     "outer",
-    [Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5), Outer("sgd", 0.2, "linear", 4, clip=0.5)],
+    [Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5, epsilon=0.01), Outer("sgd", 0.2, "linear", 4, clip=0.5)],
     ids=lambda outer: outer.optimizer,
 )
 @needs_jax

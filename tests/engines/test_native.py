@@ -103,7 +103,7 @@ def test_other_weights_and_other_numbers_of_tasks_need_no_compiling(monkeypatch)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     "outer",
-    [Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5), Outer("sgd", 0.2, "none", 4)],
+    [Outer("adam", 0.1, "linear", 4, warmup=1, clip=0.5, epsilon=0.01), Outer("sgd", 0.2, "none", 4)],
     ids=lambda outer: outer.optimizer,
 )
 def test_iterations_are_those_of_a_step_and_torchs_optimiser(outer, threads):

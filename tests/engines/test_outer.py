@@ -12,14 +12,15 @@ def test_descent_goes_against_the_direction():
     assert meta["a"].tolist() == [0.5, 2.5]
 
 
-def test_adam_is_adam():
+@pytest.mark.parametrize("epsilon", [1e-8, 0.1])
+def test_adam_is_adam(epsilon):
     meta = {"a": torch.tensor([1.0])}
-    optimizer = MetaOptimizer(meta, Outer("adam", 0.1, "none", 10))
+    optimizer = MetaOptimizer(meta, Outer("adam", 0.1, "none", 10, epsilon=epsilon))
     expected, m, v = 1.0, 0.0, 0.0
     for t, g in enumerate([0.5, -0.2, 0.7], start=1):
         optimizer.update({"a": torch.tensor([g])})
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        expected -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        expected -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + epsilon)
     assert float(meta["a"]) == pytest.approx(expected, rel=1e-5)
 
 

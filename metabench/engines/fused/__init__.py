@@ -62,7 +62,7 @@ class Iterations(Flat):
         self.count += 1
         given.theta, given.mean, given.square = self.pointers[:3]
         given.loss, given.episodes, given.tasks = loss.data_ptr(), episodes.pointers, episodes.tasks
-        given.rate, given.clip = rate, outer.clip
+        given.rate, given.clip, given.epsilon = rate, outer.clip, outer.epsilon
         given.size, given.root = rate / (1 - BETA1**self.count), (1 - BETA2**self.count) ** 0.5
         function.launch()
         return {"loss": loss}

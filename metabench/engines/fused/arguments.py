@@ -18,5 +18,6 @@ class Arguments(ctypes.Structure):
         ("clip", ctypes.c_double),
         ("size", ctypes.c_double),
         ("root", ctypes.c_double),
+        ("epsilon", ctypes.c_double),
         ("tasks", ctypes.c_int),
     )

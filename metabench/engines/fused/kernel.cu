@@ -158,7 +158,7 @@ struct Arguments {
     T *theta, *mean, *square, *loss, *work;
     unsigned* ticket;
     const void* episodes[5];
-    double rate, clip, size, root;
+    double rate, clip, size, root, epsilon;
     int tasks;
 };
 
@@ -250,6 +250,6 @@ DEVICE void update(const Arguments& given, const T* lines, T* mean, T* norms, in
         const T second = T(BETA2) * given.square[i] + T(1 - BETA2) * g * g;
         given.mean[i] = first;
         given.square[i] = second;
-        given.theta[i] -= T(given.size) * first / (sqrt(second) / T(given.root) + T(EPSILON));
+        given.theta[i] -= T(given.size) * first / (sqrt(second) / T(given.root) + T(given.epsilon));
     }
 }

@@ -16,7 +16,7 @@ from metabench.engines.fused.memory import Lifetime, Plan, planned
 from metabench.engines.fused.statements import Pieces
 from metabench.engines.native.value import Value, row_major
 from metabench.engines.native.writing import filled, strides_held
-from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON
+from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON
 
 FOLDER = Path(__file__).parent
 GPU = (FOLDER / "machine.cu").read_text(encoding="utf-8")
@@ -110,7 +110,6 @@ def source_of(
         "PARAMETERS": parameters,
         "BETA1": BETA1,
         "BETA2": BETA2,
-        "EPSILON": EPSILON,
         "CLIP_EPSILON": CLIP_EPSILON,
     }
     iterate = ITERATE.format(

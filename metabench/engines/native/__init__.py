@@ -27,7 +27,7 @@ from metabench.engines.native.images import KEPT
 from metabench.engines.native.library import compiled, kept_libraries
 from metabench.engines.native.repeats import Repeats
 from metabench.engines.native.writing import written
-from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
+from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, Outer
 from metabench.engines.tracing import Stage, direction_of_tensors, traced
 from metabench.errors import Unsupported
 from metabench.tensors import Params
@@ -49,7 +49,7 @@ TASKS = """
 """The directions of the tasks from `first` to `end`, so many abreast. Threads take turns."""
 ITERATE = """
 extern "C" int iterate(T* theta, T* mean, T* square, const void* const* episodes, T* work, double rate, double clip,
-                       double done, int tasks, double* loss) {{
+                       double epsilon, double done, int tasks, double* loss) {{
     const T* meta[] = {{{meta}}};
     static const int64_t sizes[] = {{{sizes}}};
     T* const sums = work + int64_t({threads}) * {scratch};
@@ -82,7 +82,7 @@ extern "C" int iterate(T* theta, T* mean, T* square, const void* const* episodes
     for (int i = 0; i < {parameters}; ++i) {{
         mean[i] += T(1 - {beta1}) * (sums[i] - mean[i]);
         square[i] = T({beta2}) * square[i] + T(1 - {beta2}) * sums[i] * sums[i];
-        theta[i] -= size * mean[i] / (std::sqrt(square[i]) / root + T({epsilon}));
+        theta[i] -= size * mean[i] / (std::sqrt(square[i]) / root + T(epsilon));
     }}
     return ran;
 }}
@@ -120,7 +120,7 @@ class Iterations(Flat):
         function, outer = self.functions[key], self.outer
         ran = function.iterate(
             *(*self.pointers[:3], episodes.pointers, function.work.data_ptr()),
-            *(outer.lr * outer.factor(self.count), outer.clip, self.count, episodes.tasks, self.loss),
+            *(outer.lr * outer.factor(self.count), outer.clip, outer.epsilon, self.count, episodes.tasks, self.loss),
         )
         if ran != function.threads:
             raise Unsupported(
@@ -176,7 +176,6 @@ class Function:
                     parameters=parameters,
                     beta1=BETA1,
                     beta2=BETA2,
-                    epsilon=EPSILON,
                     clip_epsilon=CLIP_EPSILON,
                 ),
             ]
@@ -184,7 +183,7 @@ class Function:
         self.work = torch.empty(self.threads * (scratch + width), dtype=dtype)
         self.iterate = compiled(source, FLAGS).iterate
         pointer, real = ctypes.c_void_p, ctypes.c_double
-        self.iterate.argtypes = [*[pointer] * 5, real, real, real, ctypes.c_int, ctypes.POINTER(real)]
+        self.iterate.argtypes = [*[pointer] * 5, *[real] * 4, ctypes.c_int, ctypes.POINTER(real)]
         self.iterate.restype = ctypes.c_int
 
 

@@ -14,7 +14,7 @@ from jax import Array
 from torch import Tensor
 
 from metabench.engines.base import OuterState
-from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, EPSILON, Outer
+from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, Outer
 from metabench.engines.peers.jax.functions import Arrays, Batch, Episodes, Functions
 from metabench.models.base import Model
 from metabench.models.conv4 import Conv4
@@ -34,7 +34,7 @@ Compiled: TypeAlias = Callable[[Arrays, State, Episodes, float], tuple[Arrays, S
 
 
 @lru_cache(maxsize=4)
-def compiled(functions: Functions, clip: float, precision: str) -> Compiled:
+def compiled(functions: Functions, clip: float, epsilon: float, precision: str) -> Compiled:
     """`(meta, state, episodes, rate) -> (meta, state, loss)`, which takes over the memory of `meta` and `state`.
 
     It is Adam's update where there is its state, and else plain descent. The rate is no constant: with a schedule it
@@ -49,14 +49,14 @@ def compiled(functions: Functions, clip: float, precision: str) -> Compiled:
             scale = jnp.minimum(1.0, clip / (norm + CLIP_EPSILON))
             direction = {name: scale * d for name, d in direction.items()}
         if state:
-            return *_adam(meta, state, direction, rate), loss
+            return *_adam(meta, state, direction, rate, epsilon), loss
         return {name: p - rate * direction[name] for name, p in meta.items()}, None, loss
 
     jitted: Compiled = jax.jit(iteration, donate_argnums=(0, 1))
     return jitted
 
 
-def _adam(meta: Arrays, state: Moments, direction: Arrays, rate: float) -> tuple[Arrays, Moments]:
+def _adam(meta: Arrays, state: Moments, direction: Arrays, rate: float, epsilon: float) -> tuple[Arrays, Moments]:
     """Kingma and Ba 2015, arXiv 1412.6980, alg. 1, with ε where torch has it: outside the root."""
     updates = state.updates + 1
     mean = {name: BETA1 * state.mean[name] + (1 - BETA1) * d for name, d in direction.items()}
@@ -64,7 +64,7 @@ def _adam(meta: Arrays, state: Moments, direction: Arrays, rate: float) -> tuple
     unbias1, unbias2 = 1 / (1 - BETA1**updates), 1 / (1 - BETA2**updates)
 
     def step(name: str) -> Array:
-        return unbias1 * mean[name] / (jnp.sqrt(unbias2 * square[name]) + EPSILON)
+        return unbias1 * mean[name] / (jnp.sqrt(unbias2 * square[name]) + epsilon)
 
     return {name: p - rate * step(name) for name, p in meta.items()}, Moments(mean, square, updates)
 
@@ -78,7 +78,7 @@ class Iterations:
         # JAX on a GPU rounds factors to 10 bits unless it is told not to, as torch is where float32 is asked for.
         rounds = device.platform == "gpu" and torch.backends.cuda.matmul.allow_tf32
         precision = "tensorfloat32" if rounds else "float32"
-        self.iterate = compiled(functions, outer.clip, precision)
+        self.iterate = compiled(functions, outer.clip, outer.epsilon, precision)
         self.done = 0
         self.arrays = self._params(meta)
         self.moments: State = None
