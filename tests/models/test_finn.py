@@ -14,7 +14,7 @@ from metabench.tensors import Batch
 IMAGES, POINTS = EpisodeShape(5, 1, 2), EpisodeShape(1, 10, 10)
 CONVOLUTIONS = Setting("glyphs", IMAGES, "conv2-8-finn", 2, 0.4)
 PERCEPTRON = Setting("sinusoid", POINTS, "mlp-256-128-64-64-finn", 2, 0.01)
-REFUSING = ("reptile", "imaml")
+REFUSING = ("reptile", "imaml", "imaml-as-coded")
 """What learns from the inner loop alone."""
 OF_IMAGES = ("matching", "matching-fce", "matching-scaled", "prototypical", "prototypical-cosine", "relation")
 
