@@ -46,9 +46,10 @@ def apart(runs: Sequence[Run]) -> list[Run]:
     found = []
     for run in chain.from_iterable(map(_taken_apart, runs)):
         rows = (*run.measurements, *run.noise_rows)
-        if new := [row for row in rows if _made(row, run) not in known]:
+        revision = revision_name(run)
+        if new := [row for row in rows if (revision, _made(row, run)) not in known]:
             found.append(run_of(run.name, new, run.environment))
-        known |= {_made(row, run) for row in rows if row.started}
+        known |= {(revision, _made(row, run)) for row in rows if row.started}
     return found
 
 

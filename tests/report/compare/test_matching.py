@@ -29,6 +29,7 @@ OTHER = {
     "outer_lr": 0.3,
     "outer_decay": "cosine",
     "outer_warmup": 5,
+    "outer_epsilon": 1e-3,
     "iterations": 6000,
     "eval_tasks": 41,
 }
