@@ -126,8 +126,7 @@ def _module_name(own: OwnModules, where: str) -> str:
     if not (own.folder / relative).is_file():
         if f"{SUFFIX}:" in where:
             raise UserError("it names several things: give each by itself")
-        meant = Path(where.replace("\\", "/"))
-        folder = relative.parent if meant == Path(where) else meant.parent
+        folder = Path(relative.as_posix().replace("\\", "/")).parent
         names = [(folder / name).as_posix() for name in _python_files(own.folder / folder)] or _python_files(own.folder)
         raise UserError(f"there is no file '{where}' in {_shown(own.folder)}: {nearest(where, names)}")
     parts = relative.with_suffix("").parts

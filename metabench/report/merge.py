@@ -47,9 +47,10 @@ def apart(runs: Sequence[Run]) -> list[Run]:
     for run in chain.from_iterable(map(_taken_apart, runs)):
         rows = (*run.measurements, *run.noise_rows)
         revision = revision_name(run)
-        if new := [row for row in rows if (revision, _made(row, run)) not in known]:
+        keys = [(revision, _made(row, run)) for row in rows]
+        if new := [row for key, row in zip(keys, rows, strict=True) if key not in known]:
             found.append(run_of(run.name, new, run.environment))
-        known |= {(revision, _made(row, run)) for row in rows if row.started}
+        known.update(key for key, row in zip(keys, rows, strict=True) if row.started)
     return found
 
 

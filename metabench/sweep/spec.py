@@ -130,7 +130,8 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
         raise UserError("the sweep has no configurations: its excludes leave nothing")
     cells: dict[str, Cell] = {}
     fillings: list[Filling] = []
-    for cell, filling in _part(spanned, _listed(_table(document.get("only", {}), "only"))):
+    only = _listed(_table(document.get("only", {}), "only"))
+    for cell, filling in _part(spanned, only):
         key = cell.id
         cells[key] = cells[key].with_measures_of(cell) if key in cells else cell
         fillings.append(filling)
@@ -138,7 +139,7 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
     if not isinstance(title, str):
         raise UserError("'title' in the sweep file must be text")
     _check_text(text)
-    changed = _listed({**override, **_table(document.get("only", {}), "only")})
+    changed = {**_listed(override), **only}
     if said := [f"{axis} {', '.join(map(_named, changed[axis]))}" for axis in changed if axis != "path"]:
         title = f"{title} ({'; '.join(said)})"  # it was chosen for the sweep as its file has it
     return Sweep(name, title, text, settings, tuple(cells.values()), tuple(in_words(fillings)))

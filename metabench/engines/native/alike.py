@@ -33,7 +33,7 @@ def parted(graph: GraphModule, own: int) -> tuple[Graph, GraphModule]:
     for node in nodes:
         if node not in alike and node.op != "placeholder":
             read.update(_results(node.all_input_nodes, alike, _name(node) in PRODUCTS))
-    needed = {each for node in read for each in _before(node)}
+    needed = _before(read)
     if not any(_name(node) in PRODUCTS for node in needed):
         read = needed = set()
     before, rest = Graph(), Graph()
@@ -65,15 +65,16 @@ def _results(nodes: Iterable[Node], alike: set[Node], of_product: bool) -> Itera
             yield node
 
 
-def _before(node: Node) -> Iterator[Node]:
-    """The node, and all that it follows from."""
-    found, open_ = {node}, [node]
-    while open_:
-        for each in open_.pop().all_input_nodes:
-            if each not in found:
-                found.add(each)
-                open_.append(each)
-    yield from found
+def _before(nodes: Iterable[Node]) -> set[Node]:
+    """The nodes, and all that they follow from."""
+    found: set[Node] = set()
+    left = list(nodes)
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += node.all_input_nodes
+    return found
 
 
 def _copied(graph: Graph, inputs: Iterable[Node], nodes: Iterable[Node]) -> dict[Node, Node]:
