@@ -1,8 +1,12 @@
 """A sweep before it runs: its configurations, what was filled in, and about how long it will take."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from metabench.engines.base import ENGINES
 from metabench.record.cell import AXES, DISTRIBUTION, Cell, shape_text, varying
 from metabench.report.bundles import grouped
 from metabench.report.numbers import BYTE_UNITS, in_unit
@@ -43,15 +47,33 @@ def cells_table(sweep: Sweep, jobs: Sequence[Job]) -> Table:
     return Table(title, "", headers, rows, (f"The same in all configurations: {alike}.", *sweep.filled_in))
 
 
-def dry_run_json(sweep: Sweep) -> dict[str, Any]:
-    """The table of all cells for programs, with what the sweep is expected to take."""
+def lacking_here(sweep: Sweep) -> list[str]:
+    """Sentences on what this machine lacks for a sweep."""
+    engines = {cell.engine: ENGINES.get(cell.engine) for cell in sweep.cells}
+    absent = Counter(engine.library for cell in sweep.cells if not (engine := engines[cell.engine]).is_installed)
+    found = [f"{library} is not installed: {_not_measured(number)}." for library, number in absent.items()]
+    on_gpu = sum(cell.device == "cuda" for cell in sweep.cells)
+    if on_gpu and not torch.cuda.is_available():
+        found.append(f"There is no CUDA device here: {_not_measured(on_gpu)}.")
+    return found
+
+
+def _not_measured(number: int) -> str:
+    return f"{counted(number, 'configuration')} cannot be measured"
+
+
+def dry_run_json(sweep: Sweep, lacking: Sequence[str] = ()) -> dict[str, Any]:
+    """The table of all cells for programs, with what the sweep is expected to take, and what cannot be measured."""
     jobs = plan(sweep)
     guess = {"expected_seconds": _seconds(jobs, sweep.settings), "expected_peak_bytes": _peak(sweep.cells)}
-    return table_json(cells_table(sweep, jobs)) | guess
+    return table_json(cells_table(sweep, jobs)) | guess | {"lacking": list(lacking)}
 
 
-def dry_run_text(sweep: Sweep, width: int, full: bool) -> str:
-    """The sweep in at most 40 lines of so many columns; if `full`, with every configuration."""
+def dry_run_text(sweep: Sweep, width: int, full: bool, lacking: Sequence[str] = ()) -> str:
+    """The sweep in at most 40 lines of so many columns; if `full`, with every configuration.
+
+    `lacking` are sentences on what cannot be measured.
+    """
     jobs = plan(sweep)
     table = cells_table(sweep, jobs)
     total = f"{table.title}, about {span(_seconds(jobs, sweep.settings))}"
@@ -59,7 +81,7 @@ def dry_run_text(sweep: Sweep, width: int, full: bool) -> str:
     if late := beyond_limit(sweep.cells, sweep.settings):
         head += wrapped(f"Too long: {late}.", width)
     alike, *filled_in = table.notes
-    foot = [line for note in filled_in for line in wrapped(note, width, "  ")]
+    foot = [line for note in (*lacking, *filled_in) for line in wrapped(note, width, "  ")]
     foot += [*wrapped(f"Threads: {threads_in_words(sweep.cells)}.", width), *wrapped(ACCURACY, width)]
     if full:
         grid = fitted(table.columns, table.rows, width)

@@ -38,9 +38,12 @@ def _algorithms(full: bool) -> Table:
 
 
 def _engines(full: bool) -> Table:
-    from metabench.engines.base import ENGINES
+    from metabench.engines.base import ENGINES, Engine
 
-    return _registered("Engines", ENGINES, ("what it does",), lambda entry: [entry.summary])
+    def row(entry: Engine) -> list[str]:
+        return [entry.summary, entry.library if entry.is_installed else f"{entry.library}, not installed"]
+
+    return _registered("Engines", ENGINES, ("what it does", "needs"), row)
 
 
 def _models(full: bool) -> Table:

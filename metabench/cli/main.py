@@ -131,10 +131,12 @@ def run(
     with open_backend(backend, backend_option or [], address) as runs:
         loaded = load_sweep(find_sweep(sweep), overrides, runs.cores, only=kept)
         if dry_run:
-            from metabench.cli.dry_run import dry_run_json, dry_run_text
+            from metabench.cli.dry_run import dry_run_json, dry_run_text, lacking_here
             from metabench.report.render.fitting import width_of_output
 
-            print(strict_json(dry_run_json(loaded)) if as_json else dry_run_text(loaded, width_of_output(), full))
+            lacking = [] if runs.remote else lacking_here(loaded)
+            told = dry_run_json(loaded, lacking) if as_json else dry_run_text(loaded, width_of_output(), full, lacking)
+            print(strict_json(told) if as_json else told)
             return
         if not runs.remote:
             check_device({cell.device for cell in loaded.cells})

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -140,6 +141,18 @@ class Engine:
     foreign: Foreign | None = None
     """Function that gives the allocator of the engine's own library on a device; None where arrays are torch's. On a
     processor, the memory of such an engine is that of the whole process."""
+
+    @property
+    def version(self) -> str:
+        """Version of the engine's own library; empty where it has none, or where that is not installed."""
+        try:
+            return version(self.library) if self.library else ""
+        except PackageNotFoundError:
+            return ""
+
+    @property
+    def is_installed(self) -> bool:
+        return not self.library or bool(self.version)
 
 
 def accepted(found: object) -> Engine:

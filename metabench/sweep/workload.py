@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from typing import Any, ParamSpec, TypeVar
 
@@ -232,10 +231,7 @@ def measured_phases(workload: Workload, meta: Params, budget: PhaseBudget = BRIE
 
 def library_of(engine: Engine) -> str:
     """Name and version of the engine's own library, or the name alone where it is not installed; empty for torch."""
-    try:
-        return f"{engine.library} {version(engine.library)}" if engine.library else ""
-    except PackageNotFoundError:
-        return engine.library
+    return f"{engine.library} {engine.version}".strip()
 
 
 def check_processes(cell: Cell) -> None:

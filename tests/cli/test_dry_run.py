@@ -4,9 +4,11 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 
 from metabench.cli import dry_run
-from metabench.cli.dry_run import MOST_LINES, dry_run_json, dry_run_text
+from metabench.cli.dry_run import MOST_LINES, dry_run_json, dry_run_text, lacking_here
+from metabench.engines.base import Engine
 from metabench.sweep import remaining
 from metabench.sweep.builtin import builtin_sweeps
 from metabench.sweep.runner import plan
@@ -86,3 +88,23 @@ def test_programs_get_the_guesses_as_numbers():
     assert found["expected_seconds"] > 0
     assert found["expected_peak_bytes"] > 0
     assert len(found["rows"]) == 2
+
+
+def test_it_says_what_this_machine_lacks(monkeypatch):
+    monkeypatch.setattr(Engine, "version", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = sweep(engine=["loop", "torchopt", "higher"], device="cpu")
+    assert lacking_here(found) == [
+        "torchopt is not installed: 2 configurations cannot be measured.",
+        "higher is not installed: 2 configurations cannot be measured.",
+    ]
+    on_gpu = lacking_here(sweep(device="cuda"))
+    assert on_gpu == ["There is no CUDA device here: 2 configurations cannot be measured."]
+    assert on_gpu[0] in dry_run_text(sweep(device="cuda"), 100, full=False, lacking=on_gpu)
+    assert dry_run_json(sweep(device="cuda"), on_gpu)["lacking"] == on_gpu
+
+
+def test_nothing_is_said_of_what_is_there(monkeypatch):
+    monkeypatch.setattr(Engine, "version", "1.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert lacking_here(sweep(engine=["loop", "torchopt"], device="cuda")) == []

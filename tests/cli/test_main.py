@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from metabench.engines.base import ENGINES
 
 SWEEP = '[[grid]]\ntask = "sinusoid"\nalgorithm = "maml"\nmeasure = ["time"]\n'
 
@@ -168,6 +171,18 @@ def test_algorithms_are_listed_with_what_they_are_for(metabench):
     assert table["columns"] == ["name", "family", "order", "tasks", "source", "presets", "from"]
     (maml,) = [row for row in table["rows"] if row[0] == "maml"]
     assert maml[3] == "classification, regression" and "quick/sinusoid" in maml[5].split(", ")
+
+
+def test_engines_are_listed_with_the_libraries_that_they_need(metabench):
+    (table,) = json.loads(metabench("list", "engines", "--json").stdout)["tables"]
+    assert table["columns"] == ["name", "what it does", "needs", "from"]
+    needs = {row[0]: row[2] for row in table["rows"]}
+    assert needs["loop"] == ""
+    assert needs["jax"] == needs["jax-im2col"]
+    for library in ("higher", "jax", "learn2learn", "torchopt"):
+        absent = "" if ENGINES.get(library).is_installed else ", not installed"
+        assert needs[library] == library + absent
+    assert not replace(ENGINES.get("loop"), library="no-such-library").is_installed
 
 
 def test_no_list_is_wider_than_100_columns(metabench):
