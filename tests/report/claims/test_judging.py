@@ -8,12 +8,14 @@ import pytest
 
 import runs
 from metabench.record.cell import AXES
+from metabench.record.environment import Environment
 from metabench.report.claims.claim import Claim
 from metabench.report.claims.judging import judge_claims
 from metabench.report.claims.rules import Measured, judge, range_of
 from metabench.report.claims.selection import UNLESS_NAMED, UNSAID
 from metabench.report.claims.tables import claims_frame, claims_json, claims_table, verdict_text
 from metabench.report.claims.undecided import remedy
+from metabench.report.results import run_of
 from metabench.statistics.ratios import Interval
 from runs import timed_apart
 
@@ -399,6 +401,19 @@ def test_what_weakens_a_claimed_figure_stands_at_the_verdict(held, row, mark, sa
 def test_one_seed_refutes_nothing(held, row):
     found = held([runs.run([row()])], **MSE, claimed=0.2)
     assert (found.verdict, found.reason) == ("cannot tell", "not reached; one training seed")
+
+
+def test_the_seeds_of_a_training_count_together_wherever_they_were_trained(held, row):
+    """A score is not of a machine, but a time is."""
+    of = [row(seed=seed, algorithm=name) for name in ("maml", "fomaml") for seed in range(3)]
+    for made in of:
+        made["machine"] = "here" if made["cell"]["seed"] == 0 else "there"
+    merged = run_of("merged", runs.records(of), Environment())
+    assert len(merged.trained) == len(merged.timed) == 4
+    found = held([merged], **MSE, claimed=0.2)
+    assert (found.verdict, found.shown.measured.seeds) == ("does not hold", 3)
+    assert len(found.answers) == 1 and set(found.shown.cells) <= {made.id for made in merged.measurements}
+    assert len(held([merged], **FASTER, claimed=[0.6, 0.6]).answers) == 2
 
 
 @pytest.mark.parametrize(
