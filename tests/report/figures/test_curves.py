@@ -10,7 +10,7 @@ from metabench.report.figures.pareto import STEP, TRAINING
 from metabench.report.frames import curves_frame, to_frame
 from metabench.report.results import read_run
 from metabench.report.scores import quality
-from places import EPYC
+from places import EPYC, RESULTS
 from runs import run as made_run
 
 QUALITY = ("training", "adaptation", "pareto")
@@ -120,7 +120,8 @@ def test_every_training_has_a_name_of_its_own(runs, figure_of, row):
 @pytest.mark.parametrize("name", QUALITY)
 def test_a_panel_holds_what_was_judged_alike(name, figure_of):
     seen = set()
-    for run in map(read_run, (EPYC / "algorithms", EPYC / "algorithms-conv4-32", EPYC / "papers-omniglot")):
+    papers = RESULTS / "several-machines/papers-omniglot"
+    for run in map(read_run, (EPYC / "algorithms", EPYC / "algorithms-conv4-32", papers)):
         judged = {row.id: tuple(row.cell[axis] for axis in JUDGED) for row in run.measurements}
         by_setting = figure_of(run, name).frame.groupby("setting").cells
         ways = [{judged[one] for cells in panel for one in cells.split()} for _, panel in by_setting]
