@@ -49,8 +49,11 @@ def cells_table(sweep: Sweep, jobs: Sequence[Job]) -> Table:
 
 def lacking_here(sweep: Sweep) -> list[str]:
     """Sentences on what this machine lacks for a sweep."""
-    engines = {cell.engine: ENGINES.get(cell.engine) for cell in sweep.cells}
-    absent = Counter(engine.library for cell in sweep.cells if not (engine := engines[cell.engine]).is_installed)
+    absent = Counter[str]()
+    for name, number in Counter(cell.engine for cell in sweep.cells).items():
+        engine = ENGINES.get(name)
+        if not engine.is_installed:
+            absent[engine.library] += number
     found = [f"{library} is not installed: {_not_measured(number)}." for library, number in absent.items()]
     on_gpu = sum(cell.device == "cuda" for cell in sweep.cells)
     if on_gpu and not torch.cuda.is_available():

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -146,12 +146,13 @@ class Engine:
     def version(self) -> str:
         """Version of the engine's own library; empty where it has none, or where that is not installed."""
         try:
-            return version(self.library) if self.library else ""
-        except PackageNotFoundError:
+            return metadata.version(self.library) if self.library else ""
+        except metadata.PackageNotFoundError:
             return ""
 
     @property
     def is_installed(self) -> bool:
+        """Whether the engine's own library is there, or it needs none."""
         return not self.library or bool(self.version)
 
 

@@ -59,6 +59,14 @@ class Run:
 
         return bundles(self.measurements, training_key, self.noise)
 
+    @cached_property
+    def trained_anywhere(self) -> list[Bundle]:
+        """The rows of cells that differ in seed and machine alone, taken together. A score is of no machine."""
+        from metabench.report.bundles import bundles, training_key
+
+        rows = [replace(row, cell=replace(row.cell, machine="")) for row in self.measurements]
+        return bundles(rows, training_key, self.noise)
+
     def model_sizes(self, cell: Cell) -> Mapping[str, int]:
         """The fewest meta-parameters seen with each model on such tasks: those of the network, where no algorithm has
         more. A network on other data, or of other ways, has another number."""

@@ -4,11 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from msgspec import structs
-
-from metabench.record.measurement import Measurement
 from metabench.report.apart import adapting, differentiating, is_disturbed, ratio_of_parts, twice_over_once
-from metabench.report.bundles import Bundle, bundles, time_ratio_of, training_key
+from metabench.report.bundles import Bundle, time_ratio_of
 from metabench.report.claims.claim import MEASURED_BY, Claim, Figure
 from metabench.report.claims.rules import Measured, of_growth, of_ratio
 from metabench.report.claims.selection import value
@@ -24,21 +21,13 @@ DISTURBED = "other programs disturbed the time"
 
 
 def measured_in(run: Run, figure: Figure) -> list[Bundle]:
-    """The cells that were to measure a figure; those together that have it alike.
-
-    A score is not of a machine, as a cost is: the seeds of one training count together, wherever they were trained.
-    """
+    """The cells that were to measure a figure; those together that have it alike."""
     if figure == "adaptation":
         return adapting(run)
     if figure == "double_backward":
         return differentiating(run)
-    found = bundles(map(_anywhere, run.measurements), training_key) if figure == "quality" else run.timed
+    found = run.trained_anywhere if figure == "quality" else run.timed
     return [bundle for bundle in found if bundle.asked_for(MEASURED_BY.get(figure, figure))]
-
-
-def _anywhere(row: Measurement) -> Measurement:
-    """The row as if nobody knew on which of the machines of its run it was measured."""
-    return structs.replace(row, cell=structs.replace(row.cell, machine=""))
 
 
 def _read(claim: Claim, found: Quality) -> Interval | None:
