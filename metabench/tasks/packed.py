@@ -1,6 +1,7 @@
 """Packed character images: many small drawings in one verified cache file."""
 
 import hashlib
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -185,7 +186,7 @@ def load_or_prepare(
 ) -> PackedImages:
     """The cached data if there is any and it is `current`; else what `prepare` makes, which is then cached.
 
-    Processes that ask at the same time prepare it once: the others wait.
+    Processes that ask at the same time prepare it once: the others wait. A line on stderr says that it takes a while.
     """
     from filelock import FileLock
 
@@ -195,6 +196,7 @@ def load_or_prepare(
     with FileLock(make_cache_dir() / f"{path.name}.lock"):
         if path.exists() and current(packed := load(path, name)):  # another process was faster
             return packed
+        print(f"metabench: preparing the images of {name}: once, for up to a minute", file=sys.stderr, flush=True)
         packed = prepare()
         save(packed, path)
     return packed
