@@ -1,10 +1,6 @@
 """How what is optional is installed: the versions of the extras in pyproject.toml, as commands that work anywhere."""
 
-from typing import Literal, TypeAlias
-
-Extra: TypeAlias = Literal["higher", "jax", "learn2learn", "pytest-benchmark", "ray", "search", "slurm", "torchopt"]
-
-INSTALL: dict[Extra, str] = {
+INSTALL: dict[str, str] = {
     "higher": "pip install higher==0.2.1",
     "jax": "pip install jax",
     # The library's C files were written for Python 3.10 (learnables/learn2learn#413); asked for `build_ext`, its own

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from metabench.engines.base import ENGINES
+from metabench.extras import INSTALL
+from metabench.grouping import grouped
 from metabench.record.cell import AXES, DISTRIBUTION, Cell, shape_text, varying
-from metabench.report.bundles import grouped
 from metabench.report.numbers import BYTE_UNITS, in_unit
 from metabench.report.render.fitting import fitted, wrapped
 from metabench.report.render.tables import Table, table_json
@@ -54,11 +55,16 @@ def lacking_here(sweep: Sweep) -> list[str]:
         engine = ENGINES.get(name)
         if not engine.is_installed:
             absent[engine.library] += number
-    found = [f"{library} is not installed: {_not_measured(number)}." for library, number in absent.items()]
+    found = [_not_installed(library, number) for library, number in absent.items()]
     on_gpu = sum(cell.device == "cuda" for cell in sweep.cells)
     if on_gpu and not torch.cuda.is_available():
         found.append(f"There is no CUDA device here: {_not_measured(on_gpu)}.")
     return found
+
+
+def _not_installed(library: str, number: int) -> str:
+    said = f"{library} is not installed: {_not_measured(number)}."
+    return f"{said} To install it: {INSTALL[library]}." if library in INSTALL else said
 
 
 def _not_measured(number: int) -> str:

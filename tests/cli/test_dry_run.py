@@ -9,6 +9,7 @@ import torch
 from metabench.cli import dry_run
 from metabench.cli.dry_run import MOST_LINES, dry_run_json, dry_run_text, lacking_here
 from metabench.engines.base import Engine
+from metabench.extras import INSTALL
 from metabench.sweep import remaining
 from metabench.sweep.builtin import builtin_sweeps
 from metabench.sweep.runner import plan
@@ -95,8 +96,8 @@ def test_it_says_what_this_machine_lacks(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found = sweep(engine=["loop", "torchopt", "higher"], device="cpu")
     assert lacking_here(found) == [
-        "torchopt is not installed: 2 configurations cannot be measured.",
-        "higher is not installed: 2 configurations cannot be measured.",
+        f"torchopt is not installed: 2 configurations cannot be measured. To install it: {INSTALL['torchopt']}.",
+        f"higher is not installed: 2 configurations cannot be measured. To install it: {INSTALL['higher']}.",
     ]
     on_gpu = lacking_here(sweep(device="cuda"))
     assert on_gpu == ["There is no CUDA device here: 2 configurations cannot be measured."]
