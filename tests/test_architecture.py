@@ -23,7 +23,7 @@ FLOORS = (
     ("algorithms",),
     ("models", "tasks"),
     ("statistics",),
-    ("record", "machine", "extras"),
+    ("record", "machine", "extras", "grouping"),
     ("autodiff", "tensors", "registry", "sources", "importing", "files", "variables", "text", "errors", "version"),
 )
 """The rooms, top to bottom. A room imports from its own floor and from those below, never from those above."""

@@ -6,7 +6,7 @@ from statistics import median
 
 from metabench.forecast.measured import MeasuredLine, Shared, costs
 from metabench.forecast.model import Link, ring
-from metabench.forecast.text import MEASURED_AXES, change_text, grouped, share_text, two
+from metabench.forecast.text import MEASURED_AXES, by_setting, change_text, share_text, two
 from metabench.report.numbers import duration_text, time_text
 from metabench.report.render.tables import Table
 
@@ -93,7 +93,7 @@ def check_tables(found: Sequence[Check], data: Mapping[str, str]) -> Iterator[Ta
         f"{share_text(network.wait)}.",
         "error: of the predicted step time.",
     )
-    for where, group in grouped(found, lambda check: check.line.cell, MEASURED_AXES, data).items():
+    for where, group in by_setting(found, lambda check: check.line.cell, MEASURED_AXES, data).items():
         laws = {check.line.name: check.line.time for check in group}
         bent = [name for name, law in laws.items() if law and not law.straight]
         said = [f"Not a straight line within 5 % of its rise: {', '.join(bent)}."] if bent else []

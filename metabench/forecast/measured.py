@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
 from metabench.forecast.model import Work
+from metabench.grouping import grouped
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement, Peaks
 from metabench.record.timing import SHORTEST_S
@@ -100,10 +100,8 @@ class MeasuredLine:
 
 def lines(rows: Iterable[Measurement]) -> list[MeasuredLine]:
     """All lines that were timed or counted in one process, in the order of other tables."""
-    groups: dict[tuple[Any, ...], list[Bundle]] = {}
-    for bundle in bundles((row for row in rows if row.cell.meta_batch > 0), time_key):
-        key = axes_but(bundle.cell, "seed", "world_size", "meta_batch", *TRAINING_AXES)
-        groups.setdefault(key, []).append(bundle)
+    bundled = bundles((row for row in rows if row.cell.meta_batch > 0), time_key)
+    groups = grouped(bundled, lambda each: axes_but(each.cell, "seed", "world_size", "meta_batch", *TRAINING_AXES))
     found = [line for group in groups.values() if (line := _line(group))]
     return sorted(found, key=lambda line: order(line.cell))
 

@@ -17,7 +17,7 @@ from metabench.forecast.text import (
     MEASURED_AXES,
     SETTING_AXES,
     assumed_words,
-    grouped,
+    by_setting,
     in_short,
     span_text,
     time_span,
@@ -89,7 +89,7 @@ def _reached_tables(found: Sequence[Predicted], data: Mapping[str, str]) -> Iter
         "than all where much stays in caches. time a call: the whole step by its calls, their arithmetic included.",
     )
     timed = [(each.line, one) for each in found for one in each.line.counted if one.step and one.peaks.bandwidth]
-    for where, group in grouped(timed, lambda pair: pair[0].cell, MEASURED_AXES, data).items():
+    for where, group in by_setting(timed, lambda pair: pair[0].cell, MEASURED_AXES, data).items():
         yield Table(
             f"Reached by one process, measured: {where}",
             "Measured, and what the ranges assumed of other hardware can be held against.",
@@ -118,7 +118,7 @@ def _forecast_tables(found: Prediction, data: Mapping[str, str]) -> Iterator[Tab
         "limited by: what takes most of the step, by one combination of the assumptions or another.",
     )
     for scaling, (title, says) in SCALINGS.items():
-        for where, group in grouped(found.predicted, lambda each: each.line.cell, SETTING_AXES, data).items():
+        for where, group in by_setting(found.predicted, lambda each: each.line.cell, SETTING_AXES, data).items():
             assumed = in_short(found.hardware, group[0].line.cell.precision)
             pairs = [(each, one) for each in group for one in each.forecasts[scaling]]
             body = tuple(_forecast_row(each, one, found.hardware) for each, one in pairs)
@@ -154,7 +154,7 @@ def _break_tables(found: Prediction, data: Mapping[str, str]) -> Iterator[Table]
         "Drawing tasks is taken to be as fast as on the machine that was measured, and no faster by more processes.",
     )
     columns = ("implementation", "scaling", "what breaks", "from", "limited by")
-    for where, group in grouped(found.predicted, lambda each: each.line.cell, SETTING_AXES, data).items():
+    for where, group in by_setting(found.predicted, lambda each: each.line.cell, SETTING_AXES, data).items():
         tasks = group[0].forecasts[STRONG][0].tasks
         body = tuple(
             (each.line.name, one.scaling, one.what, from_text(one), _broken_by(one, tasks))

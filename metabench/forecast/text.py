@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from metabench.forecast.hardware import Hardware
 from metabench.forecast.model import Span
+from metabench.grouping import grouped
 from metabench.record.cell import DISTRIBUTION, Cell
 from metabench.report.numbers import TIME_UNITS, in_unit
 from metabench.report.render.tables import setting
@@ -70,11 +71,8 @@ def in_short(hardware: Hardware, precision: str) -> str:
     return f"Assumed of {hardware.title}: {'; '.join(' '.join(words[name]) for name in names)}."
 
 
-def grouped(
+def by_setting(
     found: Iterable[T], cell_of: Callable[[T], Cell], axes: Sequence[str], data: Mapping[str, str]
 ) -> dict[str, list[T]]:
     """What is given, by the setting of its cell in words."""
-    groups: dict[str, list[T]] = {}
-    for each in found:
-        groups.setdefault(setting(cell_of(each), axes, data), []).append(each)
-    return groups
+    return grouped(found, lambda each: setting(cell_of(each), axes, data))

@@ -1,11 +1,12 @@
 """Rows that measure the same work, taken together: what a line of a table stands on."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
+from metabench.grouping import grouped
 from metabench.record.cell import Cell, varying
 from metabench.record.measurement import STATUSES, WORK_SPACE, Measurement, Memory, Repetition
 from metabench.record.timing import Summary
@@ -25,8 +26,6 @@ LOOP = "loop"
 REASON_LENGTH = 40  # the whole reason stands in the table of rows that are not ok
 
 Key: TypeAlias = tuple[Any, ...]
-T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -126,14 +125,6 @@ def axes_but(cell: Cell, *left_out: str) -> Key:
 def values_of(cell: Cell, axes: Iterable[str]) -> tuple[str, ...]:
     """The values of some axes, as a key."""
     return tuple(str(cell[axis]) for axis in axes)
-
-
-def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """The items by their key, in the order in which keys and items come."""
-    found: dict[K, list[T]] = {}
-    for item in items:
-        found.setdefault(key(item), []).append(item)
-    return found
 
 
 def by_axes(found: Iterable[Bundle], axes: Sequence[str]) -> list[list[Bundle]]:

@@ -5,11 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from metabench.grouping import grouped
 from metabench.record.cell import Cell
 from metabench.record.measurement import STATUSES, Measurement, Memory
 from metabench.record.timing import PHASES, Summary
 from metabench.report.apart import READ
-from metabench.report.bundles import Bundle, bundles, drift_of, grouped
+from metabench.report.bundles import Bundle, bundles, drift_of
 from metabench.report.results import Run
 from metabench.report.scores import score_of
 from metabench.statistics.ratios import step_interval

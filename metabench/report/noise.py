@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from metabench.grouping import grouped
 from metabench.record.measurement import Measurement
 from metabench.record.timing import Time
-from metabench.report.bundles import grouped
 from metabench.report.numbers import Valued, percent, with_interval
 from metabench.statistics.intervals import NOISY_WIDTH
 from metabench.statistics.ratios import Ratio

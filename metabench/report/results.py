@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from metabench.errors import NEAR, UserError
+from metabench.grouping import grouped
 from metabench.record.cell import Cell
 from metabench.record.environment import Environment
 from metabench.record.measurement import Measurement
@@ -89,7 +90,6 @@ class Run:
     @cached_property
     def noise(self) -> Spread | None:
         """How one process of the run differs from another; None where no noise pair tells."""
-        from metabench.report.bundles import grouped
         from metabench.report.noise import noise_spread
         from metabench.statistics.spread import noise_of, typical_spread
 

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from metabench import sources
 from metabench.errors import Unsupported, UserError
+from metabench.grouping import grouped
 from metabench.machine.conditions import warnings_now
 from metabench.machine.fingerprint import fingerprint, short_name
 from metabench.record.cell import AXES, REPEATED, Cell
@@ -56,11 +57,8 @@ def plan(sweep: Sweep) -> list[Job]:
     return spread(jobs, _noise_jobs(sweep, jobs))
 
 
-def _by_setting(cells: Iterable[Cell]) -> list[list[Cell]]:
-    settings: dict[tuple[object, ...], list[Cell]] = {}
-    for cell in cells:
-        settings.setdefault(cell.setting, []).append(cell)
-    return list(settings.values())
+def _by_setting(cells: Iterable[Cell]) -> Iterable[list[Cell]]:
+    return grouped(cells, lambda cell: cell.setting).values()
 
 
 def _repeated(cell: Cell) -> Cell:

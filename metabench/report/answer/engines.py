@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from math import exp, log
 
+from metabench.grouping import grouped
 from metabench.report.answer.narrow import MOST_COLUMNS, Found, narrow, place
 from metabench.report.answer.phrases import times
-from metabench.report.bundles import LOOP, grouped, time_ratio_of
+from metabench.report.bundles import LOOP, time_ratio_of
 from metabench.report.noise import ratio_mark
 from metabench.report.results import Run
 from metabench.report.sections.base import disturbed_mark

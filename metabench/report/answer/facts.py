@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from metabench.grouping import grouped
 from metabench.record.measurement import HAPPENED, STATUSES, Measurement
-from metabench.report.bundles import grouped
 from metabench.report.noise import two_differ_by
 from metabench.report.numbers import Valued
 from metabench.report.render.tables import Table, setting

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
+from metabench.grouping import grouped
 from metabench.record.cell import DISTRIBUTION
 from metabench.report.answer.narrow import Found, best_first, narrow, place, with_difference
 from metabench.report.answer.phrases import difference, inverse, less_memory, listed, speed, times, told
 from metabench.report.axes import JUDGED, LINE_TECHNIQUES
-from metabench.report.bundles import BASELINE, axes_but, grouped, time_ratio_of, values_of
+from metabench.report.bundles import BASELINE, axes_but, time_ratio_of, values_of
 from metabench.report.compare.runs import LOWER_IS_BETTER
 from metabench.report.noise import ratio_mark
 from metabench.report.numbers import quality_text

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from metabench.grouping import grouped
 from metabench.record.cell import DISTRIBUTION
 from metabench.report.apart import ALIKE_TESTED
 from metabench.report.axes import TRAINING_AXES
-from metabench.report.bundles import Bundle, by_cost, grouped, status, status_and_reason
+from metabench.report.bundles import Bundle, by_cost, status, status_and_reason
 from metabench.report.claims.claim import Claim, Values
 from metabench.report.claims.figures import (
     diverged_seeds,

@@ -10,6 +10,7 @@ from statistics import median
 import pandas as pd
 
 from metabench.errors import UserError
+from metabench.grouping import grouped
 from metabench.record.cell import Cell
 from metabench.record.reading import MEASUREMENTS
 from metabench.report.bundles import Bundle, Key, ids_of, order, status, time_key
@@ -140,10 +141,8 @@ def histories(runs: Iterable[Run], dates: Mapping[str, str]) -> list[MachineHist
 
     Raises `UserError` where no run has any.
     """
-    by_machine: dict[str, list[Run]] = {}
-    for run in runs:
-        if any(row.time for row in run.measurements):
-            by_machine.setdefault(run.environment.machine_name, []).append(run)
+    timed = [run for run in runs if any(row.time for row in run.measurements)]
+    by_machine = grouped(timed, lambda run: run.environment.machine_name)
     if not by_machine:
         raise UserError("no time was measured in any of these runs: there is no history to tell")
     return [_history(machine, runs, dates) for machine, runs in sorted(by_machine.items())]

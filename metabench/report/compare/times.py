@@ -8,9 +8,10 @@ from operator import itemgetter
 from statistics import fmean, median
 from typing import Literal, TypeAlias
 
+from metabench.grouping import grouped
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement, Repetition
-from metabench.report.bundles import grouped, sound_rows
+from metabench.report.bundles import sound_rows
 from metabench.report.noise import NoiseFloor, noise_floor
 from metabench.statistics.intervals import Interval
 from metabench.statistics.means import FEWEST, Estimate, mean, shift_apart, shift_in_pairs

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from metabench.grouping import grouped
 from metabench.record.cell import Cell, varying
 from metabench.report.axes import (
     JUDGED,
@@ -15,7 +16,7 @@ from metabench.report.axes import (
     TRAINING_AXES,
     in_title_order,
 )
-from metabench.report.bundles import BASELINE, Bundle, by_axes, grouped, time_key, values_of
+from metabench.report.bundles import BASELINE, Bundle, by_axes, time_key, values_of
 from metabench.report.numbers import NOTHING, duration_text, quality_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run

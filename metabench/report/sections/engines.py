@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple, TypeAlias
 
+from metabench.grouping import grouped
 from metabench.record.cell import varying
 from metabench.record.measurement import Measurement, Work
 from metabench.report.axes import MACHINE, TASK, in_title_order
@@ -13,7 +14,6 @@ from metabench.report.bundles import (
     LOOP,
     Bundle,
     by_axes,
-    grouped,
     ids_of,
     is_partial,
     telling_apart,

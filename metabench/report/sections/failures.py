@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from metabench.grouping import grouped
 from metabench.record.cell import MEASURES
 from metabench.record.measurement import Measurement
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import grouped
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import Column, section, table_of

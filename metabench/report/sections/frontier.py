@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from metabench.grouping import grouped
 from metabench.report.axes import MACHINE, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import Bundle, by_cost, grouped, values_of
+from metabench.report.bundles import Bundle, by_cost, values_of
 from metabench.report.numbers import NOTHING, bytes_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run

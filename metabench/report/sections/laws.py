@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from metabench.grouping import grouped
 from metabench.record.cell import AXES, DISTRIBUTION, Cell, varying
 from metabench.report.axes import LINE_TECHNIQUES, OWN_AXES, in_title_order
-from metabench.report.bundles import Bundle, grouped, ids_of, is_partial, telling_apart
+from metabench.report.bundles import Bundle, ids_of, is_partial, telling_apart
 from metabench.report.noise import DRIFTING
 from metabench.report.numbers import NOTHING, time_text, trim
 from metabench.report.render.tables import Table, setting

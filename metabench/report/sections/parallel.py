@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from metabench.grouping import grouped
 from metabench.record.cell import Cell
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import Bundle, grouped, order, time_key, time_ratio_of
+from metabench.report.bundles import Bundle, order, time_key, time_ratio_of
 from metabench.report.noise import ratio_text
 from metabench.report.numbers import NOTHING, Valued, with_interval
 from metabench.report.render.tables import Table, setting

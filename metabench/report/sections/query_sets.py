@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
+from metabench.grouping import grouped
 from metabench.record.cell import BatchNorm, Cell, EvalQueries
 from metabench.report.axes import MACHINE, TASK, in_title_order
-from metabench.report.bundles import Bundle, axes_but, by_axes, grouped, ids_of, telling_apart
+from metabench.report.bundles import Bundle, axes_but, by_axes, ids_of, telling_apart
 from metabench.report.numbers import NOTHING, quality_text
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run

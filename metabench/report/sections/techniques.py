@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from metabench.grouping import grouped
 from metabench.record.cell import Cell
 from metabench.report.axes import MACHINE, METHOD_AXES, TASK, TECHNIQUES, in_title_order
-from metabench.report.bundles import Bundle, axes_but, grouped, order, time_key, values_of
+from metabench.report.bundles import Bundle, axes_but, order, time_key, values_of
 from metabench.report.numbers import NOTHING
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
