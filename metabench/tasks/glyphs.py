@@ -35,6 +35,7 @@ from metabench.tasks.packed import (
     SIDE,
     DataStatus,
     PackedImages,
+    announce,
     cache_file,
     load,
     load_or_prepare,
@@ -273,13 +274,18 @@ def _smooth(knots: Floats) -> Floats:
 
 def find(data_dir: Path | None = None) -> PackedImages:
     """The glyphs, drawn and cached when they are first asked for; `data_dir` is not used."""
-    return load_or_prepare(NAME, draw, lambda packed: packed.origin == ORIGIN)
+    return load_or_prepare(NAME, _drawn, lambda packed: packed.origin == ORIGIN)
+
+
+def _drawn() -> PackedImages:
+    announce(NAME)
+    return draw()
 
 
 def prepare(data_dir: Path | None = None) -> PackedImages:
     """Draw the glyphs anew and cache them."""
     make_cache_dir()
-    packed = draw()
+    packed = _drawn()
     save(packed, cache_file(NAME))
     return packed
 

@@ -30,6 +30,7 @@ from metabench.tasks.packed import (
     SIDE,
     DataStatus,
     PackedImages,
+    announce,
     cache_file,
     load,
     load_or_prepare,
@@ -143,6 +144,7 @@ def _given(data_dir: Path | None) -> Source | None:
 
 def read(source: Source, origin: str = "") -> PackedImages:
     """Decode, reduce and check all drawings of `source`; raises `UserError` when it is damaged or incomplete."""
+    announce(NAME)
     files: dict[str, bytes] = {}
     for part in source.parts:
         files.update(_read_zip(part) if part.suffix == ".zip" else _read_folder(part))

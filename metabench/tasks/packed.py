@@ -181,12 +181,17 @@ def _load(path: Path, name: str, version: tuple[int, ...]) -> PackedImages:
     return packed
 
 
+def announce(name: str) -> None:
+    """Say on standard error that preparing the images takes a while."""
+    print(f"metabench: preparing the images of {name}: once, for up to a minute", file=sys.stderr, flush=True)
+
+
 def load_or_prepare(
     name: str, prepare: Callable[[], PackedImages], current: Callable[[PackedImages], bool] = lambda packed: True
 ) -> PackedImages:
     """The cached data if there is any and it is `current`; else what `prepare` makes, which is then cached.
 
-    Processes that ask at the same time prepare it once: the others wait. A line on stderr says that it takes a while.
+    Processes that ask at the same time prepare it once: the others wait.
     """
     from filelock import FileLock
 
@@ -196,7 +201,6 @@ def load_or_prepare(
     with FileLock(make_cache_dir() / f"{path.name}.lock"):
         if path.exists() and current(packed := load(path, name)):  # another process was faster
             return packed
-        print(f"metabench: preparing the images of {name}: once, for up to a minute", file=sys.stderr, flush=True)
         packed = prepare()
         save(packed, path)
     return packed

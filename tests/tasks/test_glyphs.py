@@ -156,6 +156,15 @@ def tiny(origin):
     return pack("glyphs", origin, images, ["a"] * 3, ["x", "y", "z"], "0" * 64)
 
 
+def test_drawing_them_is_announced_and_what_is_kept_says_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(glyphs, "draw", lambda: tiny(glyphs.ORIGIN))
+    glyphs.find()
+    assert capsys.readouterr() == ("", "metabench: preparing the images of glyphs: once, for up to a minute\n")
+    glyphs.find()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_drawn_once_cached_and_drawn_again_when_the_generator_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
     drawn = []

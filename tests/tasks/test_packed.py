@@ -152,13 +152,6 @@ def test_prepared_once_and_then_loaded(cache):
     assert torch.equal(first.images, second.images)
 
 
-def test_a_wait_is_announced_and_what_is_kept_says_nothing(cache, capsys):
-    load_or_prepare("example", example)
-    assert capsys.readouterr() == ("", "metabench: preparing the images of example: once, for up to a minute\n")
-    load_or_prepare("example", example)
-    assert capsys.readouterr() == ("", "")
-
-
 def test_what_is_out_of_date_is_prepared_again(cache):
     load_or_prepare("example", lambda: example("old"))
     fresh = load_or_prepare("example", lambda: example("new"), lambda packed: packed.origin == "new")
