@@ -144,12 +144,12 @@ def _given(data_dir: Path | None) -> Source | None:
 
 def read(source: Source, origin: str = "") -> PackedImages:
     """Decode, reduce and check all drawings of `source`; raises `UserError` when it is damaged or incomplete."""
-    announce(NAME)
     files: dict[str, bytes] = {}
     for part in source.parts:
         files.update(_read_zip(part) if part.suffix == ".zip" else _read_folder(part))
     names = sorted(files)
     classes = _classes(names, source.folder)
+    announce(NAME)
     digest = hashlib.sha256()
     images = np.empty((len(names), SIDE, SIDE), dtype=np.uint8)
     for row, name in enumerate(names):
