@@ -1,7 +1,7 @@
 """Runs a sweep: which cells are left, in which order, what is skipped, what is recorded."""
 
 import random
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +57,7 @@ def plan(sweep: Sweep) -> list[Job]:
     return spread(jobs, _noise_jobs(sweep, jobs))
 
 
-def _by_setting(cells: Iterable[Cell]) -> Iterable[list[Cell]]:
+def _by_setting(cells: Sequence[Cell]) -> Collection[list[Cell]]:
     return grouped(cells, lambda cell: cell.setting).values()
 
 
