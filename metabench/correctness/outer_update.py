@@ -5,7 +5,7 @@ from torch import Tensor
 
 from metabench.correctness.fault import Fault
 from metabench.engines.base import OuterState
-from metabench.engines.outer import BETA1, BETA2, EPSILON
+from metabench.engines.outer import BETA1, BETA2
 from metabench.tensors import Params, Task
 
 RATE = 1e3
@@ -31,8 +31,13 @@ def shown_direction(before: OuterState, after: OuterState) -> Params:
     return {name: (p - after.meta[name]) / RATE for name, p in before.meta.items()}
 
 
-def wrong_update(before: OuterState, after: OuterState, direction: Params, spacing: float) -> Fault | None:
-    """What is wrong with an update by Adam (Kingma and Ba 2015, arXiv 1412.6980, alg. 1), given its direction."""
+def wrong_update(
+    before: OuterState, after: OuterState, direction: Params, epsilon: float, spacing: float
+) -> Fault | None:
+    """What is wrong with an update by Adam (Kingma and Ba 2015, arXiv 1412.6980, alg. 1), given its direction.
+
+    `epsilon` is Adam's, and `spacing` the relative distance of two numbers next to each other.
+    """
     if not after.means:
         return None
     t = after.updates
@@ -41,7 +46,7 @@ def wrong_update(before: OuterState, after: OuterState, direction: Params, spaci
         if not norm(after.squares[name] - square) <= UPDATE_TOLERANCE * norm(square):
             return wrong(f"the outer update of {name} has another mean of squares than Adam")
         mean, root = after.means[name] / (1 - BETA1**t), (after.squares[name] / (1 - BETA2**t)).sqrt()
-        step = RATE * mean / (root + EPSILON)
+        step = RATE * mean / (root + epsilon)
         allowed = UPDATE_TOLERANCE * norm(step) + 4 * spacing * norm(p)
         if not norm(p - after.meta[name] - step) <= allowed:
             return wrong(f"the outer update of {name} is not Adam's")

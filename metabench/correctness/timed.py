@@ -240,7 +240,7 @@ class TimedProof:
                 f"the direction of the timed function, in {self.precision} on {self.tasks} tasks, differs from float64 "
                 f"by {error.error:.1e}; rounding explains {error.error / error.excess:.1e}"
             )
-        if fault := wrong_update(before, after, found, self._spacing):
+        if fault := wrong_update(before, after, found, self.outer.epsilon, self._spacing):
             return fault
         allowed = ROUNDINGS[self.precision] * abs(rounded[1] - truth[1])
         allowed += (LOSS_TOLERANCE + SHARP * UNITS[self.precision]) * abs(truth[1])

@@ -62,7 +62,7 @@ def stepwise(step, outer=ADAM, algorithm=None, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
-@pytest.mark.parametrize("outer", [ADAM, DESCENT])
+@pytest.mark.parametrize("outer", [ADAM, replace(ADAM, epsilon=0.1), DESCENT])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["maml", "fomaml", "reptile", "anil"])
 def test_what_is_right_passes(engine, outer, dtype, name):
@@ -220,6 +220,12 @@ def test_a_wrong_outer_state_is_refused(meddle, words):
     fault = tried(proof_of(), Meddler(meddle))
     assert fault.status == "incorrect"
     assert words in fault.reason
+
+
+def test_another_epsilon_than_that_of_the_cell_is_refused():
+    fault = tried(proof_of(), stepwise(loop.build(made()), replace(ADAM, epsilon=0.1)))
+    assert fault.status == "incorrect"
+    assert "is not Adam's" in fault.reason
 
 
 class Defers(Stepwise):
