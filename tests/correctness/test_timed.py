@@ -1,7 +1,7 @@
 """Engines that lie, each in its own way, and the honest ones."""
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -295,13 +295,14 @@ def test_a_second_reading_may_be_quicker_than_the_first():
 
 
 class InTheBackground(Stepwise):
-    """Works in a thread that `wait` does not wait for."""
+    """Works in threads that `wait` does not wait for."""
 
-    def __init__(self):
+    def __init__(self, threads):
         super().__init__(loop.build(made()), initial(made()), replace(ADAM, lr=0.0))
+        self.threads = threads
 
     def run(self, episodes):
-        threading.Thread(target=self._work, args=(episodes,), daemon=True).start()
+        self.threads.submit(self._work, episodes)
         return {"loss": 0.0}
 
     def _work(self, episodes):
@@ -310,7 +311,8 @@ class InTheBackground(Stepwise):
 
 
 def test_a_thread_that_nobody_waits_for_is_found():
-    fault = proof_of().before(InTheBackground())
+    with ThreadPoolExecutor() as threads:
+        fault = proof_of().before(InTheBackground(threads))
     assert fault.status == "incorrect"
     assert "counted as 0 outer updates" in fault.reason
 
