@@ -14,7 +14,7 @@ from metabench.api.watching import said
 from metabench.correctness.outcome import Word
 from metabench.correctness.verification import HEADERS, Checked, Chosen, Names, Verdict, choose, lines
 from metabench.errors import Unsupported
-from metabench.measure.threads import torch_threads
+from metabench.machine.threads import torch_threads
 from metabench.report.render.tables import Table
 from metabench.sources import refuse_while_loading, use
 from metabench.sweep.spec import check, check_takers

@@ -137,7 +137,7 @@ def verify(
     from metabench.api.verifying import THREADS, chosen
     from metabench.cli.checks import WITH_SECONDS, show, widths
     from metabench.cli.growing_table import GrowingTable
-    from metabench.measure.threads import torch_threads
+    from metabench.machine.threads import torch_threads
     from metabench.report.render.tables import Table, table_json
 
     given = {axis: value for axis, value in zip(DISTRIBUTION[1:], (path, split, image_size), strict=True) if value}

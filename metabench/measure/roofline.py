@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from metabench.algorithms.base import Algorithm
 from metabench.engines import loop
+from metabench.machine.threads import torch_threads
 from metabench.measure.clock import Budget, measure_time
-from metabench.measure.threads import torch_threads
 from metabench.record.measurement import Peaks
 from metabench.tensors import Params, Task, task_at
 

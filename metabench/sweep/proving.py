@@ -10,7 +10,7 @@ import torch
 from metabench.correctness.fault import refuse
 from metabench.correctness.gate import Correctness, gate
 from metabench.errors import Unsupported
-from metabench.measure.threads import torch_threads
+from metabench.machine.threads import torch_threads
 from metabench.record.cell import Cell
 from metabench.sweep.cell_tasks import training_tasks
 from metabench.sweep.workload import Workload, initial_meta

@@ -87,7 +87,7 @@ def _fetch() -> ImageSet:
     from torchvision.datasets import CIFAR100
 
     try:
-        with downloaded(CIFAR100.url, _DOWNLOAD, DOWNLOAD_SECONDS) as folder:
+        with downloaded("CIFAR-100", CIFAR100.url, _DOWNLOAD, DOWNLOAD_SECONDS) as folder:
             return read(folder, "torchvision's download")
     except DataMissing as reason:
         raise DataMissing(

@@ -17,6 +17,7 @@ from metabench.files import MEBIBYTE, make_cache_dir, replace_file, replacing, w
 from metabench.machine.cores import available_cores
 from metabench.tasks.image_set import ImageSet, Pixels, image_set
 from metabench.tasks.listing import Listing
+from metabench.tasks.waiting import announce
 
 if TYPE_CHECKING:  # Pillow is loaded where it is used: importing a task distribution must be cheap
     from PIL.Image import Image
@@ -31,6 +32,8 @@ CHECKED_BYTES = 256 * MEBIBYTE
 """Arrays up to this size are held to their hash whenever they are read; of larger ones the size alone is."""
 AT_ONCE = 256
 """Images that are decoded before they are written."""
+MANY = 5000
+"""Images from which on reading them takes so long that it is announced."""
 T = TypeVar("T")
 
 
@@ -139,6 +142,8 @@ def _found_or_made(listing: Listing, image_size: int) -> Found:
     with FileLock(folder / f"{listing.stamp[:16]}.lock"):
         if found := _found(listing, image_size, folder):  # another process was faster
             return found
+        if len(listing.files) > MANY:
+            announce(f"reading the {len(listing.files)} images of {listing.name}", "up to some minutes")
         look = _look(listing)
         file = _file(folder, look.source_hash, image_size)
         _make(listing, look, image_size, file)

@@ -1,4 +1,4 @@
-"""Downloads by torchvision, in a process of their own, so that they can be stopped and stay silent."""
+"""Downloads by torchvision, in a process of their own, so that they can be stopped and print nothing of their own."""
 
 import subprocess
 import sys
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from metabench.errors import UserError
 from metabench.files import make_cache_dir
+from metabench.tasks.waiting import announce
+from metabench.text import span
 
 CONNECT_SECONDS = 5.0
 _PROBE = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='HEAD'), timeout=4)"
@@ -19,16 +21,17 @@ class DataMissing(UserError):
 
 
 @contextmanager
-def downloaded(url: str, code: str, seconds: float) -> Iterator[Path]:
+def downloaded(name: str, url: str, code: str, seconds: float) -> Iterator[Path]:
     """A temporary folder, into which the Python `code` has downloaded what it asks for; the folder is its argument.
 
-    `url` is tried first, so that it is known soon where there is no connection. Raises `DataMissing`, with the reason
-    as its text.
+    `name` is what the data is called, and `seconds` the longest that it may take. `url` is tried first, so that it is
+    known soon where there is no connection. Raises `DataMissing`, with the reason as its text.
     """
     try:
         _run(_PROBE, url, CONNECT_SECONDS)
     except (subprocess.SubprocessError, OSError) as error:
         raise DataMissing("there is no connection to download it") from error
+    announce(f"downloading {name}", f"up to {span(seconds)}")
     with tempfile.TemporaryDirectory(dir=make_cache_dir(), prefix=".download-", ignore_cleanup_errors=True) as folder:
         try:
             _run(code, folder, seconds - CONNECT_SECONDS)

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metabench.machine.threads import torch_threads
 from metabench.tasks.base import TASKS, EpisodeShape, Split, TaskSource
 from metabench.tasks.episodes import ImageSetTasks
 from metabench.tasks.image_set import ImageSet, image_set
 from metabench.tasks.kept_set import kept
+from metabench.tasks.waiting import announce
 
 NAME = "emblems"
 ORIGIN = "drawn by formula, generator 1"
@@ -90,9 +92,15 @@ class _Paint:
 
 def find(definition: Definition = DEFAULT) -> ImageSet:
     """The emblems, drawn and cached when they are first asked for."""
-    return kept(f"{NAME}-{definition.digest[:16]}", lambda: draw(definition))
+
+    def drawn() -> ImageSet:
+        announce(f"preparing the images of {NAME}")
+        return draw(definition)
+
+    return kept(f"{NAME}-{definition.digest[:16]}", drawn)
 
 
+@torch_threads(1)  # each call is small: several threads would mostly wait for each other, and spin
 def draw(definition: Definition = DEFAULT) -> ImageSet:
     """Draw all images: some seconds on one core for the default.
 

@@ -26,6 +26,7 @@ import torch
 
 from metabench.errors import UserError
 from metabench.files import make_cache_dir
+from metabench.machine.threads import torch_threads
 from metabench.record.cell import Rotation
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.images import ImageTasks
@@ -35,7 +36,6 @@ from metabench.tasks.packed import (
     SIDE,
     DataStatus,
     PackedImages,
-    announce,
     cache_file,
     load,
     load_or_prepare,
@@ -43,6 +43,7 @@ from metabench.tasks.packed import (
     save,
     shrink,
 )
+from metabench.tasks.waiting import announce
 
 NAME = "glyphs"
 ORIGIN = "drawn from DejaVu Sans, generator 1"
@@ -91,6 +92,7 @@ class Definition:
 DEFAULT = Definition()
 
 
+@torch_threads(1)  # each call is small: several threads would mostly wait for each other, and spin
 def draw(definition: Definition = DEFAULT) -> PackedImages:
     """Draw everything that `definition` asks for: about 15 s on one core for all 1623 characters.
 
@@ -278,7 +280,7 @@ def find(data_dir: Path | None = None) -> PackedImages:
 
 
 def _drawn() -> PackedImages:
-    announce(NAME)
+    announce(f"preparing the images of {NAME}")
     return draw()
 
 

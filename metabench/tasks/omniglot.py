@@ -30,7 +30,6 @@ from metabench.tasks.packed import (
     SIDE,
     DataStatus,
     PackedImages,
-    announce,
     cache_file,
     load,
     load_or_prepare,
@@ -39,6 +38,7 @@ from metabench.tasks.packed import (
     shrink,
 )
 from metabench.tasks.places import all_data
+from metabench.tasks.waiting import announce
 
 NAME = "omniglot"
 EXPECTED: Mapping[str, int] = {"images_background": 964, "images_evaluation": 659}
@@ -149,7 +149,7 @@ def read(source: Source, origin: str = "") -> PackedImages:
         files.update(_read_zip(part) if part.suffix == ".zip" else _read_folder(part))
     names = sorted(files)
     classes = _classes(names, source.folder)
-    announce(NAME)
+    announce(f"preparing the images of {NAME}")
     digest = hashlib.sha256()
     images = np.empty((len(names), SIDE, SIDE), dtype=np.uint8)
     for row, name in enumerate(names):
@@ -252,7 +252,7 @@ def _fetch() -> PackedImages:
 
     url = f"{Omniglot.download_url_prefix}/images_background.zip"
     try:
-        with downloaded(url, _DOWNLOAD, DOWNLOAD_SECONDS) as folder:
+        with downloaded(NAME, url, _DOWNLOAD, DOWNLOAD_SECONDS) as folder:
             return read(locate(folder), "torchvision's download")
     except DataMissing as reason:
         raise _missing(reason) from reason.__cause__

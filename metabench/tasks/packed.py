@@ -1,7 +1,6 @@
 """Packed character images: many small drawings in one verified cache file."""
 
 import hashlib
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -179,11 +178,6 @@ def _load(path: Path, name: str, version: tuple[int, ...]) -> PackedImages:
         if packed.pixel_hash != str(archive["pixel_hash"]):
             raise ValueError("the pixels do not match their hash")
     return packed
-
-
-def announce(name: str) -> None:
-    """Say on standard error that preparing the images takes a while."""
-    print(f"metabench: preparing the images of {name}: once, for up to a minute", file=sys.stderr, flush=True)
 
 
 def load_or_prepare(

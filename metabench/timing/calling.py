@@ -12,7 +12,7 @@ from metabench.errors import UserError
 from metabench.machine.conditions import disturbances, observe, warnings_for
 from metabench.machine.cores import default_threads
 from metabench.machine.fingerprint import fingerprint, short_name
-from metabench.measure.threads import torch_threads
+from metabench.machine.threads import torch_threads
 from metabench.sources import refuse_while_loading, use
 from metabench.timing.collecting import collect
 from metabench.timing.measuring import Effort, measure_clock, measure_whole, prepared

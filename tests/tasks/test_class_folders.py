@@ -78,6 +78,13 @@ def test_files_are_read_once_until_they_change(birds, cache, monkeypatch):
     monkeypatch.undo()
 
 
+def test_reading_many_files_is_announced(birds, capsys, monkeypatch):
+    monkeypatch.setattr(decoding, "MANY", 35)
+    build()
+    build()
+    assert capsys.readouterr() == ("", "metabench: reading the 36 images of birds: once, for up to some minutes\n")
+
+
 def test_another_pixel_is_other_data(birds, monkeypatch):
     before = build().provenance
     file = birds / "class00" / "000.png"

@@ -69,12 +69,13 @@ def test_a_class_is_known_by_its_figure_and_not_by_single_pixels():
     assert 3 / 26 < found(middle) < 0.9
 
 
-def test_they_are_drawn_once_and_drawn_anew_when_the_file_is_damaged(tmp_path, monkeypatch):
+def test_they_are_drawn_once_and_drawn_anew_when_the_file_is_damaged(tmp_path, monkeypatch, capsys):
     drawn = []
     monkeypatch.setattr(emblems, "draw", lambda definition, draw=emblems.draw: drawn.append(1) or draw(definition))
     first, second = emblems.find(FEW), emblems.find(FEW)
     assert len(drawn) == 1 and torch.equal(first.images, second.images)
     assert (first.classes, first.source_hash) == (FEW.names, FEW.digest)
+    assert capsys.readouterr() == ("", "metabench: preparing the images of emblems: once, for up to a minute\n")
     (file,) = tmp_path.glob("*.npz")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

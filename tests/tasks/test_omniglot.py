@@ -305,10 +305,13 @@ def test_no_connection_is_found_out_before_anything_is_downloaded(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
-    [("import time; time.sleep(60)", "took more than 121 s"), ("print('noise'); raise OSError", "the download failed")],
+    ("code", "message", "longest"),
+    [
+        ("import time; time.sleep(60)", "took more than 121 s", "2 min"),
+        ("print('noise'); raise OSError", "the download failed", "10 min"),
+    ],
 )
-def test_a_failed_download_leaves_nothing_behind(tmp_path, monkeypatch, capfd, code, message):
+def test_a_failed_download_leaves_nothing_behind(tmp_path, monkeypatch, capfd, code, message, longest):
     fetch(monkeypatch, "", code)
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("METABENCH_DATA", raising=False)
@@ -316,7 +319,7 @@ def test_a_failed_download_leaves_nothing_behind(tmp_path, monkeypatch, capfd, c
         monkeypatch.setattr(omniglot, "DOWNLOAD_SECONDS", 121.0)
     with pytest.raises(omniglot.DataMissing, match=message):
         omniglot.find()
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", f"metabench: downloading omniglot: once, for up to {longest}\n")
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"] == []
 
 
