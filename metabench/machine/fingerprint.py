@@ -33,8 +33,9 @@ PACKAGES = (
 ENVIRONMENT = re.compile(
     r"(OMP|MKL|OPENBLAS|BLIS|VECLIB_MAXIMUM|NUMEXPR)_NUM_THREADS|OMP_(DYNAMIC|PLACES|PROC_BIND|SCHEDULE|WAIT_POLICY)"
     r"|CUDA_(VISIBLE_DEVICES|DEVICE_ORDER|LAUNCH_BLOCKING)|CUBLAS_WORKSPACE_CONFIG|NVIDIA_TF32_OVERRIDE"
-    r"|(PYTORCH|KMP|GOMP)_\w+"
+    r"|(PYTORCH|KMP|GOMP|MALLOC)_\w+|THP_MEM_ALLOC_ENABLE|GLIBC_TUNABLES"
 )
+LARGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 T = TypeVar("T")
 
 
@@ -49,7 +50,11 @@ def fingerprint(threads: int) -> Machine:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "threads": threads,
         "processor": _processor(),
-        "memory": {"total_bytes": psutil.virtual_memory().total, "limit_bytes": group_limit()},
+        "memory": {
+            "total_bytes": psutil.virtual_memory().total,
+            "limit_bytes": group_limit(),
+            "large_pages": _large_pages(),
+        },
         "system": _system(),
         "gpus": gpus,
         "cuda": cuda,
@@ -170,6 +175,12 @@ def _nvml() -> Iterator[Any]:
         yield pynvml
     finally:
         pynvml.nvmlShutdown()
+
+
+def _large_pages() -> str | None:
+    """Linux puts its choice in brackets: `always [madvise] never`."""
+    chosen = re.search(r"\[(\w+)\]", read_plain(LARGE_PAGES) or "")
+    return chosen[1] if chosen else None
 
 
 def _gpus() -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -35,6 +35,8 @@ class MainMemory(Record, frozen=True, omit_defaults=True):
     total_bytes: Whole | None = None
     limit_bytes: Whole | None = None
     """What the container may hold, where it has a limit."""
+    large_pages: Text | None = None
+    """Whether Linux gives pages of 2 MiB: `always`, `madvise` (to what asks for them, as `native` does) or `never`."""
 
 
 class Gpu(Record, frozen=True, omit_defaults=True):

@@ -107,6 +107,16 @@ def test_caches_are_named_as_people_name_them(monkeypatch: pytest.MonkeyPatch) -
     assert machine._caches() == {"L1d": 48 << 10, "L1i": 32 << 10, "L2": 1 << 20, "L3": 32 << 20}
 
 
+@pytest.mark.parametrize(
+    ("text", "chosen"), [("always [madvise] never", "madvise"), ("always madvise [never]", "never"), (None, None)]
+)
+def test_what_linux_chose_for_large_pages(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, chosen: str | None
+) -> None:
+    monkeypatch.setattr(machine, "read_plain", lambda path: text)
+    assert machine._large_pages() == chosen
+
+
 def described(name: str, cores: int, threads: int, *gpus: str, capability: str = "DEFAULT") -> Machine:
     found = {
         "processor": {"name": name, "physical_cores": cores, "logical_cores": 2 * cores},

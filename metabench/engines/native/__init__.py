@@ -25,6 +25,7 @@ from metabench.engines.native.abreast import for_tasks, rows_of, wide_bytes
 from metabench.engines.native.factors import factored
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.library import compiled, kept_libraries
+from metabench.engines.native.pages import working_memory
 from metabench.engines.native.repeats import Repeats
 from metabench.engines.native.writing import written
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, Outer
@@ -180,7 +181,7 @@ class Function:
                 ),
             ]
         )
-        self.work = torch.empty(self.threads * (scratch + width), dtype=dtype)
+        self.work = working_memory(self.threads * (scratch + width), dtype)
         self.iterate = compiled(source, FLAGS).iterate
         pointer, real = ctypes.c_void_p, ctypes.c_double
         self.iterate.argtypes = [*[pointer] * 5, *[real] * 4, ctypes.c_int, ctypes.POINTER(real)]
