@@ -9,6 +9,7 @@ from torch import Tensor
 from metabench.algorithms.base import Algorithm
 from metabench.engines.base import OuterState
 from metabench.engines.outer import Outer
+from metabench.engines.pages import working_memory
 from metabench.engines.tracing import stage_of
 from metabench.errors import Unsupported
 from metabench.tensors import Params, Task, tensors_of
@@ -43,9 +44,10 @@ class Flat:
         self.stage, scheduled = stage_of(algorithm)
         self.shapes = {name: p.shape for name, p in meta.items()}
         like = next(iter(meta.values()))
-        line = torch.cat([*_in_line(meta.values()), like.new_tensor(scheduled)])
-        self.theta = line[: len(line) - len(scheduled)]
-        self.moments = [torch.zeros_like(self.theta) for _ in range(2)] if outer.optimizer == "adam" else []
+        count, moments = sum(p.numel() for p in meta.values()), 2 if outer.optimizer == "adam" else 0
+        line, *self.moments = (working_memory(n, like) for n in (count + len(scheduled), *[count] * moments))
+        torch.cat([*_in_line(meta.values()), like.new_tensor(scheduled)], out=line)
+        self.theta = line[:count]
         self.pointers = [self.theta.data_ptr(), *(moment.data_ptr() for moment in self.moments)] + [None] * 2
         self.count = 0
 

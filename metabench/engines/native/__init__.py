@@ -25,10 +25,10 @@ from metabench.engines.native.abreast import for_tasks, rows_of, wide_bytes
 from metabench.engines.native.factors import factored
 from metabench.engines.native.images import KEPT
 from metabench.engines.native.library import compiled, kept_libraries
-from metabench.engines.native.pages import working_memory
 from metabench.engines.native.repeats import Repeats
 from metabench.engines.native.writing import written
 from metabench.engines.outer import BETA1, BETA2, CLIP_EPSILON, Outer
+from metabench.engines.pages import working_memory
 from metabench.engines.tracing import Stage, direction_of_tensors, traced
 from metabench.errors import Unsupported
 from metabench.tensors import Params
@@ -146,7 +146,7 @@ class Function:
     """
 
     def __init__(self, stage: Stage, meta: Params, episodes: Episodes, wide: int) -> None:
-        self.threads, dtype = torch.get_num_threads(), next(iter(meta.values())).dtype
+        self.threads, like = torch.get_num_threads(), next(iter(meta.values()))
         rows = rows_of(episodes.tasks, self.threads, wide)
         shapes, parts = tuple((name, p.shape) for name, p in meta.items()), len(episodes.tensors)
         bodies = [body_for(stage, shapes, episodes.signature, number) for number in rows]
@@ -164,7 +164,7 @@ class Function:
         width = -(-(parameters + 1) // 16) * 16
         source = "\n".join(
             [
-                f"typedef {C_TYPES[dtype]} T;",
+                f"typedef {C_TYPES[like.dtype]} T;",
                 *(kernel.read_text(encoding="utf-8") for kernel in KERNELS),
                 *spaces,
                 ITERATE.format(
@@ -181,7 +181,7 @@ class Function:
                 ),
             ]
         )
-        self.work = working_memory(self.threads * (scratch + width), dtype)
+        self.work = working_memory(self.threads * (scratch + width), like)
         self.iterate = compiled(source, FLAGS).iterate
         pointer, real = ctypes.c_void_p, ctypes.c_double
         self.iterate.argtypes = [*[pointer] * 5, *[real] * 4, ctypes.c_int, ctypes.POINTER(real)]

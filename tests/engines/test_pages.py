@@ -1,4 +1,4 @@
-"""The memory that native works in, and the pages that it lies in."""
+"""The memory that compiled functions work in, and the pages that it lies in."""
 
 import mmap
 import re
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from metabench.engines.native import pages
-from metabench.engines.native.pages import LARGE, working_memory
+from metabench.engines import pages
+from metabench.engines.pages import LARGE, working_memory
 from metabench.machine.fingerprint import LARGE_PAGES
 
+DOUBLE = torch.zeros((), dtype=torch.float64)
 MAPPINGS = Path("/proc/self/smaps")
 """What Linux says of each stretch of this process's memory."""
 
@@ -33,7 +34,7 @@ def flags_at(address):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("numbers", [0, 1, 4 * LARGE // 8, 9 * LARGE // 8 + 3])
 def test_it_is_all_zero_and_can_be_written_to(numbers, dtype):
-    memory = working_memory(numbers, dtype)
+    memory = working_memory(numbers, torch.zeros((), dtype=dtype))
     assert memory.shape == (numbers,) and memory.dtype == dtype and not memory.any()
     assert memory.data_ptr() % 64 == 0
     memory.fill_(2)
@@ -42,7 +43,7 @@ def test_it_is_all_zero_and_can_be_written_to(numbers, dtype):
 
 @pytest.mark.skipif(not tells(), reason="only Linux tells, where it was built with large pages")
 def test_large_pages_are_asked_for_where_there_is_much_memory():
-    much, little = working_memory(LARGE, torch.float64), working_memory(1000, torch.float64)
+    much, little = working_memory(LARGE, DOUBLE), working_memory(1000, DOUBLE)
     assert "hg" in flags_at(much.data_ptr() + LARGE)
     assert "hg" not in flags_at(little.data_ptr())
 
@@ -53,7 +54,7 @@ def test_a_system_without_them_gives_its_own(monkeypatch):
             raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(pages.mmap, "mmap", Refusing)
-    assert not working_memory(LARGE, torch.float64).any()
+    assert not working_memory(LARGE, DOUBLE).any()
     monkeypatch.delattr(pages.mmap, "MADV_HUGEPAGE", raising=False)
     monkeypatch.setattr(pages.mmap, "mmap", None)
-    assert not working_memory(LARGE, torch.float64).any()
+    assert not working_memory(LARGE, DOUBLE).any()

@@ -1,4 +1,4 @@
-"""Memory for a function to work in, in large pages where the system has them.
+"""Memory that compiled functions work in, in large pages where the system has them.
 
 A processor looks the page up in which a number lies, and keeps the last few thousand pages in mind. Networks on images
 work in hundreds of MiB: that is a hundred thousand pages of 4 KiB, and a few hundred of 2 MiB.
@@ -18,12 +18,12 @@ FEWEST = 4
 """Large pages from which on they are asked for: what takes less, a processor finds as fast in small ones."""
 
 
-def working_memory(numbers: int, dtype: torch.dtype) -> Tensor:
-    """Zeros in large pages, where there are many of them and the system has such pages."""
-    size = numbers * dtype.itemsize
-    if size < FEWEST * LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.zeros(numbers, dtype=dtype)
+def working_memory(numbers: int, like: Tensor) -> Tensor:
+    """Zeros of a tensor's type, on its device: many of them in large pages, where the system has such."""
+    size = numbers * like.element_size()
+    if size < FEWEST * LARGE or like.device.type != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return like.new_zeros(numbers)
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError):  # of a kernel that was built without them
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype)
+    return torch.frombuffer(memory, dtype=like.dtype)
