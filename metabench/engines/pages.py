@@ -1,7 +1,7 @@
 """Memory that compiled functions work in, in large pages where the system has them.
 
-A processor looks the page up in which a number lies, and keeps the last few thousand pages in mind. Networks on images
-work in hundreds of MiB: that is a hundred thousand pages of 4 KiB, and a few hundred of 2 MiB.
+A processor remembers where a few thousand pages lie, and looks all others up in tables. Networks on images work in
+hundreds of MiB: 200 MiB are fifty thousand pages of 4 KiB, and a hundred of 2 MiB.
 """
 
 import mmap
