@@ -34,6 +34,11 @@ def zeros(like: Params) -> Params:
     return {name: torch.zeros_like(p) for name, p in like.items()}
 
 
+def flat(params: Params) -> Tensor:
+    """All numbers of the parameters as one vector, in their order."""
+    return torch.cat([p.reshape(-1) for p in params.values()])
+
+
 def tensors_of(task: Task) -> list[Tensor]:
     """The five tensors of a task or an episode batch, each of them contiguous; `task_of` puts them together again."""
     (sx, sy), (qx, qy), classes = task

@@ -9,7 +9,8 @@ import torch
 
 from metabench.algorithms.base import Algorithm, Learner
 from metabench.autodiff import TAPE
-from metabench.correctness.gate import DEFINITION_TOLERANCE, GATE_TASKS, definition_error, nudge, relative_error
+from metabench.correctness.differences import DEFINITION_TOLERANCE, definition_error
+from metabench.correctness.gate import GATE_TASKS, nudge, relative_error
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Step
 from metabench.errors import Unsupported

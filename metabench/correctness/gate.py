@@ -4,45 +4,35 @@ Two comparisons. The engine's direction against the one of `loop`; and the one o
 of the algorithm's own definition (`Algorithm.objective`), which know nothing of automatic differentiation.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
-from metabench.autodiff import recording_into, replaying
+from metabench.correctness.differences import DEFINITION_TOLERANCE, definition_error, nan_last
 from metabench.correctness.fault import RANDOM, Fault, misfit, not_finite
 from metabench.engines import loop
 from metabench.engines.base import Step
 from metabench.engines.inexact import known_faults
 from metabench.tasks.base import TaskDistribution
 from metabench.tasks.stream import sampled
-from metabench.tensors import Params, Task, task_at
+from metabench.tensors import Params, Task, flat, task_at
 
 ENGINE_TOLERANCE = 1e-8
 """Largest relative error of an engine in float64; exact engines reach about 1e-15."""
 LOSS_TOLERANCE = 1e-5
 """Largest relative error of a reported loss: it decides nothing, and may be kept in float32."""
-DEFINITION_TOLERANCE = 1e-5
-"""Largest relative error against the definition: right directions reach 1e-10, without second order 1e-1."""
 GATE_TASKS = 2
 NUDGE = 0.05
 """Share of their size by which initial values are moved: zero biases and unit scales would hide errors. Zeros are moved
 as ones are."""
-DIFFERENCES = (1e-5, 1e-6, 1e-7)
-"""Steps of the central differences, in the order in which they are tried. The best one counts: a ReLU or a max-pool
-that switches inside one of them spoils that difference and not the gradient, while a wrong gradient is wrong at all."""
-CLEAR = 0.1
-"""The share of what is allowed at which a difference agrees clearly. Then no other is tried, since each costs two
-evaluations of the objective."""
 EXPLODED = 1e30
 """A loss beyond this has left the numbers of any precision, whether or not float64 still holds it."""
 GONE = 1e3
 """How many times as large as meta-parameters adapted ones are where the inner loop has left them for good."""
-FINER = (1e-8, 1e-9)
-"""Finer steps, for where none of these agrees: in a deep network some of millions of ReLUs switch inside each."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +129,7 @@ def held(
     direction, metrics = cast(tuple[Params, dict[str, Tensor]], given)
     shared = [name for name in metrics if name in truth[1]]
     errors = [relative_error({name: metrics[name]}, {name: truth[1][name]}) for name in shared]
-    found = Correctness(relative_error(direction, truth[0]), 0.0, max(errors, key=_nan_last, default=0.0))
+    found = Correctness(relative_error(direction, truth[0]), 0.0, max(errors, key=nan_last, default=0.0))
     if found.engine_error <= ENGINE_TOLERANCE:
         return found
     on_loop, under_vmap = known_faults(algorithm, meta, task_at(episodes, 0))
@@ -205,14 +195,10 @@ def _nudged(p: Tensor, noise: Tensor) -> Tensor:
 def _worst(result: Correctness) -> float:
     """How many times its tolerance the worst of the errors is."""
     return max(
-        _nan_last(result.engine_error) / ENGINE_TOLERANCE,
-        _nan_last(result.definition_error) / DEFINITION_TOLERANCE,
-        _nan_last(result.loss_error) / LOSS_TOLERANCE,
+        nan_last(result.engine_error) / ENGINE_TOLERANCE,
+        nan_last(result.definition_error) / DEFINITION_TOLERANCE,
+        nan_last(result.loss_error) / LOSS_TOLERANCE,
     )
-
-
-def _nan_last(error: float) -> float:
-    return error if error == error else float("inf")
 
 
 def relative_error(direction: Params, truth: Params) -> float:
@@ -222,91 +208,3 @@ def relative_error(direction: Params, truth: Params) -> float:
     norm = flat(truth).norm()
     error = (flat({name: direction[name].to(p.device) for name, p in truth.items()}) - flat(truth)).norm()
     return float(error / norm if norm > 0 else error)
-
-
-def definition_error(
-    algorithm: Algorithm, meta: Params, episodes: Task, direction: Params, generator: torch.Generator
-) -> float:
-    """The error of `direction` along itself and two random directions, relative to its norm.
-
-    A component along a random unit vector is small where there are many parameters, so its error is taken
-    relative to the typical size of such a component.
-    """
-    tasks = [task_at(episodes, i) for i in range(episodes.support.x.shape[0])]
-    records = [_inner_gradients(algorithm, meta, task) for task in tasks]
-
-    def objective(point: Params) -> float:
-        with torch.no_grad():
-            values = [
-                replace(algorithm, autodiff=replaying(record)).objective(point, meta, task)
-                for task, record in zip(tasks, records, strict=True)
-            ]
-            return float(sum(values)) / len(values)
-
-    gradient = flat(direction)
-    norm = float(gradient.norm())
-    typical = 1 / gradient.numel() ** 0.5
-    probes = [(gradient / norm if norm > 0 else gradient, 1.0)]
-    for _ in range(2):
-        random = torch.randn(gradient.shape, generator=generator, dtype=gradient.dtype).to(gradient.device)
-        probes.append((random / random.norm(), typical))
-    errors, first = [], DIFFERENCES[0]
-    for along, scale in probes:
-        unit = scale * norm if norm > 0 else 1.0
-        slope = float(gradient @ along)
-        found = _best_difference(objective, meta, along, slope, DEFINITION_TOLERANCE * unit, first)
-        errors.append(found.error / unit)
-        first = found.size
-    return max(errors, key=_nan_last)
-
-
-def _inner_gradients(algorithm: Algorithm, meta: Params, task: Task) -> list[tuple[Params, Tensor]]:
-    """What the algorithm takes as constant in its inner loop, if it is first-order: it stays when `meta` moves."""
-    record: list[tuple[Params, Tensor]] = []
-    with torch.no_grad():
-        replace(algorithm, autodiff=recording_into(record)).objective(meta, meta, task)
-    return record
-
-
-class Difference(NamedTuple):
-    """The error of a central difference, and how far its ends lie from the middle."""
-
-    error: float
-    size: float
-
-
-def _best_difference(
-    objective: Callable[[Params], float],
-    meta: Params,
-    along: Tensor,
-    slope: float,
-    allowed: float,
-    first: float = DIFFERENCES[0],
-) -> Difference:
-    """The difference with the least error of those that are tried.
-
-    The size that is told to be tried `first` did best along another direction. The first difference that agrees
-    clearly ends the search. Finer ones are tried where none of the usual ones is within what is allowed.
-    """
-
-    def difference(size: float) -> Difference:
-        rise = objective(_shift(meta, size * along)) - objective(_shift(meta, -size * along))
-        return Difference(abs(rise / (2 * size) - slope), size)
-
-    best = difference(first)
-    for size in (*DIFFERENCES, *FINER):
-        if best.error <= (allowed if size in FINER else CLEAR * allowed):
-            break
-        if size != first:
-            best = min(difference(size), best, key=lambda found: _nan_last(found.error))
-    return best
-
-
-def flat(params: Params) -> Tensor:
-    """All numbers of the parameters as one vector, in their order."""
-    return torch.cat([p.reshape(-1) for p in params.values()])
-
-
-def _shift(params: Params, by: Tensor) -> Params:
-    parts = torch.split(by, [p.numel() for p in params.values()])
-    return {name: p + part.view_as(p) for (name, p), part in zip(params.items(), parts, strict=True)}

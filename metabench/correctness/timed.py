@@ -22,7 +22,7 @@ from torch import Tensor
 
 from metabench.algorithms.base import Algorithm
 from metabench.correctness.fault import Fault, not_finite
-from metabench.correctness.gate import ENGINE_TOLERANCE, LOSS_TOLERANCE, flat
+from metabench.correctness.gate import ENGINE_TOLERANCE, LOSS_TOLERANCE
 from metabench.correctness.outer_update import (
     RATE,
     copied,
@@ -38,7 +38,7 @@ from metabench.engines.base import Iteration, OuterState
 from metabench.engines.outer import BETA1, CLIP_EPSILON, Outer
 from metabench.errors import Unsupported
 from metabench.tasks.base import ALL, TaskDistribution
-from metabench.tensors import Params, Task, task_of, tensors_of
+from metabench.tensors import Params, Task, flat, task_of, tensors_of
 
 CALLS = 2
 """Calls in a row that are looked at: an engine that leaves out every second one is found."""

@@ -11,8 +11,9 @@ import torch
 from msgspec.structs import replace
 
 from metabench.algorithms.base import parameter_count
+from metabench.correctness.differences import DEFINITION_TOLERANCE
 from metabench.correctness.fault import refuse
-from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, GATE_TASKS, Correctness, gate
+from metabench.correctness.gate import ENGINE_TOLERANCE, GATE_TASKS, Correctness, gate
 from metabench.correctness.timed import TimedProof
 from metabench.engines.distributed import Group
 from metabench.errors import Unsupported

@@ -10,10 +10,9 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.presets import most_specific
 from metabench.algorithms.reptile import minibatches, portions
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.correctness.gate import flat
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
-from metabench.tensors import Batch, Task, task_at
+from metabench.tensors import Batch, Task, flat, task_at
 from problems import SMOOTH, differences, points, random_params
 
 NAMES = ["maml", "fomaml", "reptile", "anil"]

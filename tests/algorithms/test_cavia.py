@@ -6,10 +6,9 @@ import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.correctness.gate import flat
 from metabench.models.conv4 import Conv4
 from metabench.models.mlp import MLP
-from metabench.tensors import Batch, task_at
+from metabench.tensors import Batch, flat, task_at
 from problems import perturbed, points
 
 LR, CONTEXTS = 0.3, 2

@@ -9,10 +9,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.conjugate_gradient import conjugate_gradient
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.correctness.gate import flat
 from metabench.errors import Unsupported
 from metabench.models.mlp import MLP
-from metabench.tensors import Batch, task_at
+from metabench.tensors import Batch, flat, task_at
 from problems import SMOOTH, Smooth, differences, points, random_params
 
 LAMBDA = 2.0

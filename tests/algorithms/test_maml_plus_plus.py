@@ -7,7 +7,8 @@ from torch import nn
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.presets import most_specific
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.correctness.gate import definition_error, relative_error
+from metabench.correctness.differences import definition_error
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop, vmap
 from metabench.errors import Unsupported
 from metabench.models.conv4 import Conv4

@@ -7,7 +7,8 @@ from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.meta_curvature import mode_products
 from metabench.algorithms.presets import most_specific
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.correctness.gate import definition_error, relative_error
+from metabench.correctness.differences import definition_error
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop, vmap
 from metabench.models.base import MODELS
 from metabench.models.module import model_of

@@ -3,7 +3,8 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.correctness.gate import definition_error, relative_error
+from metabench.correctness.differences import definition_error
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop, vmap
 from metabench.models.mlp import MLP
 from metabench.tensors import Batch, Task, task_at

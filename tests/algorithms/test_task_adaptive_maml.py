@@ -5,8 +5,7 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import FUNCTIONAL, TAPE
-from metabench.correctness.gate import flat
-from metabench.tensors import Batch, Task
+from metabench.tensors import Batch, Task, flat
 from problems import Smooth, perturbed
 
 LR = 0.1

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import TAPE
 from metabench.correctness.fault import refuse
-from metabench.correctness.gate import FINER, NUDGE, _best_difference, gate, nudge, relative_error
+from metabench.correctness.gate import NUDGE, gate, nudge, relative_error
 from metabench.engines.base import ENGINES
 from metabench.errors import Diverged, Unsupported
 from metabench.models.base import MODELS
@@ -215,53 +215,6 @@ def test_the_nudge_heeds_scale_and_sign():
     for name, size in (("rate", 1e-3), ("slope", 2.0), ("bias", 1.0)):
         assert float((found[name] - meta[name].double()).std()) == pytest.approx(NUDGE * size, rel=0.3)
     assert 0 < float((found["small"] - meta["small"].double()).abs().max()) < 1e-4
-
-
-@pytest.mark.parametrize(("slope", "agrees"), [(1.0, True), (2.0, False)])
-def test_finer_differences_are_taken_where_a_kink_lies_in_all_others(slope, agrees):
-    kink = 3e-8
-
-    def objective(point):
-        x = float(point["x"])
-        return x + 1000 * max(0.0, x - kink)
-
-    at = {"x": torch.zeros(1, dtype=torch.float64)}
-    found = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), slope, 1e-5)
-    assert found.size in FINER or not agrees
-    assert found.error == pytest.approx(0 if agrees else 1, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("error", "first", "tried"),
-    [
-        (0.0, 1e-5, [1e-5]),  # the first agrees clearly
-        (9e-7, 1e-5, [1e-5]),
-        (9e-7, 1e-7, [1e-7]),  # it did best along another direction
-        (2e-6, 1e-5, [1e-5, 1e-6, 1e-7]),  # within what is allowed, and another may be better
-        (2e-6, 1e-8, [1e-8, 1e-5, 1e-6, 1e-7]),
-        (2e-5, 1e-6, [1e-6, 1e-5, 1e-7, 1e-8, 1e-9]),
-    ],
-)
-def test_no_more_differences_are_taken_than_it_needs(error, first, tried):
-    sizes = []
-
-    def objective(point):
-        x = float(point["x"])
-        sizes.append(abs(x))
-        return x
-
-    at = {"x": torch.zeros(1, dtype=torch.float64)}
-    found = _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0 - error, 1e-5, first)
-    assert found.error == pytest.approx(error, abs=1e-12)
-    assert sizes == pytest.approx([size for size in tried for _ in range(2)])
-
-
-def test_what_is_not_finite_agrees_nowhere():
-    def objective(point):
-        return float("nan")
-
-    at = {"x": torch.zeros(1, dtype=torch.float64)}
-    assert not _best_difference(objective, at, torch.ones(1, dtype=torch.float64), 1.0, 1e-5).error <= 1e-5
 
 
 def test_relative_error():

@@ -9,7 +9,7 @@ import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.algorithms.maml import MAML
-from metabench.correctness.gate import flat, relative_error
+from metabench.correctness.gate import relative_error
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Stepwise
 from metabench.engines.outer import Outer
@@ -18,7 +18,7 @@ from metabench.errors import Unsupported
 from metabench.extras import INSTALL
 from metabench.models.base import MODELS
 from metabench.models.mlp import MLP
-from metabench.tensors import Batch, Task, cast
+from metabench.tensors import Batch, Task, cast, flat
 from problems import SMOOTH, image_episodes, perturbed, points
 
 HOW = INSTALL["jax"]

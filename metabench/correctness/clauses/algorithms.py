@@ -13,7 +13,8 @@ from torch import Tensor
 from metabench.algorithms.inner_optimizers import INNER_OPTIMIZERS
 from metabench.autodiff import TAPE
 from metabench.correctness.case import STEPS, Case, distance, initial, nudged, steps_of
-from metabench.correctness.gate import DEFINITION_TOLERANCE, ENGINE_TOLERANCE, relative_error
+from metabench.correctness.differences import DEFINITION_TOLERANCE
+from metabench.correctness.gate import ENGINE_TOLERANCE, relative_error
 from metabench.correctness.outcome import (
     KEPT,
     PRECISION_TOLERANCE,
