@@ -41,7 +41,7 @@ def definition_error(
     relative to the typical size of such a component.
     """
     tasks = [task_at(episodes, i) for i in range(episodes.support.x.shape[0])]
-    objectives = [_Objective(algorithm, meta, task) for task in tasks]
+    objectives = [_Objective(algorithm, meta, task, _constants(algorithm, meta, task)) for task in tasks]
 
     def objective(point: Params, held: bool) -> float:
         return sum(one(point, held) for one in objectives) / len(objectives)
@@ -70,37 +70,38 @@ class _Objective:
     algorithm: Algorithm
     meta: Params
     task: Task
+    constants: list[tuple[Params, Tensor]]
 
     def __call__(self, point: Params, held: bool) -> float:
-        """Its value, with kinks held as they are at `meta` or not; NaN where they cannot be held."""
+        """The value at `point`, with kinks held as they are at `meta` or not; NaN where they cannot be held."""
         if not held:
             return self._at(point)
+        sides = self._sides
         try:
-            with Holding(self._sides):
+            with Holding(sides):
                 return self._at(point)
         except OtherCalls:
             return float("nan")
 
     def _at(self, point: Params) -> float:
         with torch.no_grad():
-            return float(self._of_constants.objective(point, self.meta, self.task))
-
-    @cached_property
-    def _of_constants(self) -> Algorithm:
-        """The algorithm with what it takes as constant in its inner loop, if it is first-order: it stays as it is at
-        `meta`."""
-        record: list[tuple[Params, Tensor]] = []
-        with torch.no_grad():
-            replace(self.algorithm, autodiff=recording_into(record)).objective(self.meta, self.meta, self.task)
-        return replace(self.algorithm, autodiff=replaying(record))
+            algorithm = replace(self.algorithm, autodiff=replaying(self.constants))
+            return float(algorithm.objective(point, self.meta, self.task))
 
     @cached_property
     def _sides(self) -> Sides:
         sides: Sides = []
-        algorithm = self._of_constants  # whose constants are computed outside
-        with torch.no_grad(), Noting(sides):
-            algorithm.objective(self.meta, self.meta, self.task)
+        with Noting(sides):
+            self._at(self.meta)
         return sides
+
+
+def _constants(algorithm: Algorithm, meta: Params, task: Task) -> list[tuple[Params, Tensor]]:
+    """What the algorithm takes as constant in its inner loop, if it is first-order: it stays when `meta` moves."""
+    record: list[tuple[Params, Tensor]] = []
+    with torch.no_grad():
+        replace(algorithm, autodiff=recording_into(record)).objective(meta, meta, task)
+    return record
 
 
 class Way(NamedTuple):

@@ -24,11 +24,11 @@ class Side(NamedTuple):
 
 
 Sides: TypeAlias = list[Side]
-"""Those of all calls, in their order."""
+"""Which sides all calls took, in their order."""
 
 
 class OtherCalls(Exception):
-    """At this point a function makes other calls than at the one where its sides were noted."""
+    """A function makes other calls than at the point where its sides were noted."""
 
 
 class Kinked(NamedTuple):
@@ -59,11 +59,11 @@ KINKED: Mapping[object, Kinked] = {
     ),
     ATEN.max_pool2d_with_indices.default: Kinked(lambda _, found: found[1], _max_pool),
 }
-"""By operation. The backward pass of a max-pool goes by the places of the maxima, and so is held with it."""
+"""Operations with a kink. The backward pass of a max-pool goes by the places of the maxima, and so is held with it."""
 
 
 class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees each call of an operation."""
+    """Something that sees each call of an operation."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -73,7 +73,7 @@ class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Noting(Mode):
-    """Within it, the side that each call takes is added to `sides`."""
+    """Adds the side that each call takes to `sides`."""
 
     def __init__(self, sides: Sides) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -87,7 +87,7 @@ class Noting(Mode):
 
 
 class Holding(Mode):
-    """Within it, each call takes the side of `sides`, in their order. Raises `OtherCalls` where calls are others."""
+    """Makes each call take its side of `sides`, in their order. Raises `OtherCalls` where calls are others."""
 
     def __init__(self, sides: Sides) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

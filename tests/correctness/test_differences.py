@@ -10,7 +10,15 @@ from torch import nn
 
 from metabench.algorithms.base import ALGORITHMS, Learner
 from metabench.autodiff import TAPE
-from metabench.correctness.differences import DIFFERENCES, FINER, Way, _best_difference, _Objective, definition_error
+from metabench.correctness.differences import (
+    DIFFERENCES,
+    FINER,
+    Way,
+    _best_difference,
+    _constants,
+    _Objective,
+    definition_error,
+)
 from metabench.correctness.gate import nudge
 from metabench.correctness.kinks import Holding, Noting, OtherCalls
 from metabench.engines import loop
@@ -113,10 +121,15 @@ def at_a_point(name, algorithm="maml", **changes):
     )
 
 
+def objective_of(at):
+    task = task_at(at.episodes, 0)
+    return _Objective(at.algorithm, at.meta, task, _constants(at.algorithm, at.meta, task))
+
+
 def slopes(at, size, held):
     """The slope along the direction by a difference of this size, and by the direction itself."""
     direction, _ = loop.build(at.algorithm)(at.meta, at.episodes)
-    objective = _Objective(at.algorithm, at.meta, task_at(at.episodes, 0))
+    objective = objective_of(at)
     norm = sum(float((p**2).sum()) for p in direction.values()) ** 0.5
     ends = [
         objective({name: p + sign * size * direction[name] / norm for name, p in at.meta.items()}, held)
@@ -138,7 +151,7 @@ def test_a_long_difference_is_exact_where_kinks_are_held(name, algorithm):
 def test_at_the_point_itself_nothing_changes():
     for name in NETWORKS:
         at = at_a_point(name)
-        objective = _Objective(at.algorithm, at.meta, task_at(at.episodes, 0))
+        objective = objective_of(at)
         assert objective(at.meta, held=True) == pytest.approx(objective(at.meta, held=False), rel=1e-13)
 
 
@@ -178,6 +191,6 @@ def test_other_calls_than_those_noted_have_no_sides(call):
 @pytest.mark.parametrize("change", [lambda sides: sides.pop(), lambda sides: sides.append(sides[0])])
 def test_an_objective_whose_calls_depend_on_the_point_has_no_value_with_kinks_held(change):
     at = at_a_point("conv4-16")
-    objective = _Objective(at.algorithm, at.meta, task_at(at.episodes, 0))
+    objective = objective_of(at)
     change(objective._sides)
     assert math.isnan(objective(at.meta, held=True))
