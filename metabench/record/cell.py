@@ -38,6 +38,9 @@ Rotation: TypeAlias = Literal["random", "classes", "episode", "none"]
 """How characters are turned by multiples of 90 degrees: each class of an episode by a random one, all classes of an
 episode by the same random one, or not at all; or the four turns of a character are four classes."""
 EvalQueries: TypeAlias = Literal["balanced", "independent", "single"]
+EvalClasses: TypeAlias = Literal["new", "any"]
+"""What classes test tasks are made of: those of the test split, or any of the data set, those of training among them.
+"""
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
 LONGEST_TEXT = 20_000
 MOST_PIXELS = 1024
@@ -158,6 +161,16 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             later=True,
         ),
     ] = "balanced"
+    eval_classes: Annotated[
+        EvalClasses,
+        axis(
+            "evaluation",
+            "Classes of test tasks: new ones, or any of the data, those of training among them.",
+            phrase="{} classes in testing",
+            tacit=True,
+            later=True,
+        ),
+    ] = "new"
     batch_norm: Annotated[
         BatchNorm, axis("evaluation", "What queries of held-out tasks are normalised by.", tacit=True)
     ] = "transductive"
@@ -334,7 +347,7 @@ AXES: Mapping[str, Axis] = axes_of_struct(Cell)
 """Every axis by name, in the order in which cells and tables have them."""
 DISTRIBUTION = ("task", "path", "split", "image_size")
 """Axes that say which task distribution it is, whatever the size of its tasks."""
-PARTICULAR = (*DISTRIBUTION[1:], "rotation", "eval_rotation")
+PARTICULAR = (*DISTRIBUTION[1:], "rotation", "eval_rotation", "eval_classes")
 """Axes that only some task distributions take."""
 SIZE_AXES = tuple(
     name for name, one in AXES.items() if one.role in ("task", "size") and one.kind is int and name not in DISTRIBUTION

@@ -13,7 +13,7 @@ METHOD_AXES = tuple(axis for axis in axes_of("training") if axis not in ("seed",
 """Each algorithm has its own, which belong to its method."""
 TRAINING_AXES = tuple(axis for axis in OWN_AXES if not AXES[axis].cost)
 """Axes that change what is learned, and not what a meta-iteration costs."""
-JUDGED = ("batch_norm", "eval_query", "eval_queries", "eval_rotation")
+JUDGED = ("batch_norm", "eval_query", "eval_queries", "eval_rotation", "eval_classes")
 """Which answers a training is judged by. Scores are comparable where these are alike."""
 _FIRST = (
     *DISTRIBUTION,

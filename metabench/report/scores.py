@@ -13,7 +13,9 @@ from metabench.statistics.intervals import ends, scale_of
 from metabench.statistics.ratios import Interval
 from metabench.statistics.scores import difference, over_seeds, paired_difference, paired_quotient, quotient
 
-TESTED_ON = (*DISTRIBUTION, "ways", "shots", "eval_query", "eval_queries", "eval_rotation", "eval_tasks")
+TESTED_ON = (
+    *(*DISTRIBUTION, "ways", "shots", "eval_query", "eval_queries", "eval_rotation", "eval_classes", "eval_tasks"),
+)
 """The axes that decide which tasks a training is tested on; no seed is among them."""
 
 

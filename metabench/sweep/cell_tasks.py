@@ -29,7 +29,8 @@ def held_out_tasks(cell: Cell, data_dir: Path | None) -> TaskDistribution:
     if source.kind == "regression" and not balanced:
         raise Unsupported(f"queries of a regression task have no classes: no eval_queries {cell.eval_queries}")
     try:
-        return source.on(held_out_shape(cell), data_dir, {**cell.data, "rotation": cell.eval_rotation})
+        judged = {"rotation": cell.eval_rotation, "eval_classes": cell.eval_classes}
+        return source.on(held_out_shape(cell), data_dir, cell.data | judged)
     except Unsupported as error:
         if balanced:
             raise

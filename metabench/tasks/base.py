@@ -168,7 +168,8 @@ class TaskSource:
     build: TaskFactory
     axes: tuple[str, ...] = ()
     """Axes of a cell beside the shape of a task that it takes, each with a default: `path`, `split`, `image_size`,
-    `rotation` and `eval_rotation`. `build` takes the first four; its `rotation` is that of the tasks to be built."""
+    `eval_classes`, `rotation` and `eval_rotation`. `build` takes all but the last; its `rotation` is that of the tasks
+    to be built."""
     input_shape: tuple[int, ...] = ()
     """The shape of an input; empty where only the data can tell."""
     peek: Callable[..., tuple[int, ...]] | None = None

@@ -27,7 +27,7 @@ import torch
 from metabench.errors import UserError
 from metabench.files import make_cache_dir
 from metabench.machine.threads import torch_threads
-from metabench.record.cell import Rotation
+from metabench.record.cell import EvalClasses, Rotation
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.images import ImageTasks
 from metabench.tasks.packed import (
@@ -303,11 +303,13 @@ def status(data_dir: Path | None = None) -> DataStatus:
     return DataStatus(NAME, path, False, ORIGIN)
 
 
-def build(shape: EpisodeShape, data_dir: Path | None, rotation: Rotation = "random") -> ImageTasks:
+def build(
+    shape: EpisodeShape, data_dir: Path | None, rotation: Rotation = "random", eval_classes: EvalClasses = "new"
+) -> ImageTasks:
     """Episodes of drawn letters; `data_dir` is not used."""
-    return ImageTasks(find(), shape, rotation)
+    return ImageTasks(find(), shape, rotation, eval_classes=eval_classes)
 
 
 TASKS.register(NAME)(
-    TaskSource("classification", build, axes=("rotation", "eval_rotation"), input_shape=(1, SIDE, SIDE))
+    TaskSource("classification", build, axes=("rotation", "eval_rotation", "eval_classes"), input_shape=(1, SIDE, SIDE))
 )

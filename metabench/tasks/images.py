@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.errors import Unsupported
-from metabench.record.cell import Rotation
+from metabench.record.cell import EvalClasses, Rotation
 from metabench.tasks.base import ALL, DeviceTasks, Drawn, EpisodeShape, Kind, Provenance, Split
 from metabench.tasks.characters import BY_NAME, Characters, split_by
 from metabench.tasks.image_set import episodes_of
@@ -25,7 +25,7 @@ _AUGMENTATION: Mapping[Rotation, str] = {
 
 @dataclass(frozen=True, eq=False)
 class ImageTasks(DeviceTasks):
-    """Episodes of `shape.ways` characters; splits share no character.
+    """Episodes of `shape.ways` characters; splits share no character, unless test tasks are to be made of any.
 
     Raises `Unsupported` when a class would need more than its 20 drawings, or a task more classes than the training
     or the test split has.
@@ -36,6 +36,7 @@ class ImageTasks(DeviceTasks):
     rotation: Rotation = "random"
     split: str = BY_NAME
     """Which characters are for training, validation and testing: one of `characters.RULES`."""
+    eval_classes: EvalClasses = "new"
 
     kind: Kind = "classification"
     input_shape = (1, SIDE, SIDE)
@@ -84,7 +85,11 @@ class ImageTasks(DeviceTasks):
 
     @cached_property
     def _division(self) -> tuple[Characters, Mapping[str, str]]:
-        return split_by(self.split, self.images)
+        found, details = split_by(self.split, self.images)
+        if self.eval_classes == "any":
+            found = {**found, "test": torch.cat(list(found.values())).sort().values}
+            details = {**details, "test_classes": "any, those of training among them"}
+        return found, details
 
     def draw(self, split: Split, tasks: int, generator: torch.Generator, share: slice = ALL) -> Drawn:
         """Which images and which classes, int64, flat: the rows of `PackedImages.turned` that the support sets consist

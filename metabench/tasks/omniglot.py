@@ -19,7 +19,7 @@ import numpy as np
 
 from metabench.errors import UserError
 from metabench.files import MEBIBYTE, check_plain, make_cache_dir
-from metabench.record.cell import Rotation
+from metabench.record.cell import EvalClasses, Rotation
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.characters import BY_NAME, RULES, sizes
 from metabench.tasks.download import DataMissing, downloaded
@@ -259,17 +259,21 @@ def _fetch() -> PackedImages:
 
 
 def build(
-    shape: EpisodeShape, data_dir: Path | None, split: str = BY_NAME, rotation: Rotation = "random"
+    shape: EpisodeShape,
+    data_dir: Path | None,
+    split: str = BY_NAME,
+    rotation: Rotation = "random",
+    eval_classes: EvalClasses = "new",
 ) -> ImageTasks:
     """Episodes of Omniglot characters."""
-    return ImageTasks(find(data_dir), shape, rotation, split)
+    return ImageTasks(find(data_dir), shape, rotation, split, eval_classes)
 
 
 TASKS.register(NAME)(
     TaskSource(
         "classification",
         build,
-        axes=("split", "rotation", "eval_rotation"),
+        axes=("split", "rotation", "eval_rotation", "eval_classes"),
         splits=RULES,
         input_shape=(1, SIDE, SIDE),
     )

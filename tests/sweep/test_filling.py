@@ -136,6 +136,11 @@ def test_tasks_that_cannot_be_turned_refuse_to_be():
     assert (images.rotation, sine.rotation, sine.eval_rotation) == ("none", "random", "random")
 
 
+def test_tasks_whose_test_classes_are_not_known_make_no_tests_of_any():
+    with pytest.raises(UserError, match="axis 'eval_classes' is for the tasks glyphs, omniglot, not for miniimagenet"):
+        sweep(task="miniimagenet", algorithm="maml", eval_classes="any")
+
+
 def test_without_a_name_only_what_belongs_to_the_method_is_the_algorithms_own():
     """Of every algorithm, on the task of each kind, with as many inner steps as the sweep asks for."""
     matched = [*axes_of("task", "size", "evaluation"), "iterations", "seed", "preset"]

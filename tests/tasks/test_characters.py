@@ -89,6 +89,21 @@ def test_tasks_keep_the_contract_whatever_the_split(images, rule):
     assert [one for one in check_tasks(case) if one.word == "incorrect"] == []
 
 
+def test_test_tasks_may_be_made_of_any_characters(images):
+    """Those of training among them, in the share that they have of all."""
+    shape, rule = EpisodeShape(5, 1, 1), "classes-trainval"
+    new, any_of = (ImageTasks(images, shape, split=rule, eval_classes=which) for which in ("new", "any"))
+    assert any_of.classes["test"].tolist() == list(range(len(NAMES)))
+    assert all(torch.equal(any_of.classes[split], new.classes[split]) for split in ("train", "validation"))
+    assert any_of.provenance.details["split"] == "train 1200, validation 0, test 1623"
+    assert "those of training among them" in any_of.provenance.details["test_classes"]
+    drawn = any_of.sample("test", 2000, torch.Generator().manual_seed(0)).classes // 4
+    seen = torch.isin(drawn, new.classes["train"]).double().mean()
+    assert float(seen) == pytest.approx(1200 / 1623, abs=0.02)
+    train = [one.sample("train", 5, torch.Generator().manual_seed(0)).classes for one in (new, any_of)]
+    assert torch.equal(*train)
+
+
 def quality_of(**axes: object) -> Quality:
     """What a training of two iterations comes to, with the checks that go before it."""
     grid = {"algorithm": "maml", "task": "omniglot", "model": "conv2-8", "iterations": 2, "eval_tasks": 4, **axes}
@@ -106,6 +121,13 @@ def test_without_validation_characters_there_is_no_curve(images, monkeypatch):
     without = quality_of(split="vinyals-trainval")
     assert without.curve == []
     assert without.tasks == 4
+
+
+def test_the_tasks_of_training_are_never_of_any_characters(images, monkeypatch):
+    monkeypatch.setattr(omniglot, "find", lambda data_dir: images)
+    grid = {"algorithm": "maml", "task": "omniglot", "eval_classes": "any"}
+    (cell,) = parse_sweep("test", {"grid": [grid]}, "", 1).cells
+    assert [len(tasks(cell, None).classes["test"]) for tasks in (training_tasks, held_out_tasks)] == [423, 1623]
 
 
 def test_training_and_held_out_tasks_are_turned_as_each_is_asked_for(images, monkeypatch):

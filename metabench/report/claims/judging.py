@@ -51,7 +51,7 @@ from metabench.statistics.ratios import Interval
 
 ALIKE = (
     *(*DISTRIBUTION, "ways", "shots", "train_ways", "train_shots", "model", "preset", "batch_norm", "eval_query"),
-    *("eval_queries", "eval_rotation", "device", "world_size", "machine"),
+    *("eval_queries", "eval_rotation", "eval_classes", "device", "world_size", "machine"),
 )
 """What two trainings must share to be compared; the rest is each algorithm's own."""
 _FREE = ("seed", "outer", *TRAINING_AXES)

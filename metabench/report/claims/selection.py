@@ -16,8 +16,10 @@ UNLESS_NAMED: Selection = {
     "precision": ("float32",),
     "world_size": (1,),
     "eval_queries": ("balanced",),
+    "eval_classes": ("new",),
 }
-"""A claim that names no technique is about cells without one, and one that names no query sets about balanced ones.
+"""A claim that names no technique is about cells without one. One that names no query sets is about balanced ones, and
+one that names no test classes about new ones.
 Clipping and inner optimisers belong to presets."""
 UNSAID = tuple(name for name, axis in AXES.items() if axis.later and axis.role in ("training", "evaluation"))
 """Axes that say how something is trained and judged, and that a claim need not know: it means their default."""

@@ -27,7 +27,7 @@ from metabench.text import counted
 SETTING_AXES = (
     *DISTRIBUTION,
     *("ways", "shots", "model", "engine", "inner_steps", "meta_batch", "query", "train_ways", "train_shots"),
-    *("device", "threads", "world_size", "machine", "batch_norm", "eval_queries", "preset"),
+    *("device", "threads", "world_size", "machine", "batch_norm", "eval_queries", "eval_classes", "preset"),
     *("first_order", "checkpoint", "second_order", "kept_steps", "inner_optimizer", "outer_clip"),
 )
 JUDGED_AXES = ("eval_query", *(axis for axis in UNSAID if axis not in SETTING_AXES))

@@ -24,6 +24,7 @@ TESTED = {
     "eval_queries": "classes of test queries",
     "eval_batch": "test batch",
     "eval_rotation": "test rotation",
+    "eval_classes": "test classes",
     "eval_tasks": "test tasks",
 }
 """What tables call the axes of testing."""

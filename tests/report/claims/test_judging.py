@@ -45,6 +45,13 @@ def test_a_claim_that_names_no_query_sets_is_about_balanced_ones(held, row):
     assert held([drawn], **{**of, "of": {"algorithm": "maml", "eval_queries": "independent"}}).shown
 
 
+def test_a_claim_that_names_no_test_classes_is_about_new_ones(held, row):
+    of = {**MSE, "claimed": 0.5, "allowance": 1.0}
+    leaked = runs.run([row(measure=["quality"], eval_classes="any")])
+    assert "eval classes any, not new" in held([leaked], **of).reason
+    assert held([leaked], **{**of, "of": {"algorithm": "maml", "eval_classes": "any"}}).shown
+
+
 def test_trainings_on_other_query_sets_are_not_compared(held, row):
     order = {
         "rule": "order",

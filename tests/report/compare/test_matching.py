@@ -25,6 +25,7 @@ OTHER = {
     "eval_queries": "single",
     "rotation": "none",
     "eval_rotation": "none",
+    "eval_classes": "any",
     "batch_norm": "running",
     "outer_lr": 0.3,
     "outer_decay": "cosine",
