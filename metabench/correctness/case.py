@@ -65,8 +65,8 @@ class Case:
     def definition_error(self, algorithm: Algorithm) -> float:
         """The error of the direction of `loop` on the first task, against differences; the better of two points counts.
 
-        A ReLU so near to its kink that it switches within every difference spoils one of them; a wrong gradient is
-        wrong at both.
+        A kink that is not held, and lies within every difference, spoils one of them. A wrong gradient is wrong at
+        both.
         """
         episodes, error = task_at(self.episodes, [0]), float("inf")
         for seed in (0, 1):

@@ -28,7 +28,7 @@ FINER = (1e-8, 1e-9)
 
 
 def nan_last(error: float) -> float:
-    """An error to compare with others: that is the largest which is no number."""
+    """An error to be compared with others: one that is no number counts as the largest."""
     return error if error == error else float("inf")
 
 
@@ -119,6 +119,7 @@ class Difference(NamedTuple):
 
 
 USUAL = tuple(Way(size, held) for size in DIFFERENCES for held in (False, True))
+"""In the order in which they are tried."""
 
 
 def _best_difference(

@@ -86,9 +86,9 @@ def gate(
 ) -> Correctness:
     """Check `step` on some tasks of `distribution`, at meta-parameters a little off their initial values.
 
-    Initial values are special (zero biases, unit scales) and would hide errors. Where a ReLU is so near to its kink
-    that it switches within every difference, the right direction fails: another point is tried, once. A wrong
-    direction is wrong at both.
+    Initial values are special (zero biases, unit scales) and would hide errors. Where a kink that is not held lies
+    within every difference, the right direction fails: another point is tried, once. A wrong direction is wrong at
+    both.
     """
     first = _gate_at(algorithm, step, distribution, device, tasks, seed=0)
     if first.passed or first.cause:
