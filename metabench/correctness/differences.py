@@ -119,7 +119,7 @@ class Difference(NamedTuple):
 
 
 USUAL = tuple(Way(size, held) for size in DIFFERENCES for held in (False, True))
-"""In the order in which they are tried."""
+"""The usual ways, in the order in which they are tried."""
 
 
 def _best_difference(
