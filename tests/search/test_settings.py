@@ -92,7 +92,7 @@ def test_a_mistake_is_named_with_the_nearest_choice(sets, rest, said):
     [
         *("path=here,there", "split=classes,groups", "image_size=14,28", "ways=2,20", "shots=1,5", "seed=1,2"),
         *("eval_query=1,15", "eval_queries=balanced,single", "eval_rotation=classes,none", "eval_tasks=100,600"),
-        "batch_norm=transductive,running",
+        *("eval_classes=new,any", "batch_norm=transductive,running"),
     ],
 )
 def test_what_trials_are_judged_on_is_never_searched(choice):
