@@ -39,8 +39,7 @@ Rotation: TypeAlias = Literal["random", "classes", "episode", "none"]
 episode by the same random one, or not at all; or the four turns of a character are four classes."""
 EvalQueries: TypeAlias = Literal["balanced", "independent", "single"]
 EvalClasses: TypeAlias = Literal["new", "any"]
-"""What classes test tasks are made of: those of the test split, or any of the data set, those of training among them.
-"""
+"""Classes of test tasks: those of the test split, or any of the data set."""
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
 LONGEST_TEXT = 20_000
 MOST_PIXELS = 1024

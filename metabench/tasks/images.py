@@ -37,6 +37,7 @@ class ImageTasks(DeviceTasks):
     split: str = BY_NAME
     """Which characters are for training, validation and testing: one of `characters.RULES`."""
     eval_classes: EvalClasses = "new"
+    """Which characters test tasks are made of: those for testing, or any."""
 
     kind: Kind = "classification"
     input_shape = (1, SIDE, SIDE)

@@ -26,7 +26,7 @@ from metabench.models.base import MODELS
 from metabench.models.module import from_module
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.tasks.stream import sampled
-from metabench.tensors import task_at
+from metabench.tensors import flat, task_at
 
 AT = {"x": torch.zeros(1, dtype=torch.float64)}
 ALONG = torch.ones(1, dtype=torch.float64)
@@ -106,11 +106,11 @@ NETWORKS = {
 }
 
 
-def at_a_point(name, algorithm="maml", **changes):
+def at_a_point(name, algorithm="maml"):
     """An algorithm on images, meta-parameters in float64, and one task."""
     distribution = TASKS.get("glyphs").build(EpisodeShape(5, 1, 3), None)
     learner = Learner(NETWORKS[name](distribution.input_shape, 5), distribution.kind)
-    made = ALGORITHMS.get(algorithm)(learner, 0.4, 2, autodiff=TAPE, **changes)
+    made = ALGORITHMS.get(algorithm)(learner, 0.4, 2, autodiff=TAPE)
     generator = torch.Generator().manual_seed(0)
     meta = nudge(made.init(generator), generator)
     return SimpleNamespace(
@@ -130,7 +130,7 @@ def slopes(at, size, held):
     """The slope along the direction by a difference of this size, and by the direction itself."""
     direction, _ = loop.build(at.algorithm)(at.meta, at.episodes)
     objective = objective_of(at)
-    norm = sum(float((p**2).sum()) for p in direction.values()) ** 0.5
+    norm = float(flat(direction).norm())
     ends = [
         objective({name: p + sign * size * direction[name] / norm for name, p in at.meta.items()}, held)
         for sign in (1, -1)
