@@ -14,12 +14,14 @@ from metabench import sources
 from metabench.errors import UserError
 from metabench.record.environment import Code, Environment, Machine
 from metabench.record.measurement import SIDES, Noise
+from metabench.sweep.environment import describe_machine
 from metabench.sweep.folder import RunFolder, open_run_folder
 from metabench.sweep.jobs import Job, Progress, observed
 from metabench.sweep.noise import noise_cell
-from metabench.sweep.runner import begin, describe_machine, with_data
+from metabench.sweep.runner import begin
 from metabench.sweep.same_code import SameCode
 from metabench.sweep.spec import Sweep
+from metabench.sweep.stand_in import with_data
 from metabench.sweep.worktrees import Revision, checked_out, counterpart, find_revision, is_dirty
 
 ROUNDS = 36

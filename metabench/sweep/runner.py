@@ -10,29 +10,26 @@ from threading import Event
 from msgspec import structs
 
 from metabench import sources
-from metabench.errors import Unsupported, UserError
+from metabench.errors import UserError
 from metabench.grouping import grouped
-from metabench.machine.conditions import warnings_now
-from metabench.machine.fingerprint import fingerprint, short_name
-from metabench.record.cell import AXES, REPEATED, Cell
-from metabench.record.environment import Environment, SweepName
+from metabench.record.cell import REPEATED, Cell
+from metabench.record.environment import Environment
 from metabench.record.measurement import SIDES, Measurement, Noise
 from metabench.record.searching import ASKED
 from metabench.sweep import trainings
 from metabench.sweep.again import is_disturbed, job_again, settled, why
-from metabench.sweep.backends.base import Backend, Machine, Work, open_backend, unit_of
-from metabench.sweep.cell_tasks import training_tasks
+from metabench.sweep.backends.base import Backend, Work, open_backend, unit_of
 from metabench.sweep.checkpoints import FOLDER as CHECKPOINTS
 from metabench.sweep.checkpoints import changed_since, forget_paces, is_kept, pace_of, tidy
+from metabench.sweep.environment import describe_machine, describe_run, meet
 from metabench.sweep.estimate import beyond_limit
 from metabench.sweep.folder import RunFolder, open_run_folder
-from metabench.sweep.jobs import Failures, Job, Progress, now
+from metabench.sweep.jobs import Failures, Job, Progress
 from metabench.sweep.noise import noise_cell, pairs_for, spread
 from metabench.sweep.same_code import SameCode
 from metabench.sweep.same_data import SameData
 from metabench.sweep.spec import Sweep
-from metabench.tasks.base import TASKS
-from metabench.tasks.download import DataMissing
+from metabench.sweep.stand_in import with_data
 
 LOCAL = "local"
 
@@ -227,114 +224,3 @@ def to_go_on_with(folder: RunFolder, rows: list[Measurement]) -> list[Measuremen
     kept = folder.path / CHECKPOINTS
     forget_paces(kept)
     return [row for row in rows if goes_on(row) and is_kept(kept, row.id)]
-
-
-def with_data(sweep: Sweep, data_dir: Path | None) -> tuple[Sweep, str, list[str]]:
-    """Prepare every task distribution once, before any cell; where one cannot be had, its stand-in if allowed.
-
-    Gives the sweep with the tasks that will be measured, the stand-in used (or ""), and what to tell the user.
-    """
-    used = ""
-    warnings: list[str] = []
-    stand_in = sweep.settings.stand_in
-    first = {cell.distribution: cell for cell in reversed(sweep.cells)}
-    for (task, *_), cell in sorted(first.items()):
-        try:
-            training_tasks(cell, data_dir)
-        except Unsupported:
-            continue  # each cell says so in its row
-        except DataMissing as error:
-            if not stand_in:
-                raise
-            _check_stand_in(task, stand_in)
-            used = stand_in
-            warnings.append(f"{task} is not at hand, so {stand_in} stand in for it: {error}")
-            sweep = _replaced(sweep, task, stand_in)
-            training_tasks(_on(stand_in, cell), data_dir)
-    return sweep, used, warnings
-
-
-def _check_stand_in(task: str, stand_in: str) -> None:
-    """Raise `UserError` for a stand-in of another kind or with other channels, whose figures would say nothing."""
-    due, own = TASKS.get(task), TASKS.get(stand_in)
-    known = due.input_shape and own.input_shape
-    if own.kind != due.kind or (known and own.input_shape[0] != due.input_shape[0]):
-        colour = due.input_shape[:1] == (3,)
-        remedy = "emblems stand in for colour images" if colour else "glyphs stand in for grey ones"
-        raise UserError(f"{task} is not at hand, and {stand_in} cannot stand in for it: {remedy}")
-
-
-def _replaced(sweep: Sweep, task: str, stand_in: str) -> Sweep:
-    """The sweep with a stand-in in place of a task, each cell once."""
-    cells: dict[str, Cell] = {}
-    for cell in sweep.cells:
-        one = _on(stand_in, cell) if cell.task == task else cell
-        cells[one.id] = cells[one.id].with_measures_of(one) if one.id in cells else one
-    return replace(sweep, cells=tuple(cells.values()))
-
-
-def _on(stand_in: str, cell: Cell) -> Cell:
-    """The cell on a stand-in, without what says where the data of its own task are."""
-    data = {axis: AXES[axis].default for axis in cell.data if axis not in TASKS.get(stand_in).axes}
-    return structs.replace(cell, task=stand_in, **data)
-
-
-def describe_machine(folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress) -> str:
-    """Write what is known of this machine and of the run; gives the machine's label.
-
-    Refuses to go on with a run of another machine or data.
-    """
-    machine = fingerprint(max(cell.threads for cell in sweep.cells))
-    summary = short_name(machine)
-    before = folder.read_environment()
-    if before and (other := before.other_than(machine, summary)):
-        raise UserError(
-            f"'{folder.path}' was measured on another machine or with other versions ({other}): start a new run"
-        )
-    state = warnings_now(sweep.cells)
-    environment = _of_run(Environment(), folder, sweep, stand_in, warnings, state, progress)
-    environment = structs.replace(environment, summary=summary, machine=machine)
-    folder.write_environment(environment)
-    return environment.machine_label
-
-
-def describe_run(
-    folder: RunFolder, sweep: Sweep, stand_in: str, warnings: list[str], progress: Progress, backend: str
-) -> None:
-    """Write what is known of a run on machines that are not known yet; those that were met before stay."""
-    before = folder.read_environment() or Environment(summary="no machine yet")
-    environment = _of_run(before, folder, sweep, stand_in, warnings, [], progress)
-    folder.write_environment(structs.replace(environment, backend=backend))
-
-
-def meet(folder: RunFolder, machine: Machine) -> None:
-    """Add a machine to those of a run: the run is of that one, or of several."""
-    before = folder.read_environment() or Environment()
-    machines = {**(before.machines or {}), machine.label: machine.fingerprint}
-    one = len(machines) == 1
-    summary = short_name(machine.fingerprint) if one else "; ".join(machines)
-    only = machine.fingerprint if one else None
-    folder.write_environment(structs.replace(before, summary=summary, machines=machines, machine=only))
-
-
-def _of_run(
-    environment: Environment,
-    folder: RunFolder,
-    sweep: Sweep,
-    stand_in: str,
-    warnings: list[str],
-    state: list[str],
-    progress: Progress,
-) -> Environment:
-    """The environment with what is known of the run beside the machine; `state` are sentences on what holds now."""
-    before = folder.read_environment()
-    if before and before.stand_in != stand_in:
-        raise UserError(
-            f"'{folder.path}' was begun on {before.stand_in or 'the real data'} and would go on with "
-            f"{stand_in or 'the real data'}: start a new run"
-        )
-    found = [*(before.warnings if before else []), *warnings, *(f"{now()}: {sentence}" for sentence in state)]
-    for sentence in [*warnings, *state]:
-        progress.warn(sentence)
-    named = SweepName(sweep.name, sweep.title)
-    return structs.replace(environment, warnings=list(dict.fromkeys(found)), stand_in=stand_in, sweep=named)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from metabench.errors import UserError
-from metabench.sweep.runner import with_data
 from metabench.sweep.spec import parse_sweep
+from metabench.sweep.stand_in import with_data
 from metabench.tasks.base import TASKS, TaskSource
 from metabench.tasks.download import DataMissing
 from metabench.tasks.episodes import ImageSetTasks
