@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from metabench import sources
-from metabench.errors import UserError, unknown
+from metabench.errors import UserError, nearest
 from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.decoding import decoded, first_shape
 from metabench.tasks.episodes import ImageSetTasks
@@ -37,9 +37,16 @@ def _folder(path: str) -> Path:
         )
     folder = at(path)
     if not folder.is_dir():
-        beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
-        raise unknown("folder", path, [each.name for each in beside if each.is_dir()])
+        raise UserError(f"unknown folder '{path}': {nearest(folder.name, _inside(folder.parent))}")
     return folder
+
+
+def _inside(folder: Path) -> list[str]:
+    """The names of the folders that somebody can mean; none where there is no such folder, or it cannot be read."""
+    try:
+        return [each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    except OSError:
+        return []
 
 
 TASKS.register(NAME)(TaskSource("classification", build, axes=("path", "split", "image_size"), splits=RULES, peek=peek))

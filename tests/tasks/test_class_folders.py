@@ -189,6 +189,12 @@ def test_a_path_is_needed_and_the_nearest_folder_is_named(birds):
         TASKS.get("images").build(SHAPE, None)
     with pytest.raises(UserError, match="unknown folder 'brids': did you mean 'birds'"):
         build("brids")
+    (birds.parent / ".brids").mkdir()
+    nested = birds.parent.name
+    with pytest.raises(UserError, match=f"unknown folder '../{nested}/brids': did you mean 'birds'"):
+        build(f"../{nested}/brids")
+    with pytest.raises(UserError, match="unknown folder 'nowhere/birds': there is nothing to choose from"):
+        build("nowhere/birds")
 
 
 def test_a_path_is_looked_for_from_the_folder_of_the_sweep(birds, tmp_path, monkeypatch):
