@@ -17,7 +17,7 @@ from metabench.errors import Unsupported
 from metabench.machine.threads import torch_threads
 from metabench.report.render.tables import Table
 from metabench.sources import refuse_while_loading, use
-from metabench.sweep.spec import check, check_takers
+from metabench.sweep.values import check, check_takers
 from metabench.tasks.base import TASKS, EpisodeShape
 from metabench.text import counted
 

@@ -18,7 +18,7 @@ from metabench.search.sampling import Sampler
 from metabench.search.space import Parameter, Space, read_space, split, usual_space
 from metabench.sweep.filling import fill
 from metabench.sweep.judging import metric_of
-from metabench.sweep.spec import check, check_takers
+from metabench.sweep.values import check, check_takers
 from metabench.tasks.base import TASKS
 
 PRESET = "quick"

@@ -12,7 +12,8 @@ from metabench.files import read_toml
 from metabench.record.axes import quoted
 from metabench.record.cell import AXES
 from metabench.record.searching import MOST_ASKED, Value
-from metabench.sweep.spec import SETTABLE, assignments, check
+from metabench.sweep.spec import assignments
+from metabench.sweep.values import SETTABLE, check
 from metabench.tasks.base import Kind
 
 Space: TypeAlias = Mapping[str, Any]

@@ -10,7 +10,8 @@ from metabench.files import toml_lines
 from metabench.record.cell import AXES, Cell
 from metabench.sources import path_of, use
 from metabench.sweep.builtin import find_sweep
-from metabench.sweep.spec import SETTABLE, TOP_KEYS, Sweep, load_sweep, parse_sweep
+from metabench.sweep.spec import TOP_KEYS, Sweep, load_sweep, parse_sweep
+from metabench.sweep.values import SETTABLE
 
 OWN = "own"
 """The name of a sweep that is given as axes."""

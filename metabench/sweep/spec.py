@@ -8,28 +8,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from metabench.algorithms.base import ALGORITHMS
-from metabench.engines.base import ENGINES
 from metabench.errors import UserError, unknown
 from metabench.files import read_toml, toml_lines
 from metabench.machine.limits import parse_size
-from metabench.models.base import MODELS
 from metabench.record.axes import LARGEST_WHOLE, quoted
 from metabench.record.cell import AXES, MEASURES, PARTICULAR, USUAL_MEASURES, Cell
 from metabench.record.reading import MOST_SWEEP
-from metabench.registry import Registry
 from metabench.sources import use
 from metabench.sweep.builtin import sources_of
 from metabench.sweep.filling import Filling, fill, in_words
 from metabench.sweep.threads import threads_for
-from metabench.tasks.base import TASKS, check_split
+from metabench.sweep.values import SETTABLE, check, check_takers, name_of
+from metabench.tasks.base import TASKS
 from metabench.text import printable
 
 MOST_CELLS = 20_000
 """Most cells of a sweep, its rounds included: with a process of some seconds each, the work of days."""
-REGISTRIES: Mapping[str, Registry[Any]] = {"algorithm": ALGORITHMS, "engine": ENGINES, "task": TASKS, "model": MODELS}
-"""Axes whose values are names of what is registered."""
-SETTABLE = frozenset(name for name, axis in AXES.items() if axis.settable)
 OTHER_KEYS = {"grid": {"name", "measure", "include", "exclude"}, "defaults": {"measure"}, "override": {"run"}}
 """What the tables of a sweep file may have beside axes."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -140,7 +134,7 @@ def parse_sweep(name: str, document: Mapping[str, Any], text: str, cores: int) -
         raise UserError("'title' in the sweep file must be text")
     _check_text(text)
     changed = {**_listed(override), **only}
-    if said := [f"{axis} {', '.join(map(_named, changed[axis]))}" for axis in changed if axis != "path"]:
+    if said := [f"{axis} {', '.join(map(name_of, changed[axis]))}" for axis in changed if axis != "path"]:
         title = f"{title} ({'; '.join(said)})"  # it was chosen for the sweep as its file has it
     return Sweep(name, title, text, settings, tuple(cells.values()), tuple(in_words(fillings)))
 
@@ -174,11 +168,11 @@ def _part(spanned: Sequence[tuple[Cell, Filling]], only: Mapping[str, list[Any]]
         for value in values:
             check(axis, value)
             if value not in had:
-                there = ", ".join(_named(each) for each in sorted(had))
-                raise UserError(f"the sweep has no configuration with {axis} {_named(value)} to keep: it has {there}")
+                there = ", ".join(name_of(each) for each in sorted(had))
+                raise UserError(f"the sweep has no configuration with {axis} {name_of(value)} to keep: it has {there}")
     kept = [(cell, filling) for cell, filling in spanned if all(cell[axis] in only[axis] for axis in only)]
     if not kept:
-        asked = " and ".join(f"{axis} {', '.join(map(_named, values))}" for axis, values in only.items())
+        asked = " and ".join(f"{axis} {', '.join(map(name_of, values))}" for axis, values in only.items())
         raise UserError(f"the sweep has no configuration with {asked} at once: keep more values of one of them")
     return kept
 
@@ -314,47 +308,11 @@ def _product(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield dict(zip(axes, point, strict=True))
 
 
-def check(axis: str, value: Any) -> None:
-    """Raise `UserError` unless a sweep file may put `value` on `axis`."""
-    declared = AXES[axis]
-    if isinstance(value, str) and axis in REGISTRIES:
-        REGISTRIES[axis].get(value)
-    elif axis == "preset":
-        names = {key.split("/")[0] for algorithm in ALGORITHMS.known().values() for key in algorithm.presets}
-        if not isinstance(value, str) or value not in names:
-            raise unknown("preset", _named(value), names)
-    elif declared.choices and value not in declared.choices:
-        raise unknown(axis, _named(value), declared.choices)
-    elif declared.kind is int and isinstance(value, int) and value > LARGEST_WHOLE:
-        raise UserError(f"axis '{axis}' takes whole numbers up to {LARGEST_WHOLE:,}, not {quoted(value)}")
-    elif takes := declared.fault(value):
-        raise UserError(f"axis '{axis}' takes {takes}, not {quoted(value)}")
-
-
-def check_takers(axis: str, values: Sequence[Any], tasks: Sequence[str]) -> None:
-    """Raise `UserError` unless one of the tasks takes each of the values of an axis that not all tasks have.
-
-    Where no task is named, none takes them.
-    """
-    sources = [TASKS.get(task) for task in tasks]
-    if not any(axis in source.axes for source in sources):
-        takers = ", ".join(name for name, source in TASKS if axis in source.axes)
-        instead = f", not for {', '.join(tasks)}" if tasks else ": name one of them"
-        raise UserError(f"axis '{axis}' is for the tasks {takers}{instead}")
-    for value in values if axis == "split" else ():
-        check_split(value, sources)
-
-
-def _named(value: Any) -> str:
-    """What should be a name, in short."""
-    return value if isinstance(value, str) else quoted(value)
-
-
 def _measures(value: Any) -> tuple[Any, ...]:
     names = value if isinstance(value, list) else [value]
     if not names:
         raise UserError(f"'measure' is an empty list: name one or more of {', '.join(MEASURES)}")
     for name in names:
         if name not in MEASURES:
-            raise unknown("measure", _named(name), MEASURES)
+            raise unknown("measure", name_of(name), MEASURES)
     return tuple(m for m in MEASURES if m in names)
