@@ -8,9 +8,10 @@ from metabench.record.cell import Cell
 from metabench.record.measurement import HAPPENED, Measurement, Memory
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import LOOP, Bundle, Peak, bundles, status, time_key
+from metabench.report.marks import DISTURBED
 from metabench.report.numbers import NOTHING, bytes_text, duration_text, time_text, trim, with_interval
 from metabench.report.render.tables import Table, setting
-from metabench.report.sections.base import DISTURBED, Column, table_of
+from metabench.report.sections.base import Column, table_of
 from metabench.statistics.ratios import Interval, Ratio, ratio_interval
 from metabench.statistics.spread import Spread, student
 

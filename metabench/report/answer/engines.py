@@ -7,9 +7,9 @@ from metabench.grouping import grouped
 from metabench.report.answer.narrow import MOST_COLUMNS, Found, narrow, place
 from metabench.report.answer.phrases import times
 from metabench.report.bundles import LOOP, time_ratio_of
+from metabench.report.marks import disturbed_mark
 from metabench.report.noise import ratio_mark
 from metabench.report.results import Run
-from metabench.report.sections.base import disturbed_mark
 from metabench.report.sections.engines import EngineLine, Layout, engines_tables, layouts, library
 from metabench.statistics.ratios import Ratio
 

@@ -11,12 +11,12 @@ from metabench.report.answer.phrases import difference, inverse, less_memory, li
 from metabench.report.axes import JUDGED, LINE_TECHNIQUES
 from metabench.report.bundles import BASELINE, axes_but, time_ratio_of, values_of
 from metabench.report.compare.runs import LOWER_IS_BETTER
+from metabench.report.marks import disturbed_mark
 from metabench.report.noise import ratio_mark
 from metabench.report.numbers import quality_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.scores import Contrast, contrast, quality
-from metabench.report.sections.base import disturbed_mark
 from metabench.report.sections.columns import METRIC_WORDS, Line, metric_word, relative
 from metabench.report.sections.cost import ALIKE, Comparison, comparisons, cost_table
 from metabench.report.sections.query_sets import QUERIES, usual_first

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from metabench.record.cell import AXES, varying
 from metabench.report.axes import MACHINE
+from metabench.report.marks import DISTURBED, PARTIAL
 from metabench.report.noise import DRIFTING, SAME
 from metabench.report.numbers import Valued, true_value
 from metabench.report.render.tables import NO_TECHNIQUE, Table
 from metabench.report.results import Run
-from metabench.report.sections.base import DISTURBED, PARTIAL
 from metabench.report.sections.columns import NOISY, STATUS
 
 MOST_COLUMNS = 7

@@ -6,9 +6,9 @@ from metabench.grouping import grouped
 from metabench.report.answer.narrow import Found, narrow, place
 from metabench.report.answer.phrases import times
 from metabench.report.bundles import time_key, time_ratio_of
+from metabench.report.marks import disturbed_mark
 from metabench.report.noise import ratio_mark
 from metabench.report.results import Run
-from metabench.report.sections.base import disturbed_mark
 from metabench.report.sections.parallel import STRONG, parallel_tables
 from metabench.statistics.ratios import Ratio
 

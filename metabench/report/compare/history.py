@@ -15,12 +15,12 @@ from metabench.record.cell import Cell
 from metabench.record.reading import MEASUREMENTS
 from metabench.report.bundles import Bundle, Key, ids_of, order, status, time_key
 from metabench.report.compare.tables import COST_AXES, OWN_COST_AXES, differing_axes
+from metabench.report.marks import DISTURBED, MARKS
 from metabench.report.noise import noise_floor
 from metabench.report.numbers import NOTHING, Linked, exact, time_text
 from metabench.report.provenance import measured_at, revision_commit, revision_name
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run, no_run_folder
-from metabench.report.sections.base import DISTURBED, MARKS
 from metabench.statistics.changepoints import change_points
 from metabench.statistics.ratios import Interval
 

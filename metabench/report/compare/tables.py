@@ -14,6 +14,7 @@ from metabench.report.compare.runs import SAME_COUNT, Comparison, QualityChange
 from metabench.report.compare.thresholds import Failure
 from metabench.report.compare.times import FEW_BEYOND, SAME, TimeChange, too_few_rounds
 from metabench.report.document import Document
+from metabench.report.marks import DISTURBED, MARKS
 from metabench.report.numbers import (
     NOTHING,
     Valued,
@@ -25,7 +26,6 @@ from metabench.report.numbers import (
 )
 from metabench.report.provenance import revision_name
 from metabench.report.render.tables import Section, Table, setting
-from metabench.report.sections.base import DISTURBED, MARKS
 from metabench.report.sections.device import instructions_text
 from metabench.statistics.means import FEWEST
 from metabench.statistics.ranks import LEVEL

@@ -14,11 +14,11 @@ from metabench.report.figures.base import Figure, Group, Panel, Spec, ends_of, f
 from metabench.report.figures.marks import coloured, layer, only, rows_channel, with_interval
 from metabench.report.figures.style import INK, Looks, looks_of
 from metabench.report.figures.tips import times_text, tip, told
+from metabench.report.marks import PARTIAL
 from metabench.report.noise import DRIFTING, SAME, ratio_mark
 from metabench.report.numbers import NOTHING, duration_text, trim
 from metabench.report.render.tables import setting
 from metabench.report.results import Run
-from metabench.report.sections.base import PARTIAL
 from metabench.report.sections.engines import EngineLine, Layout, Point, layouts, library
 
 COLUMNS, ROW, NAMES = 3, 20, 100

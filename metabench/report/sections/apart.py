@@ -15,11 +15,12 @@ from metabench.report.apart import (
 )
 from metabench.report.axes import LINE_TECHNIQUES, MACHINE, TASK, in_title_order
 from metabench.report.bundles import BASELINE, Bundle, by_axes, ids_of, status, status_and_reason
+from metabench.report.marks import DISTURBED
 from metabench.report.noise import ratio_text
 from metabench.report.numbers import NOTHING, time_text
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
-from metabench.report.sections.base import DISTURBED, Column, HasBundle, labels, section, table_of
+from metabench.report.sections.base import Column, HasBundle, labels, section, table_of
 from metabench.report.sections.columns import relative
 from metabench.report.sections.growth import AxisValue, GrowthLine, first, growing_lines, growing_setting, title_axes
 from metabench.report.sections.scaling import exponent_text, figures_by_round, partly_notes, stands_on

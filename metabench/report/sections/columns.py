@@ -7,10 +7,11 @@ from functools import cached_property
 from metabench.record.cell import Cell
 from metabench.record.measurement import Measurement
 from metabench.report.bundles import Bundle, ids_of, status, status_and_reason, time_ratio_of
+from metabench.report.marks import disturbed_mark
 from metabench.report.noise import DRIFTING, ratio_text
 from metabench.report.numbers import NOTHING, Valued, bytes_text, contrast_text, exact, quality_text, time_text
 from metabench.report.scores import Contrast, Quality, contrast, quality
-from metabench.report.sections.base import Column, HasBundle, disturbed_mark
+from metabench.report.sections.base import Column, HasBundle
 from metabench.report.sections.device import (
     busy_text,
     device_work,

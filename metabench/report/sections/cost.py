@@ -17,10 +17,11 @@ from metabench.report.axes import (
     in_title_order,
 )
 from metabench.report.bundles import BASELINE, Bundle, by_axes, time_key, values_of
+from metabench.report.marks import MARKS
 from metabench.report.numbers import NOTHING, duration_text, quality_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
-from metabench.report.sections.base import MARKS, Column, differing_notes, labels, matched_axes, section, table_of
+from metabench.report.sections.base import Column, differing_notes, labels, matched_axes, section, table_of
 from metabench.report.sections.columns import (
     Line,
     compared_columns,

@@ -21,11 +21,12 @@ from metabench.report.bundles import (
     values_of,
     work_key,
 )
+from metabench.report.marks import MARKS, PARTIAL, disturbed_mark
 from metabench.report.noise import SAME, ratio_text
 from metabench.report.numbers import NOTHING, Valued, duration_text, error_text, percent
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
-from metabench.report.sections.base import MARKS, PARTIAL, Column, disturbed_mark, matched_axes, section, table_of
+from metabench.report.sections.base import Column, matched_axes, section, table_of
 from metabench.report.sections.columns import status_or_nothing, step_text
 from metabench.statistics.ratios import Ratio
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from metabench.grouping import grouped
+from metabench.report import marks
 from metabench.report.axes import MACHINE, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import Bundle, by_cost, values_of
 from metabench.report.numbers import NOTHING, bytes_text
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
-from metabench.report.sections import base
-from metabench.report.sections.base import Column, disturbed_mark, labels, section, table_of
+from metabench.report.sections.base import Column, labels, section, table_of
 from metabench.report.sections.columns import DEVICE, STATUS, STEP, Line, memory_notes
 
 GROUP = in_title_order((*TASK, "model", *MACHINE))
@@ -52,7 +52,7 @@ def frontier_tables(run: Run) -> Iterator[Table]:
 def frontier(work: Sequence[Bundle]) -> list[Entry]:
     """The bundles that do the same work, the fastest first, each with its place."""
     found = [
-        Entry(bundle, bundle, place=_place(bundle, work), doubt=disturbed_mark(*_stands_on(bundle, work)))
+        Entry(bundle, bundle, place=_place(bundle, work), doubt=marks.disturbed_mark(*_stands_on(bundle, work)))
         for bundle in work
         if bundle.asked_for("memory")
     ]
@@ -121,5 +121,5 @@ def _table(entries: Sequence[Entry], run: Run) -> Table:
         [*named, STATUS, STEP, *DEVICE, peak, Column("frontier", lambda entry: (entry.place + entry.doubt).strip())],
         entries,
         lambda entry: entry.bundle.ids,
-        marks={**base.MARKS, **MARKS},
+        marks={**marks.MARKS, **MARKS},
     )

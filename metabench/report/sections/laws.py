@@ -8,16 +8,15 @@ from metabench.grouping import grouped
 from metabench.record.cell import AXES, DISTRIBUTION, Cell, varying
 from metabench.report.axes import LINE_TECHNIQUES, OWN_AXES, in_title_order
 from metabench.report.bundles import Bundle, ids_of, is_partial, telling_apart
+from metabench.report.marks import PARTIAL, disturbed_mark
 from metabench.report.noise import DRIFTING
 from metabench.report.numbers import NOTHING, time_text, trim
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
 from metabench.report.sections.base import (
-    PARTIAL,
     Column,
     HasBundle,
     axis_columns,
-    disturbed_mark,
     matched_axes,
     section,
     table_of,

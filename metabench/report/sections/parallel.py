@@ -9,11 +9,12 @@ from metabench.grouping import grouped
 from metabench.record.cell import Cell
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import Bundle, order, time_key, time_ratio_of
+from metabench.report.marks import disturbed_mark
 from metabench.report.noise import ratio_text
 from metabench.report.numbers import NOTHING, Valued, with_interval
 from metabench.report.render.tables import Table, setting
 from metabench.report.results import Run
-from metabench.report.sections.base import Column, disturbed_mark, section, table_of
+from metabench.report.sections.base import Column, section, table_of
 from metabench.report.sections.columns import IMPLEMENTATION, STATUS, STEP, Line, peak_text
 from metabench.statistics.ratios import Ratio
 

@@ -9,10 +9,11 @@ from metabench.record.cell import Cell, varying
 from metabench.record.measurement import Repetition
 from metabench.report.axes import MACHINE, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import Bundle, work_key
+from metabench.report.marks import DISTURBED
 from metabench.report.numbers import trim, with_interval
 from metabench.report.render.tables import Table, setting, technique_text, techniques
 from metabench.report.results import Run
-from metabench.report.sections.base import DISTURBED, Column, section, table_of
+from metabench.report.sections.base import Column, section, table_of
 from metabench.report.sections.target import GROUP, ToTarget, targets
 from metabench.statistics.profiles import NEVER, Costs, Curve, curves_of, in_common
 from metabench.statistics.spread import ROUNDS_TO_TELL

@@ -10,18 +10,12 @@ from metabench.record.timing import LONGEST_S, SHORTEST_S
 from metabench.report.axes import JUDGED, MACHINE, OWN_AXES, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.bundles import BASELINE, Bundle, axes_but, by_axes, telling_apart
 from metabench.report.compare.runs import LOWER_IS_BETTER
+from metabench.report.marks import disturbed_mark
 from metabench.report.numbers import duration_text, quality_text, time_text, trim, with_interval
 from metabench.report.render.tables import Table, setting, techniques
 from metabench.report.results import Run
 from metabench.report.scores import judged
-from metabench.report.sections.base import (
-    Column,
-    axis_columns,
-    disturbed_mark,
-    section,
-    table_of,
-    technique_columns,
-)
+from metabench.report.sections.base import Column, axis_columns, section, table_of, technique_columns
 from metabench.report.sections.columns import METRIC_WORDS
 from metabench.statistics.crossing import Crossing, crossing
 from metabench.statistics.intervals import scale_of

@@ -8,7 +8,8 @@ from metabench.record.cell import AXES
 from metabench.report import sections
 from metabench.report.axes import MACHINE, OWN_AXES, SIZES, TASK, TECHNIQUES, in_title_order
 from metabench.report.document import as_markdown, document
-from metabench.report.sections.base import MARKS, PARTIAL, SECTIONS, Column, sections_of, table_of
+from metabench.report.marks import MARKS, PARTIAL
+from metabench.report.sections.base import SECTIONS, Column, sections_of, table_of
 from runs import run
 
 NEW = '''
