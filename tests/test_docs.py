@@ -45,7 +45,8 @@ CHECK = """
 from pathlib import Path
 from metabench import sources
 sources.use(Path({folder!r}))
-from metabench.correctness.verification import SETTINGS, comply, verify
+from metabench.correctness.settings import SETTINGS
+from metabench.correctness.verification import comply, verify
 verdicts = list(verify(["proximal.py:ProximalMAML"], ["loop", "vmap"], SETTINGS[:3]))
 assert [v.word for v in verdicts] == ["ok"] * 6, verdicts
 regression, images = comply(["proximal.py:ProximalMAML"])
@@ -74,7 +75,8 @@ def test_the_examples_of_a_model_and_a_task_distribution_keep_their_contracts():
 
 
 TRIED = """
-from metabench.correctness.verification import SETTINGS, verify
+from metabench.correctness.settings import SETTINGS
+from metabench.correctness.verification import verify
 print(*(f"{v.word} {v.reason}" for v in verify(["maml"], ["engine.py:engine"], SETTINGS[:3])), sep="\\n")
 """
 FIGURE = re.compile(r"\d\.\de[+-]\d+")

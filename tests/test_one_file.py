@@ -127,7 +127,8 @@ task = "lines"
 """
 TRIED = """
 from metabench.algorithms.base import ALGORITHMS
-from metabench.correctness.verification import SETTINGS, verify
+from metabench.correctness.settings import SETTINGS
+from metabench.correctness.verification import verify
 from metabench.engines.base import ENGINES
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from metabench.cli.growing_table import GrowingTable
 from metabench.correctness.outcome import Word
-from metabench.correctness.verification import CONTRACT, HEADERS, SETTINGS, Checked, Chosen, lines, words_of
+from metabench.correctness.settings import SETTINGS
+from metabench.correctness.verification import CONTRACT, HEADERS, Checked, Chosen, lines, words_of
 
 *BEFORE, VERDICT = HEADERS
 WITH_SECONDS = (*BEFORE, "seconds", VERDICT)

@@ -11,11 +11,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from metabench.algorithms.base import ALGORITHMS, Algorithm, Learner
-from metabench.correctness.case import Case, ModelCase, TaskCase, nudged
+from metabench.algorithms.base import ALGORITHMS, Algorithm
+from metabench.correctness.case import ModelCase, TaskCase, nudged
 from metabench.correctness.contract import check_algorithm, check_model, check_tasks
 from metabench.correctness.gate import Correctness, held
 from metabench.correctness.outcome import Finding, Word
+from metabench.correctness.settings import CONTRACT_SETTINGS, SETTINGS, Setting, case_of
 from metabench.engines import loop
 from metabench.engines.base import ENGINES, Engine, in_process
 from metabench.engines.refusals import refusal
@@ -23,36 +24,8 @@ from metabench.errors import Unsupported, UserError, in_short
 from metabench.models.base import MODELS, ModelFactory
 from metabench.registry import Registry
 from metabench.sources import path_of
-from metabench.tasks.base import TASKS, EpisodeShape, Kind, TaskDistribution, TaskSource
+from metabench.tasks.base import TASKS, EpisodeShape, Kind, TaskSource
 
-
-@dataclass(frozen=True)
-class Setting:
-    """One task, model and number of inner steps; rates are those of the published protocols, for mean losses."""
-
-    task: str
-    shape: EpisodeShape
-    model: str
-    inner_steps: int
-    inner_lr: float
-
-    def __str__(self) -> str:
-        return f"{self.task}, {self.model}, inner steps: {self.inner_steps}"
-
-
-_POINTS, _IMAGES = EpisodeShape(1, 10, 10), EpisodeShape(5, 1, 2)
-SETTINGS = (
-    Setting("sinusoid", _POINTS, "mlp-40x2", 1, 0.01),
-    Setting("sinusoid", _POINTS, "mlp-40x2", 5, 0.01),
-    Setting("glyphs", _IMAGES, "conv4-16", 1, 0.4),
-    Setting("glyphs", _IMAGES, "conv2-8", 5, 0.4),
-    Setting("glyphs", _IMAGES, "conv2-8-maxpool", 1, 0.4),
-    Setting("glyphs", _IMAGES, "conv2-8-nonorm", 1, 0.4),
-    Setting("glyphs", _IMAGES, "conv2-8-nonorm", 5, 0.4),
-)
-"""Networks of two blocks: a compiler takes ten minutes for four, and two have every kind of layer."""
-CONTRACT_SETTINGS = (SETTINGS[0], SETTINGS[2])
-"""One of each kind of task; the contract has inner steps of its own."""
 SHAPES: Mapping[Kind, Sequence[EpisodeShape]] = {
     "classification": (EpisodeShape(5, 2, 3), EpisodeShape(2, 1, 1)),
     "regression": (EpisodeShape(1, 10, 5),),
@@ -322,21 +295,3 @@ def lines(found: Checked) -> list[tuple[str, ...]]:
         (f"{name}{CONTRACT}", found.setting, "", "", found.summary),
         *((f"{name}: {each.clause}", found.setting, "", "", f"incorrect: {each.reason}") for each in broken),
     ]
-
-
-def case_of(algorithm: Callable[..., Algorithm], setting: Setting) -> Case:
-    """What the contract tries on an algorithm's class in a setting."""
-    learner, distribution = _problem(setting)
-    return Case(algorithm, learner, setting.inner_lr, distribution)
-
-
-@cache
-def _problem(setting: Setting) -> tuple[Learner, TaskDistribution]:
-    distribution = _distribution(setting.task, setting.shape)
-    model = MODELS.get(setting.model)(distribution.input_shape, distribution.outputs)
-    return Learner(model, distribution.kind, distribution.training_classes), distribution
-
-
-@cache
-def _distribution(task: str, shape: EpisodeShape) -> TaskDistribution:
-    return TASKS.get(task).build(shape, None)

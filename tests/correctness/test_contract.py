@@ -13,7 +13,8 @@ from metabench.algorithms.inner_loop import descend
 from metabench.algorithms.maml import MAML
 from metabench.autodiff import FUNCTIONAL
 from metabench.correctness.contract import ALGORITHM_CLAUSES, check_algorithm
-from metabench.correctness.verification import CONTRACT_SETTINGS, case_of, comply
+from metabench.correctness.settings import CONTRACT_SETTINGS, case_of
+from metabench.correctness.verification import comply
 from metabench.errors import Unsupported
 
 POINTS, IMAGES = CONTRACT_SETTINGS

@@ -4,7 +4,8 @@ import pytest
 
 from metabench.algorithms.base import ALGORITHMS
 from metabench.algorithms.maml import MAML
-from metabench.correctness.verification import CONTRACT_SETTINGS, SETTINGS, Compliance, comply, verify
+from metabench.correctness.settings import CONTRACT_SETTINGS, SETTINGS
+from metabench.correctness.verification import Compliance, comply, verify
 from metabench.engines.base import ENGINES, Engine
 from metabench.models.base import MODELS
 from metabench.tasks.base import TASKS

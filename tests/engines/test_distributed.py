@@ -21,7 +21,7 @@ from metabench.engines.base import ENGINES
 from metabench.engines.distributed import Group, Rank, distributed, of_share
 from metabench.errors import Unsupported
 from metabench.correctness.gate import relative_error
-from metabench.correctness.verification import SETTINGS
+from metabench.correctness.settings import SETTINGS
 from test_engines import episodes_of, set_up
 
 number, of, address = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

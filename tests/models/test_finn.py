@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from metabench.algorithms.base import ALGORITHMS, Learner
-from metabench.correctness.verification import Setting, verify
+from metabench.correctness.settings import Setting
+from metabench.correctness.verification import verify
 from metabench.engines.base import ENGINES
 from metabench.errors import Unsupported
 from metabench.models.base import MODELS

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from metabench.correctness.verification import Setting, verify
+from metabench.correctness.settings import Setting
+from metabench.correctness.verification import verify
 from metabench.models.base import MODELS
 from metabench.tasks.base import EpisodeShape
 

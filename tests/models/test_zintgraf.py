@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from metabench.algorithms.base import ALGORITHMS, Learner
-from metabench.correctness.verification import Setting, verify
+from metabench.correctness.settings import Setting
+from metabench.correctness.verification import verify
 from metabench.models.base import MODELS
 from metabench.tasks.base import EpisodeShape
 from metabench.tensors import Batch
