@@ -12,7 +12,7 @@ from metabench.record.environment import Machine
 from metabench.record.measurement import Noise
 from metabench.record.timing import Adaptation, Disturbance, Time, Timed
 from metabench.statistics.intervals import summarise
-from metabench.sweep import brief, jobs, runner
+from metabench.sweep import brief, environment, jobs
 from metabench.sweep.again import is_disturbed, settled, timed_alone
 from metabench.sweep.jobs import Job
 from metabench.sweep.runner import run_sweep
@@ -49,9 +49,9 @@ class Run:
         for module in (jobs, brief):
             monkeypatch.setattr(module, "run_cell", self.run_cell)
         monkeypatch.setattr(brief, "warnings_now", lambda cells: [])
-        monkeypatch.setattr(runner, "fingerprint", lambda threads: Machine())
-        monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
-        monkeypatch.setattr(runner, "warnings_now", lambda cells: [])
+        monkeypatch.setattr(environment, "fingerprint", lambda threads: Machine())
+        monkeypatch.setattr(environment, "short_name", lambda machine: "a machine")
+        monkeypatch.setattr(environment, "warnings_now", lambda cells: [])
 
     def run_cell(self, cell, number, settings, data_dir, stop=None, **_):
         self.measured.append((cell.algorithm, cell.measure))

@@ -11,7 +11,7 @@ from metabench.report.frames import to_frame
 from metabench.report.noise import floor_text
 from metabench.report.results import read_run
 from metabench.statistics.intervals import summarise
-from metabench.sweep import jobs, runner
+from metabench.sweep import environment, jobs
 from metabench.sweep.builtin import find_sweep
 from metabench.sweep.noise import noise_cell, pairs_for, spread
 from metabench.sweep.runner import plan, run_sweep
@@ -85,7 +85,7 @@ def run(monkeypatch, tmp_path):
         return made(cell, number, "ok", "", time=time)
 
     monkeypatch.setattr(jobs, "run_cell", run_cell)
-    monkeypatch.setattr(runner, "warnings_now", lambda cells: [])
+    monkeypatch.setattr(environment, "warnings_now", lambda cells: [])
 
     def run(text, resume=False):
         progress = Silent()

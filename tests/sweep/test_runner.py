@@ -19,7 +19,7 @@ from listening import Silent
 from metabench.errors import UserError
 from metabench.record.environment import Machine, Processor
 from metabench.record.searching import ASKED
-from metabench.sweep import checkpoints, jobs, process, runner
+from metabench.sweep import checkpoints, environment, jobs, process
 from metabench.sweep.folder import BROKEN
 from metabench.sweep.interruption import interruptible
 from metabench.sweep.runner import run_sweep
@@ -47,9 +47,9 @@ class Run:
         self.then = {}
         """What else happens in the n-th cell."""
         monkeypatch.setattr(jobs, "run_cell", self.run_cell)
-        monkeypatch.setattr(runner, "fingerprint", lambda threads: Machine())
-        monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
-        monkeypatch.setattr(runner, "warnings_now", lambda cells: [])
+        monkeypatch.setattr(environment, "fingerprint", lambda threads: Machine())
+        monkeypatch.setattr(environment, "short_name", lambda machine: "a machine")
+        monkeypatch.setattr(environment, "warnings_now", lambda cells: [])
 
     def run_cell(self, cell, number, settings, data_dir, stop=None, **_):
         self.measured.append(cell.algorithm)
@@ -109,7 +109,7 @@ def test_a_row_is_not_given_up_for_a_run_that_is_then_refused(run, monkeypatch):
     (kept / f"{first.id}.pt").write_bytes(b"")
     before = run.rows
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(runner, "fingerprint", lambda threads: Machine(processor=Processor(name="another")))
+        elsewhere.setattr(environment, "fingerprint", lambda threads: Machine(processor=Processor(name="another")))
         with pytest.raises(UserError, match="another machine"):
             run.go(resume=True)
     assert run.rows == before
