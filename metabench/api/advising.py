@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench.api.display import ShownTable, list_html
 from metabench.api.watching import Watched, watched
+from metabench.api.wording import in_python
 from metabench.machine.cores import default_threads
 from metabench.machine.devices import check_device
 from metabench.machine.limits import parse_size
@@ -87,6 +88,7 @@ class Brief(NamedTuple):
     interrupted: bool
 
 
+@in_python()
 def advise(
     algorithm: str = "maml",
     *,

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from metabench.api.wording import in_python
 from metabench.errors import UserError, nearest
 from metabench.report.results import Run, read_run
 
@@ -157,6 +158,7 @@ class Results:
             raise UserError(f"there is no figure '{name}': {nearest(name, found)}")
         return found[name]
 
+    @in_python()
     def report(self, out: str | PathLike[str] | None = None) -> Path:
         """Write report.html, tables.md, tables.tex, CSVs and plots/, and give the path of report.html.
 

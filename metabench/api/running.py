@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from metabench.api.results import Results, load
 from metabench.api.watching import Watched, watched
+from metabench.api.wording import in_python
 from metabench.errors import UserError
 from metabench.machine.cores import default_threads
 from metabench.machine.devices import check_device
@@ -23,6 +24,7 @@ from metabench.sweep.threads import threads_in_words
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
 
+@in_python()
 def run(
     sweep: Given,
     out: str | PathLike[str] | None = None,

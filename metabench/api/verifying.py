@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from metabench.api.display import ShownTable
 from metabench.api.watching import said
+from metabench.api.wording import in_python
 from metabench.correctness.outcome import Word
 from metabench.correctness.verification import HEADERS, Checked, Chosen, Names, Verdict, choose, lines
 from metabench.errors import Unsupported
@@ -104,6 +105,7 @@ class Verification(Sequence[Check]):
         return f"{wrong} of {counted(tried, 'check')} failed." if wrong else f"All {counted(tried, 'check')} passed."
 
 
+@in_python()
 def verify(
     algorithms: Names = (),
     engines: Names = (),

@@ -279,7 +279,7 @@ def _axes(
     """The values of every axis of a grid, and of each of its includes."""
     given = {k: v for k, v in {**defaults, **grid, **override}.items() if k in SETTABLE}
     if "algorithm" not in given or "task" not in given:
-        raise UserError("every [[grid]] needs the axes 'algorithm' and 'task'")
+        raise UserError("every grid needs the axes 'algorithm' and 'task'")
     includes = [_table(entry, "include") for entry in _entries(grid, "include")]
     return [_listed(given), *(_listed({**given, **axes, **override}) for axes in includes)]
 

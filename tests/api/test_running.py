@@ -12,7 +12,7 @@ import pytest
 
 import metabench as mb
 from metabench.record.environment import Machine
-from metabench.sweep import jobs, runner
+from metabench.sweep import environment, jobs
 from metabench.sweep.given import RunSettings, read_given
 from metabench.sweep.spec import Settings, load_sweep
 from runs import made
@@ -34,9 +34,9 @@ def measured(monkeypatch, tmp_path):
     run_cell.then = {}
     found_by = type("Measured", (), {"cells": found, "then": run_cell.then})
     monkeypatch.setattr(jobs, "run_cell", run_cell)
-    monkeypatch.setattr(runner, "fingerprint", lambda threads: Machine())
-    monkeypatch.setattr(runner, "short_name", lambda machine: "a machine")
-    monkeypatch.setattr(runner, "warnings_now", lambda cells: [])
+    monkeypatch.setattr(environment, "fingerprint", lambda threads: Machine())
+    monkeypatch.setattr(environment, "short_name", lambda machine: "a machine")
+    monkeypatch.setattr(environment, "warnings_now", lambda cells: [])
     return found_by
 
 
@@ -141,7 +141,7 @@ def test_an_interrupt_leaves_a_run_that_can_be_resumed(measured):
     assert len(mb.load("out")) == 2
     results = mb.run(AXES, "out", noise_pairs=0, progress=False, resume=True)
     assert len(results) == 4 and len(measured.cells) == 4
-    with pytest.raises(mb.UserError, match="holds a run already"):
+    with pytest.raises(mb.UserError, match="a run already: add resume=True to go on with it, or choose another out$"):
         mb.run(AXES, "out", noise_pairs=0, progress=False)
 
 

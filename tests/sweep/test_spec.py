@@ -278,7 +278,7 @@ def test_the_syntax_of_set_and_only():
         ("[run]\nrounds = 0\n" + MINIMAL, "setting 'rounds' in [run] must be at least 1"),
         ("[run]\ntime_limit_s = -5\n" + MINIMAL, "setting 'time_limit_s' in [run] must be a number of 0 or more"),
         ('[run]\nstand_in = "glyph"\n' + MINIMAL, "unknown task 'glyph': did you mean 'glyphs'?"),
-        ('[[grid]]\ntask = "sinusoid"', "every [[grid]] needs the axes 'algorithm' and 'task'"),
+        ('[[grid]]\ntask = "sinusoid"', "every grid needs the axes 'algorithm' and 'task'"),
         (MINIMAL + "inner_lr = inf", "axis 'inner_lr' takes positive numbers, not inf"),
         (MINIMAL + "outer_clip = inf", "axis 'outer_clip' takes the largest norm, or 0 for none, not inf"),
         (MINIMAL + "preset = [[1]]", "unknown preset '[1]'"),
