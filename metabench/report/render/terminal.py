@@ -27,6 +27,8 @@ FEWEST_ROWS = 4
 SENTENCE_END = re.compile(r"(?<=\.) ")
 MARK = re.compile(r"\((?:[a-z]+|\d+)\)|[≈↕‡†]")
 """What a note begins with that explains a mark."""
+LETTER = re.compile(r" (\((?:[a-z]|\d+)\))")
+"""The mark of a figure whose row differs from the others."""
 
 
 def terminal_width() -> int:
@@ -100,7 +102,8 @@ class _Block:
 
 def _block(table: Table, width: int) -> _Block:
     columns = _fitting(table, width)
-    texts = [[one_line(row[i]) for i in columns] for row in table.rows]
+    names = _names(table, columns)
+    texts = [[name, *(one_line(row[i]) for i in columns[1:])] for name, row in zip(names, table.rows, strict=True)]
     titles = [_broken(one_line(table.columns[i])) for i in columns]
     depth = max((len(title) for title in titles), default=0)
     titles = [title + [""] * (depth - len(title)) for title in titles]
@@ -141,11 +144,23 @@ def _fitting(table: Table, width: int) -> list[int]:
     )
     order = [*least, *spare, *named, *(i for i in reversed(kept) if i not in labels), *reversed(labels)]
     for i in list(dict.fromkeys(order))[:-1]:
-        if sum(sizes[k] + len(GAP) for k in kept) <= width:
+        first = max(sizes[kept[0]], *map(cell_len, _names(table, kept)), 0)
+        if sum(size + len(GAP) for size in (first, *(sizes[k] for k in kept[1:]))) <= width:
             break
         if i not in spare or _tell_apart(table, labels) == _tell_apart(table, [k for k in labels if k in kept], but=i):
             kept.remove(i)
     return kept
+
+
+def _names(table: Table, columns: Sequence[int]) -> list[str]:
+    """The first of these columns: beside it stand marks of figures in other columns that would be lost with them."""
+
+    def named(row: Sequence[str]) -> str:
+        had = [mark for text in row for mark in LETTER.findall(text)]
+        kept = [mark for i in columns for mark in LETTER.findall(row[i])]
+        return " ".join([one_line(row[columns[0]]), *(mark for mark in dict.fromkeys(had) if mark not in kept)])
+
+    return [named(row) for row in table.rows]
 
 
 def _tell_apart(table: Table, labels: Sequence[int], but: int = -1) -> int:

@@ -54,6 +54,25 @@ def test_the_time_of_a_step_has_room_on_an_ordinary_terminal():
     assert "step time" in answer_text(shown(AVX2 / "default"), HERE, WIDTH)
 
 
+@pytest.mark.parametrize("width", [30, 50, 70, 100])
+def test_what_a_row_differs_in_is_said_with_whatever_columns_there_is_room_for(width):
+    found = shown(AVX2 / "default")
+    first = found.answer.tables[0]
+    rows = (
+        ("maml", Valued("30 ms [28, 31]", 0.03), Valued("1", 1.0), Valued("77 % [76, 78] (b)", 77.0)),
+        ("reptile", Valued("15 ms [13, 17] (a)", 0.015), Valued("0.49 [0.45, 0.53]", 0.49), Valued("76 %", 76.0)),
+    )
+    notes = ("(a) outer sgd, not adam.", "(b) one seed.")
+    columns = ("algorithm", "step time", "relative time", "accuracy")
+    table = replace(first, columns=columns, says="", rows=rows, cells=(), notes=notes)
+    changed = replace(found, answer=replace(found.answer, tables=(table,), sentences=()))
+    text = answer_text(changed, HERE, width)
+    maml, reptile = (next(line for line in text.split("\n") if line.split()[:1] == [row[0]]) for row in rows)
+    assert "(a)" in reptile and "(b)" in maml and "(b)" not in reptile
+    assert ("30 ms" in maml) == (width > 50) and ("reptile (a)" in reptile) != ("15 ms" in reptile)
+    assert " ".join(notes) in " ".join(text.split()) and fits(changed, width)
+
+
 def test_the_last_lines_say_where_the_rest_is():
     found = shown(EPYC / "algorithms")
     assert len(found.warnings) > 1
