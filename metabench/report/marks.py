@@ -6,6 +6,8 @@ from metabench.report.bundles import Bundle
 from metabench.report.noise import DRIFTING, SAME
 from metabench.statistics.intervals import NOISY_WIDTH
 
+LETTER = r"\((?:[a-z]|\d+)\)"
+"""Pattern of the mark of a figure whose row differs from the others; a note says in what."""
 PARTIAL = " ‡"
 DISTURBED = " (disturbed)"
 """Marks a time that other programs disturbed, and what it is divided by or divides."""

@@ -8,7 +8,7 @@ from metabench.tasks.base import TASKS, EpisodeShape, TaskSource
 from metabench.tasks.decoding import decoded, first_shape
 from metabench.tasks.episodes import ImageSetTasks
 from metabench.tasks.listing import listed
-from metabench.tasks.places import at
+from metabench.tasks.places import at, folders_in
 from metabench.tasks.splitting import RULES, is_grouped, split_by
 
 NAME = "images"
@@ -37,16 +37,12 @@ def _folder(path: str) -> Path:
         )
     folder = at(path)
     if not folder.is_dir():
-        raise UserError(f"unknown folder '{path}': {nearest(folder.name, _inside(folder.parent))}")
+        try:
+            beside = [each.name for each in folders_in(folder.parent)]
+        except OSError:
+            beside = []
+        raise UserError(f"unknown folder '{path}': {nearest(folder.name, beside)}")
     return folder
-
-
-def _inside(folder: Path) -> list[str]:
-    """The names of the folders that somebody can mean; none where there is no such folder, or it cannot be read."""
-    try:
-        return [each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
-    except OSError:
-        return []
 
 
 TASKS.register(NAME)(TaskSource("classification", build, axes=("path", "split", "image_size"), splits=RULES, peek=peek))

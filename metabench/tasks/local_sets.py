@@ -15,7 +15,7 @@ from metabench.tasks.decoding import decoded
 from metabench.tasks.download import DataMissing
 from metabench.tasks.episodes import ImageSetTasks
 from metabench.tasks.listing import Listing, listed
-from metabench.tasks.places import given
+from metabench.tasks.places import folders_in, given
 from metabench.tasks.published import Published, check, published
 
 NAMES = ("miniimagenet", "tieredimagenet", "cub")
@@ -61,7 +61,7 @@ def find(split: Published, data_dir: Path | None, path: str) -> Listing:
 def _places(folder: Path) -> Iterator[Path]:
     """Where class folders may stand: in the folder, in its folder `images`, and in those of its folders."""
     try:
-        below = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+        below = folders_in(folder)
     except OSError as error:
         raise UserError(f"the folder '{folder}' cannot be read: {error.strerror}") from error
     for place in (folder, folder / "images", *below, *(child / "images" for child in below)):

@@ -12,6 +12,11 @@ def at(path: str) -> Path:
     return sources.folder() / expanded(path)
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder by their names, without hidden ones. Raises OSError where it cannot be read."""
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
 def all_data(data_dir: Path | None) -> Path | None:
     """The folder of all data: `data_dir`, or else the one that METABENCH_DATA names; None where neither is given."""
     named = data_dir or os.environ.get("METABENCH_DATA")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from metabench.record.cell import AXES, varying
 from metabench.report.axes import MACHINE
-from metabench.report.marks import DISTURBED, PARTIAL
+from metabench.report.marks import DISTURBED, LETTER, PARTIAL
 from metabench.report.noise import DRIFTING, SAME
 from metabench.report.numbers import Valued, true_value
 from metabench.report.render.tables import NO_TECHNIQUE, Table
@@ -16,7 +16,7 @@ from metabench.report.sections.columns import NOISY, STATUS
 MOST_COLUMNS = 7
 SCORE = re.compile(r"(?P<value>[^\[]*) \[[^\]]*\](?P<marks>.*)", re.DOTALL)
 """A score, with its interval and the marks behind it."""
-LETTER_NOTE = re.compile(r"\((?:[a-z]|\d+)\) ")
+LETTER_NOTE = re.compile(f"{LETTER} ")
 UNMATCHED_NOTE = "† "
 MARKS = {
     SAME: "≈ no difference that can be told.",

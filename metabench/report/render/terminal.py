@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.cells import cell_len, set_cell_size
 
 from metabench.report.document import Document
+from metabench.report.marks import LETTER
 from metabench.report.numbers import NOTHING, Valued
 from metabench.report.render.fitting import GAP, WIDTH, wrapped
 from metabench.report.render.tables import Table
@@ -27,8 +28,7 @@ FEWEST_ROWS = 4
 SENTENCE_END = re.compile(r"(?<=\.) ")
 MARK = re.compile(r"\((?:[a-z]+|\d+)\)|[≈↕‡†]")
 """What a note begins with that explains a mark."""
-LETTER = re.compile(r" (\((?:[a-z]|\d+)\))")
-"""The mark of a figure whose row differs from the others."""
+LETTERED = re.compile(f" ({LETTER})")
 
 
 def terminal_width() -> int:
@@ -153,11 +153,11 @@ def _fitting(table: Table, width: int) -> list[int]:
 
 
 def _names(table: Table, columns: Sequence[int]) -> list[str]:
-    """The first of these columns: beside it stand marks of figures in other columns that would be lost with them."""
+    """The texts of the first of these columns, each with the marks that stand only in columns that are left out."""
 
     def named(row: Sequence[str]) -> str:
-        had = [mark for text in row for mark in LETTER.findall(text)]
-        kept = [mark for i in columns for mark in LETTER.findall(row[i])]
+        had = [mark for text in row for mark in LETTERED.findall(text)]
+        kept = [mark for i in columns for mark in LETTERED.findall(row[i])]
         return " ".join([one_line(row[columns[0]]), *(mark for mark in dict.fromkeys(had) if mark not in kept)])
 
     return [named(row) for row in table.rows]
